@@ -1,0 +1,174 @@
+//! The conditions of a cluster's status, in the Kubernetes convention.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// The gateway leads to a MAIN of the current term that can acknowledge writes.
+    Ready,
+    /// The cluster is not yet as the spec asks.
+    Reconciling,
+    /// Nothing moves before a human decides; the message says what is needed.
+    Stalled,
+    /// MAIN answers.
+    MainAvailable,
+    /// A further copy holds every acknowledged write.
+    Durable,
+    /// Every replica is registered, connected and follows.
+    ReplicationHealthy,
+    /// Gateway pods are ready to take sessions.
+    GatewayAvailable,
+}
+
+impl ConditionType {
+    /// Every type, in the order in which they are shown.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::Reconciling,
+        Self::Stalled,
+        Self::MainAvailable,
+        Self::Durable,
+        Self::ReplicationHealthy,
+        Self::GatewayAvailable,
+    ];
+
+    /// The name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::MainAvailable => "MainAvailable",
+            Self::Durable => "Durable",
+            Self::ReplicationHealthy => "ReplicationHealthy",
+            Self::GatewayAvailable => "GatewayAvailable",
+        }
+    }
+}
+
+/// A condition's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It cannot be told now.
+    Unknown,
+}
+
+impl Truth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// Why a condition has its value: one word for machines. New ones may come, present ones keep their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// All is as the spec asks.
+    AsExpected,
+    /// Instances have not all started.
+    WaitingForInstances,
+    /// The first set-up is going on.
+    Bootstrapping,
+    /// MAIN is being replaced.
+    FailingOver,
+    /// MAIN does not answer.
+    MainUnreachable,
+    /// MAIN is lost, and no copy may be promoted.
+    NoCandidate,
+    /// MAIN is lost, and `failover.mode` leaves the change to a human.
+    ManualFailover,
+    /// What the instances hold allows no safe conclusion.
+    AmbiguousState,
+    /// No in-sync copy: one failure could lose acknowledged writes, or writes are blocked.
+    NoInSyncReplica,
+    /// Some replica is not registered, not connected or behind.
+    ReplicasLagging,
+    /// No gateway pod is ready.
+    GatewayNotReady,
+    /// The spec asks for no gateway.
+    GatewayDisabled,
+    /// The spec asks for no in-sync copy.
+    NotRequired,
+    /// An object of the same name belongs to something else.
+    ForeignObject,
+    /// The cluster is being deleted.
+    Terminating,
+}
+
+impl Reason {
+    /// The name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AsExpected => "AsExpected",
+            Self::WaitingForInstances => "WaitingForInstances",
+            Self::Bootstrapping => "Bootstrapping",
+            Self::FailingOver => "FailingOver",
+            Self::MainUnreachable => "MainUnreachable",
+            Self::NoCandidate => "NoCandidate",
+            Self::ManualFailover => "ManualFailover",
+            Self::AmbiguousState => "AmbiguousState",
+            Self::NoInSyncReplica => "NoInSyncReplica",
+            Self::ReplicasLagging => "ReplicasLagging",
+            Self::GatewayNotReady => "GatewayNotReady",
+            Self::GatewayDisabled => "GatewayDisabled",
+            Self::NotRequired => "NotRequired",
+            Self::ForeignObject => "ForeignObject",
+            Self::Terminating => "Terminating",
+        }
+    }
+}
+
+/// A condition before it has times: what a report says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What it is about.
+    pub condition: ConditionType,
+    /// Its value.
+    pub status: Truth,
+    /// One word that says why.
+    pub reason: Reason,
+    /// A sentence for people: what is missing, and the remedy where there is one.
+    pub message: String,
+}
+
+/// The conditions that say `verdicts`; one whose value did not change keeps its transition time.
+#[must_use]
+pub fn merge(
+    before: &[Condition],
+    verdicts: &[Verdict],
+    generation: Option<i64>,
+    now: &Time,
+) -> Vec<Condition> {
+    verdicts
+        .iter()
+        .map(|verdict| {
+            let old = before.iter().find(|c| c.type_ == verdict.condition.as_str());
+            let unchanged = old.filter(|c| c.status == verdict.status.as_str());
+            Condition {
+                type_: verdict.condition.as_str().to_owned(),
+                status: verdict.status.as_str().to_owned(),
+                reason: verdict.reason.as_str().to_owned(),
+                message: verdict.message.clone(),
+                observed_generation: generation,
+                last_transition_time: unchanged
+                    .map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! The ledger: what the operator has decided, written to the status by compare-and-swap before it acts.
+//!
+//! Only the leader writes it, always at the resourceVersion at which it was read. Everything else in the
+//! status is a report; the ledger alone is read back by the code.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The decisions about one cluster that must outlive any process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ledger {
+    /// Name of this cluster's history, made at bootstrap; data that carries another one is foreign.
+    pub lineage: String,
+    /// Fencing number: grows with each change or restart of MAIN and never goes back.
+    pub term: i64,
+    /// The term whose marker every member of the in-sync set is known to hold.
+    pub marker_term: i64,
+    /// The instance that is MAIN in this term.
+    pub main: DataCopy,
+    /// Address of the pod that MAIN runs in, for the gateways. Empty while the route was never open.
+    #[serde(default)]
+    pub main_address: String,
+    /// Whether clients may reach MAIN.
+    pub route: Route,
+    /// The copies that hold every acknowledged write, and so may be promoted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_sync: Vec<Member>,
+    /// While the route is closed: the copies among which the next MAIN is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Member>,
+    /// The first number that no leader has reserved yet. Numbers name registrations and are never used twice.
+    pub generation: i64,
+    /// Why the route is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+/// Whether clients may reach MAIN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Route {
+    /// Gateways lead clients to MAIN.
+    Open,
+    /// Gateways cut every session of MAIN and open none.
+    #[default]
+    Closed,
+}
+
+/// One life of one copy of the data. It changes when the process, the pod or the volume does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Incarnation {
+    /// UID of the pod.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// The container runtime's id of the running container; a restart in place gives a new one.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// UID of the volume claim, followed by the name of the volume that it is bound to.
+    pub volume: String,
+}
+
+/// An instance in one particular incarnation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataCopy {
+    /// Name of the instance (its pod).
+    pub instance: String,
+    /// The life of it that is meant.
+    pub incarnation: Incarnation,
+}
+
+/// A copy that may be promoted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Name of the instance (its pod).
+    pub instance: String,
+    /// The life of it that was seen in sync.
+    pub incarnation: Incarnation,
+    /// Number of its registration on MAIN; 0 for a former MAIN, which has none.
+    pub generation: i64,
+}
+
+/// An announced change of MAIN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// What is going on.
+    pub kind: OperationKind,
+    /// The instance that MAIN moves to.
+    pub target: String,
+    /// The instance that MAIN moves away from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// When it was announced (RFC 3339), for people and for the history; never read by a decision.
+    pub started_at: String,
+}
+
+/// The kinds of [`Operation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OperationKind {
+    /// The first set-up of a cluster, or the adoption of one that is there.
+    Bootstrap,
+    /// MAIN is lost and another copy takes over.
+    Failover,
+    /// MAIN itself has restarted and is promoted again.
+    Restart,
+}
+
+impl Member {
+    /// The copy that this member is.
+    #[must_use]
+    pub fn copy(&self) -> DataCopy {
+        DataCopy {
+            instance: self.instance.clone(),
+            incarnation: self.incarnation.clone(),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The Kubernetes API of this operator: the `MemgraphCluster` resource and the names that go with it.
+
+pub mod conditions;
+mod duration;
+pub mod ledger;
+pub mod names;
+mod spec;
+mod status;
+
+pub use duration::{DurationString, InvalidDuration};
+pub use spec::*;
+pub use status::*;

@@ -1,0 +1,451 @@
+//! What a user may ask for.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DurationString, status::MemgraphClusterStatus};
+
+/// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
+/// `spec: {}` asks for three instances.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "memgraph.dev",
+    version = "v1alpha1",
+    kind = "MemgraphCluster",
+    shortname = "mgc",
+    category = "all",
+    namespaced,
+    doc = "A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.",
+    derive = "Default",
+    derive = "PartialEq",
+    status = "MemgraphClusterStatus",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(json_path = ".status.phase", name = "Phase", type_ = "string"),
+    printcolumn(json_path = ".status.main", name = "Main", type_ = "string"),
+    printcolumn(json_path = ".spec.replicas", name = "Replicas", type_ = "integer"),
+    printcolumn(json_path = ".status.readyReplicas", name = "Ready", type_ = "integer"),
+    printcolumn(json_path = ".status.inSyncReplicas", name = "In-Sync", type_ = "integer"),
+    printcolumn(json_path = ".status.ledger.term", name = "Term", type_ = "integer"),
+    printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
+    validation = (
+        "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name: at most 40 characters of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit, because pods, Services and DNS names are made from it"
+    )
+)]
+#[x_kube(validation = (
+    "!has(self.replication.syncReplicas) || self.replication.syncReplicas < self.replicas",
+    "replication.syncReplicas: must be less than replicas, because MAIN is no replica of itself"
+))]
+#[x_kube(validation = (
+    "!has(self.replication.electableInstances) || self.replication.electableInstances <= self.replicas",
+    "replication.electableInstances: must not be greater than replicas"
+))]
+#[x_kube(validation = (
+    "!has(self.replication.syncReplicas) || self.replication.syncReplicas > 0 || self.replicas == 1 || self.replication.mode == 'Async'",
+    "replication.syncReplicas: 0 is allowed only with replication.mode Async or with replicas 1"
+))]
+#[x_kube(validation = (
+    "self.gateway.enabled || self.replication.mode == 'StrictSync' || self.failover.mode == 'Manual'",
+    "gateway.enabled: false needs replication.mode StrictSync or failover.mode Manual, because without the gateway only StrictSync keeps a deposed MAIN from acknowledging writes"
+))]
+#[serde(rename_all = "camelCase")]
+pub struct MemgraphClusterSpec {
+    /// Number of Memgraph instances, MAIN included.
+    #[serde(default = "defaults::replicas")]
+    #[schemars(range(min = 1, max = 20))]
+    pub replicas: i32,
+
+    /// Image of the instances: Memgraph 3.5 or newer. Unset: the version that this operator was tested with,
+    /// shown in `status.image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+
+    /// Compute resources of each instance. Memgraph's own memory limit follows the container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// How data is copied between the instances.
+    #[serde(default)]
+    pub replication: ReplicationSpec,
+
+    /// What happens when MAIN is lost.
+    #[serde(default)]
+    pub failover: FailoverSpec,
+
+    /// The TCP gateway in front of the instances.
+    #[serde(default)]
+    pub gateway: GatewaySpec,
+
+    /// Where the data lies.
+    #[serde(default)]
+    pub storage: StorageSpec,
+
+    /// Further Memgraph flags, without the leading dashes, each with its value as text:
+    /// `{"log-level": "INFO"}`. Flags on which replication and recovery rest belong to the operator.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = (
+        "self.all(flag, flag.matches('^[a-z][a-z0-9-]{0,62}$'))",
+        "config: a flag is written without leading dashes, in lower case and with '-' between words, such as log-level"
+    ))]
+    #[x_kube(validation = (
+        "!self.exists(flag, flag in ['bolt-address', 'bolt-port', 'bolt-cert-file', 'bolt-key-file', 'data-directory', 'data-recovery-on-startup', 'also-log-to-stderr', 'log-file', 'flagfile', 'fromenv', 'tryfromenv', 'undefok', 'help', 'version', 'init-file', 'init-data-file', 'storage-mode', 'storage-wal-enabled', 'storage-wal-file-flush-every-n-tx', 'storage-snapshot-on-exit', 'storage-snapshot-interval', 'replication-restore-state-on-startup', 'replication-replica-check-frequency-sec', 'telemetry-enabled', 'management-port', 'coordinator-id', 'coordinator-port', 'coordinator-hostname'])",
+        "config: belongs to the operator and cannot be set: bolt-address, bolt-port, bolt-cert-file, bolt-key-file, data-directory, data-recovery-on-startup, also-log-to-stderr, log-file, flagfile, fromenv, tryfromenv, undefok, help, version, init-file, init-data-file, storage-mode, storage-wal-enabled, storage-wal-file-flush-every-n-tx, storage-snapshot-on-exit, storage-snapshot-interval, replication-restore-state-on-startup, replication-replica-check-frequency-sec, telemetry-enabled, management-port, coordinator-id, coordinator-port, coordinator-hostname"
+    ))]
+    pub config: BTreeMap<String, FlagValue>,
+}
+
+/// The value of a Memgraph flag.
+pub type FlagValue = String;
+
+/// How data is copied between the instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "!has(self.electableInstances) || self.electableInstances > (has(self.syncReplicas) ? self.syncReplicas : (self.mode == 'Async' ? 0 : 1))",
+    "electableInstances: must be greater than syncReplicas, because MAIN and its in-sync replicas are taken from the electable instances"
+))]
+#[x_kube(validation = (
+    "self.mode != 'Async' || !has(self.syncReplicas) || self.syncReplicas == 0",
+    "syncReplicas: must be 0 or unset with mode Async"
+))]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicationSpec {
+    /// What an acknowledged write means.
+    #[serde(default)]
+    pub mode: ReplicationMode,
+
+    /// Number of replicas that must hold a write before it is acknowledged. Unset: 1, or 0 where there is no
+    /// other instance or the mode is Async.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 19))]
+    pub sync_replicas: Option<i32>,
+
+    /// Only so many instances, those with the lowest ordinals, may be MAIN or in-sync replica; the others
+    /// are always ASYNC. 2 gives a two-pod authority. Unset: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 20))]
+    pub electable_instances: Option<i32>,
+}
+
+impl Default for ReplicationSpec {
+    fn default() -> Self {
+        Self {
+            mode: ReplicationMode::StrictSync,
+            sync_replicas: None,
+            electable_instances: None,
+        }
+    }
+}
+
+/// What an acknowledged write means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReplicationMode {
+    /// MAIN and every in-sync replica hold it; without an in-sync replica nothing is acknowledged
+    /// (Memgraph's STRICT_SYNC, two-phase commit).
+    #[default]
+    StrictSync,
+    /// MAIN holds it and, unless an error was reported, every in-sync replica too (Memgraph's SYNC).
+    Sync,
+    /// MAIN holds it; replicas follow. A failover may lose acknowledged writes, so there is no automatic one.
+    Async,
+}
+
+/// What happens when MAIN is lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverSpec {
+    /// Automatic: an in-sync replica is promoted without asking. Manual: the operator only reports.
+    #[serde(default)]
+    pub mode: FailoverMode,
+
+    /// For how long MAIN must be silent before it is taken for dead. A container that is known to have ended
+    /// is not waited for.
+    #[serde(default = "defaults::detection_timeout")]
+    pub detection_timeout: DurationString,
+}
+
+impl Default for FailoverSpec {
+    fn default() -> Self {
+        Self {
+            mode: FailoverMode::default(),
+            detection_timeout: defaults::detection_timeout(),
+        }
+    }
+}
+
+/// Who decides on a failover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailoverMode {
+    /// The operator, at once.
+    #[default]
+    Automatic,
+    /// A human.
+    Manual,
+}
+
+/// The TCP gateway in front of the instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewaySpec {
+    /// Whether there is a gateway.
+    #[serde(default = "defaults::yes")]
+    pub enabled: bool,
+
+    /// Number of gateway pods. Each serves all clients; none leads.
+    #[serde(default = "defaults::gateway_replicas")]
+    #[schemars(range(min = 1, max = 50))]
+    pub replicas: i32,
+
+    /// The address that always leads to MAIN.
+    #[serde(default)]
+    pub read_write: ReadWriteSpec,
+
+    /// The address that leads to replicas.
+    #[serde(default)]
+    pub read: ReadSpec,
+
+    /// How long a gateway tries to connect to an instance before it gives the client up.
+    #[serde(default = "defaults::connect_timeout")]
+    pub connect_timeout: DurationString,
+
+    /// Compute resources of each gateway pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+impl Default for GatewaySpec {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            replicas: defaults::gateway_replicas(),
+            read_write: ReadWriteSpec::default(),
+            read: ReadSpec::default(),
+            connect_timeout: defaults::connect_timeout(),
+            resources: None,
+        }
+    }
+}
+
+/// The address that always leads to MAIN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadWriteSpec {
+    /// The Service in front.
+    #[serde(default)]
+    pub service: ServiceSpec,
+
+    /// Sessions that one gateway pod carries at the same time; further ones are refused.
+    #[serde(default = "defaults::max_connections")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_connections: i32,
+}
+
+impl Default for ReadWriteSpec {
+    fn default() -> Self {
+        Self {
+            service: ServiceSpec::default(),
+            max_connections: defaults::max_connections(),
+        }
+    }
+}
+
+/// The address that leads to replicas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadSpec {
+    /// Whether there is one.
+    #[serde(default = "defaults::yes")]
+    pub enabled: bool,
+
+    /// Whether MAIN serves readers when no replica can.
+    #[serde(default)]
+    pub fallback_to_main: bool,
+
+    /// The Service in front.
+    #[serde(default)]
+    pub service: ServiceSpec,
+
+    /// Sessions that one gateway pod carries at the same time; further ones are refused.
+    #[serde(default = "defaults::max_connections")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_connections: i32,
+}
+
+impl Default for ReadSpec {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            fallback_to_main: false,
+            service: ServiceSpec::default(),
+            max_connections: defaults::max_connections(),
+        }
+    }
+}
+
+/// A Service in front of the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// How the Service is reached.
+    #[serde(default, rename = "type")]
+    pub type_: ServiceType,
+
+    /// The Service's port.
+    #[serde(default = "defaults::bolt_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+
+    /// Annotations of the Service, as load balancers ask for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self {
+            type_: ServiceType::default(),
+            port: defaults::bolt_port(),
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// How a Service is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceType {
+    /// Inside the Kubernetes cluster only.
+    #[default]
+    ClusterIP,
+    /// On a port of every node.
+    NodePort,
+    /// Through the platform's load balancer.
+    LoadBalancer,
+}
+
+impl ServiceType {
+    /// The name in the Kubernetes API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterIP => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::LoadBalancer => "LoadBalancer",
+        }
+    }
+}
+
+/// Where the data lies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "has(self.storageClassName) == has(oldSelf.storageClassName)",
+    "storageClassName: cannot be changed; make a new cluster with the class you want"
+))]
+#[serde(rename_all = "camelCase")]
+pub struct StorageSpec {
+    /// Size of each instance's volume. Plan for four times the data set: snapshots are full copies.
+    #[serde(default = "defaults::storage_size")]
+    #[schemars(
+        length(min = 1, max = 32),
+        regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
+    )]
+    #[x_kube(validation = (
+        "self == oldSelf",
+        "size: cannot be changed yet; make a new cluster with the size you want"
+    ))]
+    pub size: String,
+
+    /// Storage class of the volumes. Unset: the default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = (
+        "self == oldSelf",
+        "storageClassName: cannot be changed; make a new cluster with the class you want"
+    ))]
+    pub storage_class_name: Option<String>,
+
+    /// What becomes of the volumes.
+    #[serde(default)]
+    pub retention_policy: RetentionPolicy,
+}
+
+impl Default for StorageSpec {
+    fn default() -> Self {
+        Self {
+            size: defaults::storage_size(),
+            storage_class_name: None,
+            retention_policy: RetentionPolicy::default(),
+        }
+    }
+}
+
+/// What becomes of the volumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionPolicy {
+    /// When the cluster is deleted.
+    #[serde(default)]
+    pub when_deleted: Retention,
+    /// When `replicas` is lowered.
+    #[serde(default)]
+    pub when_scaled: Retention,
+}
+
+/// What becomes of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Retention {
+    /// It is kept.
+    #[default]
+    Retain,
+    /// It is deleted, and the data with it.
+    Delete,
+}
+
+impl Retention {
+    /// The name in the Kubernetes API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retain => "Retain",
+            Self::Delete => "Delete",
+        }
+    }
+}
+
+/// The values that the schema fills in.
+mod defaults {
+    use super::DurationString;
+
+    pub(super) fn replicas() -> i32 {
+        3
+    }
+    pub(super) fn gateway_replicas() -> i32 {
+        2
+    }
+    pub(super) fn yes() -> bool {
+        true
+    }
+    pub(super) fn max_connections() -> i32 {
+        1000
+    }
+    pub(super) fn bolt_port() -> i32 {
+        i32::from(crate::api::names::BOLT_PORT)
+    }
+    pub(super) fn storage_size() -> String {
+        "10Gi".to_owned()
+    }
+    pub(super) fn detection_timeout() -> DurationString {
+        DurationString::from_millis(1_000)
+    }
+    pub(super) fn connect_timeout() -> DurationString {
+        DurationString::from_millis(1_000)
+    }
+}

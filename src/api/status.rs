@@ -1,0 +1,180 @@
+//! What the operator reports, and the ledger it keeps.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ledger::{Ledger, OperationKind};
+
+/// What the operator reports about a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemgraphClusterStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The conditions in one word, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// The instance that is MAIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<String>,
+
+    /// Number of instance pods.
+    #[serde(default)]
+    pub replicas: i32,
+
+    /// Number of instances that answer in the role they should have.
+    #[serde(default)]
+    pub ready_replicas: i32,
+
+    /// Number of replicas that hold every acknowledged write.
+    #[serde(default)]
+    pub in_sync_replicas: i32,
+
+    /// Label selector of the instance pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// The image that the instances run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+
+    /// The Memgraph version that MAIN reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+
+    /// The instances, by ordinal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub instances: Vec<InstanceStatus>,
+
+    /// Where clients connect to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayStatus>,
+
+    /// The newest change of MAIN that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failover: Option<FailoverRecord>,
+
+    /// The state in the Kubernetes convention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// The operator's decisions. Nobody else writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Ledger>,
+}
+
+/// The conditions in one word. Code never reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Instances are starting for the first time.
+    Pending,
+    /// MAIN and its replicas are being set up for the first time.
+    Bootstrapping,
+    /// All is as the spec asks.
+    Operational,
+    /// MAIN serves, but something is missing.
+    Degraded,
+    /// MAIN runs but acknowledges no write, because its in-sync replica is missing.
+    WritesBlocked,
+    /// MAIN is being replaced.
+    FailingOver,
+    /// No MAIN serves.
+    Unavailable,
+    /// A human must decide; the condition Stalled says what.
+    Unknown,
+    /// The cluster is being deleted.
+    Terminating,
+}
+
+/// One instance as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceStatus {
+    /// Name of the instance (its pod).
+    pub name: String,
+    /// Address of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What it does in the cluster.
+    pub role: InstanceRole,
+    /// How MAIN feeds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RegistrationMode>,
+    /// Whether it answers.
+    pub health: Health,
+    /// What MAIN says of its data: `ready`, `replicating`, `recovery`, `invalid` or `diverged`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_status: Option<String>,
+}
+
+/// What an instance does in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum InstanceRole {
+    /// It takes writes.
+    Main,
+    /// It follows MAIN.
+    Replica,
+    /// It is MAIN against the ledger's word; it gets no client and is demoted.
+    Deposed,
+    /// It does not answer.
+    Unknown,
+}
+
+/// How MAIN feeds a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RegistrationMode {
+    /// Before a write is acknowledged, by two-phase commit.
+    StrictSync,
+    /// Before a write is acknowledged.
+    Sync,
+    /// Afterwards.
+    Async,
+}
+
+/// Whether an instance answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Health {
+    /// It answers Bolt.
+    Up,
+    /// Its container runs, but it does not answer.
+    Silent,
+    /// It has no running container.
+    Down,
+}
+
+/// Where clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// Address that always leads to MAIN, as `host:port` inside the Kubernetes cluster.
+    pub read_write: String,
+    /// Address that leads to replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<String>,
+}
+
+/// A change of MAIN that was not asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverRecord {
+    /// The term that it began.
+    pub term: i64,
+    /// What was done.
+    pub kind: OperationKind,
+    /// The former MAIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The new MAIN.
+    pub to: String,
+    /// When the loss was acted on (RFC 3339).
+    pub started_at: String,
+    /// When clients were let in again (RFC 3339).
+    pub finished_at: String,
+}

@@ -1,0 +1,4 @@
+//! Kubernetes operator for Memgraph: replication, automatic failover and a fencing gateway for the
+//! Community Edition.
+
+pub mod api;
