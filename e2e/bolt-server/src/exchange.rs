@@ -227,16 +227,6 @@ pub enum QueryKind {
     ReadWrite,
 }
 
-impl QueryKind {
-    pub(crate) const fn code(self) -> &'static str {
-        match self {
-            Self::Read => "r",
-            Self::Write => "w",
-            Self::ReadWrite => "rw",
-        }
-    }
-}
-
 /// A remark to the client that is not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
@@ -297,17 +287,6 @@ pub enum FailureCode {
     Transient,
     /// The database is at fault.
     Database,
-}
-
-impl FailureCode {
-    /// The code on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "Memgraph.ClientError.MemgraphError.MemgraphError",
-            Self::Transient => "Memgraph.TransientError.MemgraphError.MemgraphError",
-            Self::Database => "Memgraph.DatabaseError.MemgraphError.MemgraphError",
-        }
-    }
 }
 
 impl Failure {

@@ -6,6 +6,11 @@
 //! follows Memgraph's source (`src/communication/bolt/v1`), release by release (see [`Version`]).
 
 mod exchange;
+mod framing;
+mod handshake;
+pub mod packstream;
+mod result;
+mod session;
 mod value;
 mod version;
 
@@ -13,5 +18,7 @@ pub use exchange::{
     Authentication, ChangeCounters, Executed, ExecutionSummary, Failure, FailureCode, Notification, Prepare,
     Prepared, QueryKind, Request, Response, Severity, Summary, TransactionOptions,
 };
+pub use handshake::BoltVersion;
+pub use session::{Session, SessionConfig, UnexpectedResponse};
 pub use value::{Map, Node, Path, Relationship, UnboundRelationship, Value};
 pub use version::{UnknownVersion, Version};
