@@ -2,3 +2,4 @@
 //! Community Edition.
 
 pub mod api;
+pub mod plan;

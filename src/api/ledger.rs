@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Ledger {
     /// Name of this cluster's history, made at bootstrap; data that carries another one is foreign.
     pub lineage: String,
-    /// Fencing number: grows with each change or restart of MAIN and never goes back.
+    /// Fencing number: grows with each closing of the route and never goes back, so that a gateway's
+    /// acknowledgement of one closing can never be taken for that of another.
     pub term: i64,
     /// The term whose marker every member of the in-sync set is known to hold.
     pub marker_term: i64,
@@ -107,6 +108,8 @@ pub enum OperationKind {
     Failover,
     /// MAIN itself has restarted and is promoted again.
     Restart,
+    /// MAIN stays, but a registration on which durability rests must be made anew.
+    Repair,
 }
 
 impl Member {

@@ -1,0 +1,153 @@
+//! What to do while the route is closed: bring the ledger's MAIN to the point where it may be opened.
+//!
+//! While Closed no client gets an acknowledgement, so nothing that is done here can lose one: a registration
+//! may be missing for a moment, and a copy that held every acknowledged write when the route was closed still
+//! does. The route opens by one write that names exactly the copies which then hold everything.
+
+use super::{
+    Action, Plan, Situation, Step, loss,
+    members::{self, Members},
+    observation::{Instance, Observation, Registration, Role},
+};
+use crate::api::{
+    RegistrationMode,
+    ledger::{Ledger, Member, OperationKind, Route},
+};
+
+pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
+    let kind = ledger.operation.as_ref().map_or(OperationKind::Failover, |o| o.kind);
+    let working = |message: String| Situation::Working(kind, message);
+    let main = seen.instance(&ledger.main.instance);
+
+    if let Some(main) = main.filter(|m| m.incarnation.as_ref() == Some(&ledger.main.incarnation)) {
+        let named = &ledger.main;
+        match main.role() {
+            // Announced, and not yet done.
+            Some(Role::Replica) => {
+                let promote = Step::Do(Action::Promote {
+                    instance: named.instance.clone(),
+                    incarnation: named.incarnation.clone(),
+                });
+                let working = working(format!("promoting {}", main.name));
+                return fenced(ledger, Plan::with(seen, working, [promote]));
+            }
+            Some(Role::Main) => {
+                if let Some(members) = Members::of(seen, ledger) {
+                    return fenced(ledger, prepare(&members, kind));
+                }
+            }
+            None => {}
+        }
+    }
+    let fate = loss::fate(seen, ledger);
+    loss::react(seen, ledger, &fate)
+        .unwrap_or_else(|| Plan::new(seen, working(format!("waiting for {}", ledger.main.instance))))
+}
+
+/// Whether this is a cluster's first set-up: no client was ever let in, so there is nobody to cut.
+fn is_new(ledger: &Ledger) -> bool {
+    ledger.operation.as_ref().is_some_and(|o| o.kind == OperationKind::Bootstrap && o.from.is_none())
+        && ledger.marker_term == 0
+}
+
+/// The plan, with a fence before whatever it does to an instance: this leader may not be the one that closed
+/// the route, and cannot know how far that one came. A fence that stands costs a few milliseconds.
+fn fenced(ledger: &Ledger, mut plan: Plan) -> Plan {
+    let acts = plan.steps.iter().any(|step| matches!(step, Step::Do(_)));
+    if acts && !is_new(ledger) {
+        let fence = Step::Do(Action::Fence { term: ledger.term });
+        plan.steps.insert(0, fence);
+    }
+    plan
+}
+
+/// MAIN is MAIN: register what is needed, make its epoch durable, mark it, open.
+fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
+    let seen = members.seen;
+    let ledger = members.ledger;
+    let working = |message: &str| Situation::Working(kind, message.to_owned());
+
+    let demote: Vec<_> = members.impostors().map(Members::demote).collect();
+    if !demote.is_empty() {
+        return Plan::with(seen, working("demoting instances that are MAIN without our word"), demote);
+    }
+
+    let chosen = choose(members);
+    let wrong: Vec<_> = members.all().iter().filter(|r| !fits(members, r, &chosen)).collect();
+    let missing: Vec<_> = chosen.iter().filter(|i| members.registration_of(i).is_none_or(|r| wrong.contains(&r))).collect();
+    if !(wrong.is_empty() && missing.is_empty()) {
+        let mut numbers = seen.numbers;
+        let mut reserved = ledger.clone();
+        let mut steps: Vec<_> = wrong.iter().map(|r| members.drop(r)).collect();
+        for instance in missing {
+            steps.push(members.register(instance, seen.settings.sync_mode(), &mut numbers, &mut reserved));
+        }
+        let steps = members::after_reserving(ledger, reserved, steps);
+        return Plan { steps, situation: working("registering replicas"), numbers };
+    }
+
+    let synced: Vec<_> = members.all().iter().filter(|r| r.is_sync() && r.in_sync()).collect();
+    if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
+        return Plan::new(seen, working("waiting for a replica that holds everything"));
+    }
+    let marked = members.main.marker().is_some_and(|m| m.lineage == ledger.lineage && m.term == ledger.term);
+    if !marked {
+        let mark = Action::Mark {
+            main: members.main.name.clone(),
+            lineage: ledger.lineage.clone(),
+            term: ledger.term,
+        };
+        // The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that
+        // follows; the marker then names the term.
+        let steps = [members.probe_commit(), Step::Do(mark)];
+        return Plan::with(seen, working("making the new term durable"), steps);
+    }
+    let in_sync: Vec<Member> = synced.iter().filter_map(|r| members.confirmed(r)).collect();
+    // A member must show the marker of this very term: it has then voted for the commit that wrote it.
+    let current = |member: &Member| {
+        seen.instance(&member.instance).and_then(Instance::marker).is_some_and(|m| m.term == ledger.term)
+    };
+    if in_sync.len() < seen.settings.required_members() || !in_sync.iter().all(current) {
+        return Plan::new(seen, working("waiting for a replica that shows the new term"));
+    }
+    let Some(address) = members.main.address else {
+        return Plan::new(seen, working("waiting for MAIN's address"));
+    };
+    let open = Ledger {
+        marker_term: ledger.term,
+        main_address: address.to_string(),
+        route: Route::Open,
+        in_sync,
+        candidates: Vec::new(),
+        operation: None,
+        ..ledger.clone()
+    };
+    Plan::with(seen, working("letting clients in"), [Step::Write(open)])
+}
+
+/// The instances to register as in-sync replicas: first those that are registered so already, then those that
+/// were candidates, then the others by ordinal. Without any, the route stays closed until one returns.
+fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
+    let seen = members.seen;
+    let rank = |instance: &Instance| {
+        let registered = members.registration_of(instance).is_some_and(Registration::is_sync);
+        let candidate = members.ledger.candidates.iter().any(|m| m.instance == instance.name);
+        (!registered, !candidate, instance.ordinal)
+    };
+    let mut able: Vec<_> =
+        members.others().filter(|i| seen.electable(i) && i.is_replica() && !i.refused).collect();
+    able.sort_by_key(|i| rank(i));
+    able.truncate(seen.settings.sync_replicas);
+    able
+}
+
+/// Whether a registration may stay as it is.
+fn fits(members: &Members<'_>, registration: &Registration, chosen: &[&Instance]) -> bool {
+    let Some(instance) = members.instance_of(registration) else { return false };
+    let wanted = if chosen.iter().any(|c| c.name == instance.name) {
+        members.seen.settings.sync_mode()
+    } else {
+        RegistrationMode::Async
+    };
+    registration.mode == wanted && registration.status.is_some() && !members::is_stuck(registration, instance)
+}

@@ -1,0 +1,179 @@
+//! Judges whether MAIN is lost, and who may follow it.
+
+use super::{
+    Action, Plan, Situation, Step,
+    observation::{Container, Instance, Observation, Role, Sight},
+};
+use crate::api::{
+    ReplicationMode,
+    conditions::Reason,
+    ledger::{DataCopy, Ledger, Member, Operation, OperationKind, Route},
+};
+
+/// What has become of the ledger's MAIN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It serves.
+    Serving,
+    /// It does not answer as it should, but nothing proves that it is dead.
+    Unsure(String),
+    /// Its process has ended, or it has been silent for long enough before more than one observer.
+    Dead(String),
+    /// It has restarted, as a replica: the start gate keeps it from taking writes by itself.
+    Restarted(String),
+    /// It goes on in the same life, but somebody has made it a replica.
+    Demoted(String),
+}
+
+pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
+    let name = &ledger.main.instance;
+    let Some(main) = seen.instance(name) else {
+        return Fate::Dead(format!("the pod of {name} is gone"));
+    };
+    let same_life = main.incarnation.as_ref() == Some(&ledger.main.incarnation);
+    match (main.container, &main.sight) {
+        (Container::Absent, _) => Fate::Dead(format!("the pod of {name} is gone")),
+        (Container::Ended, _) => Fate::Dead(format!("the process of {name} has ended")),
+        (Container::Waiting, _) => Fate::Dead(format!("{name} has not started again yet")),
+        (Container::Running, Sight::Serving(view)) => match view.role {
+            Role::Main if same_life => Fate::Serving,
+            // It may be MAIN only because this ledger promoted it, and it promoted another life.
+            Role::Main => Fate::Dead(format!("{name} has restarted, and is MAIN without our word")),
+            Role::Replica if same_life => Fate::Demoted(format!("{name} has been made a replica")),
+            Role::Replica => Fate::Restarted(format!("{name} has restarted")),
+        },
+        // One refusal may be a passing one; a second in a row says that no process listens.
+        (Container::Running, Sight::Refused(times)) if *times >= 2 => {
+            Fate::Dead(format!("{name} refuses connections"))
+        }
+        (Container::Running, _) if !same_life => Fate::Dead(format!("{name} has restarted and does not answer yet")),
+        (Container::Running, Sight::Silent)
+            if !main.ready && main.away_for >= seen.settings.detection_timeout =>
+        {
+            Fate::Dead(format!("{name} is silent, for Kubernetes too"))
+        }
+        (Container::Running, _) => Fate::Unsure(format!("{name} does not answer this operator")),
+    }
+}
+
+/// Who follows as MAIN, and by what kind of operation.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Successor {
+    pub(super) copy: DataCopy,
+    pub(super) kind: OperationKind,
+}
+
+/// Whether `instance` is the copy that `member` names. A former MAIN (generation 0) has restarted by nature:
+/// it is known by its volume, and every transaction that it acknowledged was flushed to that.
+fn is_candidate(instance: &Instance, member: &Member) -> bool {
+    if member.generation == 0 {
+        instance.name == member.instance && instance.has_volume_of(&member.incarnation)
+    } else {
+        instance.is(member)
+    }
+}
+
+/// The copy to promote. It holds every acknowledged write:
+/// - a member of the in-sync set (or, while Closed, of the candidates, since nothing is acknowledged while
+///   Closed) in the very life in which it was seen in sync, whose marker shows that its data is what the
+///   ledger means. A restarted MAIN on its old volume is such a copy too.
+/// - An instance that already says MAIN is never chosen: only the promotion that a ledger has announced makes
+///   a MAIN of ours.
+pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Option<Successor> {
+    let pool = if ledger.route == Route::Open { &ledger.in_sync } else { &ledger.candidates };
+    let fit = |instance: &&Instance| instance.is_replica() && instance.carries(ledger);
+    let member = pool.iter().filter(|m| others && m.instance != ledger.main.instance).find_map(|member| {
+        seen.instances
+            .iter()
+            .filter(|i| is_candidate(i, member))
+            .find(fit)
+            .and_then(Instance::copy)
+    });
+    if let Some(copy) = member {
+        return Some(Successor { copy, kind: OperationKind::Failover });
+    }
+    let main = seen.instance(&ledger.main.instance)?;
+    if !main.is_replica() {
+        return None;
+    }
+    // A cluster that was never opened has acknowledged nothing: its MAIN may even have lost its volume.
+    let never_opened = ledger.marker_term == 0 && ledger.operation.as_ref().is_some_and(|o| o.from.is_none());
+    let unmarked = main.view().and_then(|view| view.contents.as_ref()).is_some_and(|c| c.marker.is_none());
+    let before_mark = ledger.marker_term == 0 && unmarked;
+    let same_volume = main.has_volume_of(&ledger.main.incarnation);
+    let holds_all = same_volume && (main.carries(ledger) || before_mark) || never_opened && before_mark;
+    let kind = match &ledger.operation {
+        Some(operation) if ledger.marker_term == 0 => operation.kind,
+        _ => OperationKind::Restart,
+    };
+    if holds_all { Some(Successor { copy: main.copy()?, kind }) } else { None }
+}
+
+/// Closes the route for a new MAIN, and names it, in one write; then fences and promotes it.
+///
+/// No acknowledged write is lost: the successor holds them all (see [`successor`]), and after the fence no
+/// client can get a further acknowledgement from the old MAIN. Two mains never both acknowledge: gateways
+/// lead to nobody while Closed, and the promotion begins only after every gateway has cut the old one.
+pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why: &str) -> Plan {
+    let mut candidates: Vec<Member> =
+        if ledger.route == Route::Open { ledger.in_sync.clone() } else { ledger.candidates.clone() };
+    candidates.retain(|member| member.instance != to.copy.instance);
+    if ledger.main.instance != to.copy.instance && ledger.marker_term > 0 {
+        candidates.retain(|member| member.instance != ledger.main.instance);
+        candidates.push(Member {
+            instance: ledger.main.instance.clone(),
+            incarnation: ledger.main.incarnation.clone(),
+            generation: 0,
+        });
+    }
+    let from = ledger.operation.as_ref().and_then(|o| o.from.clone());
+    let mut next = Ledger {
+        term: ledger.term + 1,
+        main: to.copy.clone(),
+        main_address: String::new(),
+        route: Route::Closed,
+        candidates,
+        operation: Some(Operation {
+            kind: to.kind,
+            target: to.copy.instance.clone(),
+            from: if to.kind == OperationKind::Bootstrap { from } else { Some(ledger.main.instance.clone()) },
+            started_at: String::new(),
+        }),
+        ..ledger.clone()
+    };
+    let mut numbers = seen.numbers;
+    numbers.ensure(&mut next);
+    let steps = vec![
+        Step::Write(next.clone()),
+        Step::Do(Action::Fence { term: next.term }),
+        Step::Do(Action::Promote { instance: to.copy.instance, incarnation: to.copy.incarnation }),
+    ];
+    Plan { steps, situation: Situation::Working(to.kind, why.to_owned()), numbers }
+}
+
+/// What to do, or to say, when MAIN has met `fate`.
+pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<Plan> {
+    let automatic = seen.settings.automatic_failover;
+    let (why, others) = match fate {
+        Fate::Serving => return None,
+        Fate::Unsure(why) => {
+            return Some(Plan::new(seen, Situation::MainLost(Reason::MainUnreachable, why.clone())));
+        }
+        Fate::Dead(why) | Fate::Restarted(why) => (why, automatic),
+        // It has lost nothing. Only in StrictSync does a member surely hold as much.
+        Fate::Demoted(why) => (why, automatic && seen.settings.mode == ReplicationMode::StrictSync),
+    };
+    if let Some(to) = successor(seen, ledger, others) {
+        return Some(hand_over(seen, ledger, to, why));
+    }
+    let manual = !automatic && matches!(fate, Fate::Dead(_));
+    let (reason, remedy) = if manual && ledger.route == Route::Open {
+        (
+            Reason::ManualFailover,
+            "failover.mode is Manual: bring it back, or set failover.mode to Automatic to promote an in-sync replica",
+        )
+    } else {
+        (Reason::NoCandidate, "no other copy is known to hold every acknowledged write; waiting for it to return")
+    };
+    Some(Plan::new(seen, Situation::MainLost(reason, format!("{why}; {remedy}"))))
+}

@@ -1,0 +1,134 @@
+//! Compares MAIN's registrations with what they should be.
+
+use std::time::Duration;
+
+use super::{
+    Action, Step,
+    numbers::{parse_registration_name, registration_name},
+    observation::{DataStatus, Instance, Numbers, Observation, Registration, Role},
+};
+use crate::api::{
+    RegistrationMode,
+    ledger::{Ledger, Member},
+};
+
+/// For how long a registration may stay `invalid` although its instance serves, before it is made anew. A
+/// replica that has restarted heals by itself within a check period (1 s) and the recovery's start.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// MAIN's registrations, beside the instances that they mean.
+pub(super) struct Members<'a> {
+    pub(super) seen: &'a Observation,
+    pub(super) ledger: &'a Ledger,
+    pub(super) main: &'a Instance,
+    registrations: &'a [Registration],
+}
+
+impl<'a> Members<'a> {
+    /// None where MAIN did not answer as MAIN.
+    pub(super) fn of(seen: &'a Observation, ledger: &'a Ledger) -> Option<Self> {
+        let main = seen.instance(&ledger.main.instance)?;
+        let view = main.view().filter(|view| view.role == Role::Main)?;
+        Some(Self { seen, ledger, main, registrations: &view.registrations })
+    }
+
+    pub(super) fn all(&self) -> &'a [Registration] {
+        self.registrations
+    }
+
+    /// The declared instance that a registration means: by its name and its address, which must agree.
+    pub(super) fn instance_of(&self, registration: &Registration) -> Option<&'a Instance> {
+        let (ordinal, _) = parse_registration_name(&registration.name)?;
+        self.seen
+            .declared()
+            .find(|i| i.ordinal == ordinal && i.replication_address == registration.address)
+            .filter(|i| i.name != self.main.name)
+    }
+
+    /// The registration that means this instance.
+    pub(super) fn registration_of(&self, instance: &Instance) -> Option<&'a Registration> {
+        self.registrations
+            .iter()
+            .find(|r| self.instance_of(r).is_some_and(|meant| meant.name == instance.name))
+    }
+
+    /// The declared instances but MAIN.
+    pub(super) fn others(&self) -> impl Iterator<Item = &'a Instance> {
+        let main = self.main.name.as_str();
+        self.seen.declared().filter(move |i| i.name != main)
+    }
+
+    /// The ledger's member that is this instance, in whatever life.
+    pub(super) fn member(&self, instance: &Instance) -> Option<&'a Member> {
+        self.ledger.in_sync.iter().find(|m| m.instance == instance.name)
+    }
+
+    /// Instances that are MAIN although the ledger says otherwise.
+    pub(super) fn impostors(&self) -> impl Iterator<Item = &'a Instance> {
+        let main = self.main.name.as_str();
+        self.seen.instances.iter().filter(move |i| i.name != main && i.role() == Some(Role::Main))
+    }
+
+    pub(super) fn register(
+        &self,
+        instance: &Instance,
+        mode: RegistrationMode,
+        numbers: &mut Numbers,
+        ledger: &mut Ledger,
+    ) -> Step {
+        Step::Do(Action::Register {
+            main: self.main.name.clone(),
+            instance: instance.name.clone(),
+            name: registration_name(instance.ordinal, numbers.take(ledger)),
+            address: instance.replication_address.clone(),
+            mode,
+        })
+    }
+
+    pub(super) fn drop(&self, registration: &Registration) -> Step {
+        Step::Do(Action::Drop { main: self.main.name.clone(), name: registration.name.clone() })
+    }
+
+    pub(super) fn demote(instance: &Instance) -> Step {
+        Step::Do(Action::Demote { instance: instance.name.clone() })
+    }
+
+    pub(super) fn probe_commit(&self) -> Step {
+        Step::Do(Action::ProbeCommit { main: self.main.name.clone() })
+    }
+
+    pub(super) fn confirm(&self, names: Vec<String>) -> Step {
+        Step::Do(Action::Confirm { main: self.main.name.clone(), names })
+    }
+
+    /// The member that this registration makes of its instance as it is now. The marker is asked for because
+    /// MAIN's view of a replica may be seconds old: an instance that came back empty has none.
+    pub(super) fn confirmed(&self, registration: &Registration) -> Option<Member> {
+        let instance = self.instance_of(registration)?;
+        let (_, generation) = parse_registration_name(&registration.name)?;
+        if !(registration.is_sync() && registration.in_sync()) {
+            return None;
+        }
+        if !(instance.is_replica() && instance.carries(self.ledger) && self.seen.electable(instance)) {
+            return None;
+        }
+        Some(Member { instance: instance.name.clone(), incarnation: instance.incarnation.clone()?, generation })
+    }
+}
+
+/// Whether MAIN lists a replica for long as `invalid` that serves: it accepts another MAIN's word, or none.
+pub(super) fn is_stuck(registration: &Registration, instance: &Instance) -> bool {
+    registration.status == Some(DataStatus::Invalid)
+        && registration.unwell_for >= STUCK_AFTER
+        && instance.is_replica()
+        && instance.away_for.is_zero()
+}
+
+/// The steps, preceded by a write of the ledger if they made it different.
+pub(super) fn after_reserving(before: &Ledger, ledger: Ledger, steps: Vec<Step>) -> Vec<Step> {
+    if *before == ledger {
+        steps
+    } else {
+        [Step::Write(ledger)].into_iter().chain(steps).collect()
+    }
+}

@@ -1,0 +1,154 @@
+//! Decides what to do: from what was observed to the next steps. Pure: no clock, no I/O, no Kubernetes client.
+//!
+//! A plan is short. It names the steps up to the next point at which the outcome must be observed; then the
+//! cluster is observed and planned for again. Nothing but the ledger is remembered between two plans, so a
+//! restarted operator goes on where the last one stopped.
+
+mod bootstrap;
+mod closed;
+mod loss;
+mod members;
+mod numbers;
+pub mod observation;
+pub mod report;
+mod steady;
+
+pub use numbers::{parse_registration_name, registration_name};
+
+use crate::api::{
+    RegistrationMode,
+    conditions::Reason,
+    ledger::{Incarnation, Ledger, OperationKind, Route},
+};
+use observation::{Numbers, Observation};
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// In this order; the first one that fails ends the plan.
+    pub steps: Vec<Step>,
+    /// What the cluster is in.
+    pub situation: Situation,
+    /// The registration numbers that are left.
+    pub numbers: Numbers,
+}
+
+/// One step of a [`Plan`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Write the ledger, at the version at which it was read.
+    Write(Ledger),
+    /// Do something to an instance or to the gateways.
+    Do(Action),
+}
+
+/// Something to be done outside. Each is idempotent and checks its own preconditions again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Wait until every gateway has cut its sessions of older terms and shows this term as closed.
+    Fence {
+        /// The term that was closed.
+        term: i64,
+    },
+    /// Make a replica MAIN, provided that it is still in this life.
+    Promote {
+        /// The instance.
+        instance: String,
+        /// The life in which it was chosen.
+        incarnation: Incarnation,
+    },
+    /// Make a MAIN that the ledger does not know a replica.
+    Demote {
+        /// The instance.
+        instance: String,
+    },
+    /// Register a replica on MAIN.
+    Register {
+        /// MAIN.
+        main: String,
+        /// The replica's instance.
+        instance: String,
+        /// The name to register it under, never used before.
+        name: String,
+        /// `host:port` of its replication server.
+        address: String,
+        /// How MAIN is to feed it.
+        mode: RegistrationMode,
+    },
+    /// Remove a registration from MAIN.
+    Drop {
+        /// MAIN.
+        main: String,
+        /// The registration's name.
+        name: String,
+    },
+    /// Commit a transaction on MAIN that leaves nothing behind. It makes a new epoch durable, and it succeeds
+    /// only if every strict replica votes for it.
+    ProbeCommit {
+        /// MAIN.
+        main: String,
+    },
+    /// Fail unless MAIN now shows every one of these registrations `ready` and not behind.
+    Confirm {
+        /// MAIN.
+        main: String,
+        /// Names of registrations.
+        names: Vec<String>,
+    },
+    /// Set the marker in MAIN's data, from whatever it was.
+    Mark {
+        /// MAIN.
+        main: String,
+        /// The history's name.
+        lineage: String,
+        /// The term.
+        term: i64,
+    },
+}
+
+/// What a cluster is in, for the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Situation {
+    /// Waiting for something that is expected to come by itself.
+    Waiting(Reason, String),
+    /// A human must decide.
+    Stalled(Reason, String),
+    /// An announced operation is going on.
+    Working(OperationKind, String),
+    /// MAIN is lost and not replaced.
+    MainLost(Reason, String),
+    /// MAIN serves; replicas are being brought into shape, or there is nothing to do.
+    Serving,
+}
+
+/// Decides what to do next.
+#[must_use]
+pub fn plan(seen: &Observation) -> Plan {
+    match &seen.ledger {
+        None => bootstrap::plan(seen),
+        Some(ledger) if ledger.route == Route::Closed => closed::plan(seen, ledger),
+        Some(ledger) => steady::plan(seen, ledger),
+    }
+}
+
+/// How many instances must be kept for now: lowering `replicas` must not take MAIN or an in-sync copy away.
+#[must_use]
+pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>) -> i32 {
+    let Some(ledger) = ledger else { return replicas };
+    let held = ledger.in_sync.iter().chain(&ledger.candidates).map(|member| member.instance.as_str());
+    held.chain([ledger.main.instance.as_str()])
+        .filter_map(|name| crate::api::names::ordinal(cluster, name))
+        .map(|ordinal| ordinal.saturating_add(1))
+        .fold(replicas, i32::max)
+}
+
+impl Plan {
+    fn new(seen: &Observation, situation: Situation) -> Self {
+        Self { steps: Vec::new(), situation, numbers: seen.numbers }
+    }
+
+    fn with(seen: &Observation, situation: Situation, steps: impl IntoIterator<Item = Step>) -> Self {
+        Self { steps: steps.into_iter().collect(), situation, numbers: seen.numbers }
+    }
+}
+

@@ -1,0 +1,291 @@
+//! What a decision rests on: the spec's settings, the ledger, and what was seen of each instance.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::api::{
+    RegistrationMode, ReplicationMode,
+    ledger::{DataCopy, Incarnation, Ledger, Member},
+};
+
+/// Everything that is known about one cluster at one moment.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// What the spec asks for.
+    pub settings: Settings,
+    /// What has been decided before; none before the bootstrap.
+    pub ledger: Option<Ledger>,
+    /// Every declared instance, and every other one that has a pod; by ordinal.
+    pub instances: Vec<Instance>,
+    /// Bound volume claims of this cluster's name without a declared instance.
+    pub stray_volumes: Vec<String>,
+    /// Registration numbers that this leader has reserved and not yet used.
+    pub numbers: Numbers,
+    /// A name never used before, in case a new history begins.
+    pub fresh_lineage: String,
+}
+
+/// The part of the spec that decisions depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Number of declared instances: those with the ordinals below it.
+    pub replicas: i32,
+    /// What an acknowledged write means.
+    pub mode: ReplicationMode,
+    /// Number of replicas that must hold a write before it is acknowledged.
+    pub sync_replicas: usize,
+    /// Instances with ordinals below it may be MAIN or in-sync replica.
+    pub electable: i32,
+    /// Whether a lost MAIN is replaced without asking.
+    pub automatic_failover: bool,
+    /// For how long MAIN must be silent before it is taken for dead.
+    pub detection_timeout: Duration,
+}
+
+impl Settings {
+    /// How a replica is registered that must hold a write before it is acknowledged.
+    #[must_use]
+    pub fn sync_mode(&self) -> RegistrationMode {
+        match self.mode {
+            ReplicationMode::Sync => RegistrationMode::Sync,
+            ReplicationMode::StrictSync | ReplicationMode::Async => RegistrationMode::StrictSync,
+        }
+    }
+
+    /// Number of in-sync replicas without which MAIN is not opened to clients.
+    #[must_use]
+    pub fn required_members(&self) -> usize {
+        self.sync_replicas.min(1)
+    }
+}
+
+/// One instance: its pod, and what it says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// Its name, which is its pod's.
+    pub name: String,
+    /// The number at the end of its name.
+    pub ordinal: i32,
+    /// `host:port` under which MAIN reaches its replication server.
+    pub replication_address: String,
+    /// Address of its pod.
+    pub address: Option<IpAddr>,
+    /// What Kubernetes says of its container.
+    pub container: Container,
+    /// Whether Kubernetes' own probe succeeds.
+    pub ready: bool,
+    /// Its present life; none while no container runs.
+    pub incarnation: Option<Incarnation>,
+    /// What it says of itself.
+    pub sight: Sight,
+    /// For how long it has not been [`Sight::Serving`].
+    pub away_for: Duration,
+    /// MAIN has refused this incarnation in this term, because it holds writes that MAIN does not.
+    pub refused: bool,
+}
+
+/// What Kubernetes says of an instance's container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// There is no pod.
+    Absent,
+    /// The pod is there, its container has not started yet.
+    Waiting,
+    /// The container runs.
+    Running,
+    /// The container has ended.
+    Ended,
+}
+
+/// What an instance says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// It answers queries.
+    Serving(View),
+    /// It completes a Bolt handshake but did not answer the queries in time.
+    Handshake,
+    /// Its address refuses or resets connections: no process listens there. So many times in a row.
+    Refused(u32),
+    /// It did not answer in time.
+    Silent,
+    /// It has no address to ask.
+    Unseen,
+}
+
+/// An instance's answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Its role.
+    pub role: Role,
+    /// On MAIN: the replicas that are registered.
+    pub registrations: Vec<Registration>,
+    /// Our mark in its data; none while it could not be read.
+    pub contents: Option<Contents>,
+    /// Whether it holds nothing but our mark: no node, index, constraint, enum or user. Asked only where
+    /// there is no ledger, because counting takes time on a large graph.
+    pub empty: Option<bool>,
+    /// The server's version.
+    pub version: String,
+}
+
+/// Memgraph's replication role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Main,
+    /// It takes a MAIN's replication stream.
+    Replica,
+}
+
+/// What was read of an instance's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The marker in the data, if there is one.
+    pub marker: Option<Marker>,
+}
+
+/// Our mark in the data: which history it belongs to, and how new it is at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// The history's name.
+    pub lineage: String,
+    /// The term in which the mark was set.
+    pub term: i64,
+}
+
+/// A replica as MAIN lists it (`SHOW REPLICAS`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The name under which it is registered.
+    pub name: String,
+    /// `host:port` of its replication server.
+    pub address: String,
+    /// How MAIN feeds it.
+    pub mode: RegistrationMode,
+    /// The worst status over its databases; none for a *ghost*, which MAIN lists but does not feed.
+    pub status: Option<DataStatus>,
+    /// Transactions' distance to MAIN in Memgraph's own count: 0 or negative where it follows.
+    pub behind: i64,
+    /// For how long it has not been well (`ready` or `replicating`).
+    pub unwell_for: Duration,
+}
+
+impl Registration {
+    /// Whether it holds everything that MAIN has committed, as far as MAIN knows.
+    #[must_use]
+    pub fn in_sync(&self) -> bool {
+        self.status == Some(DataStatus::Ready) && self.behind == 0
+    }
+
+    /// Whether it is connected and follows. A transaction on its way to it changes nothing about that.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        matches!(self.status, Some(DataStatus::Ready | DataStatus::Replicating))
+    }
+
+    /// Whether MAIN feeds it before it acknowledges a write.
+    #[must_use]
+    pub fn is_sync(&self) -> bool {
+        self.mode != RegistrationMode::Async
+    }
+}
+
+/// MAIN's view of a replica's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataStatus {
+    /// It follows.
+    Ready,
+    /// A transaction is on its way to it.
+    Replicating,
+    /// It is being brought up to date.
+    Recovery,
+    /// It is away, or its state is not known.
+    Invalid,
+    /// It holds writes that MAIN does not.
+    Diverged,
+}
+
+/// Registration numbers that are reserved: each is used at most once, whoever leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// The next number.
+    pub next: i64,
+    /// The first number that is no longer reserved.
+    pub end: i64,
+}
+
+impl Observation {
+    /// The instance of this name.
+    #[must_use]
+    pub fn instance(&self, name: &str) -> Option<&Instance> {
+        self.instances.iter().find(|i| i.name == name)
+    }
+
+    /// The instances that the spec asks for.
+    pub fn declared(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter().filter(|i| i.ordinal < self.settings.replicas)
+    }
+
+    /// Whether this instance may be MAIN or in-sync replica.
+    #[must_use]
+    pub fn electable(&self, instance: &Instance) -> bool {
+        instance.ordinal < self.settings.replicas && instance.ordinal < self.settings.electable
+    }
+}
+
+impl Instance {
+    /// Its answers, if it gave any.
+    #[must_use]
+    pub fn view(&self) -> Option<&View> {
+        match &self.sight {
+            Sight::Serving(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// Its role, if it told.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.view().map(|view| view.role)
+    }
+
+    /// Whether it answers as a replica.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.role() == Some(Role::Replica)
+    }
+
+    /// The marker in its data; none where there is none or it was not read.
+    #[must_use]
+    pub fn marker(&self) -> Option<&Marker> {
+        self.view()?.contents.as_ref()?.marker.as_ref()
+    }
+
+    /// The copy of the data that it is now.
+    #[must_use]
+    pub fn copy(&self) -> Option<DataCopy> {
+        Some(DataCopy { instance: self.name.clone(), incarnation: self.incarnation.clone()? })
+    }
+
+    /// Whether it is still in the life that `member` was seen in.
+    #[must_use]
+    pub fn is(&self, member: &Member) -> bool {
+        self.name == member.instance && self.incarnation.as_ref() == Some(&member.incarnation)
+    }
+
+    /// Whether it has the volume of `incarnation`, in whatever life.
+    #[must_use]
+    pub fn has_volume_of(&self, incarnation: &Incarnation) -> bool {
+        self.incarnation.as_ref().is_some_and(|own| own.volume == incarnation.volume)
+    }
+
+    /// Whether its data belongs to the ledger's history and is at least as new as the last marker that every
+    /// member is known to hold. It tells a current copy from an empty or an old one without asking MAIN.
+    #[must_use]
+    pub fn carries(&self, ledger: &Ledger) -> bool {
+        self.marker().is_some_and(|marker| {
+            marker.lineage == ledger.lineage
+                && marker.term >= ledger.marker_term
+                && marker.term <= ledger.term
+        })
+    }
+}

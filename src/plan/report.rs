@@ -1,0 +1,320 @@
+//! What the status says of a cluster: a pure function of what was observed and what is being done about it.
+
+use super::{
+    Situation,
+    members::Members,
+    observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
+};
+use crate::api::{
+    Health, InstanceRole, InstanceStatus, Phase,
+    conditions::{ConditionType, Reason, Truth, Verdict},
+    ledger::{Ledger, OperationKind, Route},
+};
+
+/// What is known of the gateway beside the instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayState {
+    /// Whether the spec asks for one.
+    pub enabled: bool,
+    /// Number of gateway pods that are ready.
+    pub ready: i32,
+}
+
+/// The report on one cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The conditions in one word.
+    pub phase: Phase,
+    /// Number of instances that answer in the role they should have.
+    pub ready_replicas: i32,
+    /// Number of replicas that hold every acknowledged write.
+    pub in_sync_replicas: i32,
+    /// The version that MAIN reports.
+    pub version: Option<String>,
+    /// The instances.
+    pub instances: Vec<InstanceStatus>,
+    /// The conditions.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Reports on a cluster whose ledger is `ledger` by now.
+#[must_use]
+pub fn report(
+    seen: &Observation,
+    ledger: Option<&Ledger>,
+    situation: &Situation,
+    gateway: GatewayState,
+) -> Report {
+    let facts = Facts::gather(seen, ledger, situation, gateway);
+    Report {
+        phase: facts.phase(),
+        ready_replicas: count(seen.declared().filter(|i| facts.is_as_it_should_be(i))),
+        in_sync_replicas: count(facts.live_members()),
+        version: facts.main.and_then(Instance::view).map(|view| view.version.clone()),
+        instances: seen.declared().map(|i| facts.instance(i)).collect(),
+        verdicts: facts.verdicts(),
+    }
+}
+
+struct Facts<'a> {
+    seen: &'a Observation,
+    ledger: Option<&'a Ledger>,
+    situation: &'a Situation,
+    gateway: GatewayState,
+    /// MAIN's registrations, where the ledger's MAIN serves.
+    members: Option<Members<'a>>,
+    main: Option<&'a Instance>,
+}
+
+impl<'a> Facts<'a> {
+    fn gather(
+        seen: &'a Observation,
+        ledger: Option<&'a Ledger>,
+        situation: &'a Situation,
+        gateway: GatewayState,
+    ) -> Self {
+        let members = ledger.and_then(|ledger| Members::of(seen, ledger));
+        let main = members.as_ref().map(|members| members.main);
+        Self { seen, ledger, situation, gateway, members, main }
+    }
+
+    fn is_open(&self) -> bool {
+        self.ledger.is_some_and(|ledger| ledger.route == Route::Open)
+    }
+
+    fn main_serves(&self) -> bool {
+        self.main.is_some() && !matches!(self.situation, Situation::MainLost(..))
+    }
+
+    fn registration(&self, instance: &Instance) -> Option<&'a Registration> {
+        self.members.as_ref()?.registration_of(instance)
+    }
+
+    /// Members of the in-sync set that MAIN reaches now.
+    fn live_members(&self) -> impl Iterator<Item = &'a Instance> {
+        self.seen.instances.iter().filter(|i| {
+            let member = self.ledger.is_some_and(|l| l.in_sync.iter().any(|m| i.is(m)));
+            member && self.registration(i).is_some_and(Registration::follows)
+        })
+    }
+
+    fn is_main(&self, instance: &Instance) -> bool {
+        self.ledger.is_some_and(|ledger| ledger.main.instance == instance.name)
+    }
+
+    fn is_as_it_should_be(&self, instance: &Instance) -> bool {
+        match instance.role() {
+            Some(Role::Main) => self.is_main(instance),
+            Some(Role::Replica) => self.registration(instance).is_some_and(Registration::follows),
+            None => false,
+        }
+    }
+
+    fn instance(&self, instance: &Instance) -> InstanceStatus {
+        let registration = self.registration(instance);
+        InstanceStatus {
+            name: instance.name.clone(),
+            address: instance.address.map(|address| address.to_string()),
+            role: match instance.role() {
+                Some(Role::Main) if self.is_main(instance) => InstanceRole::Main,
+                Some(Role::Main) => InstanceRole::Deposed,
+                Some(Role::Replica) => InstanceRole::Replica,
+                None => InstanceRole::Unknown,
+            },
+            mode: registration.map(|r| r.mode),
+            health: match (instance.container, &instance.sight) {
+                (Container::Running, Sight::Serving(_)) => Health::Up,
+                (Container::Running, _) => Health::Silent,
+                _ => Health::Down,
+            },
+            data_status: registration.map(|r| data_status(r).to_owned()),
+        }
+    }
+
+    /// What keeps the cluster from being just as the spec asks, while it serves.
+    fn lacking(&self) -> Option<String> {
+        let lacking: Vec<_> =
+            self.seen.declared().filter(|i| !self.is_as_it_should_be(i)).map(|i| i.name.as_str()).collect();
+        if !lacking.is_empty() {
+            return Some(format!("not following MAIN: {}", lacking.join(", ")));
+        }
+        let removed: Vec<_> = self
+            .seen
+            .instances
+            .iter()
+            .filter(|i| i.ordinal >= self.seen.settings.replicas)
+            .map(|i| i.name.as_str())
+            .collect();
+        if !removed.is_empty() {
+            return Some(format!("still to be removed: {}", removed.join(", ")));
+        }
+        (count(self.live_members()) < sync_replicas(self.seen))
+            .then(|| "fewer in-sync replicas than replication.syncReplicas asks for".to_owned())
+    }
+
+    /// Whether MAIN refuses writes because its in-sync replica is away.
+    fn writes_blocked(&self) -> bool {
+        self.seen.settings.required_members() > 0
+            && self.members.as_ref().is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
+    }
+
+    fn gateway_serves(&self) -> bool {
+        !self.gateway.enabled || self.gateway.ready > 0
+    }
+
+    fn phase(&self) -> Phase {
+        match self.situation {
+            Situation::Stalled(..) => Phase::Unknown,
+            Situation::Waiting(..) => Phase::Pending,
+            Situation::Working(OperationKind::Bootstrap, _) => Phase::Bootstrapping,
+            Situation::Working(..) => Phase::FailingOver,
+            Situation::MainLost(..) => Phase::Unavailable,
+            Situation::Serving if !self.main_serves() => Phase::Unavailable,
+            Situation::Serving if self.writes_blocked() => Phase::WritesBlocked,
+            Situation::Serving if self.lacking().is_some() || !self.gateway_serves() => Phase::Degraded,
+            Situation::Serving => Phase::Operational,
+        }
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        ConditionType::ALL.into_iter().map(|condition| self.verdict(condition)).collect()
+    }
+
+    fn verdict(&self, condition: ConditionType) -> Verdict {
+        let (status, reason, message) = match condition {
+            ConditionType::Ready => self.ready(),
+            ConditionType::Reconciling => self.reconciling(),
+            ConditionType::Stalled => self.stalled(),
+            ConditionType::MainAvailable => self.main_available(),
+            ConditionType::Durable => self.durable(),
+            ConditionType::ReplicationHealthy => self.replication_healthy(),
+            ConditionType::GatewayAvailable => self.gateway_available(),
+        };
+        Verdict { condition, status, reason, message }
+    }
+
+    fn ready(&self) -> (Truth, Reason, String) {
+        if let Some((reason, message)) = self.trouble() {
+            return (Truth::False, reason, message);
+        }
+        if !(self.is_open() && self.main_serves()) {
+            return (Truth::False, Reason::MainUnreachable, "no MAIN serves".into());
+        }
+        if self.writes_blocked() {
+            let message = "MAIN acknowledges no write while its in-sync replica is away".into();
+            return (Truth::False, Reason::NoInSyncReplica, message);
+        }
+        if !self.gateway_serves() {
+            return (Truth::False, Reason::GatewayNotReady, "no gateway pod is ready".into());
+        }
+        (Truth::True, Reason::AsExpected, "the gateway leads to a MAIN that acknowledges writes".into())
+    }
+
+    /// What the situation itself says is wrong.
+    fn trouble(&self) -> Option<(Reason, String)> {
+        match self.situation {
+            Situation::Waiting(reason, message)
+            | Situation::Stalled(reason, message)
+            | Situation::MainLost(reason, message) => Some((*reason, message.clone())),
+            Situation::Working(OperationKind::Bootstrap, message) => {
+                Some((Reason::Bootstrapping, message.clone()))
+            }
+            Situation::Working(_, message) => Some((Reason::FailingOver, message.clone())),
+            Situation::Serving => None,
+        }
+    }
+
+    fn reconciling(&self) -> (Truth, Reason, String) {
+        match (self.situation, self.trouble(), self.lacking()) {
+            (Situation::Stalled(..), Some((reason, message)), _) => (Truth::False, reason, message),
+            (_, Some((reason, message)), _) => (Truth::True, reason, message),
+            (_, None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
+            (_, None, None) => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
+        }
+    }
+
+    fn stalled(&self) -> (Truth, Reason, String) {
+        match self.situation {
+            Situation::Stalled(reason, message) | Situation::MainLost(reason @ Reason::ManualFailover, message) => {
+                (Truth::True, *reason, message.clone())
+            }
+            _ => (Truth::False, Reason::AsExpected, "nothing waits for a human".into()),
+        }
+    }
+
+    fn main_available(&self) -> (Truth, Reason, String) {
+        match self.situation {
+            Situation::MainLost(reason @ Reason::MainUnreachable, message) => {
+                (Truth::Unknown, *reason, message.clone())
+            }
+            _ if self.is_open() && self.main_serves() => {
+                (Truth::True, Reason::AsExpected, "MAIN answers".into())
+            }
+            _ => match self.trouble() {
+                Some((reason, message)) => (Truth::False, reason, message),
+                None => (Truth::False, Reason::MainUnreachable, "no MAIN serves".into()),
+            },
+        }
+    }
+
+    fn durable(&self) -> (Truth, Reason, String) {
+        let live = count(self.live_members());
+        if sync_replicas(self.seen) == 0 {
+            let message = "the spec asks for no in-sync replica: losing MAIN's volume loses writes".into();
+            (Truth::False, Reason::NotRequired, message)
+        } else if live == 0 {
+            let message = "no replica is known to hold every acknowledged write".into();
+            (Truth::False, Reason::NoInSyncReplica, message)
+        } else {
+            (Truth::True, Reason::AsExpected, format!("{live} in-sync replica(s) hold every acknowledged write"))
+        }
+    }
+
+    fn replication_healthy(&self) -> (Truth, Reason, String) {
+        let Some(members) = &self.members else {
+            return (Truth::Unknown, Reason::MainUnreachable, "MAIN does not tell".into());
+        };
+        let unwell: Vec<_> = members
+            .others()
+            .filter(|i| !members.registration_of(i).is_some_and(Registration::follows))
+            .map(|i| match members.registration_of(i) {
+                Some(registration) => format!("{} ({})", i.name, data_status(registration)),
+                None if i.refused => format!("{} (diverged: it holds writes that MAIN does not)", i.name),
+                None => format!("{} (not registered)", i.name),
+            })
+            .collect();
+        if unwell.is_empty() {
+            (Truth::True, Reason::AsExpected, "every replica follows MAIN".into())
+        } else {
+            (Truth::False, Reason::ReplicasLagging, unwell.join(", "))
+        }
+    }
+
+    fn gateway_available(&self) -> (Truth, Reason, String) {
+        if !self.gateway.enabled {
+            (Truth::False, Reason::GatewayDisabled, "gateway.enabled is false".into())
+        } else if self.gateway.ready > 0 {
+            (Truth::True, Reason::AsExpected, "gateway pods are ready".into())
+        } else {
+            (Truth::False, Reason::GatewayNotReady, "no gateway pod is ready".into())
+        }
+    }
+}
+
+fn data_status(registration: &Registration) -> &'static str {
+    match registration.status {
+        Some(DataStatus::Ready | DataStatus::Replicating) => "ready",
+        Some(DataStatus::Recovery) => "recovery",
+        Some(DataStatus::Invalid) => "invalid",
+        Some(DataStatus::Diverged) => "diverged",
+        None => "ghost",
+    }
+}
+
+fn sync_replicas(seen: &Observation) -> i32 {
+    i32::try_from(seen.settings.sync_replicas).unwrap_or(i32::MAX)
+}
+
+fn count(items: impl Iterator) -> i32 {
+    i32::try_from(items.count()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,248 @@
+//! What to do while MAIN serves: keep every replica registered as it should be, without a moment in which an
+//! acknowledged write is on MAIN alone.
+
+use std::time::Duration;
+
+use super::{
+    Plan, Situation, Step, loss,
+    members::{self, Members},
+    numbers::parse_registration_name,
+    observation::{Instance, Observation, Registration},
+};
+use crate::api::{
+    RegistrationMode,
+    ledger::{Ledger, Member, Operation, OperationKind, Route},
+};
+
+/// For how long an in-sync replica may be away before another takes its place. Until then a restart is
+/// cheaper: writes wait in both cases, and the returning replica needs no new registration.
+const REPLACE_AFTER: Duration = Duration::from_secs(10);
+
+/// How far an ASYNC replica may be behind, in Memgraph's count, to become a sync one: writes wait until it has
+/// caught up.
+const NEAR: i64 = 1_000;
+
+pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
+    let fate = loss::fate(seen, ledger);
+    if let Some(plan) = loss::react(seen, ledger, &fate) {
+        return plan;
+    }
+    let Some(members) = Members::of(seen, ledger) else {
+        return Plan::new(seen, Situation::Serving);
+    };
+    // One change at a time: the next plan sees what this one has done.
+    let mut desk = Desk { members, ledger: ledger.clone(), numbers: seen.numbers };
+    let steps = None
+        .or_else(|| desk.demote_impostors())
+        .or_else(|| desk.repair())
+        .or_else(|| desk.admit())
+        .or_else(|| desk.shrink())
+        .or_else(|| desk.remove())
+        .or_else(|| desk.grow())
+        .or_else(|| desk.register_missing())
+        .unwrap_or_default();
+    let numbers = desk.numbers;
+    let mut situation = Situation::Serving;
+    let steps = match steps {
+        Work::Steps(steps) => members::after_reserving(ledger, desk.ledger, steps),
+        Work::Close(plan) => {
+            situation = plan.situation;
+            plan.steps
+        }
+    };
+    Plan { steps, situation, numbers }
+}
+
+enum Work {
+    Steps(Vec<Step>),
+    Close(Plan),
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self::Steps(Vec::new())
+    }
+}
+
+/// The steps are laid out here; what they need written first goes into `ledger`.
+struct Desk<'a> {
+    members: Members<'a>,
+    ledger: Ledger,
+    numbers: super::observation::Numbers,
+}
+
+impl<'a> Desk<'a> {
+    /// An instance that is MAIN without the ledger's word gets no client; before it is demoted it leaves the
+    /// in-sync set, because what it wrote as MAIN is not what MAIN acknowledged.
+    fn demote_impostors(&mut self) -> Option<Work> {
+        let impostors: Vec<_> = self.members.impostors().collect();
+        if impostors.is_empty() {
+            return None;
+        }
+        self.ledger.in_sync.retain(|m| impostors.iter().all(|i| i.name != m.instance));
+        Some(Work::Steps(impostors.into_iter().map(Members::demote).collect()))
+    }
+
+    /// A sync registration that is of the wrong kind, a ghost, or stuck is made anew while Closed: in the
+    /// moment between DROP and REGISTER a commit would be on MAIN alone.
+    fn repair(&mut self) -> Option<Work> {
+        let mode = self.members.seen.settings.sync_mode();
+        let broken = self.members.all().iter().find(|r| {
+            let member = self.members.instance_of(r).filter(|i| self.members.member(i).is_some());
+            member.is_some_and(|instance| {
+                r.mode != mode || r.status.is_none() || members::is_stuck(r, instance)
+            })
+        });
+        let lost = self.members.ledger.in_sync.iter().find(|m| {
+            let instance = self.members.seen.instance(&m.instance);
+            instance.is_some_and(|i| self.members.registration_of(i).is_none())
+        });
+        let why = match (broken, lost) {
+            (Some(registration), _) => format!("the registration {} must be made anew", registration.name),
+            (None, Some(member)) => format!("MAIN has lost the registration of {}", member.instance),
+            (None, None) => return None,
+        };
+        let before = self.members.ledger;
+        let mut next = Ledger {
+            term: before.term + 1,
+            main_address: String::new(),
+            route: Route::Closed,
+            candidates: before.in_sync.clone(),
+            operation: Some(Operation {
+                kind: OperationKind::Repair,
+                target: before.main.instance.clone(),
+                from: Some(before.main.instance.clone()),
+                started_at: String::new(),
+            }),
+            ..before.clone()
+        };
+        self.numbers.ensure(&mut next);
+        let fence = Step::Do(super::Action::Fence { term: next.term });
+        let situation = Situation::Working(OperationKind::Repair, why);
+        Some(Work::Close(Plan::with(self.members.seen, situation, [Step::Write(next), fence])))
+    }
+
+    /// Writes into the ledger who holds everything: a replica that was registered as sync and has caught up,
+    /// or a member that has restarted and caught up.
+    ///
+    /// MAIN's word for it is confirmed by a commit that needs the replica's vote. While another sync replica is
+    /// away no commit can succeed, and none can happen in between either: then MAIN's word is enough.
+    fn admit(&mut self) -> Option<Work> {
+        let new: Vec<_> = self
+            .members
+            .all()
+            .iter()
+            .filter_map(|registration| Some((registration, self.members.confirmed(registration)?)))
+            .filter(|(_, member)| !self.members.ledger.in_sync.contains(member))
+            .collect();
+        if new.is_empty() {
+            return None;
+        }
+        let blocked = self.members.all().iter().any(|r| r.is_sync() && !r.follows());
+        let names: Vec<_> = new.iter().map(|(registration, _)| registration.name.clone()).collect();
+        let mut next = self.ledger.clone();
+        for (_, member) in new {
+            next.in_sync.retain(|m| m.instance != member.instance);
+            next.in_sync.push(member);
+        }
+        next.in_sync.sort_by_key(|m| self.members.seen.instance(&m.instance).map(|i| i.ordinal));
+        let mut steps = Vec::new();
+        if !blocked {
+            steps.push(self.members.probe_commit());
+        }
+        steps.push(self.members.confirm(names));
+        steps.push(Step::Write(next));
+        Some(Work::Steps(steps))
+    }
+
+    /// Takes a member out of the ledger that is not wanted any more, or that another has replaced; only while
+    /// enough others are live. The write comes first; the registration goes afterwards ([`Self::remove`]), so
+    /// that MAIN waits for a superset of what the ledger says.
+    fn shrink(&mut self) -> Option<Work> {
+        let seen = self.members.seen;
+        let wanted = seen.settings.sync_replicas;
+        let set = &self.ledger.in_sync;
+        let leaves = set
+            .iter()
+            .filter(|m| {
+                let others = set.iter().filter(|o| o.instance != m.instance && self.is_live(o)).count();
+                let instance = seen.instance(&m.instance);
+                let unfit = !instance.is_some_and(|i| seen.electable(i) && i.away_for < REPLACE_AFTER);
+                others >= wanted && (unfit || set.len() > wanted)
+            })
+            .max_by_key(|m| {
+                let instance = seen.instance(&m.instance);
+                let electable = instance.is_some_and(|i| seen.electable(i));
+                (!self.is_live(m), !electable, instance.map(|i| i.ordinal))
+            })?;
+        let name = leaves.instance.clone();
+        self.ledger.in_sync.retain(|m| m.instance != name);
+        Some(Work::Steps(Vec::new()))
+    }
+
+    /// Whether a member may count: MAIN feeds it as sync and it holds everything.
+    fn is_live(&self, member: &Member) -> bool {
+        let instance = self.members.seen.instance(&member.instance);
+        instance.filter(|i| self.members.seen.electable(i)).is_some_and(|i| {
+            self.members.registration_of(i).is_some_and(|r| r.is_sync() && r.follows())
+        })
+    }
+
+    /// Drops what should not be registered: removed instances, ghosts, replicas whose address or mode is wrong.
+    /// Members are left alone: they leave the ledger first.
+    fn remove(&mut self) -> Option<Work> {
+        let mode = self.members.seen.settings.sync_mode();
+        let live = self.ledger.in_sync.iter().filter(|m| self.is_live(m)).count();
+        let short = live < self.members.seen.settings.sync_replicas;
+        let wrong = self.members.all().iter().find(|r| match self.members.instance_of(r) {
+            None => parse_registration_name(&r.name)
+                .is_none_or(|(_, number)| self.ledger.in_sync.iter().all(|m| m.generation != number)),
+            Some(instance) if self.members.member(instance).is_some() => false,
+            Some(instance) => {
+                // One that is to become a member stays while it catches up.
+                let joining = r.mode == mode && short && self.members.seen.electable(instance);
+                r.status.is_none() || members::is_stuck(r, instance) || r.is_sync() && !joining
+            }
+        })?;
+        Some(Work::Steps(vec![self.members.drop(wrong)]))
+    }
+
+    /// Makes an ASYNC replica that follows closely a sync one, where one is missing or has been away for long.
+    fn grow(&mut self) -> Option<Work> {
+        let seen = self.members.seen;
+        let reliable = |r: &&Registration| {
+            r.is_sync() && self.members.instance_of(r).is_some_and(|i| i.away_for < REPLACE_AFTER)
+        };
+        if self.members.all().iter().filter(reliable).count() >= seen.settings.sync_replicas {
+            return None;
+        }
+        let (instance, registration) = self
+            .members
+            .others()
+            .filter(|i| seen.electable(i) && i.is_replica() && i.carries(self.members.ledger))
+            .filter_map(|i| Some((i, self.members.registration_of(i)?)))
+            .find(|(_, r)| r.mode == RegistrationMode::Async && r.follows() && r.behind >= -NEAR)?;
+        let dropped = self.members.drop(registration);
+        let registered =
+            self.members.register(instance, seen.settings.sync_mode(), &mut self.numbers, &mut self.ledger);
+        Some(Work::Steps(vec![dropped, registered]))
+    }
+
+    /// Registers, as ASYNC, instances that MAIN does not know.
+    fn register_missing(&mut self) -> Option<Work> {
+        let missing: Vec<&Instance> = self
+            .members
+            .others()
+            .filter(|i| i.is_replica() && !i.refused && self.members.registration_of(i).is_none())
+            .collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let mut steps = Vec::new();
+        for instance in missing {
+            let mode = RegistrationMode::Async;
+            steps.push(self.members.register(instance, mode, &mut self.numbers, &mut self.ledger));
+        }
+        Some(Work::Steps(steps))
+    }
+}
