@@ -47,10 +47,10 @@ impl OpenResult {
     }
 
     pub(crate) fn fill(&mut self, executed: Executed) {
-        self.execution = Some(Execution {
+        self.execution = Some(Box::new(Execution {
             rows: executed.rows.into_iter(),
             summary: executed.summary,
-        });
+        }));
     }
 
     /// Hands the next rows to `send`; all of them without a limit.
