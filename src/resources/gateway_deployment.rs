@@ -1,0 +1,124 @@
+//! The Deployment of the gateway.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{Container, HTTPGetAction, PodSpec, PodTemplateSpec, Probe, ResourceRequirements},
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
+
+use super::{Error, OperatorImage, parent::Parent, pod};
+use crate::api::names;
+
+/// User and group of the operator's image.
+const USER: i64 = 65532;
+
+/// How long a gateway may take to end after SIGTERM, in seconds: it drains its sessions for 20 s.
+const GRACE_SECONDS: i64 = 30;
+
+const CONTAINER: &str = "gateway";
+
+/// The Deployment of a cluster's gateways. It runs the operator's own image.
+///
+/// A rollout takes no gateway away before its successor is ready, so that a bad image never stops traffic.
+pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Deployment, Error> {
+    Ok(Deployment {
+        metadata: parent.metadata(names::gateway(&parent.name), names::GATEWAY),
+        spec: Some(DeploymentSpec {
+            replicas: Some(parent.spec.gateway.replicas),
+            selector: pod::selector(parent, names::GATEWAY),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::Int(1)),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
+            }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(names::labels(&parent.name, names::GATEWAY)),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(PodSpec {
+                    service_account_name: Some(names::gateway(&parent.name)),
+                    // It reads its cluster's ledger.
+                    automount_service_account_token: Some(true),
+                    enable_service_links: Some(false),
+                    security_context: Some(pod::security(USER, USER)),
+                    affinity: Some(pod::spread(parent, names::GATEWAY)),
+                    termination_grace_period_seconds: Some(GRACE_SECONDS),
+                    containers: vec![container(parent, image)?],
+                    ..PodSpec::default()
+                }),
+            },
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    })
+}
+
+fn container(parent: &Parent<'_>, image: &OperatorImage) -> Result<Container, Error> {
+    let resources = match &parent.spec.gateway.resources {
+        Some(given) => pod::resources("gateway.resources", given)?,
+        None => Some(default_resources()),
+    };
+    let args = [
+        "gateway",
+        "--cluster",
+        &parent.name,
+        "--namespace",
+        &parent.namespace,
+    ];
+    Ok(Container {
+        name: CONTAINER.to_owned(),
+        image: Some(image.0.clone()),
+        args: Some(args.map(str::to_owned).into()),
+        // Both ports are always named, so that switching reading on or off replaces no gateway.
+        ports: Some(vec![
+            pod::port(pod::BOLT, names::BOLT_PORT),
+            pod::port(pod::BOLT_READ, names::GATEWAY_READ_PORT),
+            pod::port(pod::HTTP, names::HTTP_PORT),
+        ]),
+        resources,
+        security_context: Some(pod::container_security()),
+        readiness_probe: Some(Probe {
+            period_seconds: Some(2),
+            failure_threshold: Some(2),
+            ..http_probe("/readyz")
+        }),
+        // Generous: a restart cuts every session.
+        liveness_probe: Some(Probe {
+            period_seconds: Some(10),
+            failure_threshold: Some(6),
+            ..http_probe("/livez")
+        }),
+        ..Container::default()
+    })
+}
+
+/// Requests only: a CPU limit would add latency to every query, and a memory limit would kill all sessions at
+/// once. `maxConnections` bounds the memory instead.
+fn default_resources() -> ResourceRequirements {
+    ResourceRequirements {
+        requests: Some(BTreeMap::from([
+            ("cpu".to_owned(), Quantity("50m".to_owned())),
+            ("memory".to_owned(), Quantity("64Mi".to_owned())),
+        ])),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn http_probe(path: &str) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(pod::HTTP.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        timeout_seconds: Some(3),
+        ..Probe::default()
+    }
+}

@@ -1,0 +1,124 @@
+//! The Kubernetes objects that a cluster consists of.
+//!
+//! Each builder is a pure function of the [`MemgraphCluster`]. It writes only the fields that the operator
+//! owns, in the API server's own spelling, so that applying an object twice changes nothing.
+
+mod flags;
+mod gateway_deployment;
+mod gateway_role;
+mod gateway_services;
+mod headless_service;
+mod object;
+mod parent;
+mod pod;
+mod quantity;
+mod service_accounts;
+mod start_gate;
+mod statefulset;
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::{MemgraphCluster, names};
+
+use self::parent::Parent;
+pub use self::{
+    object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
+    parent::is_controlled_by,
+    quantity::InvalidQuantity,
+};
+
+/// The operator's own image, which the gateways run too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorImage(pub String);
+
+/// Why a cluster's objects cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster does not come from the API server, so that nothing can belong to it.
+    #[error(
+        "cannot build the objects of a MemgraphCluster without {0}: it must be read from the API server first"
+    )]
+    NotStored(&'static str),
+    /// `config` has flags that the operator sets itself.
+    #[error("config: belongs to the operator and cannot be set: {}; remove it", .0.join(", "))]
+    OwnedFlags(Vec<String>),
+    /// `config` switches periodic snapshots off, without which Memgraph does not start.
+    #[error(
+        "config: storage-snapshot-interval-sec must be greater than 0, because Memgraph refuses to start with a \
+         write-ahead log but without snapshots"
+    )]
+    SnapshotsOff,
+    /// A field is no quantity.
+    #[error("{field}: cannot be used")]
+    Quantity {
+        /// The field, from `spec` on.
+        field: String,
+        /// What is wrong with it.
+        source: InvalidQuantity,
+    },
+    /// An object cannot be written as JSON.
+    #[error("cannot write {kind:?} {name} as JSON")]
+    Encode {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// The reason.
+        source: serde_json::Error,
+    },
+}
+
+/// The objects of a cluster, and those that it must not have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// What to apply, in this order: what pods refer to comes before them.
+    pub objects: Vec<Object>,
+    /// What to delete, in this order, if it is there and [belongs to the cluster](is_controlled_by): an earlier
+    /// spec asked for it.
+    pub absent: Vec<ObjectKey>,
+}
+
+/// What a cluster with this spec consists of.
+///
+/// # Errors
+/// When the cluster was not read from the API server, or when the spec has a value that the schema could not
+/// refuse; the message names field and remedy.
+pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desired, Error> {
+    let parent = Parent::of(cluster)?;
+    let mut objects = vec![
+        Object::new(&service_accounts::instance(&parent))?,
+        Object::new(&start_gate::build(&parent))?,
+        Object::new(&headless_service::build(&parent))?,
+        Object::new(&statefulset::build(&parent)?)?,
+    ];
+    let mut absent = Vec::new();
+
+    let gateway = &parent.spec.gateway;
+    if gateway.enabled {
+        objects.extend([
+            Object::new(&service_accounts::gateway(&parent))?,
+            Object::new(&gateway_role::role(&parent))?,
+            Object::new(&gateway_role::binding(&parent))?,
+            Object::new(&gateway_services::read_write(&parent))?,
+        ]);
+    }
+    if gateway.enabled && gateway.read.enabled {
+        objects.push(Object::new(&gateway_services::read(&parent))?);
+    } else {
+        absent.push(ObjectKey::new(Kind::Service, names::read_gateway(&parent.name)));
+    }
+    if gateway.enabled {
+        objects.push(Object::new(&gateway_deployment::build(&parent, image)?)?);
+    } else {
+        let kinds = [
+            Kind::Service,
+            Kind::Deployment,
+            Kind::RoleBinding,
+            Kind::Role,
+            Kind::ServiceAccount,
+        ];
+        absent.extend(kinds.map(|kind| ObjectKey::new(kind, names::gateway(&parent.name))));
+    }
+    Ok(Desired { objects, absent })
+}

@@ -1,0 +1,217 @@
+//! The StatefulSet: the instances and their volumes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{
+            StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+            StatefulSetUpdateStrategy,
+        },
+        core::v1::{
+            ConfigMapVolumeSource, Container, EmptyDirVolumeSource, PersistentVolumeClaim,
+            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, TCPSocketAction,
+            Volume, VolumeMount, VolumeResourceRequirements,
+        },
+    },
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
+
+use super::{Error, flags, parent::Parent, pod, quantity::Amount, start_gate};
+use crate::api::{MemgraphClusterSpec, names};
+
+/// User and group of the official image.
+const USER: i64 = 101;
+const GROUP: i64 = 103;
+
+/// How long an instance may take to end after SIGTERM, in seconds. It takes no snapshot then, but a snapshot
+/// under way or a commit that waits for a replica (30 s at most) is finished first.
+const GRACE_SECONDS: i64 = 60;
+
+/// For how long an instance may recover before its start counts as failed: a day. Bolt opens only when all
+/// data is loaded, which takes hours for the largest graphs, and a kill would start that afresh.
+const START_SECONDS: i32 = 24 * 60 * 60;
+
+const START_GATE_VOLUME: &str = "start-gate";
+const TEMPORARY_VOLUME: &str = "tmp";
+const LOG_VOLUME: &str = "log";
+
+/// The StatefulSet of a cluster.
+///
+/// All pods start at once, since none needs another one to start. The operator alone decides when which pod
+/// is replaced (`OnDelete`), so that a new template, also one of a newer operator, restarts nothing.
+pub(super) fn build(parent: &Parent<'_>) -> Result<StatefulSet, Error> {
+    let spec = parent.spec;
+    let retention = spec.storage.retention_policy;
+    Ok(StatefulSet {
+        metadata: parent.metadata(names::statefulset(&parent.name), names::INSTANCE),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(spec.replicas),
+            service_name: Some(names::headless_service(&parent.name)),
+            pod_management_policy: Some("Parallel".to_owned()),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("OnDelete".to_owned()),
+                ..StatefulSetUpdateStrategy::default()
+            }),
+            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: Some(retention.when_deleted.as_str().to_owned()),
+                when_scaled: Some(retention.when_scaled.as_str().to_owned()),
+            }),
+            selector: pod::selector(parent, names::INSTANCE),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(names::labels(&parent.name, names::INSTANCE)),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod_spec(parent)?),
+            },
+            volume_claim_templates: Some(vec![claim(parent)?]),
+            ..StatefulSetSpec::default()
+        }),
+        ..StatefulSet::default()
+    })
+}
+
+fn pod_spec(parent: &Parent<'_>) -> Result<PodSpec, Error> {
+    Ok(PodSpec {
+        service_account_name: Some(names::instance_account(&parent.name)),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            fs_group: Some(GROUP),
+            // Without it the kubelet walks through the whole volume at every start.
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            ..pod::security(USER, GROUP)
+        }),
+        affinity: Some(pod::spread(parent, names::INSTANCE)),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        containers: vec![container(parent.spec)?],
+        volumes: Some(vec![
+            Volume {
+                name: START_GATE_VOLUME.to_owned(),
+                config_map: Some(ConfigMapVolumeSource {
+                    name: names::start_gate(&parent.name),
+                    ..ConfigMapVolumeSource::default()
+                }),
+                ..Volume::default()
+            },
+            scratch(TEMPORARY_VOLUME),
+            scratch(LOG_VOLUME),
+        ]),
+        ..PodSpec::default()
+    })
+}
+
+fn container(spec: &MemgraphClusterSpec) -> Result<Container, Error> {
+    let resources = spec.resources.as_ref();
+    let resources = resources
+        .map(|given| pod::resources("resources", given))
+        .transpose()?
+        .flatten();
+    let memory_limit = resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref()?.get("memory"))
+        .map(|limit| Amount::parse(&limit.0))
+        .transpose()
+        .map_err(|source| Error::Quantity {
+            field: "resources.limits.memory".to_owned(),
+            source,
+        })?;
+    let mebibytes = memory_limit.map(|limit| limit.whole() / (1024 * 1024));
+    Ok(Container {
+        name: names::INSTANCE_CONTAINER.to_owned(),
+        image: Some(
+            spec.image
+                .clone()
+                .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned()),
+        ),
+        args: Some(flags::args(spec, mebibytes)?),
+        ports: Some(vec![
+            pod::port(pod::BOLT, names::BOLT_PORT),
+            pod::port(pod::REPLICATION, names::REPLICATION_PORT),
+        ]),
+        resources,
+        security_context: Some(pod::container_security()),
+        // Bolt opens last, after recovery: a connection means that the instance is up. Asking every second
+        // costs nothing while the port is closed, and makes the pod ready as soon as it is.
+        startup_probe: Some(Probe {
+            period_seconds: Some(1),
+            failure_threshold: Some(START_SECONDS),
+            ..bolt_probe()
+        }),
+        readiness_probe: Some(Probe {
+            period_seconds: Some(5),
+            failure_threshold: Some(3),
+            ..bolt_probe()
+        }),
+        // No liveness probe. A MAIN whose commits wait for a replica must not be killed for it, an ended
+        // process is restarted anyway, and the kernel accepts connections for one that hangs, so that a
+        // connection proves no life. The operator knows better: it asks over Bolt and acts on the answer.
+        liveness_probe: None,
+        volume_mounts: Some(vec![
+            mount(names::DATA_VOLUME, flags::DATA_MOUNT),
+            VolumeMount {
+                read_only: Some(true),
+                ..mount(START_GATE_VOLUME, start_gate::FOLDER)
+            },
+            // LOAD PARQUET and LOAD JSONL keep what they download here.
+            mount(TEMPORARY_VOLUME, "/tmp"),
+            // The image declares it a volume, which some runtimes would put on the node's disk.
+            mount(LOG_VOLUME, "/var/log/memgraph"),
+        ]),
+        ..Container::default()
+    })
+}
+
+/// Labels and spec of a claim template can never be changed, so that it has only what it needs.
+fn claim(parent: &Parent<'_>) -> Result<PersistentVolumeClaim, Error> {
+    let storage = &parent.spec.storage;
+    let size = Amount::parse(&storage.size).map_err(|source| Error::Quantity {
+        field: "storage.size".to_owned(),
+        source,
+    })?;
+    Ok(PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(names::DATA_VOLUME.to_owned()),
+            labels: Some(names::selector(&parent.name, names::INSTANCE)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: storage.storage_class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), size.canonical())])),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    })
+}
+
+fn bolt_probe() -> Probe {
+    Probe {
+        tcp_socket: Some(TCPSocketAction {
+            port: IntOrString::String(pod::BOLT.to_owned()),
+            ..TCPSocketAction::default()
+        }),
+        timeout_seconds: Some(3),
+        ..Probe::default()
+    }
+}
+
+fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: path.to_owned(),
+        ..VolumeMount::default()
+    }
+}
+
+fn scratch(name: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
+}

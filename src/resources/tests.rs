@@ -1,0 +1,316 @@
+//! Tests over all objects at once.
+
+use std::{collections::BTreeSet, env, fs, path::Path};
+
+use k8s_openapi::{
+    api::core::v1::ResourceRequirements,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+use kube::Resource;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::api::{MemgraphClusterSpec, ReplicationMode, Retention, ServiceType};
+
+const UID: &str = "9a4f5d1c-5d0e-4a2e-9d35-0d6a3a1f7e11";
+
+fn stored(name: &str, spec: MemgraphClusterSpec) -> MemgraphCluster {
+    let mut cluster = MemgraphCluster::new(name, spec);
+    cluster.meta_mut().namespace = Some("graphs".into());
+    cluster.meta_mut().uid = Some(UID.into());
+    cluster
+}
+
+fn image() -> OperatorImage {
+    OperatorImage("ghcr.io/memgraph-operator/memgraph-operator:0.1.0".into())
+}
+
+fn built(spec: MemgraphClusterSpec) -> Desired {
+    desired(&stored("demo", spec), &image()).unwrap()
+}
+
+fn keys(desired: &Desired) -> Vec<String> {
+    let key = |key: &ObjectKey| format!("{:?} {}", key.kind, key.name);
+    let applied = desired.objects.iter().map(|object| key(object.key()));
+    applied
+        .chain(desired.absent.iter().map(|k| format!("no {}", key(k))))
+        .collect()
+}
+
+/// The objects of each example, as they are sent. `UPDATE_GOLDEN=1 cargo test resources` writes the files anew.
+#[test]
+fn the_examples_objects_are_as_committed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let golden = root.join("src/resources/golden");
+    let mut examples = BTreeSet::new();
+    for example in fs::read_dir(root.join("examples")).unwrap() {
+        let example = example.unwrap().path();
+        let file = example.file_name().unwrap().to_owned();
+        let mut cluster: MemgraphCluster =
+            serde_yaml::from_str(&fs::read_to_string(&example).unwrap()).unwrap();
+        cluster.meta_mut().namespace = Some("graphs".into());
+        cluster.meta_mut().uid = Some(UID.into());
+        let desired = desired(&cluster, &image()).unwrap();
+        let documents = desired
+            .objects
+            .iter()
+            .map(|object| serde_yaml::to_string(object.content()).unwrap());
+        let actual = documents.collect::<Vec<_>>().join("---\n");
+        let path = golden.join(&file);
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(&golden).unwrap();
+            fs::write(&path, &actual).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == actual,
+            "{} differs from what is built now; look at the difference after UPDATE_GOLDEN=1",
+            path.display()
+        );
+        examples.insert(file);
+    }
+    let committed: BTreeSet<_> = fs::read_dir(golden)
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        committed, examples,
+        "each example has a golden file, and each golden file an example"
+    );
+}
+
+#[test]
+fn a_cluster_consists_of_these_objects_in_this_order() {
+    assert_eq!(
+        keys(&built(MemgraphClusterSpec::default())),
+        [
+            "ServiceAccount demo-instance",
+            "ConfigMap demo-start-gate",
+            "Service demo-instances",
+            "StatefulSet demo",
+            "ServiceAccount demo-gateway",
+            "Role demo-gateway",
+            "RoleBinding demo-gateway",
+            "Service demo-gateway",
+            "Service demo-gateway-read",
+            "Deployment demo-gateway",
+        ]
+    );
+}
+
+#[test]
+fn what_is_switched_off_must_be_absent() {
+    let mut spec = MemgraphClusterSpec::default();
+    spec.gateway.read.enabled = false;
+    assert_eq!(
+        keys(&built(spec.clone())).last().unwrap(),
+        "no Service demo-gateway-read"
+    );
+
+    spec.gateway.enabled = false;
+    assert_eq!(
+        keys(&built(spec)),
+        [
+            "ServiceAccount demo-instance",
+            "ConfigMap demo-start-gate",
+            "Service demo-instances",
+            "StatefulSet demo",
+            "no Service demo-gateway-read",
+            "no Service demo-gateway",
+            "no Deployment demo-gateway",
+            "no RoleBinding demo-gateway",
+            "no Role demo-gateway",
+            "no ServiceAccount demo-gateway",
+        ]
+    );
+}
+
+#[test]
+fn a_cluster_that_is_not_stored_owns_nothing() {
+    let mut cluster = stored("demo", MemgraphClusterSpec::default());
+    cluster.meta_mut().uid = None;
+    assert!(matches!(desired(&cluster, &image()), Err(Error::NotStored(_))));
+    cluster = stored("demo", MemgraphClusterSpec::default());
+    cluster.meta_mut().namespace = None;
+    assert!(matches!(desired(&cluster, &image()), Err(Error::NotStored(_))));
+}
+
+#[test]
+fn what_is_no_quantity_is_refused_by_name() {
+    let mut spec = MemgraphClusterSpec::default();
+    spec.resources = Some(ResourceRequirements {
+        limits: Some([("memory".to_owned(), Quantity("lots".into()))].into()),
+        ..ResourceRequirements::default()
+    });
+    let error = desired(&stored("demo", spec), &image()).unwrap_err();
+    assert_eq!(error.to_string(), "resources.limits.memory: cannot be used");
+}
+
+#[test]
+fn only_objects_of_this_very_cluster_are_ours() {
+    let cluster = stored("demo", MemgraphClusterSpec::default());
+    let metadata = Parent::of(&cluster)
+        .unwrap()
+        .metadata("demo".into(), names::INSTANCE);
+    assert!(is_controlled_by(&metadata, &cluster));
+
+    assert!(!is_controlled_by(&ObjectMeta::default(), &cluster));
+    let mut namesake = cluster.clone();
+    namesake.meta_mut().uid = Some("another".into());
+    assert!(!is_controlled_by(&metadata, &namesake));
+    let mut mere_owner = metadata;
+    mere_owner.owner_references.as_mut().unwrap()[0].controller = None;
+    assert!(!is_controlled_by(&mere_owner, &cluster));
+}
+
+#[test]
+fn the_instances_see_nine_tenths_of_their_memory_limit() {
+    let mut spec = MemgraphClusterSpec::default();
+    spec.resources = Some(ResourceRequirements {
+        limits: Some([("memory".to_owned(), Quantity("1Gi".into()))].into()),
+        ..ResourceRequirements::default()
+    });
+    let desired = built(spec);
+    let args = &desired.objects[3].content()["spec"]["template"]["spec"]["containers"][0]["args"];
+    assert!(
+        args.as_array().unwrap().contains(&"--memory-limit=921".into()),
+        "{args}"
+    );
+}
+
+fn quantities() -> impl Strategy<Value = Option<ResourceRequirements>> {
+    let amounts = || {
+        let amount = "[0-9]{1,6}(\\.[0-9]{1,3})?(m|k|M|G|Ki|Mi|Gi|e3)?";
+        prop::collection::btree_map("cpu|memory|ephemeral-storage", amount.prop_map(Quantity), 0..3)
+    };
+    prop::option::of(
+        (prop::option::of(amounts()), prop::option::of(amounts())).prop_map(|(limits, requests)| {
+            ResourceRequirements {
+                claims: None,
+                limits,
+                requests,
+            }
+        }),
+    )
+}
+
+prop_compose! {
+    /// Specs as the schema lets them through.
+    fn valid_specs()(
+        replicas in 1..=20_i32,
+        mode in prop::sample::select(vec![ReplicationMode::StrictSync, ReplicationMode::Sync, ReplicationMode::Async]),
+        image in prop::option::of("[a-z]{1,20}/[a-z]{1,20}:[0-9.]{1,8}"),
+        size in "[0-9]{1,4}(\\.[0-9]{1,2})?(M|G|Mi|Gi|Ti)?",
+        storage_class_name in prop::option::of("[a-z]{1,20}"),
+        retention in prop::sample::select(vec![Retention::Retain, Retention::Delete]),
+        resources in quantities(),
+        gateway_resources in quantities(),
+        (enabled, read) in any::<(bool, bool)>(),
+        (service, port) in (
+            prop::sample::select(vec![ServiceType::ClusterIP, ServiceType::NodePort, ServiceType::LoadBalancer]),
+            1..=65_535_i32,
+        ),
+        annotations in prop::collection::btree_map("[a-z./-]{1,30}", "\\PC{0,30}", 0..3),
+        config in prop::collection::btree_map("x[a-z0-9-]{0,30}", "\\PC{0,30}", 0..5),
+    ) -> MemgraphClusterSpec {
+        let mut spec = MemgraphClusterSpec { replicas, image, resources, config, ..MemgraphClusterSpec::default() };
+        spec.replication.mode = mode;
+        spec.storage.size = size;
+        spec.storage.storage_class_name = storage_class_name;
+        spec.storage.retention_policy.when_deleted = retention;
+        spec.gateway.enabled = enabled;
+        spec.gateway.resources = gateway_resources;
+        spec.gateway.read.enabled = read;
+        spec.gateway.read_write.service.type_ = service;
+        spec.gateway.read_write.service.port = port;
+        spec.gateway.read_write.service.annotations = annotations;
+        spec
+    }
+}
+
+/// What no object may hold: a null would take a default from the API server, and an empty map or list may be
+/// dropped by it, so that the object would never look as applied.
+fn assert_nothing_empty(at: &str, value: &Value) {
+    match value {
+        Value::Null => panic!("null at {at}"),
+        Value::Array(items) => {
+            assert!(!items.is_empty(), "empty list at {at}");
+            items.iter().for_each(|item| assert_nothing_empty(at, item));
+        }
+        Value::Object(fields) => {
+            assert!(
+                !fields.is_empty() || at.ends_with(".emptyDir"),
+                "empty map at {at}"
+            );
+            for (name, field) in fields {
+                assert_nothing_empty(&format!("{at}.{name}"), field);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn assert_well_formed(cluster: &str, object: &Object) {
+    let content = object.content();
+    let key = object.key();
+    let resource = key.kind.api_resource();
+    assert_eq!(content["apiVersion"], resource.api_version);
+    assert_eq!(content["kind"], resource.kind);
+    assert!(content.get("status").is_none(), "{key:?}");
+    assert_nothing_empty(&format!("{key:?}"), content);
+
+    let metadata: ObjectMeta = serde_json::from_value(content["metadata"].clone()).unwrap();
+    assert_eq!(metadata.name.as_ref(), Some(&key.name));
+    assert!(key.name.len() <= 63, "{}", key.name);
+    assert_eq!(metadata.namespace.as_deref(), Some("graphs"));
+    let owners = metadata.owner_references.unwrap();
+    assert_eq!(owners.len(), 1);
+    assert_eq!(
+        (
+            owners[0].kind.as_str(),
+            owners[0].name.as_str(),
+            owners[0].uid.as_str()
+        ),
+        ("MemgraphCluster", cluster, UID)
+    );
+    assert_eq!(
+        (owners[0].controller, owners[0].block_owner_deletion),
+        (Some(true), Some(true))
+    );
+    let labels = metadata.labels.unwrap();
+    let component = labels.get(names::COMPONENT_LABEL).unwrap();
+    assert!([names::INSTANCE, names::GATEWAY].contains(&component.as_str()));
+    assert_eq!(labels, names::labels(cluster, component));
+    assert!(labels.values().all(|value| value.len() <= 63));
+    assert_eq!(metadata.annotations.unwrap()[HASH_ANNOTATION], object.hash());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_valid_spec_has_well_formed_objects(name in "[a-z]([a-z0-9-]{0,38}[a-z0-9])?", spec in valid_specs()) {
+        let cluster = stored(&name, spec);
+        let desired = desired(&cluster, &image()).unwrap();
+        for object in &desired.objects {
+            assert_well_formed(&name, object);
+        }
+        let applied: BTreeSet<_> = desired.objects.iter().map(Object::key).collect();
+        prop_assert_eq!(applied.len(), desired.objects.len());
+        prop_assert!(desired.absent.iter().all(|key| !applied.contains(key)));
+    }
+}
+
+#[test]
+fn the_longest_name_fits() {
+    let name = "a".repeat(40);
+    let mut spec = MemgraphClusterSpec::default();
+    spec.replicas = 20;
+    let cluster = stored(&name, spec);
+    for object in desired(&cluster, &image()).unwrap().objects {
+        assert_well_formed(&name, &object);
+    }
+    // The controller's label on a pod: its StatefulSet's name and a hash of ten characters.
+    assert!(names::statefulset(&name).len() + 11 <= 63);
+    assert!(names::instance(&name, 19).len() <= 63);
+}
