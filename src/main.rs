@@ -1,1 +1,161 @@
-fn main() {}
+//! The one binary: operator, gateway, and the CRD.
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use kube::{Client, CustomResourceExt};
+use memgraph_operator::{
+    api::MemgraphCluster,
+    controller::{self, OperatorConfig},
+    gateway::{self, Addresses, GatewayConfig},
+    memgraph::Neo4rsBolt,
+    resources::OperatorImage,
+    telemetry,
+};
+
+/// Kubernetes operator for Memgraph: replication, automatic failover and a fencing gateway.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Looks after every MemgraphCluster.
+    Operator(OperatorArgs),
+    /// Leads clients to the instances of one MemgraphCluster.
+    Gateway(GatewayArgs),
+    /// Prints the CustomResourceDefinition as YAML.
+    Crd,
+}
+
+#[derive(Args)]
+struct OperatorArgs {
+    /// Image of the gateway pods: this program's own.
+    #[arg(long, env = "OPERATOR_IMAGE")]
+    image: String,
+    /// DNS domain of the Kubernetes cluster.
+    #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Where health checks are answered.
+    #[arg(long, env = "HTTP_BIND_ADDRESS", default_value = "0.0.0.0:8080")]
+    http_bind_address: SocketAddr,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Args)]
+struct GatewayArgs {
+    /// Name of the MemgraphCluster.
+    #[arg(long, env = "CLUSTER")]
+    cluster: String,
+    /// Its namespace.
+    #[arg(long, env = "NAMESPACE")]
+    namespace: String,
+    /// Where sessions to MAIN are taken.
+    #[arg(long, env = "GATEWAY_BIND_ADDRESS", default_value = "0.0.0.0:7687")]
+    bind_address: SocketAddr,
+    /// Where sessions to replicas are taken.
+    #[arg(long, env = "GATEWAY_READ_BIND_ADDRESS", default_value = "0.0.0.0:7688")]
+    read_bind_address: SocketAddr,
+    /// Where health checks and the operator are answered.
+    #[arg(long, env = "HTTP_BIND_ADDRESS", default_value = "0.0.0.0:8080")]
+    http_bind_address: SocketAddr,
+    /// How many seconds sessions may go on after SIGTERM.
+    #[arg(long, env = "GATEWAY_DRAIN_SECONDS", default_value_t = gateway::DEFAULT_DRAIN.as_secs())]
+    drain_seconds: u64,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Args)]
+struct LogArgs {
+    /// What is logged: a level, or a filter such as `info,memgraph_operator=debug`.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot read the log level")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    #[error("cannot start the asynchronous runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error(
+        "cannot find the Kubernetes API server; in a pod it comes with the service account, elsewhere set KUBECONFIG"
+    )]
+    Client(#[from] Box<kube::Error>),
+    #[error(transparent)]
+    Operator(#[from] controller::OperatorError),
+    #[error(transparent)]
+    Gateway(#[from] gateway::GatewayError),
+    #[error("cannot write the CustomResourceDefinition as YAML")]
+    Crd(#[from] serde_yaml::Error),
+}
+
+fn main() -> ExitCode {
+    // Only a second call could fail.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("memgraph-operator: {}", controller::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Crd => {
+            print!("{}", serde_yaml::to_string(&MemgraphCluster::crd())?);
+            Ok(())
+        }
+        Command::Operator(args) => {
+            telemetry::start(&args.log.log_level)?;
+            block_on(operator(args))
+        }
+        Command::Gateway(args) => {
+            telemetry::start(&args.log.log_level)?;
+            block_on(gateway(args))
+        }
+    }
+}
+
+fn block_on(task: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?
+        .block_on(task)
+}
+
+async fn client() -> Result<Client, Error> {
+    Ok(Client::try_default().await.map_err(Box::new)?)
+}
+
+async fn operator(args: OperatorArgs) -> Result<(), Error> {
+    let config = OperatorConfig {
+        image: OperatorImage(args.image),
+        cluster_domain: args.cluster_domain,
+        http: args.http_bind_address,
+    };
+    Ok(controller::run(client().await?, Neo4rsBolt::anonymous(), config).await?)
+}
+
+async fn gateway(args: GatewayArgs) -> Result<(), Error> {
+    let config = GatewayConfig {
+        client: client().await?,
+        namespace: args.namespace,
+        cluster: args.cluster,
+        addresses: Addresses {
+            read_write: args.bind_address,
+            read: args.read_bind_address,
+            http: args.http_bind_address,
+        },
+        drain: Duration::from_secs(args.drain_seconds),
+    };
+    Ok(gateway::run(config).await?)
+}

@@ -41,12 +41,17 @@ pub(super) fn plan(seen: &Observation) -> Plan {
             Some(first) => announce(seen, first, None, seen.fresh_lineage.clone()),
             None => Plan::new(
                 seen,
-                Situation::Waiting(Reason::WaitingForInstances, "the first instance has no pod yet".into()),
+                Situation::Waiting(
+                    Reason::WaitingForInstances,
+                    "the first instance has no pod yet".into(),
+                ),
             ),
         },
         State::Operational(main) => match main.copy() {
             Some(copy) => {
-                let lineage = main.marker().map_or_else(|| seen.fresh_lineage.clone(), |m| m.lineage.clone());
+                let lineage = main
+                    .marker()
+                    .map_or_else(|| seen.fresh_lineage.clone(), |m| m.lineage.clone());
                 announce(seen, copy, Some(main.name.clone()), lineage)
             }
             None => Plan::new(
@@ -69,7 +74,11 @@ pub(super) fn plan(seen: &Observation) -> Plan {
 fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage: String) -> Plan {
     // A ledger that was lost must not be followed by one with a lower term: gateways that still know the old
     // one refuse to go back.
-    let newest = seen.declared().filter_map(|i| Some(i.marker()?.term)).max().unwrap_or(0);
+    let newest = seen
+        .declared()
+        .filter_map(|i| Some(i.marker()?.term))
+        .max()
+        .unwrap_or(0);
     let mut ledger = Ledger {
         lineage,
         term: newest + 1,
@@ -85,17 +94,27 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
         main,
         ..Ledger::default()
     };
-    let situation = Situation::Working(OperationKind::Bootstrap, "setting up MAIN and its replicas".into());
+    let situation = Situation::Working(
+        OperationKind::Bootstrap,
+        "setting up MAIN and its replicas".into(),
+    );
     let mut numbers = seen.numbers;
     numbers.ensure(&mut ledger);
-    Plan { steps: vec![Step::Write(ledger)], situation, numbers }
+    Plan {
+        steps: vec![Step::Write(ledger)],
+        situation,
+        numbers,
+    }
 }
 
 /// The instances that do not tell yet what they hold, as a sentence.
 fn missing(seen: &Observation) -> Option<String> {
     let silent: Vec<_> = seen
         .declared()
-        .filter(|i| i.view().is_none_or(|view| view.contents.is_none() || view.empty.is_none()))
+        .filter(|i| {
+            i.view()
+                .is_none_or(|view| view.contents.is_none() || view.empty.is_none())
+        })
         .map(|i| i.name.as_str())
         .collect();
     let declared = usize::try_from(seen.settings.replicas).unwrap_or_default();
@@ -115,7 +134,10 @@ fn is_fresh(instance: &Instance) -> bool {
     instance.view().is_some_and(|view| {
         view.registrations.is_empty()
             && view.empty == Some(true)
-            && view.contents.as_ref().is_some_and(|contents| contents.marker.is_none())
+            && view
+                .contents
+                .as_ref()
+                .is_some_and(|contents| contents.marker.is_none())
     })
 }
 
@@ -124,7 +146,11 @@ fn classify(seen: &Observation) -> State<'_> {
     if with_data.is_empty() {
         return State::Initial;
     }
-    let mains: Vec<_> = with_data.iter().copied().filter(|i| i.role() == Some(Role::Main)).collect();
+    let mains: Vec<_> = with_data
+        .iter()
+        .copied()
+        .filter(|i| i.role() == Some(Role::Main))
+        .collect();
     let &[main] = mains.as_slice() else {
         return State::Unknown(if mains.is_empty() {
             "there is data, but no MAIN".into()
@@ -134,7 +160,9 @@ fn classify(seen: &Observation) -> State<'_> {
     };
     for other in with_data.iter().filter(|i| i.name != main.name) {
         let follows = main.view().is_some_and(|view| {
-            view.registrations.iter().any(|r| r.address == other.replication_address && r.in_sync())
+            view.registrations
+                .iter()
+                .any(|r| r.address == other.replication_address && r.in_sync())
         });
         if !follows {
             return State::Unknown(format!(
@@ -143,7 +171,10 @@ fn classify(seen: &Observation) -> State<'_> {
             ));
         }
         if other.marker() != main.marker() {
-            return State::Unknown(format!("{} and {} carry different markers", other.name, main.name));
+            return State::Unknown(format!(
+                "{} and {} carry different markers",
+                other.name, main.name
+            ));
         }
     }
     State::Operational(main)
@@ -159,9 +190,10 @@ fn table(seen: &Observation) -> String {
             None => "silent",
         };
         let data = if is_fresh(instance) { "no data" } else { "data" };
-        let marker = instance
-            .marker()
-            .map_or_else(|| "no marker".to_owned(), |m| format!("marker {} term {}", m.lineage, m.term));
+        let marker = instance.marker().map_or_else(
+            || "no marker".to_owned(),
+            |m| format!("marker {} term {}", m.lineage, m.term),
+        );
         let separator = if out.is_empty() { "" } else { "; " };
         // Writing to a String cannot fail.
         let _ = write!(out, "{separator}{}: {role}, {data}, {marker}", instance.name);

@@ -15,7 +15,10 @@ use crate::api::{
 };
 
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
-    let kind = ledger.operation.as_ref().map_or(OperationKind::Failover, |o| o.kind);
+    let kind = ledger
+        .operation
+        .as_ref()
+        .map_or(OperationKind::Failover, |o| o.kind);
     let working = |message: String| Situation::Working(kind, message);
     let main = seen.instance(&ledger.main.instance);
 
@@ -46,17 +49,20 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
 
 /// Whether this is a cluster's first set-up: no client was ever let in, so there is nobody to cut.
 fn is_new(ledger: &Ledger) -> bool {
-    ledger.operation.as_ref().is_some_and(|o| o.kind == OperationKind::Bootstrap && o.from.is_none())
+    ledger
+        .operation
+        .as_ref()
+        .is_some_and(|o| o.kind == OperationKind::Bootstrap && o.from.is_none())
         && ledger.marker_term == 0
 }
 
 /// The plan, with a fence before whatever it does to an instance: this leader may not be the one that closed
 /// the route, and cannot know how far that one came. A fence that stands costs a few milliseconds.
 fn fenced(ledger: &Ledger, mut plan: Plan) -> Plan {
-    let acts = plan.steps.iter().any(|step| matches!(step, Step::Do(_)));
-    if acts && !is_new(ledger) {
-        let fence = Step::Do(Action::Fence { term: ledger.term });
-        plan.steps.insert(0, fence);
+    let first = plan.steps.iter().position(|step| matches!(step, Step::Do(_)));
+    if let Some(first) = first.filter(|_| !is_new(ledger)) {
+        plan.steps
+            .insert(first, Step::Do(Action::Fence { term: ledger.term }));
     }
     plan
 }
@@ -69,12 +75,23 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
 
     let demote: Vec<_> = members.impostors().map(Members::demote).collect();
     if !demote.is_empty() {
-        return Plan::with(seen, working("demoting instances that are MAIN without our word"), demote);
+        return Plan::with(
+            seen,
+            working("demoting instances that are MAIN without our word"),
+            demote,
+        );
     }
 
     let chosen = choose(members);
-    let wrong: Vec<_> = members.all().iter().filter(|r| !fits(members, r, &chosen)).collect();
-    let missing: Vec<_> = chosen.iter().filter(|i| members.registration_of(i).is_none_or(|r| wrong.contains(&r))).collect();
+    let wrong: Vec<_> = members
+        .all()
+        .iter()
+        .filter(|r| !fits(members, r, &chosen))
+        .collect();
+    let missing: Vec<_> = chosen
+        .iter()
+        .filter(|i| members.registration_of(i).is_none_or(|r| wrong.contains(&r)))
+        .collect();
     if !(wrong.is_empty() && missing.is_empty()) {
         let mut numbers = seen.numbers;
         let mut reserved = ledger.clone();
@@ -83,14 +100,25 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
             steps.push(members.register(instance, seen.settings.sync_mode(), &mut numbers, &mut reserved));
         }
         let steps = members::after_reserving(ledger, reserved, steps);
-        return Plan { steps, situation: working("registering replicas"), numbers };
+        return Plan {
+            steps,
+            situation: working("registering replicas"),
+            numbers,
+        };
     }
 
-    let synced: Vec<_> = members.all().iter().filter(|r| r.is_sync() && r.in_sync()).collect();
+    let synced: Vec<_> = members
+        .all()
+        .iter()
+        .filter(|r| r.is_sync() && r.in_sync())
+        .collect();
     if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
         return Plan::new(seen, working("waiting for a replica that holds everything"));
     }
-    let marked = members.main.marker().is_some_and(|m| m.lineage == ledger.lineage && m.term == ledger.term);
+    let marked = members
+        .main
+        .marker()
+        .is_some_and(|m| m.lineage == ledger.lineage && m.term == ledger.term);
     if !marked {
         let mark = Action::Mark {
             main: members.main.name.clone(),
@@ -105,7 +133,9 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     let in_sync: Vec<Member> = synced.iter().filter_map(|r| members.confirmed(r)).collect();
     // A member must show the marker of this very term: it has then voted for the commit that wrote it.
     let current = |member: &Member| {
-        seen.instance(&member.instance).and_then(Instance::marker).is_some_and(|m| m.term == ledger.term)
+        seen.instance(&member.instance)
+            .and_then(Instance::marker)
+            .is_some_and(|m| m.term == ledger.term)
     };
     if in_sync.len() < seen.settings.required_members() || !in_sync.iter().all(current) {
         return Plan::new(seen, working("waiting for a replica that shows the new term"));
@@ -130,12 +160,20 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
 fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     let seen = members.seen;
     let rank = |instance: &Instance| {
-        let registered = members.registration_of(instance).is_some_and(Registration::is_sync);
-        let candidate = members.ledger.candidates.iter().any(|m| m.instance == instance.name);
+        let registered = members
+            .registration_of(instance)
+            .is_some_and(Registration::is_sync);
+        let candidate = members
+            .ledger
+            .candidates
+            .iter()
+            .any(|m| m.instance == instance.name);
         (!registered, !candidate, instance.ordinal)
     };
-    let mut able: Vec<_> =
-        members.others().filter(|i| seen.electable(i) && i.is_replica() && !i.refused).collect();
+    let mut able: Vec<_> = members
+        .others()
+        .filter(|i| seen.electable(i) && i.is_replica() && !i.refused)
+        .collect();
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able
@@ -143,7 +181,9 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
 
 /// Whether a registration may stay as it is.
 fn fits(members: &Members<'_>, registration: &Registration, chosen: &[&Instance]) -> bool {
-    let Some(instance) = members.instance_of(registration) else { return false };
+    let Some(instance) = members.instance_of(registration) else {
+        return false;
+    };
     let wanted = if chosen.iter().any(|c| c.name == instance.name) {
         members.seen.settings.sync_mode()
     } else {

@@ -42,11 +42,10 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
             Role::Replica if same_life => Fate::Demoted(format!("{name} has been made a replica")),
             Role::Replica => Fate::Restarted(format!("{name} has restarted")),
         },
-        // One refusal may be a passing one; a second in a row says that no process listens.
-        (Container::Running, Sight::Refused(times)) if *times >= 2 => {
-            Fate::Dead(format!("{name} refuses connections"))
+        (Container::Running, Sight::Refused) => Fate::Dead(format!("{name} refuses connections")),
+        (Container::Running, _) if !same_life => {
+            Fate::Dead(format!("{name} has restarted and does not answer yet"))
         }
-        (Container::Running, _) if !same_life => Fate::Dead(format!("{name} has restarted and does not answer yet")),
         (Container::Running, Sight::Silent)
             if !main.ready && main.away_for >= seen.settings.detection_timeout =>
         {
@@ -80,17 +79,27 @@ fn is_candidate(instance: &Instance, member: &Member) -> bool {
 /// - An instance that already says MAIN is never chosen: only the promotion that a ledger has announced makes
 ///   a MAIN of ours.
 pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Option<Successor> {
-    let pool = if ledger.route == Route::Open { &ledger.in_sync } else { &ledger.candidates };
+    let pool = if ledger.route == Route::Open {
+        &ledger.in_sync
+    } else {
+        &ledger.candidates
+    };
     let fit = |instance: &&Instance| instance.is_replica() && instance.carries(ledger);
-    let member = pool.iter().filter(|m| others && m.instance != ledger.main.instance).find_map(|member| {
-        seen.instances
-            .iter()
-            .filter(|i| is_candidate(i, member))
-            .find(fit)
-            .and_then(Instance::copy)
-    });
+    let member = pool
+        .iter()
+        .filter(|m| others && m.instance != ledger.main.instance)
+        .find_map(|member| {
+            seen.instances
+                .iter()
+                .filter(|i| is_candidate(i, member))
+                .find(fit)
+                .and_then(Instance::copy)
+        });
     if let Some(copy) = member {
-        return Some(Successor { copy, kind: OperationKind::Failover });
+        return Some(Successor {
+            copy,
+            kind: OperationKind::Failover,
+        });
     }
     let main = seen.instance(&ledger.main.instance)?;
     if !main.is_replica() {
@@ -98,7 +107,10 @@ pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Op
     }
     // A cluster that was never opened has acknowledged nothing: its MAIN may even have lost its volume.
     let never_opened = ledger.marker_term == 0 && ledger.operation.as_ref().is_some_and(|o| o.from.is_none());
-    let unmarked = main.view().and_then(|view| view.contents.as_ref()).is_some_and(|c| c.marker.is_none());
+    let unmarked = main
+        .view()
+        .and_then(|view| view.contents.as_ref())
+        .is_some_and(|c| c.marker.is_none());
     let before_mark = ledger.marker_term == 0 && unmarked;
     let same_volume = main.has_volume_of(&ledger.main.incarnation);
     let holds_all = same_volume && (main.carries(ledger) || before_mark) || never_opened && before_mark;
@@ -106,7 +118,14 @@ pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Op
         Some(operation) if ledger.marker_term == 0 => operation.kind,
         _ => OperationKind::Restart,
     };
-    if holds_all { Some(Successor { copy: main.copy()?, kind }) } else { None }
+    if holds_all {
+        Some(Successor {
+            copy: main.copy()?,
+            kind,
+        })
+    } else {
+        None
+    }
 }
 
 /// Closes the route for a new MAIN, and names it, in one write; then fences and promotes it.
@@ -115,8 +134,11 @@ pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Op
 /// client can get a further acknowledgement from the old MAIN. Two mains never both acknowledge: gateways
 /// lead to nobody while Closed, and the promotion begins only after every gateway has cut the old one.
 pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why: &str) -> Plan {
-    let mut candidates: Vec<Member> =
-        if ledger.route == Route::Open { ledger.in_sync.clone() } else { ledger.candidates.clone() };
+    let mut candidates: Vec<Member> = if ledger.route == Route::Open {
+        ledger.in_sync.clone()
+    } else {
+        ledger.candidates.clone()
+    };
     candidates.retain(|member| member.instance != to.copy.instance);
     if ledger.main.instance != to.copy.instance && ledger.marker_term > 0 {
         candidates.retain(|member| member.instance != ledger.main.instance);
@@ -136,7 +158,11 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
         operation: Some(Operation {
             kind: to.kind,
             target: to.copy.instance.clone(),
-            from: if to.kind == OperationKind::Bootstrap { from } else { Some(ledger.main.instance.clone()) },
+            from: if to.kind == OperationKind::Bootstrap {
+                from
+            } else {
+                Some(ledger.main.instance.clone())
+            },
             started_at: String::new(),
         }),
         ..ledger.clone()
@@ -146,9 +172,16 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
     let steps = vec![
         Step::Write(next.clone()),
         Step::Do(Action::Fence { term: next.term }),
-        Step::Do(Action::Promote { instance: to.copy.instance, incarnation: to.copy.incarnation }),
+        Step::Do(Action::Promote {
+            instance: to.copy.instance,
+            incarnation: to.copy.incarnation,
+        }),
     ];
-    Plan { steps, situation: Situation::Working(to.kind, why.to_owned()), numbers }
+    Plan {
+        steps,
+        situation: Situation::Working(to.kind, why.to_owned()),
+        numbers,
+    }
 }
 
 /// What to do, or to say, when MAIN has met `fate`.
@@ -157,11 +190,17 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     let (why, others) = match fate {
         Fate::Serving => return None,
         Fate::Unsure(why) => {
-            return Some(Plan::new(seen, Situation::MainLost(Reason::MainUnreachable, why.clone())));
+            return Some(Plan::new(
+                seen,
+                Situation::MainLost(Reason::MainUnreachable, why.clone()),
+            ));
         }
         Fate::Dead(why) | Fate::Restarted(why) => (why, automatic),
         // It has lost nothing. Only in StrictSync does a member surely hold as much.
-        Fate::Demoted(why) => (why, automatic && seen.settings.mode == ReplicationMode::StrictSync),
+        Fate::Demoted(why) => (
+            why,
+            automatic && seen.settings.mode == ReplicationMode::StrictSync,
+        ),
     };
     if let Some(to) = successor(seen, ledger, others) {
         return Some(hand_over(seen, ledger, to, why));
@@ -173,7 +212,13 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
             "failover.mode is Manual: bring it back, or set failover.mode to Automatic to promote an in-sync replica",
         )
     } else {
-        (Reason::NoCandidate, "no other copy is known to hold every acknowledged write; waiting for it to return")
+        (
+            Reason::NoCandidate,
+            "no other copy is known to hold every acknowledged write; waiting for it to return",
+        )
     };
-    Some(Plan::new(seen, Situation::MainLost(reason, format!("{why}; {remedy}"))))
+    Some(Plan::new(
+        seen,
+        Situation::MainLost(reason, format!("{why}; {remedy}")),
+    ))
 }

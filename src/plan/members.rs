@@ -29,7 +29,12 @@ impl<'a> Members<'a> {
     pub(super) fn of(seen: &'a Observation, ledger: &'a Ledger) -> Option<Self> {
         let main = seen.instance(&ledger.main.instance)?;
         let view = main.view().filter(|view| view.role == Role::Main)?;
-        Some(Self { seen, ledger, main, registrations: &view.registrations })
+        Some(Self {
+            seen,
+            ledger,
+            main,
+            registrations: &view.registrations,
+        })
     }
 
     pub(super) fn all(&self) -> &'a [Registration] {
@@ -47,9 +52,10 @@ impl<'a> Members<'a> {
 
     /// The registration that means this instance.
     pub(super) fn registration_of(&self, instance: &Instance) -> Option<&'a Registration> {
-        self.registrations
-            .iter()
-            .find(|r| self.instance_of(r).is_some_and(|meant| meant.name == instance.name))
+        self.registrations.iter().find(|r| {
+            self.instance_of(r)
+                .is_some_and(|meant| meant.name == instance.name)
+        })
     }
 
     /// The declared instances but MAIN.
@@ -66,7 +72,10 @@ impl<'a> Members<'a> {
     /// Instances that are MAIN although the ledger says otherwise.
     pub(super) fn impostors(&self) -> impl Iterator<Item = &'a Instance> {
         let main = self.main.name.as_str();
-        self.seen.instances.iter().filter(move |i| i.name != main && i.role() == Some(Role::Main))
+        self.seen
+            .instances
+            .iter()
+            .filter(move |i| i.name != main && i.role() == Some(Role::Main))
     }
 
     pub(super) fn register(
@@ -86,19 +95,29 @@ impl<'a> Members<'a> {
     }
 
     pub(super) fn drop(&self, registration: &Registration) -> Step {
-        Step::Do(Action::Drop { main: self.main.name.clone(), name: registration.name.clone() })
+        Step::Do(Action::Drop {
+            main: self.main.name.clone(),
+            name: registration.name.clone(),
+        })
     }
 
     pub(super) fn demote(instance: &Instance) -> Step {
-        Step::Do(Action::Demote { instance: instance.name.clone() })
+        Step::Do(Action::Demote {
+            instance: instance.name.clone(),
+        })
     }
 
     pub(super) fn probe_commit(&self) -> Step {
-        Step::Do(Action::ProbeCommit { main: self.main.name.clone() })
+        Step::Do(Action::ProbeCommit {
+            main: self.main.name.clone(),
+        })
     }
 
     pub(super) fn confirm(&self, names: Vec<String>) -> Step {
-        Step::Do(Action::Confirm { main: self.main.name.clone(), names })
+        Step::Do(Action::Confirm {
+            main: self.main.name.clone(),
+            names,
+        })
     }
 
     /// The member that this registration makes of its instance as it is now. The marker is asked for because
@@ -112,7 +131,11 @@ impl<'a> Members<'a> {
         if !(instance.is_replica() && instance.carries(self.ledger) && self.seen.electable(instance)) {
             return None;
         }
-        Some(Member { instance: instance.name.clone(), incarnation: instance.incarnation.clone()?, generation })
+        Some(Member {
+            instance: instance.name.clone(),
+            incarnation: instance.incarnation.clone()?,
+            generation,
+        })
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What the cluster is in.
     pub situation: Situation,
-    /// The registration numbers that are left.
+    /// The registration numbers that are left once the plan is begun: from its first [`Step::Write`] on, which
+    /// may reserve them, or from its first step if it writes nothing.
     pub numbers: Numbers,
 }
 
@@ -135,7 +136,11 @@ pub fn plan(seen: &Observation) -> Plan {
 #[must_use]
 pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>) -> i32 {
     let Some(ledger) = ledger else { return replicas };
-    let held = ledger.in_sync.iter().chain(&ledger.candidates).map(|member| member.instance.as_str());
+    let held = ledger
+        .in_sync
+        .iter()
+        .chain(&ledger.candidates)
+        .map(|member| member.instance.as_str());
     held.chain([ledger.main.instance.as_str()])
         .filter_map(|name| crate::api::names::ordinal(cluster, name))
         .map(|ordinal| ordinal.saturating_add(1))
@@ -143,12 +148,28 @@ pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>) 
 }
 
 impl Plan {
+    /// Whether the plan writes the ledger.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Write(_)))
+    }
+
     fn new(seen: &Observation, situation: Situation) -> Self {
-        Self { steps: Vec::new(), situation, numbers: seen.numbers }
+        Self {
+            steps: Vec::new(),
+            situation,
+            numbers: seen.numbers,
+        }
     }
 
     fn with(seen: &Observation, situation: Situation, steps: impl IntoIterator<Item = Step>) -> Self {
-        Self { steps: steps.into_iter().collect(), situation, numbers: seen.numbers }
+        Self {
+            steps: steps.into_iter().collect(),
+            situation,
+            numbers: seen.numbers,
+        }
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,14 @@ mod tests {
     #[test]
     fn only_our_own_names_are_read() {
         assert_eq!(parse_registration_name(&registration_name(3, 41)), Some((3, 41)));
-        for other in ["pod_1", "pod_1_g", "pod_01_g1", "pod_1_g+1", "memgraph_1", "pod_1_g1_g2"] {
+        for other in [
+            "pod_1",
+            "pod_1_g",
+            "pod_01_g1",
+            "pod_1_g+1",
+            "memgraph_1",
+            "pod_1_g1_g2",
+        ] {
             assert_eq!(parse_registration_name(other), None, "{other}");
         }
     }

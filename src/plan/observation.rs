@@ -103,8 +103,8 @@ pub enum Sight {
     Serving(View),
     /// It completes a Bolt handshake but did not answer the queries in time.
     Handshake,
-    /// Its address refuses or resets connections: no process listens there. So many times in a row.
-    Refused(u32),
+    /// Its address refused or reset two connections in a row: no process listens there.
+    Refused,
     /// It did not answer in time.
     Silent,
     /// It has no address to ask.
@@ -189,8 +189,8 @@ impl Registration {
     }
 }
 
-/// MAIN's view of a replica's data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// MAIN's view of a replica's data, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DataStatus {
     /// It follows.
     Ready,
@@ -222,7 +222,9 @@ impl Observation {
 
     /// The instances that the spec asks for.
     pub fn declared(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.iter().filter(|i| i.ordinal < self.settings.replicas)
+        self.instances
+            .iter()
+            .filter(|i| i.ordinal < self.settings.replicas)
     }
 
     /// Whether this instance may be MAIN or in-sync replica.
@@ -263,7 +265,10 @@ impl Instance {
     /// The copy of the data that it is now.
     #[must_use]
     pub fn copy(&self) -> Option<DataCopy> {
-        Some(DataCopy { instance: self.name.clone(), incarnation: self.incarnation.clone()? })
+        Some(DataCopy {
+            instance: self.name.clone(),
+            incarnation: self.incarnation.clone()?,
+        })
     }
 
     /// Whether it is still in the life that `member` was seen in.
@@ -275,7 +280,9 @@ impl Instance {
     /// Whether it has the volume of `incarnation`, in whatever life.
     #[must_use]
     pub fn has_volume_of(&self, incarnation: &Incarnation) -> bool {
-        self.incarnation.as_ref().is_some_and(|own| own.volume == incarnation.volume)
+        self.incarnation
+            .as_ref()
+            .is_some_and(|own| own.volume == incarnation.volume)
     }
 
     /// Whether its data belongs to the ledger's history and is at least as new as the last marker that every

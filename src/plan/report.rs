@@ -50,7 +50,10 @@ pub fn report(
         phase: facts.phase(),
         ready_replicas: count(seen.declared().filter(|i| facts.is_as_it_should_be(i))),
         in_sync_replicas: count(facts.live_members()),
-        version: facts.main.and_then(Instance::view).map(|view| view.version.clone()),
+        version: facts
+            .main
+            .and_then(Instance::view)
+            .map(|view| view.version.clone()),
         instances: seen.declared().map(|i| facts.instance(i)).collect(),
         verdicts: facts.verdicts(),
     }
@@ -75,7 +78,14 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let members = ledger.and_then(|ledger| Members::of(seen, ledger));
         let main = members.as_ref().map(|members| members.main);
-        Self { seen, ledger, situation, gateway, members, main }
+        Self {
+            seen,
+            ledger,
+            situation,
+            gateway,
+            members,
+            main,
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -99,7 +109,8 @@ impl<'a> Facts<'a> {
     }
 
     fn is_main(&self, instance: &Instance) -> bool {
-        self.ledger.is_some_and(|ledger| ledger.main.instance == instance.name)
+        self.ledger
+            .is_some_and(|ledger| ledger.main.instance == instance.name)
     }
 
     fn is_as_it_should_be(&self, instance: &Instance) -> bool {
@@ -133,8 +144,12 @@ impl<'a> Facts<'a> {
 
     /// What keeps the cluster from being just as the spec asks, while it serves.
     fn lacking(&self) -> Option<String> {
-        let lacking: Vec<_> =
-            self.seen.declared().filter(|i| !self.is_as_it_should_be(i)).map(|i| i.name.as_str()).collect();
+        let lacking: Vec<_> = self
+            .seen
+            .declared()
+            .filter(|i| !self.is_as_it_should_be(i))
+            .map(|i| i.name.as_str())
+            .collect();
         if !lacking.is_empty() {
             return Some(format!("not following MAIN: {}", lacking.join(", ")));
         }
@@ -155,7 +170,10 @@ impl<'a> Facts<'a> {
     /// Whether MAIN refuses writes because its in-sync replica is away.
     fn writes_blocked(&self) -> bool {
         self.seen.settings.required_members() > 0
-            && self.members.as_ref().is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
+            && self
+                .members
+                .as_ref()
+                .is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
     }
 
     fn gateway_serves(&self) -> bool {
@@ -177,7 +195,10 @@ impl<'a> Facts<'a> {
     }
 
     fn verdicts(&self) -> Vec<Verdict> {
-        ConditionType::ALL.into_iter().map(|condition| self.verdict(condition)).collect()
+        ConditionType::ALL
+            .into_iter()
+            .map(|condition| self.verdict(condition))
+            .collect()
     }
 
     fn verdict(&self, condition: ConditionType) -> Verdict {
@@ -190,7 +211,12 @@ impl<'a> Facts<'a> {
             ConditionType::ReplicationHealthy => self.replication_healthy(),
             ConditionType::GatewayAvailable => self.gateway_available(),
         };
-        Verdict { condition, status, reason, message }
+        Verdict {
+            condition,
+            status,
+            reason,
+            message,
+        }
     }
 
     fn ready(&self) -> (Truth, Reason, String) {
@@ -205,9 +231,17 @@ impl<'a> Facts<'a> {
             return (Truth::False, Reason::NoInSyncReplica, message);
         }
         if !self.gateway_serves() {
-            return (Truth::False, Reason::GatewayNotReady, "no gateway pod is ready".into());
+            return (
+                Truth::False,
+                Reason::GatewayNotReady,
+                "no gateway pod is ready".into(),
+            );
         }
-        (Truth::True, Reason::AsExpected, "the gateway leads to a MAIN that acknowledges writes".into())
+        (
+            Truth::True,
+            Reason::AsExpected,
+            "the gateway leads to a MAIN that acknowledges writes".into(),
+        )
     }
 
     /// What the situation itself says is wrong.
@@ -235,10 +269,15 @@ impl<'a> Facts<'a> {
 
     fn stalled(&self) -> (Truth, Reason, String) {
         match self.situation {
-            Situation::Stalled(reason, message) | Situation::MainLost(reason @ Reason::ManualFailover, message) => {
+            Situation::Stalled(reason, message)
+            | Situation::MainLost(reason @ Reason::ManualFailover, message) => {
                 (Truth::True, *reason, message.clone())
             }
-            _ => (Truth::False, Reason::AsExpected, "nothing waits for a human".into()),
+            _ => (
+                Truth::False,
+                Reason::AsExpected,
+                "nothing waits for a human".into(),
+            ),
         }
     }
 
@@ -266,13 +305,21 @@ impl<'a> Facts<'a> {
             let message = "no replica is known to hold every acknowledged write".into();
             (Truth::False, Reason::NoInSyncReplica, message)
         } else {
-            (Truth::True, Reason::AsExpected, format!("{live} in-sync replica(s) hold every acknowledged write"))
+            (
+                Truth::True,
+                Reason::AsExpected,
+                format!("{live} in-sync replica(s) hold every acknowledged write"),
+            )
         }
     }
 
     fn replication_healthy(&self) -> (Truth, Reason, String) {
         let Some(members) = &self.members else {
-            return (Truth::Unknown, Reason::MainUnreachable, "MAIN does not tell".into());
+            return (
+                Truth::Unknown,
+                Reason::MainUnreachable,
+                "MAIN does not tell".into(),
+            );
         };
         let unwell: Vec<_> = members
             .others()
@@ -284,7 +331,11 @@ impl<'a> Facts<'a> {
             })
             .collect();
         if unwell.is_empty() {
-            (Truth::True, Reason::AsExpected, "every replica follows MAIN".into())
+            (
+                Truth::True,
+                Reason::AsExpected,
+                "every replica follows MAIN".into(),
+            )
         } else {
             (Truth::False, Reason::ReplicasLagging, unwell.join(", "))
         }
@@ -292,11 +343,19 @@ impl<'a> Facts<'a> {
 
     fn gateway_available(&self) -> (Truth, Reason, String) {
         if !self.gateway.enabled {
-            (Truth::False, Reason::GatewayDisabled, "gateway.enabled is false".into())
+            (
+                Truth::False,
+                Reason::GatewayDisabled,
+                "gateway.enabled is false".into(),
+            )
         } else if self.gateway.ready > 0 {
             (Truth::True, Reason::AsExpected, "gateway pods are ready".into())
         } else {
-            (Truth::False, Reason::GatewayNotReady, "no gateway pod is ready".into())
+            (
+                Truth::False,
+                Reason::GatewayNotReady,
+                "no gateway pod is ready".into(),
+            )
         }
     }
 }

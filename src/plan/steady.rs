@@ -31,7 +31,11 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         return Plan::new(seen, Situation::Serving);
     };
     // One change at a time: the next plan sees what this one has done.
-    let mut desk = Desk { members, ledger: ledger.clone(), numbers: seen.numbers };
+    let mut desk = Desk {
+        members,
+        ledger: ledger.clone(),
+        numbers: seen.numbers,
+    };
     let steps = None
         .or_else(|| desk.demote_impostors())
         .or_else(|| desk.repair())
@@ -50,7 +54,11 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
             plan.steps
         }
     };
-    Plan { steps, situation, numbers }
+    Plan {
+        steps,
+        situation,
+        numbers,
+    }
 }
 
 enum Work {
@@ -79,7 +87,9 @@ impl<'a> Desk<'a> {
         if impostors.is_empty() {
             return None;
         }
-        self.ledger.in_sync.retain(|m| impostors.iter().all(|i| i.name != m.instance));
+        self.ledger
+            .in_sync
+            .retain(|m| impostors.iter().all(|i| i.name != m.instance));
         Some(Work::Steps(impostors.into_iter().map(Members::demote).collect()))
     }
 
@@ -88,14 +98,17 @@ impl<'a> Desk<'a> {
     fn repair(&mut self) -> Option<Work> {
         let mode = self.members.seen.settings.sync_mode();
         let broken = self.members.all().iter().find(|r| {
-            let member = self.members.instance_of(r).filter(|i| self.members.member(i).is_some());
+            let member = self
+                .members
+                .instance_of(r)
+                .filter(|i| self.members.member(i).is_some());
             member.is_some_and(|instance| {
                 r.mode != mode || r.status.is_none() || members::is_stuck(r, instance)
             })
         });
         let lost = self.members.ledger.in_sync.iter().find(|m| {
-            let instance = self.members.seen.instance(&m.instance);
-            instance.is_some_and(|i| self.members.registration_of(i).is_none())
+            let declared = self.members.seen.declared().find(|i| i.name == m.instance);
+            declared.is_some_and(|i| self.members.registration_of(i).is_none())
         });
         let why = match (broken, lost) {
             (Some(registration), _) => format!("the registration {} must be made anew", registration.name),
@@ -119,7 +132,11 @@ impl<'a> Desk<'a> {
         self.numbers.ensure(&mut next);
         let fence = Step::Do(super::Action::Fence { term: next.term });
         let situation = Situation::Working(OperationKind::Repair, why);
-        Some(Work::Close(Plan::with(self.members.seen, situation, [Step::Write(next), fence])))
+        Some(Work::Close(Plan::with(
+            self.members.seen,
+            situation,
+            [Step::Write(next), fence],
+        )))
     }
 
     /// Writes into the ledger who holds everything: a replica that was registered as sync and has caught up,
@@ -128,24 +145,31 @@ impl<'a> Desk<'a> {
     /// MAIN's word for it is confirmed by a commit that needs the replica's vote. While another sync replica is
     /// away no commit can succeed, and none can happen in between either: then MAIN's word is enough.
     fn admit(&mut self) -> Option<Work> {
+        let set = &self.members.ledger.in_sync;
+        let short = self.is_short();
         let new: Vec<_> = self
             .members
             .all()
             .iter()
             .filter_map(|registration| Some((registration, self.members.confirmed(registration)?)))
             .filter(|(_, member)| !self.members.ledger.in_sync.contains(member))
+            .filter(|(_, member)| short || set.iter().any(|m| m.instance == member.instance))
             .collect();
         if new.is_empty() {
             return None;
         }
         let blocked = self.members.all().iter().any(|r| r.is_sync() && !r.follows());
-        let names: Vec<_> = new.iter().map(|(registration, _)| registration.name.clone()).collect();
+        let names: Vec<_> = new
+            .iter()
+            .map(|(registration, _)| registration.name.clone())
+            .collect();
         let mut next = self.ledger.clone();
         for (_, member) in new {
             next.in_sync.retain(|m| m.instance != member.instance);
             next.in_sync.push(member);
         }
-        next.in_sync.sort_by_key(|m| self.members.seen.instance(&m.instance).map(|i| i.ordinal));
+        next.in_sync
+            .sort_by_key(|m| self.members.seen.instance(&m.instance).map(|i| i.ordinal));
         let mut steps = Vec::new();
         if !blocked {
             steps.push(self.members.probe_commit());
@@ -165,7 +189,10 @@ impl<'a> Desk<'a> {
         let leaves = set
             .iter()
             .filter(|m| {
-                let others = set.iter().filter(|o| o.instance != m.instance && self.is_live(o)).count();
+                let others = set
+                    .iter()
+                    .filter(|o| o.instance != m.instance && self.is_live(o))
+                    .count();
                 let instance = seen.instance(&m.instance);
                 let unfit = !instance.is_some_and(|i| seen.electable(i) && i.away_for < REPLACE_AFTER);
                 others >= wanted && (unfit || set.len() > wanted)
@@ -183,27 +210,40 @@ impl<'a> Desk<'a> {
     /// Whether a member may count: MAIN feeds it as sync and it holds everything.
     fn is_live(&self, member: &Member) -> bool {
         let instance = self.members.seen.instance(&member.instance);
-        instance.filter(|i| self.members.seen.electable(i)).is_some_and(|i| {
-            self.members.registration_of(i).is_some_and(|r| r.is_sync() && r.follows())
-        })
+        instance
+            .filter(|i| self.members.seen.electable(i))
+            .is_some_and(|i| {
+                self.members
+                    .registration_of(i)
+                    .is_some_and(|r| r.is_sync() && r.follows())
+            })
+    }
+
+    /// Whether fewer members are live than the spec asks for.
+    fn is_short(&self) -> bool {
+        let live = self.ledger.in_sync.iter().filter(|m| self.is_live(m)).count();
+        live < self.members.seen.settings.sync_replicas
     }
 
     /// Drops what should not be registered: removed instances, ghosts, replicas whose address or mode is wrong.
     /// Members are left alone: they leave the ledger first.
     fn remove(&mut self) -> Option<Work> {
         let mode = self.members.seen.settings.sync_mode();
-        let live = self.ledger.in_sync.iter().filter(|m| self.is_live(m)).count();
-        let short = live < self.members.seen.settings.sync_replicas;
-        let wrong = self.members.all().iter().find(|r| match self.members.instance_of(r) {
-            None => parse_registration_name(&r.name)
-                .is_none_or(|(_, number)| self.ledger.in_sync.iter().all(|m| m.generation != number)),
-            Some(instance) if self.members.member(instance).is_some() => false,
-            Some(instance) => {
-                // One that is to become a member stays while it catches up.
-                let joining = r.mode == mode && short && self.members.seen.electable(instance);
-                r.status.is_none() || members::is_stuck(r, instance) || r.is_sync() && !joining
-            }
-        })?;
+        let short = self.is_short();
+        let wrong = self
+            .members
+            .all()
+            .iter()
+            .find(|r| match self.members.instance_of(r) {
+                None => parse_registration_name(&r.name)
+                    .is_none_or(|(_, number)| self.ledger.in_sync.iter().all(|m| m.generation != number)),
+                Some(instance) if self.members.member(instance).is_some() => false,
+                Some(instance) => {
+                    // One that is to become a member stays while it catches up.
+                    let joining = r.mode == mode && short && self.members.seen.electable(instance);
+                    r.status.is_none() || members::is_stuck(r, instance) || r.is_sync() && !joining
+                }
+            })?;
         Some(Work::Steps(vec![self.members.drop(wrong)]))
     }
 
@@ -211,7 +251,11 @@ impl<'a> Desk<'a> {
     fn grow(&mut self) -> Option<Work> {
         let seen = self.members.seen;
         let reliable = |r: &&Registration| {
-            r.is_sync() && self.members.instance_of(r).is_some_and(|i| i.away_for < REPLACE_AFTER)
+            r.is_sync()
+                && self
+                    .members
+                    .instance_of(r)
+                    .is_some_and(|i| i.away_for < REPLACE_AFTER)
         };
         if self.members.all().iter().filter(reliable).count() >= seen.settings.sync_replicas {
             return None;
@@ -223,8 +267,12 @@ impl<'a> Desk<'a> {
             .filter_map(|i| Some((i, self.members.registration_of(i)?)))
             .find(|(_, r)| r.mode == RegistrationMode::Async && r.follows() && r.behind >= -NEAR)?;
         let dropped = self.members.drop(registration);
-        let registered =
-            self.members.register(instance, seen.settings.sync_mode(), &mut self.numbers, &mut self.ledger);
+        let registered = self.members.register(
+            instance,
+            seen.settings.sync_mode(),
+            &mut self.numbers,
+            &mut self.ledger,
+        );
         Some(Work::Steps(vec![dropped, registered]))
     }
 
@@ -241,7 +289,10 @@ impl<'a> Desk<'a> {
         let mut steps = Vec::new();
         for instance in missing {
             let mode = RegistrationMode::Async;
-            steps.push(self.members.register(instance, mode, &mut self.numbers, &mut self.ledger));
+            steps.push(
+                self.members
+                    .register(instance, mode, &mut self.numbers, &mut self.ledger),
+            );
         }
         Some(Work::Steps(steps))
     }

@@ -1,0 +1,164 @@
+//! What this process remembers of each cluster. All of it can be lost: the ledger holds what must not be.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Operator, objects::Applied, sightings::Sightings};
+use crate::{api::MemgraphCluster, memgraph::Bolt, plan::observation::Numbers};
+
+/// How often the instances of a cluster are looked at between two changes.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// What is remembered of one cluster.
+pub(super) struct Cluster {
+    pub(super) sightings: Sightings,
+    pub(super) applied: Applied,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    numbers: Numbers,
+    /// The cluster as this process wrote it last: a cache may be behind it.
+    written: Option<MemgraphCluster>,
+    written_at: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self {
+            sightings: Sightings::default(),
+            applied: Applied::default(),
+            memory: Mutex::default(),
+        }
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn numbers(&self) -> Numbers {
+        self.memory().numbers
+    }
+
+    pub(super) fn set_numbers(&self, numbers: Numbers) {
+        self.memory().numbers = numbers;
+    }
+
+    pub(super) fn wrote(&self, cluster: &MemgraphCluster) {
+        let mut memory = self.memory();
+        memory.written = Some(cluster.clone());
+        memory.written_at = Some(Instant::now());
+    }
+
+    /// Counts a failure; returns how many there have been in a row.
+    pub(super) fn failed(&self) -> u32 {
+        let mut memory = self.memory();
+        memory.failures = memory.failures.saturating_add(1);
+        memory.failures
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.memory().failures = 0;
+    }
+
+    pub(super) fn since_write(&self) -> Duration {
+        self.memory().written_at.map_or(Duration::MAX, |at| at.elapsed())
+    }
+
+    /// The newer one of a cached cluster and what this process wrote last.
+    pub(super) fn newest(&self, cached: MemgraphCluster) -> MemgraphCluster {
+        let version = |cluster: &MemgraphCluster| {
+            cluster
+                .resource_version()
+                .and_then(|version| version.parse::<u64>().ok())
+                .unwrap_or_default()
+        };
+        match &self.memory().written {
+            Some(written) if version(written) > version(&cached) => written.clone(),
+            _ => cached,
+        }
+    }
+}
+
+/// The clusters that this process looks after, by UID: one that is made anew under an old name is a new one.
+#[derive(Default)]
+pub(super) struct Clusters {
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+struct Entry {
+    cluster: Arc<Cluster>,
+    _lookout: AbortOnDropHandle<()>,
+}
+
+impl Clusters {
+    /// The memory of this cluster; the first time, its lookout is started.
+    pub(super) fn of<B: Bolt>(&self, cluster: &MemgraphCluster, operator: &Arc<Operator<B>>) -> Arc<Cluster> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = cluster.uid().unwrap_or_default();
+        let entry = entries.entry(uid.clone()).or_insert_with(|| {
+            let memory = Arc::new(Cluster::new());
+            let reference = ObjectRef::from_obj(cluster);
+            let lookout = lookout(Arc::clone(operator), Arc::clone(&memory), reference, uid);
+            Entry {
+                cluster: memory,
+                _lookout: AbortOnDropHandle::new(tokio::spawn(lookout)),
+            }
+        });
+        Arc::clone(&entry.cluster)
+    }
+
+    /// The memory of this cluster, if there is one.
+    pub(super) fn known(&self, cluster: &MemgraphCluster) -> Option<Arc<Cluster>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .get(cluster.metadata.uid.as_ref()?)
+            .map(|entry| Arc::clone(&entry.cluster))
+    }
+
+    fn forget(&self, uid: &str) {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+}
+
+/// Looks at a cluster's instances all the time, and has it reconciled when something has changed.
+async fn lookout<B: Bolt>(
+    operator: Arc<Operator<B>>,
+    memory: Arc<Cluster>,
+    reference: ObjectRef<MemgraphCluster>,
+    uid: String,
+) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(cluster) = operator
+            .cached
+            .get(&reference)
+            .filter(|c| c.uid().as_deref() == Some(&uid))
+        else {
+            operator.clusters.forget(&uid);
+            return;
+        };
+        let emptiness = cluster
+            .status
+            .as_ref()
+            .is_none_or(|status| status.ledger.is_none());
+        let targets = operator.inventory(&cluster).targets(&cluster);
+        if memory.sightings.look(&operator.bolt, &targets, emptiness).await {
+            operator.poke(reference.clone());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Kubernetes Events: few, each with a reason that stays the same.
+
+use kube::{
+    Client, Resource,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+
+use crate::{
+    api::{
+        MemgraphCluster, MemgraphClusterStatus,
+        ledger::{OperationKind, Route},
+        names,
+    },
+    plan::Action,
+};
+
+/// Publishes Events.
+#[derive(Clone)]
+pub(super) struct Events {
+    recorder: Recorder,
+}
+
+impl Events {
+    pub(super) fn new(client: Client) -> Self {
+        let reporter = Reporter {
+            controller: names::FIELD_MANAGER.into(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+        }
+    }
+
+    /// Tells what a status write has brought.
+    pub(super) async fn status_written(&self, before: Option<&MemgraphClusterStatus>, now: &MemgraphCluster) {
+        let Some(status) = &now.status else { return };
+        if let Some(event) = opened(before, status) {
+            self.publish(now, event).await;
+        }
+        if let Some(event) = stalled(before, status) {
+            self.publish(now, event).await;
+        }
+    }
+
+    /// Tells that a second MAIN was demoted.
+    pub(super) async fn split_brain_resolved(&self, cluster: &MemgraphCluster, action: &Action) {
+        let Action::Demote { instance } = action else {
+            return;
+        };
+        tracing::warn!(%instance, "split-brain resolved: an instance that was MAIN without our word was demoted");
+        let note = format!("{instance} was MAIN against the ledger and has been demoted; it had no client");
+        self.publish(
+            cluster,
+            event(EventType::Warning, "SplitBrainResolved", "Demote", note),
+        )
+        .await;
+    }
+
+    async fn publish(&self, cluster: &MemgraphCluster, event: Event) {
+        tracing::info!(reason = %event.reason, note = event.note.as_deref().unwrap_or_default(), "event");
+        if let Err(error) = self.recorder.publish(&event, &cluster.object_ref(&())).await {
+            tracing::warn!(%error, reason = %event.reason, "an Event could not be published");
+        }
+    }
+}
+
+/// The API server takes notes of at most 1 kB.
+const NOTE_LIMIT: usize = 1_000;
+
+fn event(type_: EventType, reason: &str, action: &str, mut note: String) -> Event {
+    note.truncate(note.floor_char_boundary(NOTE_LIMIT));
+    Event {
+        type_,
+        reason: reason.into(),
+        note: Some(note),
+        action: action.into(),
+        secondary: None,
+    }
+}
+
+/// The route was opened again after an operation.
+fn opened(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -> Option<Event> {
+    let old = before?.ledger.as_ref()?;
+    let new = now.ledger.as_ref().filter(|ledger| ledger.route == Route::Open)?;
+    let operation = old.operation.as_ref()?;
+    let (main, term) = (&new.main.instance, new.term);
+    let from = operation.from.as_deref().unwrap_or("none");
+    Some(match operation.kind {
+        OperationKind::Bootstrap => event(
+            EventType::Normal,
+            "Bootstrapped",
+            "Bootstrap",
+            format!("{main} is MAIN in term {term}"),
+        ),
+        OperationKind::Failover => event(
+            EventType::Warning,
+            "FailedOver",
+            "Failover",
+            format!("{main} is MAIN in term {term}; {from} was lost"),
+        ),
+        OperationKind::Restart => event(
+            EventType::Warning,
+            "MainRestarted",
+            "Promote",
+            format!("{main} has restarted and is MAIN again, in term {term}"),
+        ),
+        OperationKind::Repair => event(
+            EventType::Warning,
+            "ReplicationRepaired",
+            "Repair",
+            format!("replicas of {main} were registered anew, in term {term}"),
+        ),
+    })
+}
+
+/// A human is needed now, and was not before, or for something else.
+fn stalled(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -> Option<Event> {
+    let condition = |status: &MemgraphClusterStatus| {
+        let stalled = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Stalled" && c.status == "True");
+        stalled.map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    let (reason, message) = condition(now)?;
+    let known = before
+        .and_then(condition)
+        .is_some_and(|(known, _)| known == reason);
+    (!known).then(|| event(EventType::Warning, "Stalled", "Wait", message))
+}

@@ -1,0 +1,243 @@
+//! The operator: watches clusters and brings each to what its spec asks for.
+
+mod act;
+mod clusters;
+mod events;
+mod fence;
+mod objects;
+mod observe;
+mod reconcile;
+mod settings;
+mod sightings;
+mod status;
+mod stores;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream};
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{
+        Controller,
+        controller::{Action as Requeue, Config},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+};
+use tokio_util::sync::CancellationToken;
+use warp::Filter;
+
+use clusters::Clusters;
+use events::Events;
+use fence::Fence;
+use observe::Inventory;
+use reconcile::{ReconcileError, reconcile};
+use stores::{Pokes, Stores};
+
+use crate::{api::MemgraphCluster, http, memgraph::Bolt, resources::OperatorImage};
+
+/// How soon a step is tried again that failed for the first time.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// How soon a step is tried again that has failed many times.
+const RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// What the operator is started with.
+#[derive(Clone, Debug)]
+pub struct OperatorConfig {
+    /// Image of the gateway's pods, which is the operator's own.
+    pub image: OperatorImage,
+    /// The DNS domain of the Kubernetes cluster, such as `cluster.local`.
+    pub cluster_domain: String,
+    /// Where health checks are answered.
+    pub http: SocketAddr,
+}
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// A cache was given up.
+    #[error("a watch of the API server has stopped; the log says why, and a restart is the remedy")]
+    Watch(#[from] kube::runtime::reflector::store::WriterDropped),
+    /// Health checks cannot be answered.
+    #[error("cannot listen on {address} for HTTP; choose an address of this host that is free")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The end could not be asked for.
+    #[error("cannot wait for the signal SIGTERM")]
+    Signals(#[source] std::io::Error),
+}
+
+/// What all reconciliations share.
+pub struct Operator<B> {
+    client: Client,
+    bolt: B,
+    fence: Fence,
+    events: Events,
+    stores: Stores,
+    cached: Store<MemgraphCluster>,
+    clusters: Clusters,
+    pokes: Pokes,
+    image: OperatorImage,
+    cluster_domain: String,
+}
+
+impl<B> Operator<B> {
+    fn inventory(&self, cluster: &MemgraphCluster) -> Inventory {
+        self.stores
+            .inventory(&cluster.namespace().unwrap_or_default(), &cluster.name_any())
+    }
+
+    /// Has a cluster reconciled soon.
+    fn poke(&self, cluster: ObjectRef<MemgraphCluster>) {
+        // The receiver is gone only while the process ends.
+        let _ = self.pokes.send(cluster);
+    }
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When health checks cannot be answered, or when a cache could not be filled.
+pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Result<(), OperatorError> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).map_err(OperatorError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(OperatorError::Signals)?;
+    let listener = http::listen(config.http)
+        .await
+        .map_err(|source| OperatorError::Listen {
+            address: config.http,
+            source,
+        })?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let is_ready = Arc::clone(&ready);
+    let check = move || {
+        is_ready
+            .load(Ordering::Relaxed)
+            .then_some(())
+            .ok_or("the caches are not filled yet")
+    };
+    let answers = tokio::spawn(http::serve(
+        listener,
+        http::livez().or(http::readyz(check)),
+        stop.clone(),
+    ));
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        asked.cancel();
+    });
+    let controlled = tokio::select! {
+        controlled = control(client, bolt, config, &ready, stop.clone()) => controlled,
+        // While the caches are being filled there is nothing to end gracefully.
+        () = stopped_early(&stop, &ready) => Ok(()),
+    };
+    stop.cancel();
+    if let Err(error) = answers.await {
+        tracing::warn!(%error, "the HTTP server has broken");
+    }
+    controlled
+}
+
+/// Resolves when the end was asked for before the controller ran, which ends by itself.
+async fn stopped_early(stop: &CancellationToken, ready: &AtomicBool) {
+    stop.cancelled().await;
+    if ready.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn control<B: Bolt>(
+    client: Client,
+    bolt: B,
+    config: OperatorConfig,
+    ready: &AtomicBool,
+    stop: CancellationToken,
+) -> Result<(), OperatorError> {
+    let (pokes, poked) = unbounded_channel();
+    let stores = Stores::start(&client, &pokes);
+    stores.wait_until_ready().await?;
+    let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
+    let operator = Arc::new(Operator {
+        bolt,
+        fence: Fence::default(),
+        events: Events::new(client.clone()),
+        stores,
+        cached: controller.store(),
+        clusters: Clusters::default(),
+        pokes,
+        image: config.image,
+        cluster_domain: config.cluster_domain,
+        client,
+    });
+    ready.store(true, Ordering::Relaxed);
+    tracing::info!("the operator has started");
+    controller
+        // Clusters do not wait for each other, however many there are.
+        .with_config(Config::default().concurrency(0))
+        .reconcile_on(received(poked))
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, retry, operator)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(error = chain(&error), "reconciliation ended with an error");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+fn received(
+    pokes: UnboundedReceiver<ObjectRef<MemgraphCluster>>,
+) -> impl Stream<Item = ObjectRef<MemgraphCluster>> {
+    stream::unfold(
+        pokes,
+        |mut pokes| async move { Some((pokes.recv().await?, pokes)) },
+    )
+}
+
+/// A step that failed is tried again soon, and ever less often while it goes on failing.
+fn retry<B>(cluster: Arc<MemgraphCluster>, error: &ReconcileError, operator: Arc<Operator<B>>) -> Requeue {
+    let failures = operator
+        .clusters
+        .known(&cluster)
+        .map_or(1, |known| known.failed());
+    let delay = RETRY_FIRST
+        .saturating_mul(1 << (failures - 1).min(10))
+        .min(RETRY_LAST);
+    if failures.is_power_of_two() {
+        let (name, error) = (cluster.name_any(), chain(error));
+        tracing::warn!(cluster = %name, failures, error, "a step failed; it is tried again");
+    }
+    Requeue::requeue(delay)
+}
+
+/// An error with all its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! Brings a cluster's Kubernetes objects to what they should be, with no request where they already are.
+
+use std::collections::HashMap;
+
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    core::DynamicObject,
+};
+use tokio::sync::Mutex;
+
+use super::stores::Stores;
+use crate::{
+    api::{MemgraphCluster, ledger::Ledger, names},
+    plan::instances_to_keep,
+    resources::{self, Object, ObjectKey, OperatorImage, is_controlled_by},
+};
+
+/// Why an object is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The spec cannot be turned into objects.
+    #[error("cannot build the objects of the cluster")]
+    Build(#[from] resources::Error),
+    /// Something else has an object of that name.
+    #[error(
+        "{kind} {name} exists and does not belong to this cluster; delete or rename it, or give the cluster another name"
+    )]
+    Foreign {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server refused.
+    #[error("cannot {action} {kind} {name}")]
+    Request {
+        /// What was to be done.
+        action: &'static str,
+        /// The object's kind.
+        kind: String,
+        /// The object's name.
+        name: String,
+        /// Why not.
+        source: kube::Error,
+    },
+}
+
+/// What was applied, so that a cache that is behind is not taken for a change by somebody else.
+#[derive(Default)]
+pub(super) struct Applied {
+    versions: Mutex<HashMap<ObjectKey, Stamp>>,
+}
+
+struct Stamp {
+    hash: String,
+    resource_version: u64,
+}
+
+/// Applies what differs, and deletes what should not be there.
+pub(super) async fn bring_about(
+    client: &Client,
+    stores: &Stores,
+    applied: &Applied,
+    cluster: &MemgraphCluster,
+    image: &OperatorImage,
+) -> Result<(), ObjectError> {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
+    let desired = resources::desired(&kept(cluster, ledger), image)?;
+    for object in &desired.objects {
+        let cached = stores.applied(object.key(), &namespace);
+        if applied.stands(object, cached.as_deref()).await {
+            continue;
+        }
+        let api = api(client, &namespace, object.key());
+        if cached.is_none() {
+            // The cache holds what carries our labels; anything of this name must be ours to be touched.
+            let live = api
+                .get_opt(&object.key().name)
+                .await
+                .map_err(request("read", object.key()))?;
+            refuse_foreign(cluster, object.key(), live.as_ref())?;
+        }
+        refuse_foreign(cluster, object.key(), cached.as_deref())?;
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        let written = api
+            .patch(&object.key().name, &params, &Patch::Apply(object.content()))
+            .await
+            .map_err(request("apply", object.key()))?;
+        tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
+        applied.note(object, &written).await;
+    }
+    for key in &desired.absent {
+        let Some(live) = stores
+            .applied(key, &namespace)
+            .filter(|live| is_controlled_by(&live.metadata, cluster))
+        else {
+            continue;
+        };
+        let preconditions = Preconditions {
+            uid: live.uid(),
+            resource_version: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        match api(client, &namespace, key).delete(&key.name, &params).await {
+            Ok(_) => tracing::info!(kind = %key.kind.api_resource().kind, name = %key.name, "deleted"),
+            // It is gone, or another one has taken its place: the cache will show it.
+            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+            Err(error) => return Err(request("delete", key)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The cluster with as many instances as must be kept for now.
+fn kept(cluster: &MemgraphCluster, ledger: Option<&Ledger>) -> MemgraphCluster {
+    let mut cluster = cluster.clone();
+    cluster.spec.replicas = instances_to_keep(&cluster.name_any(), cluster.spec.replicas, ledger);
+    cluster
+}
+
+fn api(client: &Client, namespace: &str, key: &ObjectKey) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &key.kind.api_resource())
+}
+
+fn request(action: &'static str, key: &ObjectKey) -> impl FnOnce(kube::Error) -> ObjectError {
+    let (kind, name) = (key.kind.api_resource().kind, key.name.clone());
+    move |source| ObjectError::Request {
+        action,
+        kind,
+        name,
+        source,
+    }
+}
+
+fn refuse_foreign(
+    cluster: &MemgraphCluster,
+    key: &ObjectKey,
+    live: Option<&DynamicObject>,
+) -> Result<(), ObjectError> {
+    match live {
+        Some(live) if !is_controlled_by(&live.metadata, cluster) => Err(ObjectError::Foreign {
+            kind: key.kind.api_resource().kind,
+            name: key.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The server's versions grow; they are compared only to tell whether a cache has passed our own write.
+fn version(object: &DynamicObject) -> u64 {
+    object
+        .resource_version()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
+}
+
+impl Applied {
+    /// Whether `object` is known to be as it should be.
+    async fn stands(&self, object: &Object, cached: Option<&DynamicObject>) -> bool {
+        let versions = self.versions.lock().await;
+        let ours = versions
+            .get(object.key())
+            .filter(|stamp| stamp.hash == object.hash());
+        match (ours, cached) {
+            (Some(stamp), Some(cached)) if version(cached) < stamp.resource_version => true,
+            (_, Some(cached)) => serde_json::to_value(cached).is_ok_and(|live| object.is_applied(&live)),
+            (_, None) => false,
+        }
+    }
+
+    async fn note(&self, object: &Object, written: &DynamicObject) {
+        let stamp = Stamp {
+            hash: object.hash().to_owned(),
+            resource_version: version(written),
+        };
+        self.versions.lock().await.insert(object.key().clone(), stamp);
+    }
+}

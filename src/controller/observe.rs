@@ -1,0 +1,208 @@
+//! Puts together what Kubernetes and the instances themselves say.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+
+use super::{
+    settings::settings,
+    sightings::{Sightings, Target},
+};
+use crate::{
+    api::{MemgraphCluster, ledger::Incarnation, names},
+    plan::{
+        observation::{Container, Instance, Numbers, Observation},
+        report::GatewayState,
+    },
+};
+
+/// What Kubernetes holds of one cluster.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inventory {
+    /// The instances' pods.
+    pub(super) instances: Vec<Pod>,
+    /// The gateway's pods.
+    pub(super) gateways: Vec<Pod>,
+    /// The volume claims.
+    pub(super) claims: Vec<PersistentVolumeClaim>,
+}
+
+/// One instance as Kubernetes describes it.
+struct Slot<'a> {
+    name: String,
+    ordinal: i32,
+    pod: Option<&'a Pod>,
+    claim: Option<&'a PersistentVolumeClaim>,
+}
+
+impl Slot<'_> {
+    fn target(&self) -> Target {
+        Target {
+            name: self.name.clone(),
+            address: self.pod.and_then(address),
+            incarnation: self.incarnation(),
+        }
+    }
+
+    fn container(&self) -> Container {
+        let Some(pod) = self.pod else {
+            return Container::Absent;
+        };
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Failed" | "Succeeded")) {
+            return Container::Ended;
+        }
+        let state = database(pod).and_then(|container| container.state.as_ref());
+        match state {
+            Some(state) if state.running.is_some() => Container::Running,
+            Some(state) if state.terminated.is_some() => Container::Ended,
+            _ => Container::Waiting,
+        }
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        let pod = self.pod?;
+        let container = database(pod)?;
+        container.state.as_ref()?.running.as_ref()?;
+        let claim = self.claim?;
+        Some(Incarnation {
+            pod_uid: pod.uid()?,
+            container_id: container.container_id.clone()?,
+            volume: format!(
+                "{}/{}",
+                claim.uid()?,
+                claim.spec.as_ref()?.volume_name.as_deref()?
+            ),
+        })
+    }
+}
+
+fn database(pod: &Pod) -> Option<&ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses
+        .iter()
+        .find(|status| status.name == names::INSTANCE_CONTAINER)
+}
+
+fn address(pod: &Pod) -> Option<std::net::IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
+
+/// The incarnation that `pod` is in, as [`Observation`]s tell it.
+pub(super) fn incarnation(pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Incarnation> {
+    let name = pod.name_any();
+    let claim = claims
+        .iter()
+        .find(|claim| claim.name_any() == names::data_claim(&name));
+    Slot {
+        ordinal: 0,
+        pod: Some(pod),
+        claim,
+        name,
+    }
+    .incarnation()
+}
+
+impl Inventory {
+    fn slots(&self, cluster: &MemgraphCluster) -> Vec<Slot<'_>> {
+        let name = cluster.name_any();
+        let existing = self
+            .instances
+            .iter()
+            .filter_map(|pod| names::ordinal(&name, &pod.name_any()));
+        let mut ordinals: Vec<i32> = (0..cluster.spec.replicas).chain(existing).collect();
+        ordinals.sort_unstable();
+        ordinals.dedup();
+        ordinals
+            .into_iter()
+            .map(|ordinal| {
+                let instance = names::instance(&name, ordinal);
+                let claim = names::data_claim(&instance);
+                Slot {
+                    ordinal,
+                    pod: self.instances.iter().find(|pod| pod.name_any() == instance),
+                    claim: self.claims.iter().find(|c| c.name_any() == claim),
+                    name: instance,
+                }
+            })
+            .collect()
+    }
+
+    /// The instances to look at.
+    pub(super) fn targets(&self, cluster: &MemgraphCluster) -> Vec<Target> {
+        self.slots(cluster).iter().map(Slot::target).collect()
+    }
+
+    /// What Kubernetes says of the gateway.
+    pub(super) fn gateway(&self, cluster: &MemgraphCluster) -> GatewayState {
+        let ready = self.gateways.iter().filter(|pod| is_ready(pod)).count();
+        GatewayState {
+            enabled: cluster.spec.gateway.enabled,
+            ready: i32::try_from(ready).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// Bound claims of this cluster beyond the declared instances.
+    fn stray_volumes(&self, cluster: &MemgraphCluster) -> Vec<String> {
+        let name = cluster.name_any();
+        let beyond = |claim: &&PersistentVolumeClaim| {
+            let claim_name = claim.name_any();
+            let instance = claim_name
+                .strip_prefix(names::DATA_VOLUME)
+                .and_then(|rest| rest.strip_prefix('-'));
+            instance
+                .and_then(|instance| names::ordinal(&name, instance))
+                .is_some_and(|ordinal| ordinal >= cluster.spec.replicas)
+        };
+        self.claims
+            .iter()
+            .filter(beyond)
+            .map(ResourceExt::name_any)
+            .collect()
+    }
+
+    /// Everything that a decision rests on.
+    pub(super) async fn observation(
+        &self,
+        cluster: &MemgraphCluster,
+        sightings: &Sightings,
+        numbers: Numbers,
+        fresh_lineage: String,
+        cluster_domain: &str,
+    ) -> Observation {
+        let ledger = cluster.status.as_ref().and_then(|status| status.ledger.clone());
+        let namespace = cluster.namespace().unwrap_or_default();
+        let mut instances = Vec::new();
+        for slot in self.slots(cluster) {
+            let target = slot.target();
+            let sighting = sightings.sighting(&target).await;
+            let host = names::instance_host(&cluster.name_any(), &namespace, &slot.name, cluster_domain);
+            instances.push(Instance {
+                replication_address: format!("{host}:{}", names::REPLICATION_PORT),
+                address: target.address,
+                container: slot.container(),
+                ready: slot.pod.is_some_and(is_ready),
+                incarnation: target.incarnation,
+                sight: sighting.sight,
+                away_for: sighting.away_for,
+                refused: ledger
+                    .as_ref()
+                    .is_some_and(|ledger| sighting.refused_in == Some(ledger.term)),
+                ordinal: slot.ordinal,
+                name: slot.name,
+            });
+        }
+        Observation {
+            settings: settings(&cluster.spec),
+            ledger,
+            instances,
+            stray_volumes: self.stray_volumes(cluster),
+            numbers,
+            fresh_lineage,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One cluster: observe, plan, act, until there is nothing to do or something must be waited for.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, ResourceExt, runtime::controller::Action as Requeue};
+
+use super::{
+    Operator,
+    act::{ActError, Hands},
+    clusters::Cluster,
+    objects::{self, ObjectError},
+    status::{self, StatusError},
+};
+use crate::{
+    api::{
+        MemgraphCluster, MemgraphClusterStatus,
+        conditions::Reason,
+        ledger::{Ledger, Route},
+    },
+    memgraph::Bolt,
+    plan::{self, Action, Plan, Situation, Step, observation::Observation, report},
+};
+
+/// When a healthy cluster is looked at again although nothing has changed.
+const RESYNC: Duration = Duration::from_secs(30);
+/// How soon an announced operation is looked at again: its next step waits for Memgraph.
+const WORKING: Duration = Duration::from_millis(50);
+/// How soon a cluster is looked at again that is not as it should be.
+const UNSETTLED: Duration = Duration::from_millis(300);
+/// Operations that end sooner than this are told by the writes that they make anyway.
+const QUIET: Duration = Duration::from_secs(2);
+/// For how long one call goes on before others of the same cluster get their turn.
+const TURN: Duration = Duration::from_secs(10);
+
+/// Why a cluster was not brought further.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// An object is not as it should be.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The status was not written.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// A step failed; it is planned for again.
+    #[error(transparent)]
+    Act(#[from] ActError),
+    /// The cluster could not be read.
+    #[error("cannot read the cluster {cluster}")]
+    Read {
+        /// The cluster.
+        cluster: String,
+        /// Why not.
+        source: kube::Error,
+    },
+}
+
+/// Brings one cluster as far as it goes now.
+pub(super) async fn reconcile<B: Bolt>(
+    cluster: Arc<MemgraphCluster>,
+    operator: Arc<Operator<B>>,
+) -> Result<Requeue, ReconcileError> {
+    if cluster.metadata.deletion_timestamp.is_some() {
+        // Everything that belongs to it goes with it, by owner references.
+        return Ok(Requeue::await_change());
+    }
+    let state = operator.clusters.of(&cluster, &operator);
+    let mut cluster = state.newest(MemgraphCluster::clone(&cluster));
+    if let Err(error) = operator.bring_about(&state, &cluster).await {
+        let ObjectError::Foreign { .. } = &error else {
+            return Err(error.into());
+        };
+        let seen = operator.observe(&state, &cluster).await;
+        let situation = Situation::Stalled(Reason::ForeignObject, error.to_string());
+        operator.report(&state, &cluster, &seen, &situation).await?;
+        return Err(error.into());
+    }
+    let turn = Instant::now();
+    loop {
+        let seen = operator.observe(&state, &cluster).await;
+        let plan = plan::plan(&seen);
+        tracing::debug!(cluster = %cluster.name_any(), ?plan, "planned");
+        if plan.steps.is_empty() {
+            operator.report(&state, &cluster, &seen, &plan.situation).await?;
+            state.succeeded();
+            return Ok(requeue(&cluster, &seen, &plan.situation));
+        }
+        // The cache may be behind what was decided last, by this process or by another one.
+        let live = operator.read(&cluster).await?;
+        if ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
+            cluster = live;
+            continue;
+        }
+        cluster = live;
+        match operator.execute(&state, &cluster, &seen, plan).await {
+            Ok(written) => cluster = state.newest(written),
+            Err(ReconcileError::Status(StatusError::Conflict { .. })) => {
+                cluster = operator.read(&cluster).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        if turn.elapsed() > TURN {
+            return Ok(Requeue::requeue(WORKING));
+        }
+    }
+}
+
+fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
+    cluster.status.as_ref()?.ledger.as_ref()
+}
+
+fn requeue(cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
+    let settled = cluster.status.as_ref().is_some_and(|status| {
+        status.ready_replicas == seen.settings.replicas && *situation == Situation::Serving
+    });
+    Requeue::requeue(match situation {
+        Situation::Working(..) => WORKING,
+        _ if settled => RESYNC,
+        _ => UNSETTLED,
+    })
+}
+
+impl<B: Bolt> Operator<B> {
+    async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        objects::bring_about(&self.client, &self.stores, &state.applied, cluster, &self.image).await
+    }
+
+    pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {
+        let inventory = self.inventory(cluster);
+        let emptiness = ledger(cluster).is_none();
+        state
+            .sightings
+            .look(&self.bolt, &inventory.targets(cluster), emptiness)
+            .await;
+        let uid = cluster.uid().unwrap_or_default();
+        let lineage = format!("l{}", uid.replace('-', ""));
+        inventory
+            .observation(
+                cluster,
+                &state.sightings,
+                state.numbers(),
+                lineage,
+                &self.cluster_domain,
+            )
+            .await
+    }
+
+    async fn read(&self, cluster: &MemgraphCluster) -> Result<MemgraphCluster, ReconcileError> {
+        let name = cluster.name_any();
+        let api = Api::namespaced(self.client.clone(), &cluster.namespace().unwrap_or_default());
+        api.get(&name).await.map_err(|source| ReconcileError::Read {
+            cluster: name,
+            source,
+        })
+    }
+
+    /// Writes the report, if it says anything new.
+    async fn report(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+        seen: &Observation,
+        situation: &Situation,
+    ) -> Result<(), ReconcileError> {
+        let status = self.status(cluster, seen, ledger(cluster).cloned(), situation);
+        let working = matches!(situation, Situation::Working(..));
+        if cluster.status.as_ref() == Some(&status) || working && state.since_write() < QUIET {
+            return Ok(());
+        }
+        match self.write(state, cluster, &status).await {
+            Ok(_) => Ok(()),
+            // A report on a state that is over already: the next one is on its way.
+            Err(ReconcileError::Status(StatusError::Conflict { .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn status(
+        &self,
+        cluster: &MemgraphCluster,
+        seen: &Observation,
+        ledger: Option<Ledger>,
+        situation: &Situation,
+    ) -> MemgraphClusterStatus {
+        let inventory = self.inventory(cluster);
+        let report = report::report(seen, ledger.as_ref(), situation, inventory.gateway(cluster));
+        let now = Time(jiff::Timestamp::now());
+        status::compose(cluster, &inventory, ledger, report, &self.cluster_domain, &now)
+    }
+
+    async fn write(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+        status: &MemgraphClusterStatus,
+    ) -> Result<MemgraphCluster, ReconcileError> {
+        let written = status::write(&self.client, cluster, status).await?;
+        state.wrote(&written);
+        self.events
+            .status_written(cluster.status.as_ref(), &written)
+            .await;
+        Ok(written)
+    }
+
+    /// Carries the steps out, and returns the cluster as the last write left it.
+    async fn execute(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+        seen: &Observation,
+        plan: Plan,
+    ) -> Result<MemgraphCluster, ReconcileError> {
+        let mut cluster = cluster.clone();
+        // Numbers count as used before they are, and a block of them is this leader's only once the ledger that
+        // reserves it is written: none is ever used twice.
+        if !plan.writes() {
+            state.set_numbers(plan.numbers);
+        }
+        for step in &plan.steps {
+            match step {
+                Step::Write(ledger) => {
+                    let ledger = dated(ledger);
+                    let over = ledger.route == Route::Open;
+                    let situation = if over {
+                        &Situation::Serving
+                    } else {
+                        &plan.situation
+                    };
+                    let status = self.status(&cluster, seen, Some(ledger), situation);
+                    cluster = self.write(state, &cluster, &status).await?;
+                    state.set_numbers(plan.numbers);
+                }
+                Step::Do(action) => {
+                    self.carry_out(state, &cluster, seen, action).await?;
+                }
+            }
+        }
+        Ok(cluster)
+    }
+
+    async fn carry_out(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+        seen: &Observation,
+        action: &Action,
+    ) -> Result<(), ReconcileError> {
+        let hands = Hands {
+            client: &self.client,
+            bolt: &self.bolt,
+            fence: &self.fence,
+            cluster,
+            seen,
+            sightings: &state.sightings,
+        };
+        let started = Instant::now();
+        hands.carry_out(action).await?;
+        tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
+        if matches!(action, Action::Demote { .. }) {
+            self.events.split_brain_resolved(cluster, action).await;
+        }
+        Ok(())
+    }
+}
+
+/// The ledger with the time at which its operation was announced.
+fn dated(ledger: &Ledger) -> Ledger {
+    let mut ledger = ledger.clone();
+    if let Some(operation) = ledger
+        .operation
+        .as_mut()
+        .filter(|operation| operation.started_at.is_empty())
+    {
+        operation.started_at = jiff::Timestamp::now().to_string();
+    }
+    ledger
+}

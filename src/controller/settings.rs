@@ -1,0 +1,53 @@
+//! From the spec to what decisions depend on.
+
+use crate::{
+    api::{FailoverMode, MemgraphClusterSpec, ReplicationMode},
+    plan::observation::Settings,
+};
+
+/// The part of the spec that decisions depend on, with every default made explicit.
+pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
+    let unset = match spec.replication.mode {
+        ReplicationMode::Async => 0,
+        ReplicationMode::StrictSync | ReplicationMode::Sync => 1,
+    };
+    let others = (spec.replicas - 1).max(0);
+    let sync_replicas = match spec.replication.mode {
+        ReplicationMode::Async => 0,
+        _ => spec.replication.sync_replicas.unwrap_or(unset).clamp(0, others),
+    };
+    Settings {
+        replicas: spec.replicas,
+        mode: spec.replication.mode,
+        sync_replicas: usize::try_from(sync_replicas).unwrap_or_default(),
+        electable: spec.replication.electable_instances.unwrap_or(spec.replicas),
+        automatic_failover: spec.failover.mode == FailoverMode::Automatic,
+        detection_timeout: spec.failover.detection_timeout.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: serde_json::Value) -> MemgraphClusterSpec {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn an_empty_spec_asks_for_one_strict_replica_of_three_instances() {
+        let seen = settings(&spec(serde_json::json!({})));
+        assert_eq!((seen.replicas, seen.sync_replicas, seen.electable), (3, 1, 3));
+        assert!(seen.automatic_failover);
+    }
+
+    #[test]
+    fn a_single_instance_and_async_ask_for_no_sync_replica() {
+        assert_eq!(
+            settings(&spec(serde_json::json!({"replicas": 1}))).sync_replicas,
+            0
+        );
+        let asynchronous = serde_json::json!({"replication": {"mode": "Async"}});
+        assert_eq!(settings(&spec(asynchronous)).sync_replicas, 0);
+    }
+}

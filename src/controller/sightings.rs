@@ -1,0 +1,205 @@
+//! What was seen of a cluster's instances, and for how long it has been so.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use tokio::sync::Mutex;
+
+use crate::{
+    api::{ledger::Incarnation, names::BOLT_PORT},
+    memgraph::{self, Bolt, Question},
+    plan::observation::{Contents, Role, Sight},
+};
+
+/// For how long an answer of an instance that answered last time is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for one that did not: it must not hold up what is done about the others.
+const IMPATIENCE: Duration = Duration::from_millis(250);
+
+/// An instance to look at.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) address: Option<IpAddr>,
+    pub(super) incarnation: Option<Incarnation>,
+}
+
+/// What is remembered of an instance between two looks.
+#[derive(Clone, Debug)]
+struct Memory {
+    incarnation: Option<Incarnation>,
+    sight: Sight,
+    /// Since when it has not been serving.
+    away_since: Option<Instant>,
+    /// By registration name: since when MAIN has listed it as unwell.
+    unwell: BTreeMap<String, Instant>,
+    /// The term in which MAIN refused this incarnation as diverged.
+    refused_in: Option<i64>,
+}
+
+/// What is known of an instance now.
+#[derive(Clone, Debug)]
+pub(super) struct Sighting {
+    pub(super) sight: Sight,
+    pub(super) away_for: Duration,
+    pub(super) refused_in: Option<i64>,
+}
+
+/// The instances of one cluster, by name.
+#[derive(Default)]
+pub(super) struct Sightings {
+    memories: Mutex<BTreeMap<String, Memory>>,
+}
+
+impl Sightings {
+    /// Looks at all targets at once. Returns whether something has changed that a decision may depend on.
+    pub(super) async fn look<B: Bolt>(&self, client: &B, targets: &[Target], emptiness: bool) -> bool {
+        let mut memories = self.memories.lock().await;
+        let looks = targets.iter().map(|target| {
+            let before = memories
+                .get(&target.name)
+                .filter(|m| m.incarnation == target.incarnation);
+            let version = before.and_then(|memory| match &memory.sight {
+                Sight::Serving(view) => Some(view.version.clone()),
+                _ => None,
+            });
+            let patience = match before.map(|memory| &memory.sight) {
+                Some(Sight::Serving(_)) | None => PATIENCE,
+                Some(_) => IMPATIENCE,
+            };
+            let question = Question {
+                version,
+                emptiness,
+                patience,
+            };
+            async move {
+                match target.address {
+                    Some(ip) => memgraph::look(client, SocketAddr::new(ip, BOLT_PORT), &question).await,
+                    None => Sight::Unseen,
+                }
+            }
+        });
+        let sights = join_all(looks).await;
+        let now = Instant::now();
+        let mut changed = memories.len() != targets.len();
+        memories.retain(|name, _| targets.iter().any(|target| target.name == *name));
+        for (target, sight) in targets.iter().zip(sights) {
+            let before = memories.remove(&target.name);
+            changed |= before.as_ref().is_none_or(|memory| {
+                memory.incarnation != target.incarnation || outline(&memory.sight) != outline(&sight)
+            });
+            memories.insert(target.name.clone(), remember(before, target, sight, now));
+        }
+        changed
+    }
+
+    /// Notes that MAIN has refused an instance in this term, so that it is not asked again and again.
+    pub(super) async fn refuse(&self, instance: &str, term: i64) {
+        if let Some(memory) = self.memories.lock().await.get_mut(instance) {
+            memory.refused_in = Some(term);
+        }
+    }
+
+    /// What is known of this instance.
+    pub(super) async fn sighting(&self, target: &Target) -> Sighting {
+        let memories = self.memories.lock().await;
+        match memories
+            .get(&target.name)
+            .filter(|memory| memory.incarnation == target.incarnation)
+        {
+            None => Sighting {
+                sight: Sight::Unseen,
+                away_for: Duration::ZERO,
+                refused_in: None,
+            },
+            Some(memory) => Sighting {
+                sight: with_ages(memory),
+                away_for: memory.away_since.map(|since| since.elapsed()).unwrap_or_default(),
+                refused_in: memory.refused_in,
+            },
+        }
+    }
+}
+
+fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant) -> Memory {
+    let same_life = before
+        .as_ref()
+        .is_some_and(|memory| memory.incarnation == target.incarnation);
+    let (away_since, mut unwell, refused_in) = match before {
+        Some(memory) => (
+            memory.away_since,
+            memory.unwell,
+            memory.refused_in.filter(|_| same_life),
+        ),
+        None => (None, BTreeMap::new(), None),
+    };
+    let away_since = match sight {
+        Sight::Serving(_) => None,
+        _ => Some(away_since.unwrap_or(now)),
+    };
+    if let Sight::Serving(view) = &sight {
+        let sick = |name: &str| view.registrations.iter().any(|r| r.name == name && !r.follows());
+        unwell.retain(|name, _| sick(name));
+        for registration in view.registrations.iter().filter(|r| !r.follows()) {
+            unwell.entry(registration.name.clone()).or_insert(now);
+        }
+    }
+    Memory {
+        incarnation: target.incarnation.clone(),
+        sight,
+        away_since,
+        unwell,
+        refused_in,
+    }
+}
+
+fn with_ages(memory: &Memory) -> Sight {
+    let mut sight = memory.sight.clone();
+    if let Sight::Serving(view) = &mut sight {
+        for registration in &mut view.registrations {
+            if let Some(since) = memory.unwell.get(&registration.name) {
+                registration.unwell_for = since.elapsed();
+            }
+        }
+    }
+    sight
+}
+
+/// What of a sight a decision may depend on. How far a replica is behind changes with every write and is left
+/// out: it matters only together with something else that changes.
+#[derive(PartialEq)]
+enum Outline<'a> {
+    Serving {
+        role: Role,
+        contents: Option<&'a Contents>,
+        empty: Option<bool>,
+        registrations: Vec<(&'a str, bool)>,
+    },
+    Handshake,
+    Refused,
+    Silent,
+    Unseen,
+}
+
+fn outline(sight: &Sight) -> Outline<'_> {
+    match sight {
+        Sight::Serving(view) => Outline::Serving {
+            role: view.role,
+            contents: view.contents.as_ref(),
+            empty: view.empty,
+            registrations: view
+                .registrations
+                .iter()
+                .map(|r| (r.name.as_str(), r.follows()))
+                .collect(),
+        },
+        Sight::Handshake => Outline::Handshake,
+        Sight::Refused => Outline::Refused,
+        Sight::Silent => Outline::Silent,
+        Sight::Unseen => Outline::Unseen,
+    }
+}

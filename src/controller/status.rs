@@ -1,0 +1,146 @@
+//! Writes the status: the report, and the ledger by compare-and-swap.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::observe::Inventory;
+use crate::{
+    api::{
+        FailoverRecord, GatewayStatus, MemgraphCluster, MemgraphClusterStatus, conditions,
+        ledger::{Ledger, OperationKind, Route},
+        names,
+    },
+    plan::report::Report,
+};
+
+/// Why the status was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// Somebody else has written in between: read again, and decide again.
+    #[error("the status of {cluster} has changed since it was read")]
+    Conflict {
+        /// The cluster.
+        cluster: String,
+    },
+    /// Any other failure.
+    #[error("cannot write the status of {cluster}")]
+    Write {
+        /// The cluster.
+        cluster: String,
+        /// Why not.
+        source: kube::Error,
+    },
+}
+
+/// Where clients connect to.
+fn gateway(cluster: &MemgraphCluster, cluster_domain: &str) -> Option<GatewayStatus> {
+    let spec = &cluster.spec.gateway;
+    let namespace = cluster.namespace()?;
+    let address = |service: String, port: i32| format!("{service}.{namespace}.svc.{cluster_domain}:{port}");
+    spec.enabled.then(|| GatewayStatus {
+        read_write: address(names::gateway(&cluster.name_any()), spec.read_write.service.port),
+        read: spec
+            .read
+            .enabled
+            .then(|| address(names::read_gateway(&cluster.name_any()), spec.read.service.port)),
+    })
+}
+
+/// The status that says `report`, with `ledger` as it is to be from now on.
+pub(super) fn compose(
+    cluster: &MemgraphCluster,
+    inventory: &Inventory,
+    ledger: Option<Ledger>,
+    report: Report,
+    cluster_domain: &str,
+    now: &Time,
+) -> MemgraphClusterStatus {
+    let before = cluster.status.clone().unwrap_or_default();
+    let selector = names::selector(&cluster.name_any(), names::INSTANCE);
+    let selector: Vec<_> = selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let finished = before
+        .ledger
+        .as_ref()
+        .zip(ledger.as_ref())
+        .and_then(|(old, new)| record(old, new, now));
+    MemgraphClusterStatus {
+        observed_generation: cluster.metadata.generation,
+        phase: Some(report.phase),
+        main: ledger
+            .as_ref()
+            .filter(|l| l.route == Route::Open)
+            .map(|l| l.main.instance.clone()),
+        replicas: i32::try_from(inventory.instances.len()).unwrap_or(i32::MAX),
+        ready_replicas: report.ready_replicas,
+        in_sync_replicas: report.in_sync_replicas,
+        selector: Some(selector.join(",")),
+        image: Some(
+            cluster
+                .spec
+                .image
+                .clone()
+                .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned()),
+        ),
+        version: report.version.or(before.version),
+        instances: report.instances,
+        gateway: gateway(cluster, cluster_domain),
+        last_failover: finished.or(before.last_failover),
+        conditions: conditions::merge(
+            &before.conditions,
+            &report.verdicts,
+            cluster.metadata.generation,
+            now,
+        ),
+        ledger,
+    }
+}
+
+/// The entry for a change of MAIN that this write ends.
+fn record(old: &Ledger, new: &Ledger, now: &Time) -> Option<FailoverRecord> {
+    let operation = old.operation.as_ref().filter(|_| new.route == Route::Open)?;
+    let unasked = matches!(operation.kind, OperationKind::Failover | OperationKind::Restart);
+    unasked.then(|| FailoverRecord {
+        term: new.term,
+        kind: operation.kind,
+        from: operation.from.clone(),
+        to: new.main.instance.clone(),
+        started_at: operation.started_at.clone(),
+        finished_at: now.0.to_string(),
+    })
+}
+
+/// Writes the status, unless the object has changed since `cluster` was read. Returns the object as it is now.
+pub(super) async fn write(
+    client: &Client,
+    cluster: &MemgraphCluster,
+    status: &MemgraphClusterStatus,
+) -> Result<MemgraphCluster, StatusError> {
+    let name = cluster.name_any();
+    let api = Api::<MemgraphCluster>::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": MemgraphCluster::api_version(&()),
+        "kind": MemgraphCluster::kind(&()),
+        "metadata": {
+            "name": name,
+            "uid": cluster.metadata.uid,
+            "resourceVersion": cluster.metadata.resource_version,
+        },
+        "status": status,
+    });
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+        Ok(written) => Ok(written),
+        Err(kube::Error::Api(answer)) if answer.code == 409 => Err(StatusError::Conflict { cluster: name }),
+        Err(source) => Err(StatusError::Write {
+            cluster: name,
+            source,
+        }),
+    }
+}

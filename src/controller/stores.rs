@@ -1,0 +1,133 @@
+//! Caches of the objects that clusters consist of, each kept by one watch.
+
+use std::{fmt::Debug, hash::Hash, sync::Arc};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::DynamicObject,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::observe::Inventory;
+use crate::{
+    api::{MemgraphCluster, names},
+    resources::{Kind, ObjectKey},
+};
+
+/// Where a watch says that something of a cluster has changed.
+pub(super) type Pokes = UnboundedSender<ObjectRef<MemgraphCluster>>;
+
+/// The caches.
+pub(super) struct Stores {
+    pods: Store<Pod>,
+    claims: Store<PersistentVolumeClaim>,
+    /// By kind: the objects that this operator applies.
+    applied: Vec<(Kind, Store<DynamicObject>)>,
+}
+
+impl Stores {
+    /// Starts the watches.
+    pub(super) fn start(client: &Client, pokes: &Pokes) -> Self {
+        let ours = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
+        Self {
+            pods: watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes),
+            claims: watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes),
+            applied: Kind::ALL
+                .into_iter()
+                .map(|kind| {
+                    let resource = kind.api_resource();
+                    let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+                    (kind, watch(api, resource, &ours, pokes))
+                })
+                .collect(),
+        }
+    }
+
+    /// Waits until every cache holds its first list. Before that, absence in a cache says nothing.
+    pub(super) async fn wait_until_ready(
+        &self,
+    ) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+        self.pods.wait_until_ready().await?;
+        self.claims.wait_until_ready().await?;
+        for (_, store) in &self.applied {
+            store.wait_until_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// What the caches hold of one cluster.
+    pub(super) fn inventory(&self, namespace: &str, cluster: &str) -> Inventory {
+        let pods = |component: &str| {
+            let selector = names::selector(cluster, component);
+            let wanted = |pod: &&Arc<Pod>| {
+                pod.namespace().as_deref() == Some(namespace)
+                    && selector
+                        .iter()
+                        .all(|(key, value)| pod.labels().get(key) == Some(value))
+            };
+            self.pods
+                .state()
+                .iter()
+                .filter(wanted)
+                .map(|pod| Pod::clone(pod))
+                .collect()
+        };
+        let claims = self.claims.state();
+        let claims = claims.iter().filter(|claim| {
+            claim.namespace().as_deref() == Some(namespace)
+                && claim.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster)
+        });
+        Inventory {
+            instances: pods(names::INSTANCE),
+            gateways: pods(names::GATEWAY),
+            claims: claims.map(|claim| PersistentVolumeClaim::clone(claim)).collect(),
+        }
+    }
+
+    /// An applied object, as the watch last saw it.
+    pub(super) fn applied(&self, key: &ObjectKey, namespace: &str) -> Option<Arc<DynamicObject>> {
+        let (_, store) = self.applied.iter().find(|(kind, _)| *kind == key.kind)?;
+        store.get(&ObjectRef::new_with(&key.name, key.kind.api_resource()).within(namespace))
+    }
+}
+
+/// Keeps a cache of the objects with this label, and pokes the cluster that a changed one belongs to.
+fn watch<K>(api: Api<K>, kind: K::DynamicType, selector: &str, pokes: &Pokes) -> Store<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync + Unpin + 'static,
+{
+    let writer = Writer::new(kind);
+    let store = writer.as_reader();
+    let pokes = pokes.clone();
+    let config = watcher::Config::default().labels(selector);
+    tokio::spawn(async move {
+        let mut changes = std::pin::pin!(
+            watcher(api, config)
+                .default_backoff()
+                .reflect(writer)
+                .touched_objects()
+        );
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(object) => {
+                    let cluster = object.labels().get(names::CLUSTER_LABEL);
+                    if let (Some(cluster), Some(namespace)) = (cluster, object.namespace()) {
+                        // The receiver is gone only while the process ends.
+                        let _ = pokes.send(ObjectRef::new(cluster).within(&namespace));
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "watch interrupted; it is taken up again"),
+            }
+        }
+    });
+    store
+}

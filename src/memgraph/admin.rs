@@ -1,0 +1,401 @@
+//! The operations on one instance, each of one or a few statements.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    Bolt, BoltError, Row, Session,
+    marker::{self, ENUM, Reading},
+    rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_VERSION, UnexpectedAnswer},
+};
+use crate::{
+    api::{RegistrationMode, names::REPLICATION_PORT},
+    plan::observation::{Contents, Marker, Role, Sight, View},
+};
+
+/// For how long a command that changes roles may take.
+const ROLE_DEADLINE: Duration = Duration::from_secs(10);
+/// For how long a registration may take: Memgraph connects (5 s), swaps the main's UUID (10 s), recovers the
+/// system (30 s) and sends a heartbeat (10 s) before it answers.
+const REGISTER_DEADLINE: Duration = Duration::from_secs(60);
+/// For how long a commit may wait for its replicas: 30 s to prepare, and as long for the one before it.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(65);
+/// For how long a port is tried before MAIN is asked to connect to it.
+const REACH_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Why an operation on an instance was not done, or is not known to have been.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// A statement has no answer.
+    #[error("cannot {action}")]
+    Bolt {
+        /// What was to be done.
+        action: String,
+        /// Why not.
+        source: BoltError,
+    },
+    /// An answer was not understood.
+    #[error("cannot {action}")]
+    Answer {
+        /// What was to be done.
+        action: String,
+        /// What is wrong with the answer.
+        source: UnexpectedAnswer,
+    },
+    /// MAIN refuses a replica because it holds writes that MAIN does not (`Error: 3`).
+    #[error("{instance} has diverged: it holds writes that MAIN does not")]
+    Diverged {
+        /// The replica.
+        instance: String,
+    },
+    /// The state is not the one in which the operation is allowed.
+    #[error("{0}")]
+    Precondition(String),
+}
+
+fn bolt(action: impl Into<String>) -> impl FnOnce(BoltError) -> AdminError {
+    let action = action.into();
+    move |source| AdminError::Bolt { action, source }
+}
+
+fn answer(action: impl Into<String>) -> impl FnOnce(UnexpectedAnswer) -> AdminError {
+    let action = action.into();
+    move |source| AdminError::Answer { action, source }
+}
+
+/// What to ask an instance beside its role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The version, if it is known already: it is not asked for again.
+    pub version: Option<String>,
+    /// Whether to find out if the instance holds any data. It counts all nodes.
+    pub emptiness: bool,
+    /// For how long each of its answers is waited for.
+    pub patience: Duration,
+}
+
+/// Looks at an instance. Whatever it does not answer is no proof that it is not MAIN.
+pub async fn look<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Sight {
+    let failed = match view(client, at, question).await {
+        Ok(view) => return Sight::Serving(view),
+        Err(error) => error,
+    };
+    let handshake = client.handshake(at, question.patience).await;
+    match (failed, handshake) {
+        (_, Ok(())) => Sight::Handshake,
+        (BoltError::Refused { .. }, Err(BoltError::Refused { .. })) => Sight::Refused,
+        (_, Err(_)) => Sight::Silent,
+    }
+}
+
+async fn view<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Result<View, BoltError> {
+    let patience = question.patience;
+    let mut session = client.session(at);
+    let odd = |error: UnexpectedAnswer| BoltError::Broken {
+        at,
+        detail: error.to_string(),
+    };
+    let role = rows::role(&session.run(SHOW_ROLE, patience).await?).map_err(odd)?;
+    let registrations = match role {
+        Role::Main => rows::registrations(&session.run(SHOW_REPLICAS, patience).await?).map_err(odd)?,
+        Role::Replica => Vec::new(),
+    };
+    let version = match &question.version {
+        Some(version) => version.clone(),
+        None => rows::version(&session.run(SHOW_VERSION, patience).await?).map_err(odd)?,
+    };
+    // The data may be locked while the roles are not: what cannot be read now is left open.
+    let (contents, empty) = match session.run("SHOW ENUMS", patience).await {
+        Ok(enums) => {
+            let marker = match marker::read(&enums) {
+                Reading::Marker(marker) => Some(marker),
+                Reading::None | Reading::Foreign(_) => None,
+            };
+            let empty = if question.emptiness {
+                is_empty(&mut session, &enums, patience).await
+            } else {
+                None
+            };
+            (Some(Contents { marker }), empty)
+        }
+        Err(_) => (None, None),
+    };
+    Ok(View {
+        role,
+        registrations,
+        contents,
+        empty,
+        version,
+    })
+}
+
+/// Whether an instance holds nothing: measured, never assumed. None where it could not be measured.
+async fn is_empty<S: Session>(session: &mut S, enums: &[Row], patience: Duration) -> Option<bool> {
+    let counted = session
+        .run("MATCH (n) RETURN count(n) AS nodes", patience)
+        .await
+        .ok()?;
+    let nodes = counted.first()?.get("nodes")?.as_i64()?;
+    let indexes = session.run("SHOW INDEX INFO", patience).await.ok()?;
+    let constraints = session.run("SHOW CONSTRAINT INFO", patience).await.ok()?;
+    Some(nodes == 0 && indexes.is_empty() && constraints.is_empty() && marker::others(enums) == 0)
+}
+
+async fn role<S: Session>(session: &mut S, action: &str) -> Result<Role, AdminError> {
+    let rows = session
+        .run(SHOW_ROLE, ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action))?;
+    rows::role(&rows).map_err(answer(action))
+}
+
+/// Makes a replica MAIN. One that is MAIN already stays it.
+///
+/// # Errors
+/// When the instance does not show the role `main` afterwards.
+pub async fn promote<B: Bolt>(client: &B, at: SocketAddr, instance: &str) -> Result<(), AdminError> {
+    change_role(
+        client,
+        at,
+        &format!("promote {instance}"),
+        Role::Main,
+        "SET REPLICATION ROLE TO MAIN",
+    )
+    .await
+}
+
+/// Makes a MAIN a replica. One that is a replica already stays it.
+///
+/// # Errors
+/// When the instance does not show the role `replica` afterwards. The command is a try-lock: it fails while a
+/// commit is in flight, and may be tried again.
+pub async fn demote<B: Bolt>(client: &B, at: SocketAddr, instance: &str) -> Result<(), AdminError> {
+    let statement = format!("SET REPLICATION ROLE TO REPLICA WITH PORT {REPLICATION_PORT}");
+    change_role(
+        client,
+        at,
+        &format!("demote {instance}"),
+        Role::Replica,
+        &statement,
+    )
+    .await
+}
+
+/// Memgraph answers with the same words whether the role was there already, a lock was busy or a port was
+/// taken: so the role itself is read before and after.
+async fn change_role<B: Bolt>(
+    client: &B,
+    at: SocketAddr,
+    action: &str,
+    wanted: Role,
+    statement: &str,
+) -> Result<(), AdminError> {
+    let mut session = client.session(at);
+    if role(&mut session, action).await? == wanted {
+        return Ok(());
+    }
+    let result = session.run(statement, ROLE_DEADLINE).await;
+    let mut session = client.session(at);
+    if role(&mut session, action).await? == wanted {
+        return Ok(());
+    }
+    match result {
+        Err(error) => Err(bolt(action)(error)),
+        Ok(_) => Err(AdminError::Precondition(format!(
+            "{action}: the role is not {wanted:?} afterwards"
+        ))),
+    }
+}
+
+/// Registers a replica on MAIN, under a name that was never used before.
+///
+/// # Errors
+/// [`AdminError::Diverged`] when MAIN refuses its data. A name that a failed attempt left behind (Memgraph keeps
+/// it after `Error: 3` and `Error: 5`) is dropped again; after any other failure the caller must look first.
+pub async fn register<B: Bolt>(
+    client: &B,
+    main: SocketAddr,
+    instance: &str,
+    name: &str,
+    address: &str,
+    mode: RegistrationMode,
+) -> Result<(), AdminError> {
+    let action = format!("register {instance} as {name}");
+    // MAIN holds its replication lock while it connects: commits would wait for a black hole.
+    if !client.reaches(address, REACH_DEADLINE).await {
+        return Err(AdminError::Precondition(format!(
+            "cannot {action}: {address} does not accept connections"
+        )));
+    }
+    let mode = match mode {
+        RegistrationMode::StrictSync => "STRICT_SYNC",
+        RegistrationMode::Sync => "SYNC",
+        RegistrationMode::Async => "ASYNC",
+    };
+    let mut session = client.session(main);
+    let statement = format!("REGISTER REPLICA {name} {mode} TO \"{address}\"");
+    let error = match session.run(&statement, REGISTER_DEADLINE).await {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let number = match &error {
+        BoltError::Failure { message, .. } => registration_error(message),
+        _ => None,
+    };
+    if matches!(number, Some(3 | 5)) {
+        // Nobody else can mean this name: its number was reserved by this leader.
+        let dropped = client
+            .session(main)
+            .run(&format!("DROP REPLICA {name}"), ROLE_DEADLINE)
+            .await;
+        if let Err(error) = dropped {
+            tracing::debug!(%error, name, "the failed registration may be left behind as a ghost");
+        }
+    }
+    if number == Some(3) {
+        return Err(AdminError::Diverged {
+            instance: instance.to_owned(),
+        });
+    }
+    Err(bolt(action)(error))
+}
+
+/// The number in `Couldn't register replica {name}. Error: {n}`.
+fn registration_error(message: &str) -> Option<u32> {
+    message
+        .rsplit_once("Error: ")?
+        .1
+        .trim_end_matches('.')
+        .parse()
+        .ok()
+}
+
+/// Removes a registration from MAIN. One that is not there is no error.
+///
+/// # Errors
+/// When MAIN still lists it.
+pub async fn drop_replica<B: Bolt>(client: &B, main: SocketAddr, name: &str) -> Result<(), AdminError> {
+    let action = format!("drop the registration {name}");
+    let mut session = client.session(main);
+    let result = session
+        .run(&format!("DROP REPLICA {}", quoted(name)), ROLE_DEADLINE)
+        .await;
+    let Err(error) = result else { return Ok(()) };
+    let mut session = client.session(main);
+    let rows = session
+        .run(SHOW_REPLICAS, ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action.as_str()))?;
+    let listed = rows::registrations(&rows).map_err(answer(action.as_str()))?;
+    if listed.iter().any(|registration| registration.name == name) {
+        Err(bolt(action)(error))
+    } else {
+        Ok(())
+    }
+}
+
+/// A name that somebody else may have given, back-quoted where it must be.
+fn quoted(name: &str) -> String {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    if plain {
+        name.to_owned()
+    } else {
+        format!("`{}`", name.replace('`', "``"))
+    }
+}
+
+/// Commits a transaction that reaches the WAL and every replica and leaves nothing behind.
+///
+/// # Errors
+/// When MAIN did not commit it; also when a strict replica refused.
+pub async fn probe_commit<B: Bolt>(client: &B, main: SocketAddr) -> Result<(), AdminError> {
+    let statement = format!("CREATE (n:{ENUM}) DELETE n");
+    let mut session = client.session(main);
+    session
+        .run(&statement, COMMIT_DEADLINE)
+        .await
+        .map(drop)
+        .map_err(bolt("commit a probe"))
+}
+
+/// Sets the marker in MAIN's data. It is a commit of its own.
+///
+/// # Errors
+/// When the instance is not MAIN, when the enum is not ours, or when MAIN did not commit.
+pub async fn mark<B: Bolt>(client: &B, main: SocketAddr, marker: &Marker) -> Result<(), AdminError> {
+    let action = format!("mark the data with term {}", marker.term);
+    let mut session = client.session(main);
+    if role(&mut session, &action).await? != Role::Main {
+        return Err(AdminError::Precondition(format!(
+            "cannot {action}: the instance is not MAIN"
+        )));
+    }
+    let enums = session
+        .run("SHOW ENUMS", ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action.as_str()))?;
+    let value = marker::value(marker);
+    let statement = match marker::read(&enums) {
+        Reading::Marker(old) if old == *marker => return Ok(()),
+        Reading::Marker(old) => {
+            format!(
+                "ALTER ENUM {ENUM} UPDATE VALUE {} TO {value}",
+                marker::value(&old)
+            )
+        }
+        Reading::None => format!("CREATE ENUM {ENUM} VALUES {{ {value} }}"),
+        Reading::Foreign(found) => {
+            return Err(AdminError::Precondition(format!(
+                "cannot {action}: the enum {ENUM} is reserved for this operator but holds {found}"
+            )));
+        }
+    };
+    session
+        .run(&statement, COMMIT_DEADLINE)
+        .await
+        .map(drop)
+        .map_err(bolt(action))
+}
+
+/// Succeeds only if MAIN now shows every one of these registrations `ready` and not behind.
+///
+/// # Errors
+/// [`AdminError::Precondition`] otherwise.
+pub async fn confirm<B: Bolt>(client: &B, main: SocketAddr, names: &[String]) -> Result<(), AdminError> {
+    let action = "confirm that replicas are in sync";
+    let mut session = client.session(main);
+    let rows = session
+        .run(SHOW_REPLICAS, ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action))?;
+    let listed = rows::registrations(&rows).map_err(answer(action))?;
+    for name in names {
+        if !listed
+            .iter()
+            .any(|registration| registration.name == *name && registration.in_sync())
+        {
+            return Err(AdminError::Precondition(format!("{name} is not in sync yet")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_registration_error_is_read() {
+        assert_eq!(
+            registration_error("Couldn't register replica pod_1_g4. Error: 3"),
+            Some(3)
+        );
+        assert_eq!(registration_error("Couldn't register replica pod_1."), None);
+    }
+
+    #[test]
+    fn names_that_others_gave_are_quoted() {
+        assert_eq!(quoted("pod_1_g4"), "pod_1_g4");
+        assert_eq!(quoted("mg-0"), "`mg-0`");
+    }
+}

@@ -1,0 +1,147 @@
+//! Bolt by neo4rs, with a deadline around every call: the driver has none in its TLS and version exchanges.
+
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use neo4rs::{ConfigBuilder, Graph, query};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{Bolt, BoltError, Row, Session};
+
+/// Magic number and four proposals of a Bolt handshake: 4.3, 4.1, 4.0 and 1.0, one of which every Memgraph that
+/// is supported speaks.
+const HANDSHAKE: [u8; 20] = [
+    0x60, 0x60, 0xB0, 0x17, 0, 0, 3, 4, 0, 0, 1, 4, 0, 0, 0, 4, 0, 0, 0, 1,
+];
+
+/// Bolt by the neo4rs driver.
+#[derive(Clone, Debug, Default)]
+pub struct Neo4rsBolt {
+    credentials: Option<Arc<(String, String)>>,
+}
+
+impl Neo4rsBolt {
+    /// Signs in with no credentials, which a server without users accepts.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+}
+
+/// A neo4rs connection, made at the first statement.
+pub struct Neo4rsSession {
+    at: SocketAddr,
+    credentials: Option<Arc<(String, String)>>,
+    graph: Option<Graph>,
+}
+
+impl Bolt for Neo4rsBolt {
+    type Session = Neo4rsSession;
+
+    fn session(&self, at: SocketAddr) -> Neo4rsSession {
+        Neo4rsSession {
+            at,
+            credentials: self.credentials.clone(),
+            graph: None,
+        }
+    }
+
+    async fn handshake(&self, at: SocketAddr, deadline: Duration) -> Result<(), BoltError> {
+        let exchange = async {
+            let mut stream = TcpStream::connect(at).await?;
+            stream.write_all(&HANDSHAKE).await?;
+            let mut version = [0; 4];
+            stream.read_exact(&mut version).await?;
+            Ok(())
+        };
+        match timeout(deadline, exchange).await {
+            Ok(result) => result.map_err(|error: std::io::Error| from_io(at, &error)),
+            Err(_) => Err(BoltError::Deadline { at, deadline }),
+        }
+    }
+
+    async fn reaches(&self, address: &str, deadline: Duration) -> bool {
+        matches!(timeout(deadline, TcpStream::connect(address)).await, Ok(Ok(_)))
+    }
+}
+
+impl Session for Neo4rsSession {
+    async fn run(&mut self, statement: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
+        let at = self.at;
+        let started = Instant::now();
+        let result = timeout(deadline, async {
+            let graph = match self.graph.take() {
+                Some(graph) => graph,
+                None => connect(at, self.credentials.as_deref(), deadline)?,
+            };
+            let rows = rows(&graph, statement).await?;
+            // Only a connection whose last answer was read to its end is used again.
+            self.graph = Some(graph);
+            Ok(rows)
+        })
+        .await;
+        tracing::trace!(%at, statement, elapsed = ?started.elapsed(), ok = matches!(result, Ok(Ok(_))), "bolt");
+        match result {
+            Ok(result) => result.map_err(|error| from_driver(at, deadline, error)),
+            Err(_) => Err(BoltError::Deadline { at, deadline }),
+        }
+    }
+}
+
+fn connect(
+    at: SocketAddr,
+    credentials: Option<&(String, String)>,
+    deadline: Duration,
+) -> Result<Graph, neo4rs::Error> {
+    let (user, password) = credentials.map_or(("", ""), |(user, password)| (user, password));
+    let config = ConfigBuilder::new()
+        .uri(format!("bolt://{at}"))
+        .user(user)
+        .password(password)
+        .connection_timeout(deadline)
+        .max_connections(1)
+        .build()?;
+    Graph::connect(config)
+}
+
+async fn rows(graph: &Graph, statement: &str) -> Result<Vec<Row>, neo4rs::Error> {
+    let mut stream = graph.execute(query(statement)).await?;
+    let mut rows = Vec::new();
+    while let Some(row) = stream.next().await? {
+        rows.push(row.to::<Row>()?);
+    }
+    Ok(rows)
+}
+
+fn from_io(at: SocketAddr, error: &std::io::Error) -> BoltError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => BoltError::Refused { at },
+        _ => BoltError::Broken {
+            at,
+            detail: error.to_string(),
+        },
+    }
+}
+
+fn from_driver(at: SocketAddr, deadline: Duration, error: neo4rs::Error) -> BoltError {
+    match error {
+        neo4rs::Error::Neo4j(failure) => BoltError::Failure {
+            code: failure.code().to_owned(),
+            message: failure.message().to_owned(),
+        },
+        neo4rs::Error::IOError { detail } => from_io(at, &detail),
+        neo4rs::Error::ConnectionTimedOut => BoltError::Deadline { at, deadline },
+        other => BoltError::Broken {
+            at,
+            detail: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,83 @@
+//! Talks to Memgraph over Bolt: the statements that this operator sends, and what their answers mean.
+//!
+//! Every call has a deadline. A call that ended without an answer says nothing about whether its statement was
+//! carried out.
+
+mod admin;
+mod bolt;
+mod marker;
+mod rows;
+
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
+
+pub use admin::{
+    AdminError, Question, confirm, demote, drop_replica, look, mark, probe_commit, promote, register,
+};
+pub use bolt::Neo4rsBolt;
+
+/// One row of an answer, by column name.
+pub type Row = BTreeMap<String, serde_json::Value>;
+
+/// Why a statement has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BoltError {
+    /// Nobody listens at the address: the connection was refused or reset.
+    #[error("{at} refuses connections")]
+    Refused {
+        /// The server's address.
+        at: SocketAddr,
+    },
+    /// No answer came in time.
+    #[error("{at} did not answer within {} ms", .deadline.as_millis())]
+    Deadline {
+        /// The server's address.
+        at: SocketAddr,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The server refused the statement, in its words.
+    #[error("{message}")]
+    Failure {
+        /// Memgraph's error code.
+        code: String,
+        /// Memgraph's message.
+        message: String,
+    },
+    /// The connection broke, or what came back was no Bolt.
+    #[error("the connection to {at} failed: {detail}")]
+    Broken {
+        /// The server's address.
+        at: SocketAddr,
+        /// What the driver says.
+        detail: String,
+    },
+}
+
+/// A Bolt client: the seam at which tests put a simulator instead of a network.
+pub trait Bolt: Send + Sync + 'static {
+    /// A connection to one server.
+    type Session: Session;
+
+    /// A session with the server at this address; connects at the first statement.
+    fn session(&self, at: SocketAddr) -> Self::Session;
+
+    /// Connects and completes a Bolt handshake, which a server answers even while its queries wait.
+    fn handshake(
+        &self,
+        at: SocketAddr,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<(), BoltError>> + Send;
+
+    /// Whether something accepts connections at `host:port`.
+    fn reaches(&self, address: &str, deadline: Duration) -> impl Future<Output = bool> + Send;
+}
+
+/// A connection to one server. Statements run one after the other, each in a transaction of its own.
+pub trait Session: Send {
+    /// Runs a statement and returns all its rows.
+    fn run(
+        &mut self,
+        statement: &str,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Vec<Row>, BoltError>> + Send;
+}

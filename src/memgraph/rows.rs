@@ -1,0 +1,172 @@
+//! Reads Memgraph's rows. Columns are found by name and further ones are ignored, because they differ between
+//! versions.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Row;
+use crate::{
+    api::RegistrationMode,
+    plan::observation::{DataStatus, Registration, Role},
+};
+
+/// An answer that does not look as any supported version's does.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{statement} answered {detail}; is this a supported Memgraph version (3.5 or newer)?")]
+pub struct UnexpectedAnswer {
+    /// The statement.
+    pub statement: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+fn text<'a>(statement: &'static str, row: &'a Row, column: &str) -> Result<&'a str, UnexpectedAnswer> {
+    row.get(column)
+        .and_then(Value::as_str)
+        .ok_or_else(|| UnexpectedAnswer {
+            statement,
+            detail: format!("a row without {column:?}: {row:?}"),
+        })
+}
+
+fn only(statement: &'static str, rows: &[Row]) -> Result<Row, UnexpectedAnswer> {
+    match rows {
+        [row] => Ok(row.clone()),
+        rows => Err(UnexpectedAnswer {
+            statement,
+            detail: format!("{} rows instead of one", rows.len()),
+        }),
+    }
+}
+
+pub(super) const SHOW_ROLE: &str = "SHOW REPLICATION ROLE";
+pub(super) const SHOW_REPLICAS: &str = "SHOW REPLICAS";
+pub(super) const SHOW_VERSION: &str = "SHOW VERSION";
+
+pub(super) fn role(rows: &[Row]) -> Result<Role, UnexpectedAnswer> {
+    let row = only(SHOW_ROLE, rows)?;
+    match text(SHOW_ROLE, &row, "replication role")? {
+        "main" => Ok(Role::Main),
+        "replica" => Ok(Role::Replica),
+        other => Err(UnexpectedAnswer {
+            statement: SHOW_ROLE,
+            detail: format!("the role {other:?}"),
+        }),
+    }
+}
+
+pub(super) fn version(rows: &[Row]) -> Result<String, UnexpectedAnswer> {
+    Ok(text(SHOW_VERSION, &only(SHOW_VERSION, rows)?, "version")?.to_owned())
+}
+
+/// The registrations that MAIN lists. `data_info` is a map from database to
+/// `{ts, behind, status}`; it is empty for a ghost.
+pub(super) fn registrations(rows: &[Row]) -> Result<Vec<Registration>, UnexpectedAnswer> {
+    rows.iter().map(registration).collect()
+}
+
+fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
+    let unexpected = |detail: String| UnexpectedAnswer {
+        statement: SHOW_REPLICAS,
+        detail,
+    };
+    let mode = match text(SHOW_REPLICAS, row, "sync_mode")? {
+        "strict_sync" => RegistrationMode::StrictSync,
+        "sync" => RegistrationMode::Sync,
+        "async" => RegistrationMode::Async,
+        other => return Err(unexpected(format!("the mode {other:?}"))),
+    };
+    let databases = match row.get("data_info") {
+        Some(Value::Object(databases)) => databases,
+        other => return Err(unexpected(format!("data_info {other:?}"))),
+    };
+    let mut status = None;
+    let mut behind: i64 = 0;
+    for database in databases.values() {
+        status = status.max(Some(data_status(database.get("status").and_then(Value::as_str))?));
+        let distance = database
+            .get("behind")
+            .and_then(Value::as_i64)
+            .ok_or_else(|| unexpected(format!("data_info {database}")))?;
+        if distance.unsigned_abs() > behind.unsigned_abs() {
+            behind = distance;
+        }
+    }
+    Ok(Registration {
+        name: text(SHOW_REPLICAS, row, "name")?.to_owned(),
+        address: text(SHOW_REPLICAS, row, "socket_address")?.to_owned(),
+        mode,
+        status,
+        behind,
+        unwell_for: Duration::ZERO,
+    })
+}
+
+fn data_status(status: Option<&str>) -> Result<DataStatus, UnexpectedAnswer> {
+    Ok(match status {
+        Some("ready") => DataStatus::Ready,
+        Some("replicating") => DataStatus::Replicating,
+        Some("recovery") => DataStatus::Recovery,
+        Some("invalid") => DataStatus::Invalid,
+        Some("diverged") => DataStatus::Diverged,
+        other => {
+            return Err(UnexpectedAnswer {
+                statement: SHOW_REPLICAS,
+                detail: format!("the data status {other:?}"),
+            });
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn replica(data_info: Value) -> Row {
+        Row::from([
+            ("name".into(), json!("pod_1_g7")),
+            (
+                "socket_address".into(),
+                json!("demo-1.demo-instances.db.svc.cluster.local:10000"),
+            ),
+            ("sync_mode".into(), json!("strict_sync")),
+            ("system_info".into(), Value::Null),
+            ("data_info".into(), data_info),
+        ])
+    }
+
+    #[test]
+    fn a_healthy_replica_is_in_sync() {
+        let row = replica(json!({"memgraph": {"ts": 4, "behind": 0, "status": "ready"}}));
+        let seen = registrations(&[row]).unwrap();
+        assert!(seen[0].in_sync() && seen[0].is_sync());
+    }
+
+    #[test]
+    fn the_worst_database_counts() {
+        let row = replica(json!({
+            "memgraph": {"ts": 4, "behind": 0, "status": "ready"},
+            "other": {"ts": 2, "behind": -3, "status": "invalid"},
+        }));
+        let seen = registrations(&[row]).unwrap();
+        assert_eq!((seen[0].status, seen[0].behind), (Some(DataStatus::Invalid), -3));
+    }
+
+    #[test]
+    fn an_empty_data_info_is_a_ghost() {
+        assert_eq!(registrations(&[replica(json!({}))]).unwrap()[0].status, None);
+    }
+
+    #[test]
+    fn unknown_words_are_errors_that_name_the_statement() {
+        let row = replica(json!({"memgraph": {"ts": 4, "behind": 0, "status": "sleepy"}}));
+        let error = registrations(&[row]).unwrap_err();
+        assert_eq!(error.statement, "SHOW REPLICAS");
+        assert!(error.to_string().contains("sleepy"), "{error}");
+        assert!(registrations(&[replica(Value::Null)]).is_err());
+        assert!(role(&[]).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! Random faults between, and in the middle of, plans.
+
+use proptest::prelude::*;
+
+use super::world::World;
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// The operator plans, and comes so far with it.
+    Plan(usize),
+    ClientWrites,
+    Stop(usize),
+    Restart(usize),
+    LoseVolume(usize),
+    /// The operator is replaced: it forgets its reserved numbers.
+    NewLeader,
+}
+
+fn event(instances: usize) -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => (0..6_usize).prop_map(Event::Plan),
+        6 => Just(Event::ClientWrites),
+        1 => (0..instances).prop_map(Event::Stop),
+        2 => (0..instances).prop_map(Event::Restart),
+        1 => Just(Event::NewLeader),
+    ]
+}
+
+fn play(world: &mut World, events: &[Event]) {
+    for event in events {
+        match *event {
+            Event::Plan(steps) => drop(world.step(steps)),
+            Event::ClientWrites => world.client_write(),
+            Event::Stop(index) => world.servers[index].up = false,
+            Event::Restart(index) => world.restart(index, true),
+            Event::LoseVolume(index) => world.restart(index, false),
+            Event::NewLeader => world.numbers = Default::default(),
+        }
+        world.check();
+    }
+}
+
+/// After the faults: every process runs again.
+fn recover(world: &mut World) {
+    for index in 0..world.servers.len() {
+        if !world.servers[index].up {
+            world.restart(index, true);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Processes stop and start at any moment, the operator is cut off after any step: no acknowledged write is
+    /// lost, and in the end clients can write again.
+    #[test]
+    fn no_restart_loses_a_write_and_all_heals(
+        replicas in 1..=5_usize,
+        events in proptest::collection::vec(event(5), 0..120),
+    ) {
+        let mut world = World::new(i32::try_from(replicas).unwrap());
+        let events: Vec<_> = events
+            .into_iter()
+            .filter(|e| !matches!(e, Event::Stop(i) | Event::Restart(i) if *i >= replicas))
+            .collect();
+        play(&mut world, &events);
+        recover(&mut world);
+        world.settle();
+        prop_assert!(world.is_open(), "{}", world.tell());
+        let before = world.acknowledged.len();
+        world.client_write();
+        world.check();
+        prop_assert_eq!(world.acknowledged.len(), before + 1, "{}", world.tell());
+    }
+
+    /// An instance that is not MAIN loses its volume at any moment: its empty copy is never promoted.
+    #[test]
+    fn an_empty_copy_is_never_promoted(
+        events in proptest::collection::vec(event(3), 0..60),
+        lost in 0..3_usize,
+        rest in proptest::collection::vec(event(3), 0..60),
+    ) {
+        let mut world = World::new(3);
+        world.settle();
+        play(&mut world, &events);
+        recover(&mut world);
+        world.settle();
+        prop_assume!(world.main() != Some(lost));
+        play(&mut world, &[Event::LoseVolume(lost)]);
+        // Until the lost copy is replaced, MAIN must not be lost too: that would be a second failure.
+        world.settle();
+        play(&mut world, &rest);
+        recover(&mut world);
+        world.settle();
+        prop_assert!(world.is_open(), "{}", world.tell());
+    }
+}

@@ -1,0 +1,491 @@
+//! A small world to decide about: instances that behave as Memgraph does, as far as decisions can see it.
+//!
+//! Commands take effect at once; what fails here are the instances, and the order in which things are seen.
+//! Data is a list of writes; a write is acknowledged as its mode demands. The rules followed are those of
+//! Memgraph's documentation on replication: a strict replica's vote is needed for each commit, a promotion
+//! drops the list of replicas, a registration whose data has branched off is refused.
+
+use std::time::Duration;
+
+use super::super::{
+    Action, Plan, Step,
+    observation::{
+        Container, Contents, DataStatus, Instance, Marker, Numbers, Observation, Registration, Role,
+        Settings, Sight, View,
+    },
+    plan,
+};
+use crate::api::{
+    RegistrationMode, ReplicationMode,
+    ledger::{Incarnation, Ledger, Route},
+};
+
+/// One write: by which life of MAIN (its promotion), and its number.
+type Write = (u32, u32);
+
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) up: bool,
+    pub(super) life: u32,
+    pub(super) volume: u32,
+    pub(super) role: Role,
+    pub(super) data: Vec<Write>,
+    pub(super) marker: Option<Marker>,
+    pub(super) replicas: Vec<(String, usize, RegistrationMode)>,
+    /// The promotion in which it is MAIN.
+    pub(super) reign: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) settings: Settings,
+    pub(super) servers: Vec<Server>,
+    pub(super) ledger: Option<Ledger>,
+    pub(super) numbers: Numbers,
+    /// Writes that a client was told are safe.
+    pub(super) acknowledged: Vec<Write>,
+    pub(super) used_names: Vec<String>,
+    pub(super) history: Vec<String>,
+    reigns: u32,
+    writes: u32,
+}
+
+pub(super) fn settings(replicas: i32) -> Settings {
+    Settings {
+        replicas,
+        mode: ReplicationMode::StrictSync,
+        sync_replicas: usize::from(replicas > 1),
+        electable: replicas,
+        automatic_failover: true,
+        detection_timeout: Duration::from_secs(1),
+    }
+}
+
+impl World {
+    /// New instances behind the start gate: empty replicas.
+    pub(super) fn new(replicas: i32) -> Self {
+        let server = |volume| Server {
+            up: true,
+            life: 1,
+            volume,
+            role: Role::Replica,
+            data: Vec::new(),
+            marker: None,
+            replicas: Vec::new(),
+            reign: 0,
+        };
+        Self {
+            settings: settings(replicas),
+            servers: (0..u32::try_from(replicas).unwrap()).map(server).collect(),
+            ledger: None,
+            numbers: Numbers::default(),
+            acknowledged: Vec::new(),
+            used_names: Vec::new(),
+            history: Vec::new(),
+            reigns: 0,
+            writes: 0,
+        }
+    }
+
+    pub(super) fn name(index: usize) -> String {
+        format!("demo-{index}")
+    }
+
+    fn index(name: &str) -> usize {
+        name.strip_prefix("demo-").unwrap().parse().unwrap()
+    }
+
+    fn address(index: usize) -> String {
+        format!("demo-{index}.demo-instances:10000")
+    }
+
+    fn incarnation(&self, index: usize) -> Incarnation {
+        let server = &self.servers[index];
+        Incarnation {
+            pod_uid: format!("pod-{index}"),
+            container_id: format!("life-{}", server.life),
+            volume: format!("volume-{}", server.volume),
+        }
+    }
+
+    fn view(&self, index: usize) -> View {
+        let server = &self.servers[index];
+        let registrations = if server.role == Role::Replica {
+            &[][..]
+        } else {
+            &server.replicas
+        };
+        let registrations = registrations.iter().map(|(name, replica, mode)| {
+            let follows = self.feeds(index, *replica);
+            Registration {
+                name: name.clone(),
+                address: Self::address(*replica),
+                mode: *mode,
+                status: Some(if follows {
+                    DataStatus::Ready
+                } else {
+                    DataStatus::Invalid
+                }),
+                behind: if follows { 0 } else { -1 },
+                // Long enough for every rule that waits.
+                unwell_for: if follows {
+                    Duration::ZERO
+                } else {
+                    Duration::from_secs(60)
+                },
+            }
+        });
+        View {
+            role: server.role,
+            registrations: registrations.collect(),
+            contents: Some(Contents {
+                marker: server.marker.clone(),
+            }),
+            empty: Some(server.data.is_empty()),
+            version: "3.12.0".into(),
+        }
+    }
+
+    pub(super) fn observe(&self) -> Observation {
+        let instance = |index: usize| {
+            let up = self.servers[index].up;
+            Instance {
+                name: Self::name(index),
+                ordinal: i32::try_from(index).unwrap(),
+                replication_address: Self::address(index),
+                address: up.then(|| [10, 0, 0, 1].into()),
+                container: if up { Container::Running } else { Container::Ended },
+                ready: up,
+                incarnation: up.then(|| self.incarnation(index)),
+                sight: if up {
+                    Sight::Serving(self.view(index))
+                } else {
+                    Sight::Unseen
+                },
+                away_for: if up {
+                    Duration::ZERO
+                } else {
+                    Duration::from_secs(60)
+                },
+                refused: false,
+            }
+        };
+        Observation {
+            settings: self.settings.clone(),
+            ledger: self.ledger.clone(),
+            instances: (0..self.servers.len()).map(instance).collect(),
+            stray_volumes: Vec::new(),
+            numbers: self.numbers,
+            fresh_lineage: "l1".into(),
+        }
+    }
+
+    /// Whether `replica` follows `main`: it is up, a replica, listens to this reign, and its data is a part of
+    /// main's. A replica listens to whoever registered it last.
+    fn feeds(&self, main: usize, replica: usize) -> bool {
+        let (m, r) = (&self.servers[main], &self.servers[replica]);
+        m.up && m.role == Role::Main && r.up && r.role == Role::Replica && r.reign == m.reign
+    }
+
+    fn prefix(shorter: &[Write], longer: &[Write]) -> bool {
+        longer.len() >= shorter.len() && longer[..shorter.len()] == *shorter
+    }
+
+    /// A commit on `main`: `None` when a strict replica did not vote for it.
+    fn commit(&mut self, main: usize, change: impl Fn(&mut Server)) -> Option<()> {
+        let replicas = self.servers[main].replicas.clone();
+        let strict = |mode: RegistrationMode| mode == RegistrationMode::StrictSync;
+        if replicas
+            .iter()
+            .any(|(_, replica, mode)| strict(*mode) && !self.feeds(main, *replica))
+        {
+            return None;
+        }
+        change(&mut self.servers[main]);
+        for (_, replica, _) in replicas {
+            if self.feeds(main, replica) {
+                self.servers[replica].data = self.servers[main].data.clone();
+                self.servers[replica].marker = self.servers[main].marker.clone();
+            }
+        }
+        Some(())
+    }
+
+    /// A client writes through the gateway, which leads to the ledger's MAIN while the route is open.
+    pub(super) fn client_write(&mut self) {
+        let Some(ledger) = self.ledger.clone().filter(|ledger| ledger.route == Route::Open) else {
+            return;
+        };
+        let main = Self::index(&ledger.main.instance);
+        if !self.servers[main].up || self.servers[main].role != Role::Main {
+            return;
+        }
+        self.writes += 1;
+        let write = (self.servers[main].reign, self.writes);
+        if self.commit(main, |server| server.data.push(write)).is_some() {
+            self.acknowledged.push(write);
+        }
+    }
+
+    /// The process dies and starts again behind the gate, or loses its volume too.
+    pub(super) fn restart(&mut self, index: usize, keep_volume: bool) {
+        let server = &mut self.servers[index];
+        server.up = true;
+        server.life += 1;
+        if server.role == Role::Main {
+            // The start gate makes it a replica that accepts no MAIN before one registers it.
+            server.role = Role::Replica;
+            server.reign = 0;
+            server.replicas.clear();
+        }
+        if !keep_volume {
+            server.volume += 100;
+            server.data.clear();
+            server.marker = None;
+            server.reign = 0;
+        }
+        self.heal();
+    }
+
+    /// Replicas that MAIN feeds catch up.
+    fn heal(&mut self) {
+        for main in 0..self.servers.len() {
+            for (_, replica, _) in self.servers[main].replicas.clone() {
+                if self.feeds(main, replica)
+                    && Self::prefix(&self.servers[replica].data, &self.servers[main].data)
+                {
+                    self.servers[replica].data = self.servers[main].data.clone();
+                    self.servers[replica].marker = self.servers[main].marker.clone();
+                }
+            }
+        }
+    }
+
+    /// Plans once and carries the plan out; `steps` bounds how far it comes. Returns the plan.
+    pub(super) fn step(&mut self, steps: usize) -> Plan {
+        let plan = plan(&self.observe());
+        if !plan.writes() {
+            self.numbers = plan.numbers;
+        }
+        for step in plan.steps.iter().take(steps) {
+            self.history.push(format!("{step:?}"));
+            let done = match step {
+                Step::Write(ledger) => {
+                    self.check_write(ledger);
+                    self.ledger = Some(ledger.clone());
+                    self.numbers = plan.numbers;
+                    true
+                }
+                Step::Do(action) => self.act(action),
+            };
+            if !done {
+                break;
+            }
+        }
+        self.heal();
+        plan
+    }
+
+    fn act(&mut self, action: &Action) -> bool {
+        let up = |world: &Self, name: &str| world.servers[Self::index(name)].up;
+        match action {
+            Action::Fence { term } => {
+                let ledger = self.ledger.as_ref().expect("a fence follows a ledger");
+                assert_eq!((ledger.term, ledger.route), (*term, Route::Closed));
+                true
+            }
+            Action::Promote {
+                instance,
+                incarnation,
+            } => {
+                let index = Self::index(instance);
+                if !up(self, instance) || self.incarnation(index) != *incarnation {
+                    return false;
+                }
+                let ledger = self.ledger.as_ref().expect("a promotion follows a ledger");
+                assert_eq!(ledger.route, Route::Closed, "promotion of {instance} while open");
+                assert_eq!(
+                    ledger.main.instance, *instance,
+                    "the ledger announces who is promoted"
+                );
+                if self.servers[index].role == Role::Replica {
+                    self.reigns += 1;
+                    let reign = self.reigns;
+                    let server = &mut self.servers[index];
+                    (server.role, server.reign) = (Role::Main, reign);
+                    server.replicas.clear();
+                }
+                true
+            }
+            Action::Demote { instance } => {
+                let index = Self::index(instance);
+                let ledger = self.ledger.as_ref().expect("a demotion follows a ledger");
+                assert_ne!(ledger.main.instance, *instance, "MAIN is never demoted");
+                let server = &mut self.servers[index];
+                (server.role, server.reign) = (Role::Replica, 0);
+                server.replicas.clear();
+                true
+            }
+            Action::Register {
+                main,
+                instance,
+                name,
+                mode,
+                ..
+            } => {
+                let (main, replica) = (Self::index(main), Self::index(instance));
+                assert!(!self.used_names.contains(name), "{name} was used before");
+                self.used_names.push(name.clone());
+                let listed = self.servers[main]
+                    .replicas
+                    .iter()
+                    .any(|(_, other, _)| *other == replica);
+                let able =
+                    self.servers[main].role == Role::Main && self.servers[replica].role == Role::Replica;
+                if listed || !able || !self.servers[main].up || !self.servers[replica].up {
+                    return false;
+                }
+                // The UUID is swapped before the data is looked at.
+                self.servers[replica].reign = self.servers[main].reign;
+                let fits = Self::prefix(&self.servers[replica].data, &self.servers[main].data);
+                if fits {
+                    self.servers[main].replicas.push((name.clone(), replica, *mode));
+                }
+                fits
+            }
+            Action::Drop { main, name } => {
+                let main = Self::index(main);
+                self.servers[main].replicas.retain(|(other, _, _)| other != name);
+                up(self, &Self::name(main))
+            }
+            Action::ProbeCommit { main } => {
+                up(self, main) && self.commit(Self::index(main), |_| ()).is_some()
+            }
+            Action::Confirm { main, names } => {
+                let view = self.view(Self::index(main));
+                names
+                    .iter()
+                    .all(|n| view.registrations.iter().any(|r| r.name == *n && r.in_sync()))
+            }
+            Action::Mark { main, lineage, term } => {
+                let marker = Marker {
+                    lineage: lineage.clone(),
+                    term: *term,
+                };
+                up(self, main)
+                    && self
+                        .commit(Self::index(main), |server| server.marker = Some(marker.clone()))
+                        .is_some()
+            }
+        }
+    }
+
+    /// What must hold of every ledger write.
+    fn check_write(&self, next: &Ledger) {
+        let Some(before) = &self.ledger else { return };
+        assert!(next.term >= before.term && next.generation >= before.generation);
+        if next.main != before.main {
+            assert!(next.term > before.term, "a new MAIN has a new term");
+            assert_eq!(next.route, Route::Closed, "a new MAIN is announced while closed");
+        }
+        if before.route == Route::Open && next.route == Route::Closed {
+            assert!(next.term > before.term, "each closing has a term of its own");
+        }
+    }
+
+    /// The invariants: see the names.
+    pub(super) fn check(&self) {
+        let Some(ledger) = &self.ledger else { return };
+        self.no_acknowledged_write_is_lost(ledger);
+        if ledger.route != Route::Open {
+            return;
+        }
+        let main = &self.servers[Self::index(&ledger.main.instance)];
+        if main.up && main.role == Role::Main && self.settings.required_members() > 0 {
+            let strict = main
+                .replicas
+                .iter()
+                .any(|(_, _, mode)| *mode == RegistrationMode::StrictSync);
+            assert!(strict, "open without a strict replica: {}", self.tell());
+            for member in &ledger.in_sync {
+                let index = Self::index(&member.instance);
+                let registered = main
+                    .replicas
+                    .iter()
+                    .any(|(_, r, m)| *r == index && *m == RegistrationMode::StrictSync);
+                assert!(
+                    registered,
+                    "{} is in the set but MAIN does not wait for it: {}",
+                    member.instance,
+                    self.tell()
+                );
+            }
+        }
+    }
+
+    /// Every copy that the ledger lets be promoted, in the very life it names, has every acknowledged write.
+    fn no_acknowledged_write_is_lost(&self, ledger: &Ledger) {
+        let pool = if ledger.route == Route::Open {
+            &ledger.in_sync
+        } else {
+            &ledger.candidates
+        };
+        for member in pool.iter().filter(|m| m.generation > 0) {
+            let index = Self::index(&member.instance);
+            if self.servers[index].up && self.incarnation(index) == member.incarnation {
+                self.has_all(index);
+            }
+        }
+        let main = Self::index(&ledger.main.instance);
+        if ledger.route == Route::Open && self.servers[main].up && self.servers[main].role == Role::Main {
+            self.has_all(main);
+        }
+    }
+
+    fn has_all(&self, index: usize) {
+        let data = &self.servers[index].data;
+        for write in &self.acknowledged {
+            assert!(
+                data.contains(write),
+                "{} lacks {write:?}: {}",
+                Self::name(index),
+                self.tell()
+            );
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.ledger
+            .as_ref()
+            .is_some_and(|ledger| ledger.route == Route::Open)
+    }
+
+    pub(super) fn main(&self) -> Option<usize> {
+        self.ledger
+            .as_ref()
+            .filter(|l| l.route == Route::Open)
+            .map(|l| Self::index(&l.main.instance))
+    }
+
+    /// Plans and acts until nothing is left to do.
+    pub(super) fn settle(&mut self) -> Plan {
+        for _ in 0..100 {
+            let plan = self.step(usize::MAX);
+            self.check();
+            if plan.steps.is_empty() {
+                return plan;
+            }
+        }
+        panic!("no end of planning: {}", self.tell());
+    }
+
+    pub(super) fn tell(&self) -> String {
+        let last = self.history.len().saturating_sub(30);
+        format!(
+            "\n{:#?}\nledger {:#?}\nlast steps:\n{}",
+            self.servers,
+            self.ledger,
+            self.history[last..].join("\n")
+        )
+    }
+}
