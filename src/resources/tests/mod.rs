@@ -1,5 +1,7 @@
 //! Tests over all objects at once.
 
+mod manifests;
+
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use k8s_openapi::{
