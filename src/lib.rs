@@ -2,5 +2,10 @@
 //! Community Edition.
 
 pub mod api;
+pub mod controller;
+pub mod gateway;
+pub mod http;
+pub mod memgraph;
 pub mod plan;
 pub mod resources;
+pub mod telemetry;

@@ -1,0 +1,116 @@
+//! Turns wanted routes into enforced ones, and tells which are enforced.
+//!
+//! `/route` is the acknowledgement of a fence: before the operator promotes another instance, it waits until
+//! every gateway says that the new term is closed. So what is told here must be true already when it is told.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::{
+    descriptors,
+    gate::{Gate, SessionCounts},
+    routes::{Duty, Routes, Standing},
+};
+
+/// What is enforced, as `/route` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteReport {
+    /// UID of the `MemgraphCluster`; null before it was seen.
+    pub uid: Option<String>,
+    /// No session of a lower term exists, nor will one.
+    pub term: i64,
+    /// `Closed`: no read-write session exists. `Open`: sessions lead to `main`.
+    pub route: RouteState,
+    /// The instance that read-write sessions lead to; null while the route is closed.
+    pub main: Option<String>,
+    /// Number of sessions at the moment.
+    pub sessions: SessionCounts,
+}
+
+/// Whether read-write sessions lead anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum RouteState {
+    /// They do.
+    Open,
+    /// There are none.
+    Closed,
+}
+
+impl RouteReport {
+    /// Tells these routes, which must be enforced.
+    #[must_use]
+    pub fn new(enforced: &Routes, sessions: SessionCounts) -> Self {
+        let main = enforced.read_write.as_ref();
+        Self {
+            uid: enforced.cluster.clone(),
+            term: enforced.term,
+            route: if main.is_some() {
+                RouteState::Open
+            } else {
+                RouteState::Closed
+            },
+            main: main.map(|target| target.instance.clone()),
+            sessions,
+        }
+    }
+}
+
+/// Enforces the newest of the wanted routes, again with each change, and publishes each once it is in force.
+/// Ends when nobody can want another any more.
+///
+/// The order is: take away, wait until it is gone, open, publish. Published routes are therefore never ahead of
+/// what holds. One task does this for the whole gateway, so two changes cannot overtake each other.
+pub async fn enforce(gate: Arc<Gate>, mut wanted: watch::Receiver<Routes>, enforced: watch::Sender<Routes>) {
+    loop {
+        let mut routes = wanted.borrow_and_update().clone();
+        let mut cut = gate.cut_all_but(&routes).await;
+        // A route that has changed again while its predecessor was cut must not be opened.
+        while wanted.has_changed().unwrap_or(false) {
+            routes = wanted.borrow_and_update().clone();
+            cut += gate.cut_all_but(&routes).await;
+        }
+        gate.open(&routes);
+        log_change(&enforced.borrow(), &routes, cut);
+        enforced.send_replace(routes);
+        if wanted.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn log_change(before: &Routes, now: &Routes, cut: usize) {
+    if before.limits != now.limits {
+        descriptors::warn_if_too_few(now.limits);
+    }
+    if before.standing != now.standing && now.standing == Standing::Absent {
+        info!("the MemgraphCluster is gone");
+    }
+    if (&before.cluster, before.term, &before.read_write) != (&now.cluster, now.term, &now.read_write) {
+        match &now.read_write {
+            Some(target) => info!(
+                term = now.term,
+                main = %target.instance,
+                address = %target.address,
+                cut,
+                "read-write route is open"
+            ),
+            None => info!(term = now.term, cut, "read-write route is closed"),
+        }
+    }
+    let readable = |routes: &Routes| -> Vec<String> {
+        let new = routes.read.iter().filter(|offer| offer.accepts_new);
+        new.map(|offer| match offer.target.duty {
+            Duty::Main { .. } => format!("{} (MAIN)", offer.target.instance),
+            Duty::Replica => offer.target.instance.clone(),
+        })
+        .collect()
+    };
+    let instances = readable(now);
+    if readable(before) != instances {
+        info!(?instances, "readers may go to");
+    }
+}

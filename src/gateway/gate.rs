@@ -1,0 +1,237 @@
+//! Who may talk to which instance at this moment, and the fence that ends it.
+//!
+//! Every target has one [`Line`] while it may be used, and every session holds a [`Ticket`] of its line from
+//! before it dials until after both of its sockets are closed. That gives the fence its proof:
+//!
+//! 1. A ticket is handed out under the same lock under which [`Gate::cut_all_but`] takes a line out of use. So
+//!    each ticket of a line is either counted before the line is closed, or never made.
+//! 2. [`Gate::cut_all_but`] then wakes every session of the line and waits until no ticket is left. A session
+//!    gives its ticket back only after it has dropped its sockets, also when it is cancelled or panics (see
+//!    `session::Session`), and a dropped socket holds no byte that could still be sent (see `socket`).
+//! 3. So when `cut_all_but` returns, no session of a former route exists, and nothing can be passed on any more.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+
+use super::{
+    limit::{Limit, Permit},
+    routes::{Limits, Preference, ReadOffer, Routes, Target},
+};
+
+/// By which port a session came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The one that leads to MAIN.
+    ReadWrite,
+    /// The one that leads to replicas.
+    Read,
+}
+
+/// Number of sessions, by the port they came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionCounts {
+    /// At the read-write port.
+    pub read_write: usize,
+    /// At the read port.
+    pub read: usize,
+}
+
+/// The right of one session to use one target. It must outlive the session's sockets.
+#[derive(Debug)]
+pub struct Ticket {
+    line: Arc<Line>,
+    _counted: TaskTrackerToken,
+}
+
+/// One target while it may be used, and the sessions that use it.
+#[derive(Debug)]
+struct Line {
+    target: Target,
+    cut: CancellationToken,
+    sessions: TaskTracker,
+}
+
+#[derive(Debug)]
+struct ReadLine {
+    line: Arc<Line>,
+    preference: Preference,
+    accepts_new: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    read_write: Option<Arc<Line>>,
+    read: Vec<ReadLine>,
+    limits: Limits,
+}
+
+/// The lines that are in use.
+#[derive(Debug)]
+pub struct Gate {
+    lines: Mutex<Lines>,
+    read_write_limit: Arc<Limit>,
+    read_limit: Arc<Limit>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            lines: Mutex::default(),
+            read_write_limit: Limit::new(limits.read_write),
+            read_limit: Limit::new(limits.read),
+        }
+    }
+}
+
+impl Gate {
+    /// Counts one more session at this port, unless it has as many as the spec allows.
+    #[must_use]
+    pub fn admit(&self, port: Port) -> Option<Permit> {
+        match port {
+            Port::ReadWrite => self.read_write_limit.admit(),
+            Port::Read => self.read_limit.admit(),
+        }
+    }
+
+    /// The right to use the best target of this port, except those in `tried`; None when there is no other.
+    ///
+    /// Readers go to the most preferred kind of instance that there is, and there to the one with the fewest.
+    #[must_use]
+    pub fn enter(&self, port: Port, tried: &[Target]) -> Option<Ticket> {
+        let lines = self.lock();
+        let line = match port {
+            Port::ReadWrite => lines
+                .read_write
+                .as_ref()
+                .filter(|line| !tried.contains(&line.target))?,
+            Port::Read => {
+                let usable = lines
+                    .read
+                    .iter()
+                    .filter(|r| r.accepts_new && !tried.contains(&r.line.target));
+                &usable.min_by_key(|r| (r.preference, r.line.sessions.len()))?.line
+            }
+        };
+        // Still under the lock: see the first point of the module's documentation.
+        Some(Ticket {
+            line: Arc::clone(line),
+            _counted: line.sessions.token(),
+        })
+    }
+
+    /// The bounds in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.lock().limits
+    }
+
+    /// Number of sessions that hold a ticket of a line in use.
+    #[must_use]
+    pub fn sessions(&self) -> SessionCounts {
+        let lines = self.lock();
+        SessionCounts {
+            read_write: lines.read_write.as_ref().map_or(0, |line| line.sessions.len()),
+            read: lines.read.iter().map(|r| r.line.sessions.len()).sum(),
+        }
+    }
+
+    /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone.
+    /// Returns how many were cut. Opens nothing.
+    pub async fn cut_all_but(&self, routes: &Routes) -> usize {
+        let unwanted = self.take_unwanted(routes);
+        let sessions = unwanted.iter().map(|line| line.sessions.len()).sum();
+        // First all are woken, then all are waited for.
+        for line in &unwanted {
+            line.cut.cancel();
+        }
+        for line in &unwanted {
+            line.sessions.close();
+            line.sessions.wait().await;
+        }
+        sessions
+    }
+
+    /// Puts the lines into use that `routes` has, and its bounds. Those in use already go on as they are.
+    ///
+    /// To be called after [`Gate::cut_all_but`] with the same routes, so that sessions of two routes never exist
+    /// at the same time.
+    pub fn open(&self, routes: &Routes) {
+        let mut lines = self.lock();
+        let present = lines.read_write.take();
+        lines.read_write = routes.read_write.as_ref().map(|target| {
+            present
+                .filter(|line| line.target == *target)
+                .unwrap_or_else(|| Line::new(target))
+        });
+        let present = std::mem::take(&mut lines.read);
+        lines.read = routes
+            .read
+            .iter()
+            .map(|offer| ReadLine::new(offer, &present))
+            .collect();
+        lines.limits = routes.limits;
+        self.read_write_limit.set_max(routes.limits.read_write);
+        self.read_limit.set_max(routes.limits.read);
+    }
+
+    fn take_unwanted(&self, routes: &Routes) -> Vec<Arc<Line>> {
+        let mut lines = self.lock();
+        let mut unwanted = Vec::new();
+        if lines.read_write.as_ref().map(|line| &line.target) != routes.read_write.as_ref() {
+            unwanted.extend(lines.read_write.take());
+        }
+        lines.read.retain(|r| {
+            let wanted = routes.read.iter().any(|offer| offer.target == r.line.target);
+            if !wanted {
+                unwanted.push(Arc::clone(&r.line));
+            }
+            wanted
+        });
+        unwanted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        // No step under the lock leaves the lines half changed, so a panic elsewhere under it spoils nothing.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn new(target: &Target) -> Arc<Self> {
+        Arc::new(Self {
+            target: target.clone(),
+            cut: CancellationToken::new(),
+            sessions: TaskTracker::new(),
+        })
+    }
+}
+
+impl ReadLine {
+    fn new(offer: &ReadOffer, present: &[Self]) -> Self {
+        let line = present.iter().find(|r| r.line.target == offer.target);
+        Self {
+            line: line.map_or_else(|| Line::new(&offer.target), |r| Arc::clone(&r.line)),
+            preference: offer.preference,
+            accepts_new: offer.accepts_new,
+        }
+    }
+}
+
+impl Ticket {
+    /// Where the session may lead to.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.line.target
+    }
+
+    /// Ends when the session must end.
+    pub async fn cut(&self) {
+        self.line.cut.cancelled().await;
+    }
+}

@@ -1,0 +1,216 @@
+//! Where clients may go, derived from the `MemgraphCluster`. Pure: no clock, no I/O.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use kube::ResourceExt;
+
+use crate::api::{
+    GatewaySpec, Health, InstanceRole, InstanceStatus, MemgraphCluster, RegistrationMode,
+    ledger::{Ledger, Route},
+    names::BOLT_PORT,
+};
+
+/// What Memgraph's SHOW REPLICAS says of a replica that follows MAIN without a gap.
+const READY: &str = "ready";
+/// What it says of a replica whose data is not MAIN's. A replica that is only behind says something else.
+const NOT_MAINS_DATA: [&str; 2] = ["invalid", "diverged"];
+
+/// An instance that sessions may lead to, for as long as nothing in here changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// UID of the `MemgraphCluster`.
+    pub cluster: String,
+    /// Name of the instance.
+    pub instance: String,
+    /// Where it speaks Bolt.
+    pub address: SocketAddr,
+    /// As what the instance serves.
+    pub duty: Duty,
+}
+
+/// As what an instance serves a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// As MAIN of this term. Memgraph takes writes on every session of a MAIN, so one that came by the read
+    /// port is bound to the term as well.
+    Main {
+        /// The ledger's term.
+        term: i64,
+    },
+    /// As a replica, whichever MAIN it follows.
+    Replica,
+}
+
+/// An instance that read sessions may lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadOffer {
+    /// The instance.
+    pub target: Target,
+    /// Its place in the order of choice.
+    pub preference: Preference,
+    /// Whether new sessions may go there. Those that are there may stay in any case: a replica that lags for a
+    /// moment gets no new reader, but keeps the ones it has.
+    pub accepts_new: bool,
+}
+
+/// In which order readers are given an instance: the first kind of which there is one takes them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preference {
+    /// A replica that no write waits for.
+    Async,
+    /// A replica that every write waits for.
+    Sync,
+    /// MAIN itself.
+    Main,
+}
+
+/// Bounds on sessions, from the spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Read-write sessions at the same time.
+    pub read_write: usize,
+    /// Read sessions at the same time.
+    pub read: usize,
+    /// How long a connect to an instance may take.
+    pub connect_timeout: Duration,
+}
+
+impl From<&GatewaySpec> for Limits {
+    fn from(spec: &GatewaySpec) -> Self {
+        // The schema keeps the numbers positive; a negative one that came past it lets nobody in.
+        let count = |n: i32| usize::try_from(n).unwrap_or(0);
+        Self {
+            read_write: count(spec.read_write.max_connections),
+            read: count(spec.read.max_connections),
+            connect_timeout: spec.connect_timeout.0,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::from(&GatewaySpec::default())
+    }
+}
+
+/// What is known of the own `MemgraphCluster`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing yet.
+    #[default]
+    Unseen,
+    /// It is there, and never had a ledger since this gateway started.
+    WithoutLedger,
+    /// It has been seen with a ledger.
+    Known,
+    /// It has been deleted, or there is none of this name.
+    Absent,
+}
+
+/// Everything that clients may reach, and within which bounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// UID of the `MemgraphCluster`; none was seen yet otherwise.
+    pub cluster: Option<String>,
+    /// The highest term of this cluster that was seen; 0 before the first.
+    pub term: i64,
+    /// Where read-write sessions lead to. None: nowhere.
+    pub read_write: Option<Target>,
+    /// Where read sessions may lead to.
+    pub read: Vec<ReadOffer>,
+    /// The bounds.
+    pub limits: Limits,
+    /// What is known of the `MemgraphCluster`.
+    pub standing: Standing,
+}
+
+impl Routes {
+    /// What this state of the cluster allows, without regard to any earlier one.
+    #[must_use]
+    pub fn derive(cluster: &MemgraphCluster) -> Self {
+        let ledger = cluster.status.as_ref().and_then(|s| s.ledger.as_ref());
+        let mut routes = Self {
+            cluster: cluster.uid(),
+            limits: Limits::from(&cluster.spec.gateway),
+            standing: Standing::WithoutLedger,
+            ..Self::default()
+        };
+        let (Some(uid), Some(ledger)) = (routes.cluster.as_deref(), ledger) else {
+            return routes;
+        };
+        routes.standing = Standing::Known;
+        routes.term = ledger.term;
+        let main = main_target(uid, ledger);
+        if cluster.spec.gateway.read.enabled {
+            let instances = cluster.status.iter().flat_map(|s| &s.instances);
+            routes.read = instances.filter_map(|i| replica_offer(uid, ledger, i)).collect();
+            if cluster.spec.gateway.read.fallback_to_main {
+                routes.read.extend(main.clone().map(|target| ReadOffer {
+                    target,
+                    preference: Preference::Main,
+                    accepts_new: true,
+                }));
+            }
+        }
+        routes.read_write = main;
+        routes
+    }
+
+    /// The same cluster and term with nothing to reach.
+    #[must_use]
+    pub fn closed(&self) -> Self {
+        Self {
+            read_write: None,
+            read: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
+fn main_target(uid: &str, ledger: &Ledger) -> Option<Target> {
+    match ledger.route {
+        Route::Closed => None,
+        Route::Open => Some(Target {
+            cluster: uid.to_owned(),
+            instance: ledger.main.instance.clone(),
+            address: parse_address(&ledger.main_address)?,
+            duty: Duty::Main { term: ledger.term },
+        }),
+    }
+}
+
+/// The ledger's MAIN is never offered as a replica, whatever the report says of it: the ledger names the next
+/// MAIN before it is promoted, and from then on a session there could write.
+fn replica_offer(uid: &str, ledger: &Ledger, instance: &InstanceStatus) -> Option<ReadOffer> {
+    let data_status = instance.data_status.as_deref();
+    let serves = instance.role == InstanceRole::Replica
+        && instance.health == Health::Up
+        && instance.name != ledger.main.instance
+        && !data_status.is_some_and(|status| NOT_MAINS_DATA.contains(&status));
+    if !serves {
+        return None;
+    }
+    Some(ReadOffer {
+        target: Target {
+            cluster: uid.to_owned(),
+            instance: instance.name.clone(),
+            address: parse_address(instance.address.as_deref()?)?,
+            duty: Duty::Replica,
+        },
+        preference: match instance.mode {
+            Some(RegistrationMode::Sync | RegistrationMode::StrictSync) => Preference::Sync,
+            Some(RegistrationMode::Async) | None => Preference::Async,
+        },
+        accepts_new: instance.mode.is_some() && data_status == Some(READY),
+    })
+}
+
+/// Reads a pod's address: an IP address, to which Bolt's port is added, or `ip:port` where the port differs.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    text.parse()
+        .ok()
+        .or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, BOLT_PORT)))
+}

@@ -1,0 +1,87 @@
+//! The sockets of the gateway and their options.
+//!
+//! Every socket of a session is set, from its first moment, to throw away what it holds and to send RST when it
+//! is closed (`SO_LINGER` with zero seconds). So whichever way a session ends, nothing that it had taken is sent
+//! afterwards, and both peers learn at once. The one quiet ending is when there is nothing left to throw away:
+//! see [`is_finished`].
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Connections that wait to be accepted. The kernel's default maximum (`net.core.somaxconn`) is the same.
+pub const BACKLOG: u32 = 4096;
+
+/// A peer that vanished is noticed after 10 s of silence and three unanswered probes, 5 s apart.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// An instance that does not take what was sent to it for so long is given up. Keepalive does not watch a
+/// connection with data under way.
+const UPSTREAM_USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Listens for connections.
+///
+/// # Errors
+///
+/// Fails when the address is in use, not this host's, or not allowed to this user.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = new_socket(address)?;
+    // A restarted gateway may listen again while sessions of the former one are in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Prepares an accepted connection.
+///
+/// # Errors
+///
+/// Fails when the connection is broken already.
+pub fn prepare_client(client: &TcpStream) -> io::Result<()> {
+    prepare(&SockRef::from(client))
+}
+
+/// Connects to an instance.
+///
+/// # Errors
+///
+/// Fails when the instance refuses, is not reachable, or does not answer within `deadline`.
+pub async fn connect(address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
+    let socket = new_socket(address)?;
+    let options = SockRef::from(&socket);
+    prepare(&options)?;
+    options.set_tcp_user_timeout(Some(UPSTREAM_USER_TIMEOUT))?;
+    tokio::time::timeout(deadline, socket.connect(address))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Whether both ends have closed their half and everything that was written has been acknowledged, so that
+/// closing the socket throws nothing away.
+///
+/// Linux has then ended the connection (CLOSED, or TIME_WAIT apart from the socket), and such a socket has no
+/// peer any more. There is no event for this: epoll reports the hang-up as soon as both halves are shut down.
+pub fn is_finished(stream: &TcpStream) -> bool {
+    stream
+        .peer_addr()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotConnected)
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+}
+
+fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,306 @@
+//! A gateway, instances and clients on loopback sockets.
+
+use std::{
+    future::Future,
+    io::{self, ErrorKind, Read},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::MemgraphCluster,
+    gateway::{Addresses, Gateway, GatewayError, routes::Routes, view::View},
+};
+
+/// Against hangs only: nothing is expected to take so long.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The outcome, which must come before the deadline.
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what)
+        .await
+        .expect("not done in time")
+}
+
+pub(super) fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// A gateway that is shown cluster states by the test instead of by an API server.
+pub(super) struct TestGateway {
+    pub(super) addresses: Addresses,
+    pub(super) stop: CancellationToken,
+    pub(super) served: JoinHandle<Result<(), GatewayError>>,
+    pub(super) trouble: watch::Sender<Option<String>>,
+    view: View,
+    routes: watch::Sender<Routes>,
+}
+
+impl TestGateway {
+    pub(super) async fn start() -> Self {
+        Self::start_with_drain(Duration::from_secs(60)).await
+    }
+
+    pub(super) async fn start_with_drain(drain: Duration) -> Self {
+        let anywhere = Addresses {
+            read_write: loopback(),
+            read: loopback(),
+            http: loopback(),
+        };
+        let gateway = Gateway::listen(&anywhere, drain).await.unwrap();
+        let addresses = Addresses {
+            read_write: gateway.read_write.local_addr().unwrap(),
+            read: gateway.read.local_addr().unwrap(),
+            http: gateway.http.local_addr().unwrap(),
+        };
+        let stop = CancellationToken::new();
+        let (routes, wanted) = watch::channel(Routes::default());
+        let (trouble, reported_trouble) = watch::channel(None);
+        let served = tokio::spawn(gateway.serve(wanted, reported_trouble, stop.clone()));
+        Self {
+            addresses,
+            stop,
+            served,
+            trouble,
+            view: View::default(),
+            routes,
+        }
+    }
+
+    /// A gateway that enforces this state.
+    pub(super) async fn serving(cluster: &MemgraphCluster) -> Self {
+        let mut gateway = Self::start().await;
+        gateway.enforce(cluster).await;
+        gateway
+    }
+
+    /// Shows a state, and does not wait.
+    pub(super) fn show(&mut self, cluster: &MemgraphCluster) {
+        self.view.observe(cluster);
+        self.routes.send_replace(self.view.routes().clone());
+    }
+
+    /// Shows that the cluster is deleted, and does not wait.
+    pub(super) fn show_deletion(&mut self, cluster: &MemgraphCluster) {
+        self.view.observe_deletion(cluster);
+        self.routes.send_replace(self.view.routes().clone());
+    }
+
+    /// Shows a state and waits until it is acknowledged. The term must be new or the route changed.
+    pub(super) async fn enforce(&mut self, cluster: &MemgraphCluster) {
+        self.show(cluster);
+        let ledger = cluster.status.as_ref().unwrap().ledger.as_ref().unwrap();
+        let route = format!("{:?}", ledger.route);
+        self.until(|report| report["term"] == ledger.term && report["route"] == route)
+            .await;
+    }
+
+    /// Waits until `/route` says this, and returns what it says.
+    pub(super) async fn until(&self, condition: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        soon(async {
+            loop {
+                let report = self.route().await;
+                if condition(&report) {
+                    return report;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until there are so many sessions.
+    pub(super) async fn until_sessions(&self, read_write: usize, read: usize) {
+        let sessions = serde_json::json!({"readWrite": read_write, "read": read});
+        self.until(|report| report["sessions"] == sessions).await;
+    }
+
+    pub(super) async fn route(&self) -> serde_json::Value {
+        let (status, body) = get(self.addresses.http, "/route").await;
+        assert_eq!(status, 200);
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub(super) async fn readyz(&self) -> (u16, String) {
+        get(self.addresses.http, "/readyz").await
+    }
+
+    pub(super) async fn client(&self) -> TcpStream {
+        soon(TcpStream::connect(self.addresses.read_write)).await.unwrap()
+    }
+
+    pub(super) async fn reader(&self) -> TcpStream {
+        soon(TcpStream::connect(self.addresses.read)).await.unwrap()
+    }
+
+    /// A session to MAIN, both ends of it.
+    pub(super) async fn session(&self, main: &Instance) -> (TcpStream, TcpStream) {
+        let client = self.client().await;
+        (client, main.accept().await)
+    }
+
+    /// A session to a replica, both ends of it.
+    pub(super) async fn read_session(&self, replica: &Instance) -> (TcpStream, TcpStream) {
+        let client = self.reader().await;
+        (client, replica.accept().await)
+    }
+}
+
+/// `GET path`: status and body.
+pub(super) async fn get(server: SocketAddr, path: &str) -> (u16, String) {
+    let answer = soon(async {
+        let mut stream = TcpStream::connect(server).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        io::Result::Ok(answer)
+    })
+    .await
+    .unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// A listener in the place of a Memgraph instance; the test plays the instance.
+pub(super) struct Instance {
+    listener: TcpListener,
+    pub(super) address: SocketAddr,
+}
+
+impl Instance {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind(loopback()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self { listener, address }
+    }
+
+    pub(super) async fn accept(&self) -> TcpStream {
+        soon(self.listener.accept()).await.unwrap().0
+    }
+
+    /// Sends a byte on each connection, then holds it open.
+    pub(super) fn greet_everybody(self) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                let (mut stream, _) = self.listener.accept().await.unwrap();
+                stream.write_all(b"!").await.unwrap();
+                held.push(stream);
+            }
+        })
+    }
+}
+
+/// An address on which nothing listens.
+pub(super) async fn refusing_address() -> SocketAddr {
+    Instance::start().await.address
+}
+
+/// An address that answers no connect: its backlog is full and nobody accepts.
+pub(super) struct BlackHole {
+    pub(super) address: SocketAddr,
+    _listener: socket2::Socket,
+    _fillers: Vec<socket2::Socket>,
+}
+
+impl BlackHole {
+    pub(super) fn open() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = socket();
+        listener.bind(&loopback().into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Linux lets one connection more than the backlog wait, and drops the SYNs of all further ones.
+        let fillers = (0..3).map(|_| {
+            let filler = socket();
+            filler.set_nonblocking(true).unwrap();
+            let _in_progress = filler.connect(&address);
+            filler
+        });
+        Self {
+            address: address.as_socket().unwrap(),
+            _fillers: fillers.collect(),
+            _listener: listener,
+        }
+    }
+}
+
+/// What a peer finds when it reads at this very moment, past everything that it still has to read.
+pub(super) fn read_now(stream: TcpStream) -> Result<(), ErrorKind> {
+    let mut stream = stream.into_std().unwrap();
+    read_all_now(&mut stream)
+}
+
+pub(super) fn read_all_now(stream: &mut std::net::TcpStream) -> Result<(), ErrorKind> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error.kind()),
+        }
+    }
+}
+
+/// A new client is reset: either already when it learns that it is connected, or when it reads.
+pub(super) async fn assert_refused(address: SocketAddr) {
+    let greeting = greeting(address).await;
+    assert_eq!(greeting.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// A new client that has got the first byte of its session.
+pub(super) async fn greeting(address: SocketAddr) -> io::Result<TcpStream> {
+    soon(async {
+        let mut client = TcpStream::connect(address).await?;
+        client.read_u8().await?;
+        Ok(client)
+    })
+    .await
+}
+
+/// Reads to the end, which must be a reset.
+pub(super) async fn assert_reset(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let error = soon(stream.read_to_end(&mut rest)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+/// Both ends can talk to each other.
+pub(super) async fn assert_connected(client: &mut TcpStream, instance: &mut TcpStream) {
+    assert_passes(client, instance).await;
+    assert_passes(instance, client).await;
+}
+
+async fn assert_passes(from: &mut TcpStream, to: &mut TcpStream) {
+    from.write_all(b"ping").await.unwrap();
+    let mut got = [0; 4];
+    soon(to.read_exact(&mut got)).await.unwrap();
+    assert_eq!(&got, b"ping");
+}
+
+/// Writes until nothing more is taken at once.
+pub(super) async fn fill(stream: &TcpStream) {
+    let bytes = [7; 64 * 1024];
+    loop {
+        soon(stream.writable()).await.unwrap();
+        match stream.try_write(&bytes) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Bytes of which each place can be told from its neighbours.
+pub(super) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect()
+}

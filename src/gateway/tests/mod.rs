@@ -1,0 +1,14 @@
+//! Tests with real sockets on the loopback interface, and tables for what is pure.
+
+mod cluster;
+mod descriptors;
+mod fence;
+mod following;
+mod harness;
+mod limits;
+mod ordering;
+mod reading;
+mod relaying;
+mod routing;
+mod shutdown;
+mod views;
