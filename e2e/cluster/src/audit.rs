@@ -1,0 +1,132 @@
+//! Reads the API server's audit log, so that tests can count requests.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// A request that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    pub verb: String,
+    /// Path and query.
+    #[serde(rename = "requestURI")]
+    pub uri: String,
+    /// Who asked.
+    pub user: User,
+    /// The program that asked, as it calls itself; empty if it does not.
+    #[serde(default)]
+    pub user_agent: String,
+    /// What was asked for; `None` for requests such as `/readyz`.
+    pub object_ref: Option<Object>,
+    /// How it was answered.
+    pub response_status: Option<Status>,
+    /// When it came in, in RFC 3339 with microseconds: these sort as text.
+    pub request_received_timestamp: String,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct User {
+    /// Such as `system:serviceaccount:NAMESPACE:NAME`.
+    #[serde(default)]
+    pub username: String,
+}
+
+/// What was asked for. Empty where it does not apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Object {
+    /// Plural, lower case.
+    pub resource: String,
+    /// Such as `status`.
+    pub subresource: String,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// API group.
+    pub api_group: String,
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Status {
+    /// HTTP status.
+    #[serde(default)]
+    pub code: u16,
+}
+
+impl Request {
+    /// Whether it was meant to change something.
+    pub fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+
+    /// Whether it was about this kind of object.
+    pub fn is_about(&self, resource: &str) -> bool {
+        self.object_ref
+            .as_ref()
+            .is_some_and(|object| object.resource == resource)
+    }
+}
+
+/// Reads all requests of a log in the order in which they were answered.
+///
+/// # Errors
+/// When the file cannot be read or a line of it is not understood.
+pub fn read(log: &Path) -> Result<Vec<Request>> {
+    let file = File::open(log).with_context(|| format!("cannot open {}", log.display()))?;
+    parse(BufReader::new(file)).with_context(|| format!("cannot understand {}", log.display()))
+}
+
+fn parse(mut log: impl BufRead) -> Result<Vec<Request>> {
+    let (mut requests, mut line) = (Vec::new(), String::new());
+    while log.read_line(&mut line)? > 0 {
+        // The last line may be half written yet.
+        if line.ends_with('\n') {
+            requests.push(
+                serde_json::from_str(&line).with_context(|| format!("in line {}", requests.len() + 1))?,
+            );
+        }
+        line.clear();
+    }
+    Ok(requests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = concat!(
+        r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","stage":"ResponseComplete","#,
+        r#""requestURI":"/api/v1/namespaces/a/pods/x/status?t=1","verb":"patch","user":{"username":"u","groups":["g"]},"#,
+        r#""userAgent":"demo/1","objectRef":{"resource":"pods","namespace":"a","name":"x","apiVersion":"v1","#,
+        r#""subresource":"status"},"responseStatus":{"metadata":{},"code":200},"#,
+        r#""requestReceivedTimestamp":"2026-01-01T00:00:00.000001Z"}"#,
+        "\n",
+        r#"{"requestURI":"/readyz","verb":"get","user":{},"requestReceivedTimestamp":"2026-01-01T00:00:00.000002Z"}"#,
+        "\n",
+        r#"{"requestURI":"/rea"#,
+    );
+
+    #[test]
+    fn requests_are_read_and_a_half_written_one_is_left() {
+        let requests = parse(LOG.as_bytes()).unwrap();
+        assert_eq!(requests.len(), 2);
+        assert!(requests[0].is_write() && requests[0].is_about("pods") && !requests[0].is_about("services"));
+        assert_eq!(requests[0].object_ref.as_ref().unwrap().subresource, "status");
+        assert_eq!(requests[0].response_status, Some(Status { code: 200 }));
+        assert!(!requests[1].is_write() && requests[1].object_ref.is_none());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let error = format!("{:#}", parse("{}\n".as_bytes()).unwrap_err());
+        assert!(error.contains("line 1"), "{error}");
+    }
+}
