@@ -192,58 +192,72 @@ mod tests {
         );
     }
 
+    /// A spec, and what its command line has and has not.
+    #[derive(Default)]
+    struct Case {
+        mode: ReplicationMode,
+        config: &'static [(&'static str, &'static str)],
+        memory_limit: Option<u64>,
+        present: &'static [&'static str],
+        absent: &'static [&'static str],
+    }
+
     #[test]
     fn what_the_spec_changes() {
-        use ReplicationMode::{Async, StrictSync, Sync};
-        let cases: &[(ReplicationMode, &[(&str, &str)], Option<u64>, &[&str], &[&str])] = &[
-            (
-                Sync,
-                &[],
-                None,
-                &["--storage-wal-file-flush-every-n-tx=1"],
-                &["--memory-limit="],
-            ),
-            (
-                Async,
-                &[],
-                None,
-                &["--storage-wal-file-flush-every-n-tx=100000"],
-                &[],
-            ),
+        let cases = [
+            Case {
+                mode: ReplicationMode::Sync,
+                present: &["--storage-wal-file-flush-every-n-tx=1"],
+                absent: &["--memory-limit="],
+                ..Case::default()
+            },
+            Case {
+                mode: ReplicationMode::Async,
+                present: &["--storage-wal-file-flush-every-n-tx=100000"],
+                ..Case::default()
+            },
             // 0 would be the host's memory.
-            (StrictSync, &[], Some(0), &["--memory-limit=1"], &[]),
-            (StrictSync, &[], Some(u64::MAX), &[], &["--memory-limit=0"]),
-            (
-                StrictSync,
-                &[("memory-limit", "700"), ("log-level", "TRACE")],
-                Some(1024),
-                &["--memory-limit=700", "--log-level=TRACE"],
-                &["--memory-limit=921", "--log-level=WARNING"],
-            ),
-            (
-                StrictSync,
-                &[("storage-snapshot-interval-sec", "60")],
-                None,
-                &["--storage-snapshot-interval-sec=60"],
-                &["--storage-snapshot-interval-sec=300"],
-            ),
-            (
-                StrictSync,
-                &[
+            Case {
+                memory_limit: Some(0),
+                present: &["--memory-limit=1"],
+                ..Case::default()
+            },
+            Case {
+                memory_limit: Some(u64::MAX),
+                absent: &["--memory-limit=0"],
+                ..Case::default()
+            },
+            Case {
+                config: &[("memory-limit", "700"), ("log-level", "TRACE")],
+                memory_limit: Some(1024),
+                present: &["--memory-limit=700", "--log-level=TRACE"],
+                absent: &["--memory-limit=921", "--log-level=WARNING"],
+                ..Case::default()
+            },
+            Case {
+                config: &[("storage-snapshot-interval-sec", "60")],
+                present: &["--storage-snapshot-interval-sec=60"],
+                absent: &["--storage-snapshot-interval-sec=300"],
+                ..Case::default()
+            },
+            Case {
+                config: &[
                     ("auth-password-strength-regex", "^.{8,}$"),
-                    ("query-vars", "$(PATH)"),
+                    ("kafka-bootstrap-servers", "$(PATH)"),
                 ],
-                None,
-                &["--auth-password-strength-regex=^.{8,}$$", "--query-vars=$$(PATH)"],
-                &[],
-            ),
+                present: &[
+                    "--auth-password-strength-regex=^.{8,}$$",
+                    "--kafka-bootstrap-servers=$$(PATH)",
+                ],
+                ..Case::default()
+            },
         ];
-        for (mode, config, memory, present, absent) in cases {
-            let args = args_of(*mode, config, *memory);
-            for flag in *present {
+        for case in cases {
+            let args = args_of(case.mode, case.config, case.memory_limit);
+            for flag in case.present {
                 assert!(args.iter().any(|arg| arg == flag), "{flag} in {args:?}");
             }
-            for flag in *absent {
+            for flag in case.absent {
                 assert!(
                     !args.iter().any(|arg| arg.starts_with(flag)),
                     "{flag} not in {args:?}"

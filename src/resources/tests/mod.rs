@@ -28,6 +28,16 @@ fn image() -> OperatorImage {
     OperatorImage("ghcr.io/memgraph-operator/memgraph-operator:0.1.0".into())
 }
 
+fn with_memory_limit(quantity: &str) -> MemgraphClusterSpec {
+    MemgraphClusterSpec {
+        resources: Some(ResourceRequirements {
+            limits: Some([("memory".to_owned(), Quantity(quantity.into()))].into()),
+            ..ResourceRequirements::default()
+        }),
+        ..MemgraphClusterSpec::default()
+    }
+}
+
 fn built(spec: MemgraphClusterSpec) -> Desired {
     desired(&stored("demo", spec), &image()).unwrap()
 }
@@ -140,11 +150,7 @@ fn a_cluster_that_is_not_stored_owns_nothing() {
 
 #[test]
 fn what_is_no_quantity_is_refused_by_name() {
-    let mut spec = MemgraphClusterSpec::default();
-    spec.resources = Some(ResourceRequirements {
-        limits: Some([("memory".to_owned(), Quantity("lots".into()))].into()),
-        ..ResourceRequirements::default()
-    });
+    let spec = with_memory_limit("lots");
     let error = desired(&stored("demo", spec), &image()).unwrap_err();
     assert_eq!(error.to_string(), "resources.limits.memory: cannot be used");
 }
@@ -168,11 +174,7 @@ fn only_objects_of_this_very_cluster_are_ours() {
 
 #[test]
 fn the_instances_see_nine_tenths_of_their_memory_limit() {
-    let mut spec = MemgraphClusterSpec::default();
-    spec.resources = Some(ResourceRequirements {
-        limits: Some([("memory".to_owned(), Quantity("1Gi".into()))].into()),
-        ..ResourceRequirements::default()
-    });
+    let spec = with_memory_limit("1Gi");
     let desired = built(spec);
     let args = &desired.objects[3].content()["spec"]["template"]["spec"]["containers"][0]["args"];
     assert!(
@@ -306,8 +308,10 @@ proptest! {
 #[test]
 fn the_longest_name_fits() {
     let name = "a".repeat(40);
-    let mut spec = MemgraphClusterSpec::default();
-    spec.replicas = 20;
+    let spec = MemgraphClusterSpec {
+        replicas: 20,
+        ..MemgraphClusterSpec::default()
+    };
     let cluster = stored(&name, spec);
     for object in desired(&cluster, &image()).unwrap().objects {
         assert_well_formed(&name, &object);
