@@ -11,6 +11,8 @@ mod settings;
 mod sightings;
 mod status;
 mod stores;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::SocketAddr,
@@ -97,6 +99,28 @@ pub struct Operator<B> {
 }
 
 impl<B> Operator<B> {
+    fn new(
+        client: Client,
+        bolt: B,
+        config: OperatorConfig,
+        stores: Stores,
+        cached: Store<MemgraphCluster>,
+        pokes: Pokes,
+    ) -> Self {
+        Self {
+            bolt,
+            fence: Fence::default(),
+            events: Events::new(client.clone()),
+            stores,
+            cached,
+            clusters: Clusters::default(),
+            pokes,
+            image: config.image,
+            cluster_domain: config.cluster_domain,
+            client,
+        }
+    }
+
     fn inventory(&self, cluster: &MemgraphCluster) -> Inventory {
         self.stores
             .inventory(&cluster.namespace().unwrap_or_default(), &cluster.name_any())
@@ -175,18 +199,7 @@ async fn control<B: Bolt>(
     let stores = Stores::start(&client, &pokes);
     stores.wait_until_ready().await?;
     let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
-    let operator = Arc::new(Operator {
-        bolt,
-        fence: Fence::default(),
-        events: Events::new(client.clone()),
-        stores,
-        cached: controller.store(),
-        clusters: Clusters::default(),
-        pokes,
-        image: config.image,
-        cluster_domain: config.cluster_domain,
-        client,
-    });
+    let operator = Arc::new(Operator::new(client, bolt, config, stores, controller.store(), pokes));
     ready.store(true, Ordering::Relaxed);
     tracing::info!("the operator has started");
     controller

@@ -26,6 +26,7 @@ use crate::{
 pub(super) type Pokes = UnboundedSender<ObjectRef<MemgraphCluster>>;
 
 /// The caches.
+#[derive(Clone)]
 pub(super) struct Stores {
     pods: Store<Pod>,
     claims: Store<PersistentVolumeClaim>,

@@ -1,0 +1,246 @@
+//! As much of an API server as the operator's requests meet: objects in memory, lists, watches, server-side
+//! apply with the check of the resourceVersion, and a record of every request.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use futures::stream;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Frame},
+};
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// Where an object lies: API version, plural, namespace, name.
+type Place = (String, String, String, String);
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<Place, Value>,
+    version: u64,
+    watches: Vec<Watch>,
+    requests: Vec<String>,
+}
+
+struct Watch {
+    resource: (String, String),
+    selector: String,
+    events: UnboundedSender<Value>,
+}
+
+/// The server.
+#[derive(Clone, Default)]
+pub(super) struct FakeApi {
+    state: Arc<Mutex<State>>,
+}
+
+/// What a request is about.
+struct Target {
+    api_version: String,
+    plural: String,
+    namespace: String,
+    name: Option<String>,
+    subresource: Option<String>,
+}
+
+impl Target {
+    fn of(path: &str) -> Self {
+        let parts: Vec<_> = path.trim_matches('/').split('/').collect();
+        let (api_version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ((*version).to_owned(), rest),
+            ["apis", group, version, rest @ ..] => (format!("{group}/{version}"), rest),
+            other => panic!("no API path: {other:?}"),
+        };
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, rest @ ..] => ((*namespace).to_owned(), rest),
+            rest => (String::new(), rest),
+        };
+        let text = |index: usize| rest.get(index).map(|part| (*part).to_owned());
+        Self { api_version, plural: text(0).unwrap(), namespace, name: text(1), subresource: text(2) }
+    }
+
+    fn place(&self) -> Place {
+        let name = self.name.clone().expect("a request for one object");
+        (self.api_version.clone(), self.plural.clone(), self.namespace.clone(), name)
+    }
+}
+
+impl FakeApi {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(super) fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Puts an object there, as if somebody else had.
+    pub(super) fn put(&self, plural: &str, object: Value) {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let place = (text("/apiVersion"), plural.to_owned(), text("/metadata/namespace"), text("/metadata/name"));
+        self.state().store(place, object);
+    }
+
+    pub(super) fn get(&self, api_version: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let place = (api_version.to_owned(), plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.state().objects.get(&place).cloned()
+    }
+
+    /// The requests since the last call, watches left out: `METHOD path`.
+    pub(super) fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().requests)
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let target = Target::of(parts.uri.path());
+        let query: BTreeMap<String, String> = parts
+            .uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (key.to_owned(), decoded(value)))
+            .collect();
+        let selector = query.get("labelSelector").cloned().unwrap_or_default();
+        if query.contains_key("watch") {
+            return self.watch(&target, selector);
+        }
+        self.state().requests.push(format!("{} {}", parts.method, parts.uri.path()));
+        let body = body.collect().await.unwrap().to_bytes();
+        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        let mut state = self.state();
+        let (code, answer) = match (&parts.method, &target.name) {
+            (&Method::GET, None) => (200, state.list(&target, &selector)),
+            (&Method::GET, Some(_)) => match state.objects.get(&target.place()) {
+                Some(object) => (200, object.clone()),
+                None => (404, refusal(404, "NotFound")),
+            },
+            (&Method::PATCH, Some(_)) => state.apply(&target, body),
+            (&Method::POST, None) => (201, body),
+            (&Method::DELETE, Some(_)) => match state.objects.remove(&target.place()) {
+                Some(object) => (200, object),
+                None => (404, refusal(404, "NotFound")),
+            },
+            other => panic!("the operator sent an unexpected request: {other:?}"),
+        };
+        let body = Full::from(serde_json::to_vec(&answer).unwrap()).boxed_unsync();
+        Response::builder().status(code).body(body).unwrap()
+    }
+
+    fn watch(&self, target: &Target, selector: String) -> Answer {
+        let (events, received) = unbounded_channel();
+        let resource = (target.api_version.clone(), target.plural.clone());
+        self.state().watches.push(Watch { resource, selector, events });
+        let lines = stream::unfold(received, |mut received| async move {
+            let event: Value = received.recv().await?;
+            Some((Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{event}\n")))), received))
+        });
+        Response::new(StreamBody::new(lines).boxed_unsync())
+    }
+}
+
+impl State {
+    fn store(&mut self, place: Place, mut object: Value) -> Value {
+        let before = self.objects.get(&place);
+        let mut same = object.clone();
+        if let Some(before) = before {
+            same["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+            same["metadata"]["uid"] = before["metadata"]["uid"].clone();
+            if same == *before {
+                return same;
+            }
+        }
+        self.version += 1;
+        let kind = if before.is_none() { "ADDED" } else { "MODIFIED" };
+        if let Some(before) = before {
+            object["metadata"]["uid"] = before["metadata"]["uid"].clone();
+        } else if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
+        }
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        for watch in &self.watches {
+            let (api_version, plural) = &watch.resource;
+            if *api_version == place.0 && *plural == place.1 && selected(&object, &watch.selector) {
+                let _ = watch.events.send(json!({"type": kind, "object": object}));
+            }
+        }
+        self.objects.insert(place, object.clone());
+        object
+    }
+
+    fn list(&self, target: &Target, selector: &str) -> Value {
+        let wanted = |(place, object): &(&Place, &Value)| {
+            place.0 == target.api_version
+                && place.1 == target.plural
+                && (target.namespace.is_empty() || place.2 == target.namespace)
+                && selected(object, selector)
+        };
+        let items: Vec<_> = self.objects.iter().filter(wanted).map(|(_, object)| object.clone()).collect();
+        json!({
+            "apiVersion": target.api_version,
+            "kind": "List",
+            "metadata": {"resourceVersion": self.version.to_string()},
+            "items": items,
+        })
+    }
+
+    /// Server-side apply by a single manager: fields that it sends replace what is there.
+    fn apply(&mut self, target: &Target, sent: Value) -> (u16, Value) {
+        let place = target.place();
+        let before = self.objects.get(&place).cloned();
+        let expected = &sent["metadata"]["resourceVersion"];
+        let current = before.as_ref().map(|object| &object["metadata"]["resourceVersion"]);
+        if !expected.is_null() && Some(expected) != current {
+            return (409, refusal(409, "Conflict"));
+        }
+        let mut object = before.unwrap_or_else(|| json!({}));
+        if target.subresource.as_deref() == Some("status") {
+            object["status"] = sent["status"].clone();
+        } else {
+            merge(&mut object, sent);
+        }
+        (200, self.store(place, object))
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn selected(object: &Value, selector: &str) -> bool {
+    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+        let (key, value) = term.split_once('=').map_or((term, None), |(key, value)| (key, Some(value)));
+        let label = object["metadata"]["labels"].get(key).and_then(Value::as_str);
+        label.is_some() && (value.is_none() || label == value)
+    })
+}
+
+fn refusal(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason})
+}
+
+/// Percent-decoding, for what label selectors contain.
+fn decoded(text: &str) -> String {
+    text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",")
+}

@@ -1,0 +1,124 @@
+//! As much of Memgraph as the operator's statements meet, in memory and without faults: three instances at
+//! 10.0.0.0, 10.0.0.1 and 10.0.0.2.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::memgraph::{Bolt, BoltError, Row, Session};
+
+#[derive(Clone, Debug, Default)]
+struct Server {
+    main: bool,
+    /// Name, mode and address.
+    replicas: Vec<(String, String, String)>,
+    marker: Option<String>,
+}
+
+#[derive(Clone)]
+pub(super) struct FakeMemgraph {
+    servers: Arc<Mutex<BTreeMap<IpAddr, Server>>>,
+}
+
+pub(super) struct FakeSession {
+    memgraph: FakeMemgraph,
+    at: SocketAddr,
+}
+
+impl FakeMemgraph {
+    /// New instances behind the start gate.
+    pub(super) fn fresh(instances: u8) -> Self {
+        let servers = (0..instances).map(|n| (IpAddr::from([10, 0, 0, n]), Server::default())).collect();
+        Self { servers: Arc::new(Mutex::new(servers)) }
+    }
+
+    fn address_of(host: &str) -> IpAddr {
+        let ordinal = host.split('.').next().and_then(|name| name.rsplit_once('-')).unwrap().1;
+        IpAddr::from([10, 0, 0, ordinal.parse().unwrap()])
+    }
+
+    fn run(&self, at: IpAddr, statement: &str) -> Result<Vec<Row>, String> {
+        let mut servers = self.servers.lock().unwrap();
+        let server = servers.get_mut(&at).ok_or("no such server")?;
+        let words: Vec<_> = statement.split_whitespace().collect();
+        let rows = match words.as_slice() {
+            ["SHOW", "REPLICATION", "ROLE"] => {
+                vec![row(&[("replication role", json!(if server.main { "main" } else { "replica" }))])]
+            }
+            ["SHOW", "VERSION"] => vec![row(&[("version", json!("3.12.0"))])],
+            ["SHOW", "ENUMS"] => server
+                .marker
+                .iter()
+                .map(|value| row(&[("Enum Name", json!("__memgraph_operator")), ("Enum Values", json!([value]))]))
+                .collect(),
+            ["SHOW", "REPLICAS"] if server.main => server.replicas.iter().map(|r| registration(r)).collect(),
+            ["SHOW", "INDEX" | "CONSTRAINT", "INFO"] => Vec::new(),
+            ["MATCH", "(n)", "RETURN", "count(n)", "AS", "nodes"] => vec![row(&[("nodes", json!(0))])],
+            ["SET", "REPLICATION", "ROLE", "TO", "MAIN"] if !server.main => {
+                server.main = true;
+                Vec::new()
+            }
+            ["REGISTER", "REPLICA", name, mode, "TO", address] if server.main => {
+                let address = address.trim_matches('"').to_owned();
+                server.replicas.push(((*name).to_owned(), mode.to_lowercase(), address));
+                Vec::new()
+            }
+            ["CREATE", "ENUM", _, "VALUES", "{", value, "}"] | ["ALTER", "ENUM", .., value] if server.main => {
+                let marker = Some((*value).to_owned());
+                server.marker.clone_from(&marker);
+                let replicas = server.replicas.clone();
+                for (_, _, address) in replicas {
+                    if let Some(replica) = servers.get_mut(&Self::address_of(&address)) {
+                        replica.marker.clone_from(&marker);
+                    }
+                }
+                Vec::new()
+            }
+            ["CREATE", .., "DELETE", "n"] if server.main => Vec::new(),
+            _ => return Err(format!("unexpected in this state: {statement}")),
+        };
+        Ok(rows)
+    }
+}
+
+fn row(columns: &[(&str, Value)]) -> Row {
+    columns.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+fn registration((name, mode, address): &(String, String, String)) -> Row {
+    row(&[
+        ("name", json!(name)),
+        ("socket_address", json!(address)),
+        ("sync_mode", json!(mode)),
+        ("system_info", Value::Null),
+        ("data_info", json!({"memgraph": {"ts": 2, "behind": 0, "status": "ready"}})),
+    ])
+}
+
+impl Bolt for FakeMemgraph {
+    type Session = FakeSession;
+
+    fn session(&self, at: SocketAddr) -> FakeSession {
+        FakeSession { memgraph: self.clone(), at }
+    }
+
+    async fn handshake(&self, _: SocketAddr, _: Duration) -> Result<(), BoltError> {
+        Ok(())
+    }
+
+    async fn reaches(&self, address: &str, _: Duration) -> bool {
+        self.servers.lock().unwrap().contains_key(&Self::address_of(address))
+    }
+}
+
+impl Session for FakeSession {
+    async fn run(&mut self, statement: &str, _: Duration) -> Result<Vec<Row>, BoltError> {
+        let refused = |message| BoltError::Failure { code: "Memgraph.ClientError".into(), message };
+        self.memgraph.run(self.at.ip(), statement).map_err(refused)
+    }
+}

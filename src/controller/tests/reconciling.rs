@@ -1,0 +1,201 @@
+//! Whole reconciliations.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kube::{
+    Api,
+    runtime::{WatchStreamExt, reflector, watcher},
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::{
+    super::{Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
+    fake_api::FakeApi,
+    fake_memgraph::FakeMemgraph,
+};
+use crate::{
+    api::{MemgraphCluster, Phase, RegistrationMode, ledger::Route, names},
+    resources::OperatorImage,
+};
+
+const NAMESPACE: &str = "db";
+const VERSION: &str = "memgraph.dev/v1alpha1";
+
+fn labels(component: &str) -> Value {
+    json!(names::labels("demo", component))
+}
+
+fn pod(name: &str, component: &str, container: &str, ip: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels(component)},
+        "status": {
+            "phase": "Running",
+            "podIP": ip,
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{
+                "name": container, "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+                "containerID": format!("containerd://{name}"),
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            }],
+        },
+    })
+}
+
+fn claim(instance: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": names::data_claim(instance), "namespace": NAMESPACE, "labels": labels("instance")},
+        "spec": {"volumeName": format!("pv-{instance}")},
+        "status": {"phase": "Bound"},
+    })
+}
+
+/// A cluster of three whose pods run.
+fn api() -> FakeApi {
+    let api = FakeApi::default();
+    api.put(
+        "memgraphclusters",
+        json!({
+            "apiVersion": VERSION, "kind": "MemgraphCluster",
+            "metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "0a1b-2c3d", "generation": 1},
+            "spec": {},
+        }),
+    );
+    for ordinal in 0..3 {
+        let name = names::instance("demo", ordinal);
+        api.put("pods", pod(&name, names::INSTANCE, names::INSTANCE_CONTAINER, &format!("10.0.0.{ordinal}")));
+        api.put("persistentvolumeclaims", claim(&name));
+    }
+    api.put("pods", pod("demo-gateway-x", names::GATEWAY, "gateway", "10.0.1.0"));
+    api
+}
+
+async fn operator(api: &FakeApi) -> Arc<Operator<FakeMemgraph>> {
+    let client = api.client();
+    let (pokes, _) = unbounded_channel();
+    let stores = Stores::start(&client, &pokes);
+    stores.wait_until_ready().await.unwrap();
+    let (cached, writer) = reflector::store();
+    let clusters = Api::<MemgraphCluster>::all(client.clone());
+    let watch = watcher(clusters, watcher::Config::default()).default_backoff().reflect(writer);
+    tokio::spawn(watch.for_each(|_| async {}));
+    cached.wait_until_ready().await.unwrap();
+    let config = OperatorConfig {
+        image: OperatorImage("operator:1".into()),
+        cluster_domain: "cluster.local".into(),
+        http: ([127, 0, 0, 1], 0).into(),
+    };
+    Arc::new(Operator::new(client, FakeMemgraph::fresh(3), config, stores, cached, pokes))
+}
+
+/// A new process in the place of this one: it shares nothing with it but the world outside.
+fn successor(operator: &Operator<FakeMemgraph>) -> Arc<Operator<FakeMemgraph>> {
+    let config = OperatorConfig {
+        image: operator.image.clone(),
+        cluster_domain: operator.cluster_domain.clone(),
+        http: ([127, 0, 0, 1], 0).into(),
+    };
+    let (pokes, _) = unbounded_channel();
+    let (client, bolt) = (operator.client.clone(), operator.bolt.clone());
+    Arc::new(Operator::new(client, bolt, config, operator.stores.clone(), operator.cached.clone(), pokes))
+}
+
+fn cluster(api: &FakeApi) -> MemgraphCluster {
+    serde_json::from_value(api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap()).unwrap()
+}
+
+/// Reconciles until nothing is left to do; what is not done by then is said by the test's own assertions.
+async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph>>) {
+    let settled = async {
+        while cluster(api).status.and_then(|status| status.phase) != Some(Phase::Operational) {
+            reconcile(Arc::new(cluster(api)), Arc::clone(operator)).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the cluster becomes operational");
+}
+
+#[tokio::test]
+async fn a_new_cluster_becomes_operational() {
+    let api = api();
+    let operator = operator(&api).await;
+    settle(&api, &operator).await;
+    let status = cluster(&api).status.unwrap();
+    let ledger = status.ledger.unwrap();
+    assert_eq!((ledger.term, ledger.marker_term, ledger.route), (1, 1, Route::Open));
+    assert_eq!(ledger.main_address, "10.0.0.0");
+    assert_eq!(status.main.as_deref(), Some("demo-0"));
+    assert_eq!((status.replicas, status.ready_replicas, status.in_sync_replicas), (3, 3, 1));
+    let modes: Vec<_> = status.instances.iter().map(|instance| instance.mode).collect();
+    assert_eq!(modes, [None, Some(RegistrationMode::StrictSync), Some(RegistrationMode::Async)]);
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!(ready.status, "True");
+    for (version, plural, name) in [
+        ("apps/v1", "statefulsets", "demo"),
+        ("apps/v1", "deployments", "demo-gateway"),
+        ("v1", "services", "demo-gateway"),
+        ("v1", "services", "demo-gateway-read"),
+        ("v1", "services", "demo-instances"),
+    ] {
+        assert!(api.get(version, plural, NAMESPACE, name).is_some(), "{plural}/{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_second_reconciliation_of_a_healthy_cluster_sends_no_request() {
+    let api = api();
+    let operator = operator(&api).await;
+    settle(&api, &operator).await;
+    reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await.unwrap();
+    api.take_requests();
+    for _ in 0..3 {
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await.unwrap();
+    }
+    assert_eq!(api.take_requests(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_new_operator_process_changes_nothing_either() {
+    let api = api();
+    let first = operator(&api).await;
+    settle(&api, &first).await;
+    let second = successor(&first);
+    api.take_requests();
+    reconcile(Arc::new(cluster(&api)), second).await.unwrap();
+    assert_eq!(api.take_requests(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_object_of_somebody_else_is_left_alone_and_named() {
+    let api = api();
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "demo-gateway", "namespace": NAMESPACE},
+        "spec": {"selector": {"app": "other"}},
+    });
+    api.put("services", foreign);
+    let before = api.get("v1", "services", NAMESPACE, "demo-gateway");
+    let operator = operator(&api).await;
+    let error = reconcile(Arc::new(cluster(&api)), operator).await.unwrap_err();
+    assert!(error.to_string().contains("Service demo-gateway"), "{error}");
+    assert_eq!(api.get("v1", "services", NAMESPACE, "demo-gateway"), before);
+    let status = cluster(&api).status.unwrap();
+    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").unwrap();
+    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "ForeignObject"));
+}
+
+#[tokio::test]
+async fn a_write_by_somebody_else_is_met_by_reading_again() {
+    let api = api();
+    let operator = operator(&api).await;
+    let stale = cluster(&api);
+    settle(&api, &operator).await;
+    let ledger = cluster(&api).status.unwrap().ledger;
+    // The cache shows the cluster as it was before anything was decided.
+    let second = successor(&operator);
+    reconcile(Arc::new(stale), second).await.unwrap();
+    assert_eq!(cluster(&api).status.unwrap().ledger, ledger);
+}
