@@ -66,13 +66,8 @@ impl RouteReport {
 /// what holds. One task does this for the whole gateway, so two changes cannot overtake each other.
 pub async fn enforce(gate: Arc<Gate>, mut wanted: watch::Receiver<Routes>, enforced: watch::Sender<Routes>) {
     loop {
-        let mut routes = wanted.borrow_and_update().clone();
-        let mut cut = gate.cut_all_but(&routes).await;
-        // A route that has changed again while its predecessor was cut must not be opened.
-        while wanted.has_changed().unwrap_or(false) {
-            routes = wanted.borrow_and_update().clone();
-            cut += gate.cut_all_but(&routes).await;
-        }
+        let routes = wanted.borrow_and_update().clone();
+        let cut = gate.cut_all_but(&routes).await;
         gate.open(&routes);
         log_change(&enforced.borrow(), &routes, cut);
         enforced.send_replace(routes);
