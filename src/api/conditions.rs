@@ -104,6 +104,8 @@ pub enum Reason {
     GatewayDisabled,
     /// The spec asks for no in-sync copy.
     NotRequired,
+    /// The spec has a value that cannot be used; the message names the field.
+    InvalidSpec,
     /// An object of the same name belongs to something else.
     ForeignObject,
     /// The cluster is being deleted.
@@ -128,6 +130,7 @@ impl Reason {
             Self::GatewayNotReady => "GatewayNotReady",
             Self::GatewayDisabled => "GatewayDisabled",
             Self::NotRequired => "NotRequired",
+            Self::InvalidSpec => "InvalidSpec",
             Self::ForeignObject => "ForeignObject",
             Self::Terminating => "Terminating",
         }

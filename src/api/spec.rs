@@ -49,6 +49,10 @@ use super::{DurationString, status::MemgraphClusterStatus};
     "replication.electableInstances: must not be greater than replicas"
 ))]
 #[x_kube(validation = (
+    "!has(self.replication.electableInstances) || self.replication.electableInstances > (has(self.replication.syncReplicas) ? self.replication.syncReplicas : (self.replication.mode == 'Async' || self.replicas == 1 ? 0 : 1))",
+    "replication.electableInstances: must be greater than syncReplicas, because MAIN and its in-sync replicas are taken from the electable instances"
+))]
+#[x_kube(validation = (
     "!has(self.replication.syncReplicas) || self.replication.syncReplicas > 0 || self.replicas == 1 || self.replication.mode == 'Async'",
     "replication.syncReplicas: 0 is allowed only with replication.mode Async or with replicas 1"
 ))]
@@ -98,8 +102,16 @@ pub struct MemgraphClusterSpec {
         "config: a flag is written without leading dashes, in lower case and with '-' between words, such as log-level"
     ))]
     #[x_kube(validation = (
-        "!self.exists(flag, flag in ['bolt-address', 'bolt-port', 'bolt-cert-file', 'bolt-key-file', 'data-directory', 'data-recovery-on-startup', 'also-log-to-stderr', 'log-file', 'flagfile', 'fromenv', 'tryfromenv', 'undefok', 'help', 'version', 'init-file', 'init-data-file', 'storage-mode', 'storage-wal-enabled', 'storage-wal-file-flush-every-n-tx', 'storage-snapshot-on-exit', 'storage-snapshot-interval', 'replication-restore-state-on-startup', 'replication-replica-check-frequency-sec', 'telemetry-enabled', 'management-port', 'coordinator-id', 'coordinator-port', 'coordinator-hostname'])",
-        "config: belongs to the operator and cannot be set: bolt-address, bolt-port, bolt-cert-file, bolt-key-file, data-directory, data-recovery-on-startup, also-log-to-stderr, log-file, flagfile, fromenv, tryfromenv, undefok, help, version, init-file, init-data-file, storage-mode, storage-wal-enabled, storage-wal-file-flush-every-n-tx, storage-snapshot-on-exit, storage-snapshot-interval, replication-restore-state-on-startup, replication-replica-check-frequency-sec, telemetry-enabled, management-port, coordinator-id, coordinator-port, coordinator-hostname"
+        "!self.exists(flag, flag in ['bolt-address', 'bolt-port', 'bolt-cert-file', 'bolt-key-file', 'data-directory', 'data-recovery-on-startup', 'also-log-to-stderr', 'log-file', 'flagfile', 'fromenv', 'tryfromenv', 'undefok', 'help', 'version', 'init-file', 'init-data-file', 'storage-mode', 'storage-wal-enabled', 'storage-wal-file-flush-every-n-tx', 'storage-snapshot-on-exit', 'storage-snapshot-interval', 'replication-restore-state-on-startup', 'replication-replica-check-frequency-sec', 'telemetry-enabled', 'management-port', 'coordinator-id', 'coordinator-port', 'coordinator-hostname', 'storage-allow-recovery-failure'])",
+        "config: belongs to the operator and cannot be set: bolt-address, bolt-port, bolt-cert-file, bolt-key-file, data-directory, data-recovery-on-startup, also-log-to-stderr, log-file, flagfile, fromenv, tryfromenv, undefok, help, version, init-file, init-data-file, storage-mode, storage-wal-enabled, storage-wal-file-flush-every-n-tx, storage-snapshot-on-exit, storage-snapshot-interval, replication-restore-state-on-startup, replication-replica-check-frequency-sec, telemetry-enabled, management-port, coordinator-id, coordinator-port, coordinator-hostname, storage-allow-recovery-failure"
+    ))]
+    #[x_kube(validation = (
+        "!self.exists(flag, flag.startsWith('no'))",
+        "config: a flag is switched off by its value: write storage-gc-aggressive: \"false\", not nostorage-gc-aggressive"
+    ))]
+    #[x_kube(validation = (
+        "!('storage-snapshot-interval-sec' in self) || self['storage-snapshot-interval-sec'].matches('^[1-9][0-9]{0,6}$')",
+        "config: storage-snapshot-interval-sec must be a number of seconds greater than 0, because Memgraph does not start with a write-ahead log but without snapshots"
     ))]
     pub config: BTreeMap<String, FlagValue>,
 }
@@ -109,10 +121,6 @@ pub type FlagValue = String;
 
 /// How data is copied between the instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = (
-    "!has(self.electableInstances) || self.electableInstances > (has(self.syncReplicas) ? self.syncReplicas : (self.mode == 'Async' ? 0 : 1))",
-    "electableInstances: must be greater than syncReplicas, because MAIN and its in-sync replicas are taken from the electable instances"
-))]
 #[x_kube(validation = (
     "self.mode != 'Async' || !has(self.syncReplicas) || self.syncReplicas == 0",
     "syncReplicas: must be 0 or unset with mode Async"

@@ -199,7 +199,14 @@ async fn control<B: Bolt>(
     let stores = Stores::start(&client, &pokes);
     stores.wait_until_ready().await?;
     let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
-    let operator = Arc::new(Operator::new(client, bolt, config, stores, controller.store(), pokes));
+    let operator = Arc::new(Operator::new(
+        client,
+        bolt,
+        config,
+        stores,
+        controller.store(),
+        pokes,
+    ));
     ready.store(true, Ordering::Relaxed);
     tracing::info!("the operator has started");
     controller

@@ -42,7 +42,7 @@ pub enum ObjectError {
         /// The object's name.
         name: String,
         /// Why not.
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
 }
 

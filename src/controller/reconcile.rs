@@ -70,11 +70,13 @@ pub(super) async fn reconcile<B: Bolt>(
     let state = operator.clusters.of(&cluster, &operator);
     let mut cluster = state.newest(MemgraphCluster::clone(&cluster));
     if let Err(error) = operator.bring_about(&state, &cluster).await {
-        let ObjectError::Foreign { .. } = &error else {
-            return Err(error.into());
+        let reason = match &error {
+            ObjectError::Foreign { .. } => Reason::ForeignObject,
+            ObjectError::Build(_) => Reason::InvalidSpec,
+            ObjectError::Request { .. } => return Err(error.into()),
         };
         let seen = operator.observe(&state, &cluster).await;
-        let situation = Situation::Stalled(Reason::ForeignObject, error.to_string());
+        let situation = Situation::Stalled(reason, super::chain(&error));
         operator.report(&state, &cluster, &seen, &situation).await?;
         return Err(error.into());
     }

@@ -64,12 +64,23 @@ impl Target {
             rest => (String::new(), rest),
         };
         let text = |index: usize| rest.get(index).map(|part| (*part).to_owned());
-        Self { api_version, plural: text(0).unwrap(), namespace, name: text(1), subresource: text(2) }
+        Self {
+            api_version,
+            plural: text(0).unwrap(),
+            namespace,
+            name: text(1),
+            subresource: text(2),
+        }
     }
 
     fn place(&self) -> Place {
         let name = self.name.clone().expect("a request for one object");
-        (self.api_version.clone(), self.plural.clone(), self.namespace.clone(), name)
+        (
+            self.api_version.clone(),
+            self.plural.clone(),
+            self.namespace.clone(),
+            name,
+        )
     }
 }
 
@@ -89,13 +100,29 @@ impl FakeApi {
 
     /// Puts an object there, as if somebody else had.
     pub(super) fn put(&self, plural: &str, object: Value) {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let place = (text("/apiVersion"), plural.to_owned(), text("/metadata/namespace"), text("/metadata/name"));
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let place = (
+            text("/apiVersion"),
+            plural.to_owned(),
+            text("/metadata/namespace"),
+            text("/metadata/name"),
+        );
         self.state().store(place, object);
     }
 
     pub(super) fn get(&self, api_version: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        let place = (api_version.to_owned(), plural.to_owned(), namespace.to_owned(), name.to_owned());
+        let place = (
+            api_version.to_owned(),
+            plural.to_owned(),
+            namespace.to_owned(),
+            name.to_owned(),
+        );
         self.state().objects.get(&place).cloned()
     }
 
@@ -119,9 +146,15 @@ impl FakeApi {
         if query.contains_key("watch") {
             return self.watch(&target, selector);
         }
-        self.state().requests.push(format!("{} {}", parts.method, parts.uri.path()));
+        self.state()
+            .requests
+            .push(format!("{} {}", parts.method, parts.uri.path()));
         let body = body.collect().await.unwrap().to_bytes();
-        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        let body: Value = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body).unwrap()
+        };
         let mut state = self.state();
         let (code, answer) = match (&parts.method, &target.name) {
             (&Method::GET, None) => (200, state.list(&target, &selector)),
@@ -144,10 +177,17 @@ impl FakeApi {
     fn watch(&self, target: &Target, selector: String) -> Answer {
         let (events, received) = unbounded_channel();
         let resource = (target.api_version.clone(), target.plural.clone());
-        self.state().watches.push(Watch { resource, selector, events });
+        self.state().watches.push(Watch {
+            resource,
+            selector,
+            events,
+        });
         let lines = stream::unfold(received, |mut received| async move {
             let event: Value = received.recv().await?;
-            Some((Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{event}\n")))), received))
+            Some((
+                Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{event}\n")))),
+                received,
+            ))
         });
         Response::new(StreamBody::new(lines).boxed_unsync())
     }
@@ -189,7 +229,12 @@ impl State {
                 && (target.namespace.is_empty() || place.2 == target.namespace)
                 && selected(object, selector)
         };
-        let items: Vec<_> = self.objects.iter().filter(wanted).map(|(_, object)| object.clone()).collect();
+        let items: Vec<_> = self
+            .objects
+            .iter()
+            .filter(wanted)
+            .map(|(_, object)| object.clone())
+            .collect();
         json!({
             "apiVersion": target.api_version,
             "kind": "List",
@@ -203,7 +248,9 @@ impl State {
         let place = target.place();
         let before = self.objects.get(&place).cloned();
         let expected = &sent["metadata"]["resourceVersion"];
-        let current = before.as_ref().map(|object| &object["metadata"]["resourceVersion"]);
+        let current = before
+            .as_ref()
+            .map(|object| &object["metadata"]["resourceVersion"]);
         if !expected.is_null() && Some(expected) != current {
             return (409, refusal(409, "Conflict"));
         }
@@ -230,7 +277,9 @@ fn merge(into: &mut Value, from: Value) {
 
 fn selected(object: &Value, selector: &str) -> bool {
     selector.split(',').filter(|term| !term.is_empty()).all(|term| {
-        let (key, value) = term.split_once('=').map_or((term, None), |(key, value)| (key, Some(value)));
+        let (key, value) = term
+            .split_once('=')
+            .map_or((term, None), |(key, value)| (key, Some(value)));
         let label = object["metadata"]["labels"].get(key).and_then(Value::as_str);
         label.is_some() && (value.is_none() || label == value)
     })

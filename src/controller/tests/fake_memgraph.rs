@@ -33,12 +33,21 @@ pub(super) struct FakeSession {
 impl FakeMemgraph {
     /// New instances behind the start gate.
     pub(super) fn fresh(instances: u8) -> Self {
-        let servers = (0..instances).map(|n| (IpAddr::from([10, 0, 0, n]), Server::default())).collect();
-        Self { servers: Arc::new(Mutex::new(servers)) }
+        let servers = (0..instances)
+            .map(|n| (IpAddr::from([10, 0, 0, n]), Server::default()))
+            .collect();
+        Self {
+            servers: Arc::new(Mutex::new(servers)),
+        }
     }
 
     fn address_of(host: &str) -> IpAddr {
-        let ordinal = host.split('.').next().and_then(|name| name.rsplit_once('-')).unwrap().1;
+        let ordinal = host
+            .split('.')
+            .next()
+            .and_then(|name| name.rsplit_once('-'))
+            .unwrap()
+            .1;
         IpAddr::from([10, 0, 0, ordinal.parse().unwrap()])
     }
 
@@ -48,15 +57,23 @@ impl FakeMemgraph {
         let words: Vec<_> = statement.split_whitespace().collect();
         let rows = match words.as_slice() {
             ["SHOW", "REPLICATION", "ROLE"] => {
-                vec![row(&[("replication role", json!(if server.main { "main" } else { "replica" }))])]
+                vec![row(&[(
+                    "replication role",
+                    json!(if server.main { "main" } else { "replica" }),
+                )])]
             }
             ["SHOW", "VERSION"] => vec![row(&[("version", json!("3.12.0"))])],
             ["SHOW", "ENUMS"] => server
                 .marker
                 .iter()
-                .map(|value| row(&[("Enum Name", json!("__memgraph_operator")), ("Enum Values", json!([value]))]))
+                .map(|value| {
+                    row(&[
+                        ("Enum Name", json!("__memgraph_operator")),
+                        ("Enum Values", json!([value])),
+                    ])
+                })
                 .collect(),
-            ["SHOW", "REPLICAS"] if server.main => server.replicas.iter().map(|r| registration(r)).collect(),
+            ["SHOW", "REPLICAS"] if server.main => server.replicas.iter().map(registration).collect(),
             ["SHOW", "INDEX" | "CONSTRAINT", "INFO"] => Vec::new(),
             ["MATCH", "(n)", "RETURN", "count(n)", "AS", "nodes"] => vec![row(&[("nodes", json!(0))])],
             ["SET", "REPLICATION", "ROLE", "TO", "MAIN"] if !server.main => {
@@ -65,10 +82,14 @@ impl FakeMemgraph {
             }
             ["REGISTER", "REPLICA", name, mode, "TO", address] if server.main => {
                 let address = address.trim_matches('"').to_owned();
-                server.replicas.push(((*name).to_owned(), mode.to_lowercase(), address));
+                server
+                    .replicas
+                    .push(((*name).to_owned(), mode.to_lowercase(), address));
                 Vec::new()
             }
-            ["CREATE", "ENUM", _, "VALUES", "{", value, "}"] | ["ALTER", "ENUM", .., value] if server.main => {
+            ["CREATE", "ENUM", _, "VALUES", "{", value, "}"] | ["ALTER", "ENUM", .., value]
+                if server.main =>
+            {
                 let marker = Some((*value).to_owned());
                 server.marker.clone_from(&marker);
                 let replicas = server.replicas.clone();
@@ -87,7 +108,10 @@ impl FakeMemgraph {
 }
 
 fn row(columns: &[(&str, Value)]) -> Row {
-    columns.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    columns
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
 }
 
 fn registration((name, mode, address): &(String, String, String)) -> Row {
@@ -96,7 +120,10 @@ fn registration((name, mode, address): &(String, String, String)) -> Row {
         ("socket_address", json!(address)),
         ("sync_mode", json!(mode)),
         ("system_info", Value::Null),
-        ("data_info", json!({"memgraph": {"ts": 2, "behind": 0, "status": "ready"}})),
+        (
+            "data_info",
+            json!({"memgraph": {"ts": 2, "behind": 0, "status": "ready"}}),
+        ),
     ])
 }
 
@@ -104,7 +131,10 @@ impl Bolt for FakeMemgraph {
     type Session = FakeSession;
 
     fn session(&self, at: SocketAddr) -> FakeSession {
-        FakeSession { memgraph: self.clone(), at }
+        FakeSession {
+            memgraph: self.clone(),
+            at,
+        }
     }
 
     async fn handshake(&self, _: SocketAddr, _: Duration) -> Result<(), BoltError> {
@@ -112,13 +142,19 @@ impl Bolt for FakeMemgraph {
     }
 
     async fn reaches(&self, address: &str, _: Duration) -> bool {
-        self.servers.lock().unwrap().contains_key(&Self::address_of(address))
+        self.servers
+            .lock()
+            .unwrap()
+            .contains_key(&Self::address_of(address))
     }
 }
 
 impl Session for FakeSession {
     async fn run(&mut self, statement: &str, _: Duration) -> Result<Vec<Row>, BoltError> {
-        let refused = |message| BoltError::Failure { code: "Memgraph.ClientError".into(), message };
+        let refused = |message| BoltError::Failure {
+            code: "Memgraph.ClientError".into(),
+            message,
+        };
         self.memgraph.run(self.at.ip(), statement).map_err(refused)
     }
 }

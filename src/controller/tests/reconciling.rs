@@ -66,10 +66,21 @@ fn api() -> FakeApi {
     );
     for ordinal in 0..3 {
         let name = names::instance("demo", ordinal);
-        api.put("pods", pod(&name, names::INSTANCE, names::INSTANCE_CONTAINER, &format!("10.0.0.{ordinal}")));
+        api.put(
+            "pods",
+            pod(
+                &name,
+                names::INSTANCE,
+                names::INSTANCE_CONTAINER,
+                &format!("10.0.0.{ordinal}"),
+            ),
+        );
         api.put("persistentvolumeclaims", claim(&name));
     }
-    api.put("pods", pod("demo-gateway-x", names::GATEWAY, "gateway", "10.0.1.0"));
+    api.put(
+        "pods",
+        pod("demo-gateway-x", names::GATEWAY, "gateway", "10.0.1.0"),
+    );
     api
 }
 
@@ -80,7 +91,9 @@ async fn operator(api: &FakeApi) -> Arc<Operator<FakeMemgraph>> {
     stores.wait_until_ready().await.unwrap();
     let (cached, writer) = reflector::store();
     let clusters = Api::<MemgraphCluster>::all(client.clone());
-    let watch = watcher(clusters, watcher::Config::default()).default_backoff().reflect(writer);
+    let watch = watcher(clusters, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer);
     tokio::spawn(watch.for_each(|_| async {}));
     cached.wait_until_ready().await.unwrap();
     let config = OperatorConfig {
@@ -88,7 +101,14 @@ async fn operator(api: &FakeApi) -> Arc<Operator<FakeMemgraph>> {
         cluster_domain: "cluster.local".into(),
         http: ([127, 0, 0, 1], 0).into(),
     };
-    Arc::new(Operator::new(client, FakeMemgraph::fresh(3), config, stores, cached, pokes))
+    Arc::new(Operator::new(
+        client,
+        FakeMemgraph::fresh(3),
+        config,
+        stores,
+        cached,
+        pokes,
+    ))
 }
 
 /// A new process in the place of this one: it shares nothing with it but the world outside.
@@ -100,7 +120,14 @@ fn successor(operator: &Operator<FakeMemgraph>) -> Arc<Operator<FakeMemgraph>> {
     };
     let (pokes, _) = unbounded_channel();
     let (client, bolt) = (operator.client.clone(), operator.bolt.clone());
-    Arc::new(Operator::new(client, bolt, config, operator.stores.clone(), operator.cached.clone(), pokes))
+    Arc::new(Operator::new(
+        client,
+        bolt,
+        config,
+        operator.stores.clone(),
+        operator.cached.clone(),
+        pokes,
+    ))
 }
 
 fn cluster(api: &FakeApi) -> MemgraphCluster {
@@ -111,11 +138,15 @@ fn cluster(api: &FakeApi) -> MemgraphCluster {
 async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph>>) {
     let settled = async {
         while cluster(api).status.and_then(|status| status.phase) != Some(Phase::Operational) {
-            reconcile(Arc::new(cluster(api)), Arc::clone(operator)).await.unwrap();
+            reconcile(Arc::new(cluster(api)), Arc::clone(operator))
+                .await
+                .unwrap();
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the cluster becomes operational");
+    tokio::time::timeout(Duration::from_secs(20), settled)
+        .await
+        .expect("the cluster becomes operational");
 }
 
 #[tokio::test]
@@ -125,13 +156,30 @@ async fn a_new_cluster_becomes_operational() {
     settle(&api, &operator).await;
     let status = cluster(&api).status.unwrap();
     let ledger = status.ledger.unwrap();
-    assert_eq!((ledger.term, ledger.marker_term, ledger.route), (1, 1, Route::Open));
+    assert_eq!(
+        (ledger.term, ledger.marker_term, ledger.route),
+        (1, 1, Route::Open)
+    );
     assert_eq!(ledger.main_address, "10.0.0.0");
     assert_eq!(status.main.as_deref(), Some("demo-0"));
-    assert_eq!((status.replicas, status.ready_replicas, status.in_sync_replicas), (3, 3, 1));
+    assert_eq!(
+        (status.replicas, status.ready_replicas, status.in_sync_replicas),
+        (3, 3, 1)
+    );
     let modes: Vec<_> = status.instances.iter().map(|instance| instance.mode).collect();
-    assert_eq!(modes, [None, Some(RegistrationMode::StrictSync), Some(RegistrationMode::Async)]);
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!(
+        modes,
+        [
+            None,
+            Some(RegistrationMode::StrictSync),
+            Some(RegistrationMode::Async)
+        ]
+    );
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready")
+        .unwrap();
     assert_eq!(ready.status, "True");
     for (version, plural, name) in [
         ("apps/v1", "statefulsets", "demo"),
@@ -140,7 +188,10 @@ async fn a_new_cluster_becomes_operational() {
         ("v1", "services", "demo-gateway-read"),
         ("v1", "services", "demo-instances"),
     ] {
-        assert!(api.get(version, plural, NAMESPACE, name).is_some(), "{plural}/{name}");
+        assert!(
+            api.get(version, plural, NAMESPACE, name).is_some(),
+            "{plural}/{name}"
+        );
     }
 }
 
@@ -149,10 +200,14 @@ async fn the_second_reconciliation_of_a_healthy_cluster_sends_no_request() {
     let api = api();
     let operator = operator(&api).await;
     settle(&api, &operator).await;
-    reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await.unwrap();
+    reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+        .await
+        .unwrap();
     api.take_requests();
     for _ in 0..3 {
-        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await.unwrap();
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .unwrap();
     }
     assert_eq!(api.take_requests(), Vec::<String>::new());
 }
@@ -183,8 +238,15 @@ async fn an_object_of_somebody_else_is_left_alone_and_named() {
     assert!(error.to_string().contains("Service demo-gateway"), "{error}");
     assert_eq!(api.get("v1", "services", NAMESPACE, "demo-gateway"), before);
     let status = cluster(&api).status.unwrap();
-    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").unwrap();
-    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "ForeignObject"));
+    let stalled = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Stalled")
+        .unwrap();
+    assert_eq!(
+        (stalled.status.as_str(), stalled.reason.as_str()),
+        ("True", "ForeignObject")
+    );
 }
 
 #[tokio::test]
