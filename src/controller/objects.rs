@@ -133,7 +133,7 @@ fn request(action: &'static str, key: &ObjectKey) -> impl FnOnce(kube::Error) ->
         action,
         kind,
         name,
-        source,
+        source: Box::new(source),
     }
 }
 
