@@ -91,6 +91,7 @@ impl Cluster {
             ..spec
         };
         spec.write(folder)?;
+        launch::install_program(folder)?;
         pki::make(&spec, folder)?;
         network::make(spec.addresses)?;
         firewall::make(spec.addresses)?;
@@ -112,10 +113,9 @@ impl Cluster {
         cluster.wait_for_api(interrupt)?;
         progress.done("API server ready");
         cluster.kubectl.apply(&addons(&cluster.spec))?;
-        if cluster.spec.nodes == 0 {
-            cluster.wait_for_controllers(interrupt)?;
-            progress.done("controllers work");
-        } else {
+        cluster.wait_for_controllers(interrupt)?;
+        progress.done("controllers work");
+        if cluster.spec.nodes > 0 {
             cluster.wait_for_nodes(interrupt, START_LIMIT)?;
             progress.done(&format!("{} ready", count(cluster.spec.nodes.into(), "node")));
             cluster.wait_for_dns(interrupt)?;

@@ -115,6 +115,11 @@ impl ClusterFolder {
         self.path.join("up")
     }
 
+    /// The program `devcluster` that runs in the boxes: a copy, which a later build does not change.
+    pub fn program(&self) -> PathBuf {
+        self.path.join("devcluster")
+    }
+
     /// Keys and certificates.
     pub fn pki(&self) -> PathBuf {
         self.path.join("pki")

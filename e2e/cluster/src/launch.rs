@@ -17,14 +17,39 @@ use crate::folders::{self, ClusterFolder};
 use crate::interrupt::Interrupt;
 use crate::network;
 use crate::node::setup;
-use crate::process;
+use crate::process::{self, command};
 use crate::spec::ClusterSpec;
 
 /// How long a box may take to appear or to vanish: these are a few system calls.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// File name of this package's program.
+const PROGRAM: &str = "devcluster";
+
 /// The hidden subcommand that is a box's first process. Its arguments also tell the boxes from all other processes.
 pub const INIT_SUBCOMMAND: &str = "box-init";
+
+/// Puts the program that runs in the boxes into the cluster's folder: this one or, when this is a test, the one that was
+/// built beside it.
+///
+/// # Errors
+/// When there is none.
+pub fn install_program(folder: &ClusterFolder) -> Result<()> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    // Tests lie in `deps` below the programs.
+    let candidates = own.ancestors().skip(1).take(2).map(|near| near.join(PROGRAM));
+    let program = candidates
+        .into_iter()
+        .find(|candidate| candidate.is_file())
+        .with_context(|| {
+            format!(
+                "there is no program {PROGRAM} near {}: build it with `cargo build -p e2e-cluster`",
+                own.display()
+            )
+        })?;
+    // By another process: were the copy open for writing here while a third one is started, it could not be executed.
+    process::run(command("cp", ["--"]).arg(program).arg(folder.program()))
+}
 
 /// Starts a box, or one that was ended by a power cut.
 ///
@@ -55,11 +80,10 @@ fn unshare(folder: &ClusterFolder, name: BoxName) -> Result<Child> {
         .append(true)
         .open(&log)
         .with_context(|| format!("cannot open {}", log.display()))?;
-    let own = std::env::current_exe().context("cannot find this program's own file")?;
     Command::new("setsid")
         .args(["unshare", "--mount", "--pid", "--fork", "--net", "--uts", "--ipc"])
         .args(["--kill-child=SIGKILL", "--propagation=private"])
-        .arg(own)
+        .arg(folder.program())
         .args(init_arguments(folder.path(), name))
         .stdin(Stdio::piped())
         .stdout(log.try_clone().context("cannot open the box's log")?)

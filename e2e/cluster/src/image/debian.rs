@@ -1,6 +1,7 @@
 //! The files of Debian packages as a layer of an image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -52,9 +53,12 @@ type Known = BTreeMap<String, Option<Package>>;
 pub fn layer(debian: &Debian, cache: &Path) -> Result<Layer> {
     folders::make(cache)?;
     let mut entries = Entries::new(Layout::Debian);
-    for (name, version) in resolve(debian)? {
-        let files = unpacked(&name, &version, cache)?;
-        entries.tree(&files, "/", Owner::AsOnDisk, &|path| SKIPPED.contains(&path))?;
+    let packages = resolve(debian)?;
+    fetch(&packages, cache)?;
+    for (name, version) in &packages {
+        entries.tree(&folder_of(name, version, cache), "/", Owner::AsOnDisk, &|path| {
+            SKIPPED.contains(&path)
+        })?;
     }
     for folder in MERGED_FOLDERS {
         entries.merged_folder(folder);
@@ -185,34 +189,51 @@ fn alternatives(dependency: &str) -> Vec<String> {
         .collect()
 }
 
-/// The folder with a package's files, downloading it if it is not in the cache.
-fn unpacked(name: &str, version: &str, cache: &Path) -> Result<PathBuf> {
-    let folder = cache.join(format!("{name}_{}", version.replace([':', '/'], "%")));
-    if folder.is_dir() {
-        return Ok(folder);
+/// The folder in the cache with a package's files.
+fn folder_of(name: &str, version: &str, cache: &Path) -> PathBuf {
+    cache.join(format!("{name}_{}", version.replace([':', '/'], "%")))
+}
+
+/// Downloads and unpacks the packages that are not in the cache.
+fn fetch(packages: &BTreeMap<String, String>, cache: &Path) -> Result<()> {
+    let missing = packages
+        .iter()
+        .filter(|(name, version)| !folder_of(name, version, cache).is_dir());
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    let unfinished = folder.with_extension(format!("{}.unfinished", std::process::id()));
-    folders::make(&unfinished)?;
-    let download = unfinished.join("download");
-    let files = unfinished.join("files");
-    folders::make(&download)?;
-    let mut apt = command("apt-get", ["download", "--quiet", &format!("{name}={version}")]);
-    process::run(apt.current_dir(&download))?;
-    let deb = std::fs::read_dir(&download)?
-        .next()
-        .with_context(|| format!("apt-get downloaded no file of {name}"))??;
-    let mut extract = command("dpkg-deb", ["--extract"]);
-    process::run(extract.arg(deb.path()).arg(&files))?;
-    match std::fs::rename(&files, &folder) {
+    let work = cache.join(format!("unfinished.{}", std::process::id()));
+    folders::make(&work)?;
+    let mut apt = command("apt-get", ["download", "--quiet"]);
+    apt.args(missing.iter().map(|(name, version)| format!("{name}={version}")));
+    process::run(apt.current_dir(&work))?;
+    let files = fs::read_dir(&work).with_context(|| format!("cannot read {}", work.display()))?;
+    let files = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+    for (name, version) in missing {
+        let file = files.iter().find(|file| is_package_of(file, name));
+        let file = file.with_context(|| format!("apt-get downloaded no file of {name}"))?;
+        unpack(file, &work.join(name), &folder_of(name, version, cache))?;
+    }
+    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))
+}
+
+/// Unpacks a package in one folder, then moves it to another: a folder in the cache is complete.
+fn unpack(file: &Path, unfinished: &Path, folder: &Path) -> Result<()> {
+    process::run(command("dpkg-deb", ["--extract"]).arg(file).arg(unfinished))?;
+    match fs::rename(unfinished, folder) {
         Err(error) if !folder.is_dir() => {
-            Err(error).with_context(|| format!("cannot keep {}", folder.display()))?
+            Err(error).with_context(|| format!("cannot keep {}", folder.display()))
         }
-        // Or somebody else has just unpacked the same.
-        _ => {}
+        // Or another process has just unpacked the same.
+        _ => Ok(()),
     }
-    std::fs::remove_dir_all(&unfinished)
-        .with_context(|| format!("cannot remove {}", unfinished.display()))?;
-    Ok(folder)
+}
+
+/// Whether a file is called NAME_VERSION_ARCHITECTURE.deb.
+fn is_package_of(file: &Path, name: &str) -> bool {
+    let file = file.file_name().unwrap_or_default().to_string_lossy();
+    file.ends_with(".deb") && file.split('_').next() == Some(name)
 }
 
 #[cfg(test)]
@@ -279,6 +300,17 @@ Version: 1:5
         let names: Vec<_> = packages.keys().map(String::as_str).collect();
         assert_eq!(names, ["gawk", "libssl3", "python3", "python3-minimal"]);
         assert_eq!(packages["gawk"], "1:5");
+    }
+
+    #[test]
+    fn a_downloaded_file_is_found_by_its_package() {
+        let file = Path::new("/cache/libacl1_1%3a2.3.1-3_amd64.deb");
+        assert!(is_package_of(file, "libacl1") && !is_package_of(file, "libacl"));
+        assert!(!is_package_of(Path::new("/cache/libacl1"), "libacl1"));
+        assert_eq!(
+            folder_of("libacl1", "1:2.3.1-3", Path::new("/c")),
+            Path::new("/c/libacl1_1%2.3.1-3")
+        );
     }
 
     #[test]

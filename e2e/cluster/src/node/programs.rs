@@ -46,7 +46,7 @@ impl Programs<'_> {
             self.daemon("etcd", self.etcd()),
             self.daemon("kube-apiserver", self.api_server()),
             // Before the API server has made its default roles the others end with "forbidden".
-            self.wait_for_api("kube-controller-manager")?,
+            self.wait_for_api("kube-controller-manager"),
             self.daemon("kube-controller-manager", self.controller_manager()),
         ];
         if self.spec.nodes > 0 {
@@ -82,7 +82,7 @@ impl Programs<'_> {
         units.push(self.step("containerd-answers", "ctr", vec!["version".into()]));
         units.extend(self.images()?);
         units.push(self.daemon("volume-provisioner", self.volume_provisioner()));
-        units.push(self.wait_for_api(&self.name.to_string())?);
+        units.push(self.wait_for_api(&self.name.to_string()));
         units.push(self.daemon("kubelet", self.kubelet(&kubelet)));
         units.push(self.daemon("kube-proxy", self.proxy()));
         Ok(units)
@@ -226,24 +226,21 @@ impl Programs<'_> {
     }
 
     /// A step that succeeds once the API server is ready to serve the named user.
-    fn wait_for_api(&self, user: &str) -> Result<Unit> {
-        let devcluster = std::env::current_exe().context("cannot find this program's own file")?;
-        let kubectl = self.spec.binaries.join("kubectl");
-        let args = vec![
+    fn wait_for_api(&self, user: &str) -> Unit {
+        let argv = vec![
+            self.folder.program().display().to_string(),
             "wait-api".to_owned(),
             format!(
                 "{}:{API_PORT}",
                 self.spec.addresses.address(BoxName::ControlPlane)
             ),
-            kubectl.display().to_string(),
+            self.spec.binaries.join("kubectl").display().to_string(),
             self.kubeconfig(user),
         ];
-        let mut argv = vec![devcluster.display().to_string()];
-        argv.extend(args);
-        Ok(Unit::Step(Program {
+        Unit::Step(Program {
             name: "api-ready".to_owned(),
             argv,
-        }))
+        })
     }
 
     /// Steps that import every image archive of the cluster.
