@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn an_empty_copy_is_never_promoted(
         events in proptest::collection::vec(event(3), 0..60),
-        lost in 0..3_usize,
+        which in 0..2_usize,
         rest in proptest::collection::vec(event(3), 0..60),
     ) {
         let mut world = World::new(3);
@@ -86,7 +86,8 @@ proptest! {
         play(&mut world, &events);
         recover(&mut world);
         world.settle();
-        prop_assume!(world.main() != Some(lost));
+        let replicas: Vec<_> = (0..3).filter(|index| world.main() != Some(*index)).collect();
+        let lost = replicas[which];
         play(&mut world, &[Event::LoseVolume(lost)]);
         // Until the lost copy is replaced, MAIN must not be lost too: that would be a second failure.
         world.settle();
