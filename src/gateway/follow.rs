@@ -1,12 +1,12 @@
 //! Follows the own `MemgraphCluster` through the Kubernetes API.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use kube::{
     Api,
     runtime::{
-        WatchStreamExt,
+        utils::ResetTimerBackoff,
         watcher::{self, Config, Event, ExponentialBackoff},
     },
 };
@@ -22,8 +22,10 @@ use crate::api::MemgraphCluster;
 /// After so many seconds a watch is begun anew where it ended. A connection that died unnoticed shows no change
 /// of MAIN, so this (and the 5 s that kube adds) bounds for how long the operator may wait for a fence.
 const WATCH_SECONDS: u32 = 10;
-/// The API server is asked again after a failure; pauses grow between these bounds.
+/// The API server is asked again after a failure; pauses grow between these bounds,
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// and begin anew when there was no failure for so long.
+const BACKOFF_RESET: Duration = Duration::from_secs(10);
 
 /// Where the follower puts what it finds.
 #[derive(Debug)]
@@ -41,44 +43,36 @@ pub async fn follow(clusters: Api<MemgraphCluster>, name: &str, findings: Findin
     let only = Config::default()
         .fields(&format!("metadata.name={name}"))
         .timeout(WATCH_SECONDS);
-    let backoff = backon::ExponentialBuilder::default()
-        .with_min_delay(BACKOFF.0)
-        .with_max_delay(BACKOFF.1)
-        .with_jitter()
-        .without_max_times();
-    let events = watcher::watcher(clusters, only).backoff(ExponentialBackoff::from(backoff));
-    take_all(events, &findings).await;
-}
-
-async fn take_all(events: impl Stream<Item = watcher::Result<Event<MemgraphCluster>>>, findings: &Findings) {
-    let mut events = std::pin::pin!(events);
+    let mut events = pin!(watcher::watcher(clusters, only));
+    let mut pauses = pauses();
     let mut view = View::default();
     let mut listed = false;
     while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
+        let verdict = match event {
+            // It comes before the list is asked for, and so tells nothing.
+            Ok(Event::Init) => {
+                listed = false;
+                continue;
+            }
+            Ok(Event::InitApply(cluster)) => {
+                listed = true;
+                view.observe(&cluster)
+            }
+            Ok(Event::InitDone) if listed => Verdict::Taken,
+            Ok(Event::InitDone) => view.observe_absence(),
+            Ok(Event::Apply(cluster)) => view.observe(&cluster),
+            Ok(Event::Delete(cluster)) => view.observe_deletion(&cluster),
             Err(error) => {
-                note_trouble(findings, &error);
+                note_trouble(&findings, &error);
+                // Not by kube's StreamBackoff: it begins anew with each `Init`, so that its pauses never grow
+                // while lists fail.
+                tokio::time::sleep(pauses.next().unwrap_or(BACKOFF.1)).await;
                 continue;
             }
         };
         if findings.trouble.send_replace(None).is_some() {
             info!("the API server can be read again");
         }
-        let verdict = match &event {
-            Event::Init => {
-                listed = false;
-                continue;
-            }
-            Event::InitDone if listed => continue,
-            Event::InitDone => view.observe_absence(),
-            Event::InitApply(cluster) => {
-                listed = true;
-                view.observe(cluster)
-            }
-            Event::Apply(cluster) => view.observe(cluster),
-            Event::Delete(cluster) => view.observe_deletion(cluster),
-        };
         match verdict {
             Verdict::Taken => {}
             Verdict::Stale => debug!("the API server showed an older state; ignored"),
@@ -97,6 +91,15 @@ async fn take_all(events: impl Stream<Item = watcher::Result<Event<MemgraphClust
             changed
         });
     }
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    let growing = backon::ExponentialBuilder::default()
+        .with_min_delay(BACKOFF.0)
+        .with_max_delay(BACKOFF.1)
+        .with_jitter()
+        .without_max_times();
+    ResetTimerBackoff::new(ExponentialBackoff::from(growing), BACKOFF_RESET)
 }
 
 fn note_trouble(findings: &Findings, error: &watcher::Error) {

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{
     cluster::{Build, demo, replica},
     harness::{
-        BlackHole, Instance, TestGateway, assert_connected, assert_refused, assert_reset, fill, read_now,
-        refusing_address, soon,
+        BlackHole, Instance, Refusing, TestGateway, assert_connected, assert_refused, assert_reset, fill,
+        read_now, soon,
     },
 };
 
@@ -21,7 +21,8 @@ async fn a_client_is_reset_while_there_is_no_route() {
 
 #[tokio::test]
 async fn a_client_is_reset_when_main_cannot_be_reached() {
-    let gateway = TestGateway::serving(&demo().main_at("demo-0", refusing_address().await)).await;
+    let refusing = Refusing::open();
+    let gateway = TestGateway::serving(&demo().main_at("demo-0", refusing.address)).await;
     assert_refused(gateway.addresses.read_write).await;
 
     let hole = BlackHole::open();

@@ -1,9 +1,11 @@
 //! The own cluster is followed through the API, and outages change nothing.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use kube::{Api, Client, client::Body};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tower_test::mock::{self, SendResponse};
 
 use super::{
@@ -175,4 +177,17 @@ async fn what_keeps_the_gateway_from_reading_its_cluster_is_told() {
         trouble.as_deref().unwrap().contains("is forbidden"),
         "{trouble:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_is_asked_ever_less_often_and_soon_enough() {
+    let mut server = ApiServer::start();
+    let begin = Instant::now();
+    for _ in 0..12 {
+        server.refuse().await;
+    }
+    // Doubling from 100 ms to 3 s, each up to twice as long by jitter.
+    let waited = begin.elapsed();
+    assert!(waited > Duration::from_secs(20), "{waited:?}");
+    assert!(waited < Duration::from_secs(60), "{waited:?}");
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -199,21 +200,32 @@ impl Instance {
     }
 }
 
-/// An address on which nothing listens.
-pub(super) async fn refusing_address() -> SocketAddr {
-    Instance::start().await.address
+/// An address that refuses: it is taken, but nothing listens there.
+pub(super) struct Refusing {
+    pub(super) address: SocketAddr,
+    _bound: Socket,
+}
+
+impl Refusing {
+    pub(super) fn open() -> Self {
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.bind(&loopback().into()).unwrap();
+        Self {
+            address: bound.local_addr().unwrap().as_socket().unwrap(),
+            _bound: bound,
+        }
+    }
 }
 
 /// An address that answers no connect: its backlog is full and nobody accepts.
 pub(super) struct BlackHole {
     pub(super) address: SocketAddr,
-    _listener: socket2::Socket,
-    _fillers: Vec<socket2::Socket>,
+    _listener: Socket,
+    _fillers: Vec<Socket>,
 }
 
 impl BlackHole {
     pub(super) fn open() -> Self {
-        use socket2::{Domain, Socket, Type};
         let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let listener = socket();
         listener.bind(&loopback().into()).unwrap();

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::{
     cluster::{Build, demo, replica},
-    harness::{Instance, TestGateway, assert_connected, assert_refused, read_now, refusing_address},
+    harness::{Instance, Refusing, TestGateway, assert_connected, assert_refused, read_now},
 };
 use crate::api::{Health, InstanceRole, InstanceStatus, MemgraphCluster, RegistrationMode};
 
@@ -94,8 +94,11 @@ async fn among_equals_a_reader_goes_to_the_one_with_the_fewest_sessions() {
 
 #[tokio::test]
 async fn a_reader_is_led_on_when_its_instance_refuses() {
-    let (sync, gone) = (Instance::start().await, refusing_address().await);
-    let cluster = demo().instances([replica("demo-1", &gone.to_string()), strict(at(&sync, "demo-2"))]);
+    let (sync, gone) = (Instance::start().await, Refusing::open());
+    let cluster = demo().instances([
+        replica("demo-1", &gone.address.to_string()),
+        strict(at(&sync, "demo-2")),
+    ]);
     let gateway = TestGateway::serving(&cluster).await;
     let (mut reader, mut instance) = gateway.read_session(&sync).await;
     assert_connected(&mut reader, &mut instance).await;
