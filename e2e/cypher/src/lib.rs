@@ -5,7 +5,13 @@
 //! construct that is outside of the subset.
 
 pub mod ast;
+mod classify;
 mod error;
+mod lexer;
+mod literal;
+mod parser;
 
 pub use bolt_server::Version;
+pub use classify::{Access, Kind, ReplicaRefusal, StorageAccess};
 pub use error::Error;
+pub use parser::parse;

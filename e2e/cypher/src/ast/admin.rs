@@ -90,10 +90,10 @@ pub enum Auth {
     },
     /// `SET PASSWORD TO new REPLACE old`: for the current user.
     ChangePassword {
-        /// The new one; `null` removes it.
-        new: Option<String>,
+        /// The new one.
+        new: String,
         /// The present one.
-        old: Option<String>,
+        old: String,
     },
     /// `SHOW USERS`
     ShowUsers,
