@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When the filter cannot be read.
 pub fn start(level: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::try_new(level)?;
+    // The client logs each attempt that fails as an error; an outage is told once, by who makes the attempts.
+    let filter = EnvFilter::try_new(level)?.add_directive("kube_client::client::builder=off".parse()?);
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

@@ -5,7 +5,8 @@
 //! written closed, by a consistent list, and so never leads to the old MAIN.
 
 use std::{
-    net::IpAddr,
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -16,9 +17,10 @@ use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Deserialize;
+use tokio::net::TcpStream;
 
 use crate::api::{ledger::Route, names};
 
@@ -98,16 +100,15 @@ impl Fence {
             })?;
         let deadline = Instant::now() + DEADLINE;
         let waits = pods.iter().filter_map(|pod| {
-            let address = running_address(pod)?;
-            Some(self.confirmation(pod.name_any(), address, uid, term, deadline))
+            let gateway = Gateway::of(pod)?;
+            Some(self.confirmation(gateway, uid, term, deadline))
         });
         join_all(waits).await.into_iter().collect()
     }
 
     async fn confirmation(
         &self,
-        pod: String,
-        address: IpAddr,
+        gateway: Gateway,
         uid: &str,
         term: i64,
         deadline: Instant,
@@ -116,7 +117,8 @@ impl Fence {
         let mut last = "no answer".to_owned();
         while Instant::now() < deadline {
             pause.tick().await;
-            match self.ask(address).await {
+            match self.ask(gateway.address).await {
+                Err(Unasked::Refused) if !gateway.started => return Ok(()),
                 Ok(seen) => {
                     let ours = seen.uid.as_deref() == Some(uid);
                     if ours && seen.route == Route::Closed && seen.term == term {
@@ -124,45 +126,76 @@ impl Fence {
                     }
                     last = format!("it enforces {seen:?}");
                 }
-                Err(error) => last = error,
+                Err(error) => last = error.to_string(),
             }
         }
-        Err(FenceError::Unconfirmed { pod, last })
+        Err(FenceError::Unconfirmed {
+            pod: gateway.pod,
+            last,
+        })
     }
 
-    async fn ask(&self, address: IpAddr) -> Result<Enforced, String> {
-        let host = std::net::SocketAddr::new(address, names::HTTP_PORT);
-        let uri = format!("http://{host}/route")
-            .parse()
-            .map_err(|error| format!("{error}"))?;
+    async fn ask(&self, address: IpAddr) -> Result<Enforced, Unasked> {
+        let host = SocketAddr::new(address, names::HTTP_PORT);
         let exchange = async {
-            let response = self.http.get(uri).await.map_err(|error| error.to_string())?;
+            // The HTTP client does not tell a refused connection from others.
+            if let Err(error) = TcpStream::connect(host).await {
+                return Err(match error.kind() {
+                    ErrorKind::ConnectionRefused => Unasked::Refused,
+                    _ => Unasked::Failed(error.to_string()),
+                });
+            }
+            let uri = format!("http://{host}/route").parse().map_err(Unasked::failed)?;
+            let response = self.http.get(uri).await.map_err(Unasked::failed)?;
             let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
-            let body = body.map_err(|error| error.to_string())?.to_bytes();
-            serde_json::from_slice(&body).map_err(|error| error.to_string())
+            let body = body
+                .map_err(|error| Unasked::Failed(error.to_string()))?
+                .to_bytes();
+            serde_json::from_slice(&body).map_err(Unasked::failed)
         };
-        tokio::time::timeout(Duration::from_secs(1), exchange)
-            .await
-            .map_err(|_| "no answer in 1 s".to_owned())?
+        let answered = tokio::time::timeout(Duration::from_secs(1), exchange).await;
+        answered.unwrap_or_else(|_| Err(Unasked::Failed("no answer in 1 s".to_owned())))
     }
 }
 
-/// The address of a gateway that may carry sessions: one whose container has started and has not ended.
-fn running_address(pod: &Pod) -> Option<IpAddr> {
-    let status = pod.status.as_ref()?;
-    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-        return None;
+/// Why a gateway told nothing.
+#[derive(Debug, thiserror::Error)]
+enum Unasked {
+    #[error("it refuses connections")]
+    Refused,
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Unasked {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
     }
-    let containers = status.container_statuses.as_deref().unwrap_or_default();
-    let may_run = containers.iter().any(|container| {
-        container
-            .state
-            .as_ref()
-            .is_some_and(|state| state.running.is_some())
-    });
-    if may_run {
-        status.pod_ip.as_ref()?.parse().ok()
-    } else {
-        None
+}
+
+/// A gateway that may carry sessions.
+struct Gateway {
+    pod: String,
+    address: IpAddr,
+    /// Whether its container is known to run. One that is not may run all the same, because the pod's status
+    /// comes late; but a gateway listens before it reads the ledger, so that one which refuses connections has
+    /// not read it yet, and will read it closed.
+    started: bool,
+}
+
+impl Gateway {
+    fn of(pod: &Pod) -> Option<Self> {
+        let status = pod.status.as_ref()?;
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let containers = status.container_statuses.as_deref().unwrap_or_default();
+        let running =
+            |container: &ContainerStatus| container.state.as_ref().is_some_and(|s| s.running.is_some());
+        Some(Self {
+            pod: pod.name_any(),
+            address: status.pod_ip.as_ref()?.parse().ok()?,
+            started: containers.iter().any(running),
+        })
     }
 }
