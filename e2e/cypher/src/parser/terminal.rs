@@ -142,8 +142,7 @@ pub(super) fn keywords<'a>(words: &'static [&'static str]) -> impl Parser<Input<
 
 /// An operator or a bracket.
 pub(super) fn symbol<'a>(text: &'static str) -> impl Parser<Input<'a>, (), ErrMode<Failure>> {
-    // The message shows symbols between quotes, keywords without.
-    terminal(quoted(text), move |token| {
+    token(Expected::Symbol(text), move |token| {
         (*token == Token::Symbol(text)).then_some(())
     })
 }
