@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds the images of operator, simulator and test client as archives for `devcluster load-image`, and devcluster, which
+# makes them. They go to $CARGO_TARGET_DIR/images (without that variable: target/images). Prints the images' names.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+target=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
+platform=x86_64-unknown-linux-gnu
+
+# Static programs, so that their images hold nothing else. A folder of their own: with other flags, each build would
+# throw away what the last one has made.
+build_programs() {
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile image --target "$platform" \
+        --target-dir "$target/static" --package memgraph-operator --package memgraph-sim --bins
+}
+
+# The Python of this machine's Debian release: the image gets it from there.
+debian_python() {
+    local version
+    version=$(apt-cache show --no-all-versions python3 | sed -n 's/^Version: \([0-9]*\.[0-9]*\).*/\1/p')
+    if [[ -z $version ]]; then
+        echo "apt does not know the package python3: run apt-get update" >&2
+        return 1
+    fi
+    echo "$version"
+}
+
+image() {
+    "$target/debug/devcluster" image-build --spec "e2e/images/$1.yaml" --output "$target/images/$1.tar" \
+        --define "PROGRAMS=$target/static/$platform/image" --define "PYTHON_PACKAGES=$packages"
+}
+
+cargo build --locked --package e2e-cluster --target-dir "$target" >&2
+build_programs >&2
+python=$(debian_python)
+packages=$(e2e/images/python-packages.sh "$python" e2e/images/requirements.txt e2e/images/requirements-native.txt)
+mkdir -p "$target/images"
+for name in operator memgraph-sim client; do
+    image "$name"
+done
