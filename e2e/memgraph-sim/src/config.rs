@@ -1,0 +1,76 @@
+//! How an instance is set up: the part of Memgraph's flags that its behaviour depends on.
+
+use std::time::Duration;
+
+use bolt_server::Version;
+
+/// The settings of one instance.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The release whose behaviour is simulated.
+    pub version: Version,
+    /// The wall clock when the engine's time is zero, in microseconds since 1970. File names contain it.
+    pub started_at: i64,
+    /// `--data-directory`, as paths in results show it.
+    pub data_directory: String,
+    /// `--storage-wal-enabled`. Without a log nothing is replicated.
+    pub wal_enabled: bool,
+    /// `--storage-wal-file-size-kib`
+    pub wal_file_kib: u64,
+    /// `--storage-wal-file-flush-every-n-tx`: how many transactions a power loss may take.
+    pub wal_flush_every: u64,
+    /// `--storage-snapshot-interval-sec`; `None` for no periodic snapshots.
+    pub snapshot_interval: Option<Duration>,
+    /// `--storage-snapshot-retention-count`
+    pub snapshot_retention: usize,
+    /// `--storage-snapshot-on-exit`
+    pub snapshot_on_exit: bool,
+    /// `--storage-backup-dir-enabled`: superseded files are moved to `.old` instead of being deleted.
+    pub backup_directory: bool,
+    /// `--storage-properties-on-edges`
+    pub properties_on_edges: bool,
+    /// `--data-recovery-on-startup`
+    pub recover_data: bool,
+    /// `--replication-restore-state-on-startup`
+    pub restore_replication: bool,
+    /// `--replication-replica-check-frequency-sec`; zero turns pings off.
+    pub replica_check: Duration,
+    /// `--storage-access-timeout-sec`
+    pub access_timeout: Duration,
+    /// `--bolt-port`, which the port of a replica should not be.
+    pub bolt_port: u16,
+    /// The user of `MEMGRAPH_USER` and `MEMGRAPH_PASSWORD`, created at each start if there is none of that
+    /// name.
+    pub initial_user: Option<(String, String)>,
+    /// The content of `--init-file`.
+    pub init_statements: Option<String>,
+    /// Name, default, current value and description of every flag, for SHOW CONFIG.
+    pub flags: Vec<[String; 4]>,
+}
+
+impl Default for Config {
+    /// The settings of Memgraph's container image, but without a snapshot on exit.
+    fn default() -> Self {
+        Self {
+            version: Version::default(),
+            started_at: 0,
+            data_directory: "/var/lib/memgraph".to_owned(),
+            wal_enabled: true,
+            wal_file_kib: 20_480,
+            wal_flush_every: 100_000,
+            snapshot_interval: Some(Duration::from_secs(300)),
+            snapshot_retention: 3,
+            snapshot_on_exit: false,
+            backup_directory: true,
+            properties_on_edges: true,
+            recover_data: true,
+            restore_replication: true,
+            replica_check: Duration::from_secs(1),
+            access_timeout: Duration::from_secs(1),
+            bolt_port: 7687,
+            initial_user: None,
+            init_statements: None,
+            flags: Vec::new(),
+        }
+    }
+}

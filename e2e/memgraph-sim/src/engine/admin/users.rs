@@ -1,0 +1,93 @@
+//! Users and passwords. Without a licence every user may do everything.
+
+use bolt_server::{Failure, Notification};
+use cypher_subset::ast::Auth;
+
+use super::texts;
+use crate::{
+    durability::state::{self, PasswordHash},
+    engine::{Node, session::Answer},
+    messages,
+};
+
+pub(super) fn fields(auth: &Auth) -> &'static [&'static str] {
+    match auth {
+        Auth::ShowUsers | Auth::ShowCurrentUser => &["user"],
+        _ => &[],
+    }
+}
+
+/// Users cannot be changed on a replica.
+pub(super) fn check(node: &Node, auth: &Auth) -> Result<(), Failure> {
+    match auth {
+        Auth::ShowUsers => Ok(()),
+        Auth::ShowCurrentUser | Auth::ChangePassword { .. } => {
+            Err(messages::unsupported("statements about the current user"))
+        }
+        Auth::CreateUser { .. } | Auth::DropUser { .. } | Auth::SetPassword { .. } => {
+            if node.is_main() {
+                Ok(())
+            } else {
+                Err(messages::users_on_replica())
+            }
+        }
+    }
+}
+
+impl Node {
+    pub(super) async fn change_users(&self, auth: &Auth) -> Result<Answer, Failure> {
+        let mut answer = Answer::default();
+        match auth {
+            Auth::ShowUsers => {
+                answer.rows = self.users.borrow().0.keys().map(|name| texts([name])).collect();
+                return Ok(answer);
+            }
+            Auth::CreateUser {
+                name,
+                if_not_exists,
+                password,
+            } => {
+                if self.users.borrow().0.contains_key(name) {
+                    if !if_not_exists {
+                        return Err(Failure::client(format!(
+                            "User or role with name '{name}' already exists. Use the SHOW USERS or SHOW ROLES query to \
+                             list all users and roles. In addition you can rerun the current query with IF NOT EXISTS."
+                        )));
+                    }
+                    let title = format!("User '{name}' already exists.");
+                    answer
+                        .notifications
+                        .push(Notification::warning("CreateUser", title));
+                    return Ok(answer);
+                }
+                self.set_password(name, password.as_deref());
+                let title = format!("User '{name}' created. All privileges granted.");
+                answer.notifications.push(Notification::info("CreateUser", title));
+            }
+            Auth::DropUser { name } => {
+                let known = self.users.borrow_mut().0.remove(name);
+                known.ok_or_else(|| Failure::client(format!("User '{name}' doesn't exist.")))?;
+            }
+            Auth::SetPassword { name, password } => {
+                if !self.users.borrow().0.contains_key(name) {
+                    return Err(Failure::client(format!("User '{name}' doesn't exist.")));
+                }
+                self.set_password(name, password.as_deref());
+            }
+            Auth::ShowCurrentUser | Auth::ChangePassword { .. } => {
+                return Err(messages::unsupported("statements about the current user"));
+            }
+        }
+        let users = self.users.borrow().clone();
+        self.save_state(&state::users_file(), &users)
+            .await
+            .map_err(|error| Failure::client(format!("Couldn't save the users: {error}")))?;
+        Ok(answer)
+    }
+
+    fn set_password(&self, name: &str, password: Option<&str>) {
+        // A user without a password is let in with the empty one.
+        let hash = PasswordHash::new(password.unwrap_or_default(), self.new_uuid());
+        self.users.borrow_mut().0.insert(name.to_owned(), hash);
+    }
+}

@@ -1,0 +1,277 @@
+//! The one database of an instance (`memgraph`) with its logical time and its log.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use super::{
+    event::DiskOperation,
+    io::Io,
+    lock::{Access, Guard},
+    snapshots::WalFile,
+};
+use crate::{
+    config::Config,
+    durability::{
+        files,
+        snapshot::{PastEpoch, SnapshotHeader},
+        wal::{self, WalHeader},
+    },
+    ident::Uuid,
+    storage::{Delta, Graph, Transaction},
+};
+
+/// How many past epochs are remembered.
+const HISTORY_LIMIT: usize = 1000;
+
+/// The log file that is being written.
+#[derive(Debug, Clone)]
+pub(super) struct CurrentWal {
+    pub(super) path: String,
+    created_at: i64,
+    pub(super) sequence: u64,
+    pub(super) from: Option<u64>,
+    pub(super) to: Option<u64>,
+    size: u64,
+}
+
+/// A transaction of a two-phase commit that waits for MAIN's decision.
+pub(super) struct Prepared {
+    pub(super) transaction: Transaction,
+    pub(super) timestamp: u64,
+    /// Held until the decision.
+    pub(super) _access: Guard<Access>,
+}
+
+/// Graph, logical time, epochs and log.
+pub(super) struct Database {
+    pub(super) graph: Graph,
+    pub(super) uuid: Uuid,
+    pub(super) epoch: Uuid,
+    pub(super) history: VecDeque<PastEpoch>,
+    /// The last durable timestamp: MAIN's commit timestamp of the newest transaction. 0 if there is none.
+    pub(super) durable: u64,
+    /// The next value of the counter from which starts and commits get their timestamps.
+    timestamp: u64,
+    pub(super) wal: Option<CurrentWal>,
+    pub(super) next_sequence: u64,
+    /// Transactions since the last sync of the log.
+    unsynced: u64,
+    pub(super) prepared: Option<Prepared>,
+    /// STORAGE MODE IN_MEMORY_ANALYTICAL: nothing is logged or replicated.
+    pub(super) analytical: bool,
+}
+
+/// What remains to be done after a transaction was logged.
+#[must_use]
+pub(super) struct Logged {
+    /// The file to sync, to keep the promise of `--storage-wal-file-flush-every-n-tx`.
+    pub(super) sync: Option<String>,
+    /// The file is to be closed.
+    pub(super) full: bool,
+}
+
+impl Database {
+    pub(super) fn new(uuid: Uuid, epoch: Uuid) -> Self {
+        Self {
+            graph: Graph::default(),
+            uuid,
+            epoch,
+            history: VecDeque::new(),
+            durable: 0,
+            timestamp: 0,
+            wal: None,
+            next_sequence: 0,
+            unsynced: 0,
+            prepared: None,
+            analytical: false,
+        }
+    }
+
+    /// Takes the next timestamp.
+    pub(super) fn tick(&mut self) -> u64 {
+        let now = self.timestamp;
+        self.timestamp += 1;
+        now
+    }
+
+    /// Opens a transaction.
+    pub(super) fn begin(&mut self) -> Transaction {
+        let start = self.tick();
+        self.graph.begin(start)
+    }
+
+    /// Makes the next timestamp larger than the last durable one.
+    pub(super) fn catch_up(&mut self) {
+        self.timestamp = self.timestamp.max(self.durable + 1);
+    }
+
+    /// Publishes a transaction whose durable timestamp is `durable`, visible after the local timestamp `at`.
+    pub(super) fn publish(&mut self, transaction: Transaction, at: u64, durable: u64) {
+        self.graph.commit(transaction, at);
+        self.durable = durable;
+    }
+
+    /// Remembers the present epoch, unless nothing was committed since the last one ended.
+    pub(super) fn remember_epoch(&mut self) {
+        if self.history.back().is_some_and(|past| past.last == self.durable) {
+            return;
+        }
+        if self.history.len() == HISTORY_LIMIT {
+            self.history.pop_front();
+        }
+        self.history.push_back(PastEpoch {
+            id: self.epoch,
+            last: self.durable,
+        });
+    }
+
+    /// The epoch that a heartbeat reports since 3.5: the last one with a commit.
+    pub(super) fn last_epoch_with_commit(&self) -> Uuid {
+        match self.history.back() {
+            Some(past) if past.last == self.durable => past.id,
+            _ => self.epoch,
+        }
+    }
+
+    /// Remembers an epoch of which recovery has just found transactions. Also the present epoch gets into the
+    /// history in this way (`RecoverData` in `src/storage/v2/durability/durability.cpp`); if it goes on after
+    /// that and ends, it is there twice.
+    pub(super) fn note_recovered_epoch(&mut self, epoch: Uuid) {
+        match self.history.back_mut() {
+            Some(past) if past.id == epoch => past.last = self.durable,
+            _ => {
+                self.history.push_back(PastEpoch {
+                    id: epoch,
+                    last: self.durable,
+                });
+                self.epoch = epoch;
+            }
+        }
+    }
+
+    /// What a snapshot says besides the graph.
+    pub(super) fn snapshot_header(&self) -> SnapshotHeader {
+        SnapshotHeader {
+            database: self.uuid,
+            epoch: self.epoch,
+            history: self.history.iter().copied().collect(),
+            durable: self.durable,
+            next_ids: self.graph.next_ids(),
+            schema: self.graph.schema().clone(),
+        }
+    }
+
+    /// Takes the content of a snapshot in place of everything there is.
+    pub(super) fn load(&mut self, header: SnapshotHeader, graph: Graph) {
+        self.uuid = header.database;
+        self.epoch = header.epoch;
+        self.history = header.history.into();
+        self.durable = header.durable;
+        self.graph = graph;
+        self.catch_up();
+    }
+
+    /// Empties the database. The clock goes on.
+    pub(super) fn clear(&mut self) {
+        self.graph = Graph::default();
+        self.history.clear();
+        self.durable = 0;
+        self.next_sequence = 0;
+    }
+
+    /// Writes a transaction to the log, opening a file if there is none.
+    pub(super) fn log(
+        &mut self,
+        config: &Config,
+        io: &Io,
+        timestamp: u64,
+        deltas: &Rc<Vec<Delta>>,
+        prepared: bool,
+    ) {
+        if !config.wal_enabled || self.analytical {
+            return;
+        }
+        let bytes = wal::transaction(timestamp, deltas.to_vec(), prepared);
+        self.append(config, io, bytes);
+        if let Some(wal) = &mut self.wal {
+            wal.from.get_or_insert(timestamp);
+            wal.to = Some(timestamp);
+        }
+    }
+
+    /// Writes the decision to commit what was logged as prepared.
+    pub(super) fn log_decision(&mut self, config: &Config, io: &Io, timestamp: u64) {
+        if self.wal.is_some() {
+            self.append(config, io, wal::decided(timestamp));
+        }
+    }
+
+    fn append(&mut self, config: &Config, io: &Io, bytes: Vec<u8>) {
+        let (database, epoch) = (self.uuid, self.epoch);
+        let next_sequence = &mut self.next_sequence;
+        let wal = self.wal.get_or_insert_with(|| {
+            let sequence = *next_sequence;
+            *next_sequence += 1;
+            let created_at = wall_clock(config, io);
+            let path = format!("{}/{}", files::WAL, files::current_wal(created_at));
+            let header = wal::header(&WalHeader {
+                database,
+                epoch,
+                sequence,
+            });
+            let size = header.len() as u64;
+            io.write(DiskOperation::Append(path.clone(), header));
+            CurrentWal {
+                path,
+                created_at,
+                sequence,
+                from: None,
+                to: None,
+                size,
+            }
+        });
+        wal.size += bytes.len() as u64;
+        io.write(DiskOperation::Append(wal.path.clone(), bytes));
+    }
+
+    /// Counts a logged transaction: the file to sync, when it is time for that, and whether the file is full.
+    pub(super) fn transaction_logged(&mut self, config: &Config) -> Logged {
+        let Some(wal) = &self.wal else {
+            return Logged {
+                sync: None,
+                full: false,
+            };
+        };
+        self.unsynced += 1;
+        let due = self.unsynced >= config.wal_flush_every;
+        if due {
+            self.unsynced = 0;
+        }
+        Logged {
+            sync: due.then(|| wal.path.clone()),
+            full: wal.size / 1024 >= config.wal_file_kib,
+        }
+    }
+
+    /// Closes the log file, so that the next transaction starts another one.
+    pub(super) fn finish_wal(&mut self, io: &Io) -> Option<WalFile> {
+        let wal = self.wal.take()?;
+        self.unsynced = 0;
+        let (from, to) = (wal.from?, wal.to?);
+        let path = format!("{}/{}", files::WAL, files::finished_wal(wal.created_at, from, to));
+        io.write(DiskOperation::Rename(wal.path, path.clone()));
+        Some(WalFile {
+            path,
+            database: self.uuid,
+            sequence: wal.sequence,
+            from,
+            to,
+        })
+    }
+}
+
+/// The time of day, in microseconds since 1970.
+pub(super) fn wall_clock(config: &Config, io: &Io) -> i64 {
+    config
+        .started_at
+        .saturating_add(i64::try_from(io.now().as_micros()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,245 @@
+//! One Memgraph instance as a deterministic state machine.
+//!
+//! Inside, every activity (a client's session, a commit, a ping, the recovery of a replica) is a task that is
+//! written as straight-line `async` code. A single-threaded executor polls the tasks in the order in which
+//! they are woken; they wait only for [`Event`]s, for the engine's clock and for each other. The same events
+//! at the same times therefore give the same effects. Dropping the [`Engine`] is a crash of the process.
+
+mod admin;
+mod boot;
+mod commit;
+mod database;
+mod event;
+mod io;
+mod lock;
+mod message;
+mod peers;
+mod recovery;
+mod register;
+mod replica_client;
+mod replica_server;
+mod role;
+mod session;
+mod snapshots;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    rc::Rc,
+};
+
+use futures::{
+    executor::{LocalPool, LocalSpawner},
+    task::LocalSpawnExt,
+};
+use rand::RngCore;
+
+pub(crate) use self::{
+    commit::{CommitError, ReplicationFailure},
+    register::{RegisterError, UnregisterError},
+    replica_client::FailureReason,
+    snapshots::SnapshotError,
+};
+use self::{
+    database::Database,
+    io::Io,
+    lock::{Access, Exclusive, Lock, Shared},
+    message::AccessKind,
+    peers::Peers,
+    replica_server::Handlers,
+    role::{MainRole, Role},
+    session::Sessions,
+    snapshots::Catalogue,
+};
+pub use self::{
+    event::{
+        ConnectionId, DiskError, DiskOperation, DiskReply, Effect, Event, ExitReason, Level, SessionId, Time,
+        Token,
+    },
+    message::{MalformedMessage, PeerMessage},
+};
+use crate::{config::Config, durability::state::Users, ident::Uuid};
+
+/// One instance. See the [module's documentation](self).
+pub struct Engine {
+    pool: LocalPool,
+    node: Rc<Node>,
+}
+
+impl Engine {
+    /// An instance that is about to start on whatever its disk holds. Nothing happens before
+    /// [`advance`](Self::advance) or [`handle`](Self::handle) is called.
+    pub fn new(config: Config, random: Box<dyn RngCore>) -> Self {
+        let pool = LocalPool::new();
+        let node = Node::new(config, random, pool.spawner());
+        node.spawn(Rc::clone(&node).boot());
+        Self { pool, node }
+    }
+
+    /// Takes an event that happens at `now`. The clock never goes back: an earlier `now` counts as the latest
+    /// one known.
+    pub fn handle(&mut self, now: Time, event: Event) {
+        self.node.io.advance(now);
+        self.pool.run_until_stalled();
+        self.node.dispatch(event);
+        self.pool.run_until_stalled();
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, now: Time) {
+        self.node.io.advance(now);
+        self.pool.run_until_stalled();
+    }
+
+    /// When [`advance`](Self::advance) has to be called, unless an event comes first.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.node.io.next_deadline()
+    }
+
+    /// Takes what the engine wants done, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        self.node.io.take_effects()
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("now", &self.node.io.now())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The state that all tasks of an engine share.
+pub(crate) struct Node {
+    config: Config,
+    io: Io,
+    random: RefCell<Box<dyn RngCore>>,
+    spawner: LocalSpawner,
+    database: RefCell<Database>,
+    role: RefCell<Role>,
+    users: RefCell<Users>,
+    peers: Peers,
+    /// Whether the replication port is open.
+    serving: Cell<bool>,
+    handlers: Handlers,
+    catalogue: RefCell<Catalogue>,
+    /// The last durable timestamp of the newest snapshot.
+    last_snapshot: Cell<Option<u64>>,
+    /// When the next periodic snapshot is due.
+    next_snapshot: Cell<Option<Time>>,
+    sessions: Sessions,
+    /// One commit at a time.
+    engine_lock: Rc<Lock<Exclusive>>,
+    /// Read by commits and by looks at the role; admin queries try to take it for writing.
+    replication_lock: Rc<Lock<Shared>>,
+    /// Access to the storage.
+    access: Rc<Lock<Access>>,
+    /// One system query at a time.
+    system_lock: Rc<Lock<Exclusive>>,
+    snapshot_lock: Rc<Lock<Exclusive>>,
+}
+
+impl Node {
+    fn new(config: Config, mut random: Box<dyn RngCore>, spawner: LocalSpawner) -> Rc<Self> {
+        let database = Database::new(Uuid::random(&mut random), Uuid::random(&mut random));
+        let main = MainRole {
+            uuid: Uuid::random(&mut random),
+            replicas: Vec::new(),
+        };
+        Rc::new(Self {
+            config,
+            io: Io::default(),
+            random: RefCell::new(random),
+            spawner,
+            database: RefCell::new(database),
+            role: RefCell::new(Role::Main(main)),
+            users: RefCell::default(),
+            peers: Peers::default(),
+            serving: Cell::new(false),
+            handlers: Handlers::default(),
+            catalogue: RefCell::default(),
+            last_snapshot: Cell::new(None),
+            next_snapshot: Cell::new(None),
+            sessions: Sessions::default(),
+            engine_lock: Lock::new(),
+            replication_lock: Lock::new(),
+            access: Lock::new(),
+            system_lock: Lock::new(),
+            snapshot_lock: Lock::new(),
+        })
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        // This fails only when the executor is gone, and then so is the engine.
+        let _ = self.spawner.spawn_local(task);
+    }
+
+    fn new_uuid(&self) -> Uuid {
+        Uuid::random(&mut **self.random.borrow_mut())
+    }
+
+    fn dispatch(self: &Rc<Self>, event: Event) {
+        match event {
+            Event::Stop => self.spawn(Rc::clone(self).stop()),
+            Event::SessionOpened(id) => self.open_session(id),
+            Event::Request(id, request) => self.sessions.request(id, request),
+            Event::SessionClosed(id) => self.sessions.close(id),
+            Event::Accepted(id) => self.accept(id),
+            Event::Connected(id) => self.peers.connected(id),
+            Event::Disconnected(id) => self.peers.disconnected(id),
+            Event::Received(id, message) => self.peers.received(id, message.0),
+            Event::Listening(token, open) => self.io.listening(token, open),
+            Event::Disk(token, result) => self.io.disk_done(token, result),
+        }
+    }
+
+    /// Ends what a logged transaction leaves to do: the sync that is due, and the change to a new file.
+    async fn finish_logging(&self) {
+        let logged = self.database.borrow_mut().transaction_logged(&self.config);
+        if let Some(path) = logged.sync
+            && let Err(error) = self.io.perform(DiskOperation::Sync(path.clone())).await
+        {
+            // Memgraph cannot go on without its log, either.
+            let reason = format!("Couldn't sync {path}: {error}");
+            self.io.effect(Effect::Exit(ExitReason::Fatal(reason)));
+            std::future::pending::<()>().await;
+        }
+        if logged.full {
+            self.finish_wal();
+        }
+    }
+
+    /// SIGTERM: replication is cut, then a last snapshot is made if so configured.
+    async fn stop(self: Rc<Self>) {
+        if let Role::Main(main) = &*self.role.borrow() {
+            for client in &main.replicas {
+                client.shut_down(&self);
+            }
+        }
+        if self.config.snapshot_on_exit
+            && let Err(error) = self.create_snapshot().await
+        {
+            self.io.log(
+                Level::Warning,
+                format!("Failed to create the snapshot on exit: {error:?}"),
+            );
+        }
+        let current = self.database.borrow().wal.as_ref().map(|wal| wal.path.clone());
+        if let Some(path) = current {
+            // What cannot be synced now is in the page cache, and the process is about to end anyway.
+            let _ = self.io.perform(DiskOperation::Sync(path)).await;
+        }
+        self.io.effect(Effect::Exit(ExitReason::Stopped));
+    }
+}
+
+impl From<AccessKind> for Access {
+    fn from(kind: AccessKind) -> Self {
+        match kind {
+            AccessKind::Write => Self::Write,
+            AccessKind::ReadOnly => Self::ReadOnly,
+            AccessKind::Unique => Self::Unique,
+        }
+    }
+}

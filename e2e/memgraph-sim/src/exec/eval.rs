@@ -1,0 +1,550 @@
+//! Expressions.
+
+use bolt_server::Failure;
+use cypher_subset::ast::{BinaryOperator, CaseBranch, Expression, Literal, Properties, UnaryOperator};
+
+use super::{Context, Table, aggregate, functions};
+use crate::{
+    messages,
+    value::{Gid, Value},
+};
+
+/// The values of the variables of a scope.
+pub(super) type Row = Vec<Value>;
+
+/// Which variables there are; their values stand in rows in the same order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scope(Vec<String>);
+
+impl Scope {
+    pub(super) fn new(names: Vec<String>) -> Self {
+        Self(names)
+    }
+
+    pub(super) fn add(&mut self, name: &str) {
+        if self.index(name).is_none() {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    pub(super) fn index(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|known| known == name)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.0
+    }
+}
+
+/// Checks that all variables exist.
+pub(super) fn check_variables<'a>(
+    expressions: impl IntoIterator<Item = &'a Expression>,
+    scope: &Scope,
+) -> Result<(), Failure> {
+    for expression in expressions {
+        if let Expression::Variable(name) = expression
+            && scope.index(name).is_none()
+        {
+            return Err(unbound(name));
+        }
+        check_variables(expression.children(), scope)?;
+    }
+    Ok(())
+}
+
+fn unbound(name: &str) -> Failure {
+    Failure::client(format!("Unbound variable: {name}."))
+}
+
+/// Where an expression is evaluated.
+#[derive(Clone, Copy)]
+pub(super) struct Env<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) scope: &'a Scope,
+    pub(super) row: &'a [Value],
+    /// The rows that aggregations run over.
+    pub(super) group: Option<&'a [Row]>,
+}
+
+/// The value of an expression without aggregations.
+pub(super) fn value(
+    context: &Context<'_>,
+    scope: &Scope,
+    row: &[Value],
+    expression: &Expression,
+) -> Result<Value, Failure> {
+    Env {
+        context,
+        scope,
+        row,
+        group: None,
+    }
+    .value(expression)
+}
+
+/// Whether a condition holds; a missing one does.
+pub(super) fn holds(
+    context: &Context<'_>,
+    scope: &Scope,
+    row: &[Value],
+    condition: Option<&Expression>,
+) -> Result<bool, Failure> {
+    let Some(condition) = condition else {
+        return Ok(true);
+    };
+    Ok(truth(&value(context, scope, row, condition)?)? == Some(true))
+}
+
+/// Keeps the rows for which the condition holds.
+pub(super) fn filter(
+    context: &Context<'_>,
+    table: Table,
+    condition: Option<&Expression>,
+) -> Result<Table, Failure> {
+    let Table { scope, rows } = table;
+    let mut kept = Vec::with_capacity(rows.len());
+    for row in rows {
+        if holds(context, &scope, &row, condition)? {
+            kept.push(row);
+        }
+    }
+    Ok(Table { scope, rows: kept })
+}
+
+/// The properties of a pattern.
+pub(super) fn properties(
+    context: &Context<'_>,
+    scope: &Scope,
+    row: &[Value],
+    properties: Option<&Properties>,
+) -> Result<Vec<(String, Value)>, Failure> {
+    match properties {
+        None => Ok(Vec::new()),
+        Some(Properties::Map(entries)) => entries
+            .iter()
+            .map(|(key, expression)| Ok((key.clone(), value(context, scope, row, expression)?)))
+            .collect(),
+        Some(Properties::Parameter(name)) => match parameter(context, name)? {
+            Value::Map(map) => Ok(map.into_iter().collect()),
+            other => Err(Failure::client(format!(
+                "Expected a map as properties, got {}.",
+                other.type_name()
+            ))),
+        },
+    }
+}
+
+fn parameter(context: &Context<'_>, name: &str) -> Result<Value, Failure> {
+    let known = context.parameters.get(name).cloned();
+    known.ok_or_else(|| Failure::client(format!("Parameter ${name} not provided.")))
+}
+
+fn truth(value: &Value) -> Result<Option<bool>, Failure> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Bool(value) => Ok(Some(*value)),
+        other => Err(Failure::client(format!(
+            "Expected a boolean, got {}.",
+            other.type_name()
+        ))),
+    }
+}
+
+fn from_truth(value: Option<bool>) -> Value {
+    value.map_or(Value::Null, Value::Bool)
+}
+
+impl Env<'_> {
+    pub(super) fn value(&self, expression: &Expression) -> Result<Value, Failure> {
+        if expression.is_aggregation() {
+            return aggregate::value(self, expression);
+        }
+        match expression {
+            Expression::Literal(literal) => Ok(match literal {
+                Literal::Null => Value::Null,
+                Literal::Boolean(value) => Value::Bool(*value),
+                Literal::Integer(value) => Value::Int(*value),
+                Literal::Float(value) => Value::Float(*value),
+                Literal::String(value) => Value::String(value.clone()),
+            }),
+            Expression::Parameter(name) => parameter(self.context, name),
+            Expression::Variable(name) => {
+                let index = self.scope.index(name).ok_or_else(|| unbound(name))?;
+                Ok(self.row.get(index).cloned().unwrap_or_default())
+            }
+            Expression::List(items) => Ok(Value::List(
+                items
+                    .iter()
+                    .map(|item| self.value(item))
+                    .collect::<Result<_, _>>()?,
+            )),
+            Expression::Map(entries) => {
+                let mut map = std::collections::BTreeMap::new();
+                for (key, expression) in entries {
+                    if !map.contains_key(key) {
+                        map.insert(key.clone(), self.value(expression)?);
+                    }
+                }
+                Ok(Value::Map(map))
+            }
+            Expression::Property { subject, key } => self.property(&self.value(subject)?, key),
+            Expression::Index { subject, index } => self.index(&self.value(subject)?, &self.value(index)?),
+            Expression::Slice { subject, from, to } => self.slice(subject, from.as_deref(), to.as_deref()),
+            Expression::Unary { operator, operand } => unary(*operator, self.value(operand)?),
+            Expression::Binary {
+                operator,
+                left,
+                right,
+            } => self.binary(*operator, left, right),
+            Expression::HasLabels { subject, labels } => match self.value(subject)? {
+                Value::Null => Ok(Value::Null),
+                Value::Node(gid) => Ok(Value::Bool(labels.iter().all(|label| self.has_label(gid, label)))),
+                other => Err(Failure::client(format!(
+                    "Expected a node, got {}.",
+                    other.type_name()
+                ))),
+            },
+            Expression::Function { name, arguments, .. } => {
+                let arguments = arguments
+                    .iter()
+                    .map(|it| self.value(it))
+                    .collect::<Result<Vec<_>, _>>()?;
+                functions::call(self.context, name, arguments)
+            }
+            Expression::CountAll => aggregate::value(self, expression),
+            Expression::Case {
+                operand,
+                branches,
+                otherwise,
+            } => self.case(operand.as_deref(), branches, otherwise.as_deref()),
+            Expression::EnumValue { name, value } => {
+                if self.context.graph.schema().has_enum_value(name, value) {
+                    Ok(Value::Enum {
+                        name: name.clone(),
+                        value: value.clone(),
+                    })
+                } else {
+                    Err(Failure::client(format!(
+                        "Enum value '{value}' in enum '{name}' not found."
+                    )))
+                }
+            }
+        }
+    }
+
+    fn has_label(&self, gid: Gid, label: &str) -> bool {
+        let name = self.context.graph.find_name(label);
+        let node = self.context.graph.node(self.context.view(), gid);
+        name.zip(node)
+            .is_some_and(|(name, node)| node.labels.contains(&name))
+    }
+
+    fn property(&self, subject: &Value, key: &str) -> Result<Value, Failure> {
+        let graph = &self.context.graph;
+        let view = self.context.view();
+        Ok(match subject {
+            Value::Null => Value::Null,
+            Value::Map(map) => map.get(key).cloned().unwrap_or_default(),
+            Value::Node(gid) => graph
+                .find_name(key)
+                .and_then(|key| graph.node(view, *gid)?.property(key).cloned())
+                .unwrap_or_default(),
+            Value::Relationship(gid) => graph
+                .find_name(key)
+                .and_then(|key| graph.relationship(view, *gid)?.property(key).cloned())
+                .unwrap_or_default(),
+            _ => {
+                return Err(Failure::client(
+                    "Only nodes, edges, maps, temporal types and graphs have properties to be looked up.",
+                ));
+            }
+        })
+    }
+
+    fn index(&self, subject: &Value, index: &Value) -> Result<Value, Failure> {
+        match (subject, index) {
+            (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+            (Value::List(items), Value::Int(index)) => Ok(position(items.len(), *index)
+                .and_then(|at| items.get(at).cloned())
+                .unwrap_or_default()),
+            (Value::Map(_) | Value::Node(_) | Value::Relationship(_), Value::String(key)) => {
+                self.property(subject, key)
+            }
+            _ => Err(Failure::client(
+                "Expected a list, a map, a node or an edge to index with '[]', got something else.",
+            )),
+        }
+    }
+
+    fn slice(
+        &self,
+        subject: &Expression,
+        from: Option<&Expression>,
+        to: Option<&Expression>,
+    ) -> Result<Value, Failure> {
+        let items = match self.value(subject)? {
+            Value::Null => return Ok(Value::Null),
+            Value::List(items) => items,
+            other => {
+                return Err(Failure::client(format!(
+                    "Expected a list to slice, got {}.",
+                    other.type_name()
+                )));
+            }
+        };
+        let bound = |expression: Option<&Expression>, default: usize| -> Result<Option<usize>, Failure> {
+            let Some(expression) = expression else {
+                return Ok(Some(default));
+            };
+            match self.value(expression)? {
+                Value::Null => Ok(None),
+                Value::Int(index) => {
+                    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+                    let at = if index < 0 { index + length } else { index };
+                    Ok(Some(usize::try_from(at.clamp(0, length)).unwrap_or(0)))
+                }
+                other => Err(Failure::client(format!(
+                    "Expected an integer for a bound in list slicing, got {}.",
+                    other.type_name()
+                ))),
+            }
+        };
+        let (Some(from), Some(to)) = (bound(from, 0)?, bound(to, items.len())?) else {
+            return Ok(Value::Null);
+        };
+        Ok(Value::List(
+            items.get(from..to.max(from)).unwrap_or_default().to_vec(),
+        ))
+    }
+
+    fn case(
+        &self,
+        operand: Option<&Expression>,
+        branches: &[CaseBranch],
+        otherwise: Option<&Expression>,
+    ) -> Result<Value, Failure> {
+        let operand = operand.map(|operand| self.value(operand)).transpose()?;
+        for branch in branches {
+            let when = self.value(&branch.when)?;
+            let taken = match &operand {
+                Some(operand) => operand.equals(&when),
+                None => truth(&when)?,
+            };
+            if taken == Some(true) {
+                return self.value(&branch.then);
+            }
+        }
+        otherwise.map_or(Ok(Value::Null), |otherwise| self.value(otherwise))
+    }
+
+    fn binary(
+        &self,
+        operator: BinaryOperator,
+        left: &Expression,
+        right: &Expression,
+    ) -> Result<Value, Failure> {
+        use BinaryOperator as Op;
+        let left = self.value(left)?;
+        // AND and OR do not look at their right side when the left one decides.
+        match (operator, &left) {
+            (Op::And, Value::Bool(false)) => return Ok(Value::Bool(false)),
+            (Op::Or, Value::Bool(true)) => return Ok(Value::Bool(true)),
+            _ => {}
+        }
+        let right = self.value(right)?;
+        let ordered = |test: fn(std::cmp::Ordering) -> bool| -> Result<Value, Failure> {
+            if matches!(left, Value::Null) || matches!(right, Value::Null) {
+                return Ok(Value::Null);
+            }
+            left.compare(&right)
+                .map(|order| Value::Bool(test(order)))
+                .ok_or_else(|| {
+                    Failure::client(format!(
+                        "Invalid types: {} and {} for comparison.",
+                        left.type_name(),
+                        right.type_name()
+                    ))
+                })
+        };
+        match operator {
+            Op::And => Ok(from_truth(match (truth(&left)?, truth(&right)?) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            })),
+            Op::Or => Ok(from_truth(match (truth(&left)?, truth(&right)?) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            })),
+            Op::Xor => Ok(from_truth(
+                truth(&left)?
+                    .zip(truth(&right)?)
+                    .map(|(left, right)| left != right),
+            )),
+            Op::Equal => Ok(from_truth(left.equals(&right))),
+            Op::NotEqual => Ok(from_truth(left.equals(&right).map(|equal| !equal))),
+            Op::Less => ordered(std::cmp::Ordering::is_lt),
+            Op::LessOrEqual => ordered(std::cmp::Ordering::is_le),
+            Op::Greater => ordered(std::cmp::Ordering::is_gt),
+            Op::GreaterOrEqual => ordered(std::cmp::Ordering::is_ge),
+            Op::In => is_in(&left, &right),
+            Op::StartsWith => strings(&left, &right, |text, part| text.starts_with(part)),
+            Op::EndsWith => strings(&left, &right, |text, part| text.ends_with(part)),
+            Op::Contains => strings(&left, &right, |text, part| text.contains(part)),
+            Op::Add => add(left, right),
+            Op::Subtract => arithmetic("-", &left, &right, i64::checked_sub, |a, b| a - b),
+            Op::Multiply => arithmetic("*", &left, &right, i64::checked_mul, |a, b| a * b),
+            Op::Divide if right == Value::Int(0) && matches!(left, Value::Int(_)) => {
+                Err(Failure::client("Division by zero."))
+            }
+            Op::Divide => arithmetic("/", &left, &right, i64::checked_div, |a, b| a / b),
+            Op::Modulo if right == Value::Int(0) && matches!(left, Value::Int(_)) => {
+                Err(Failure::client("Mod with zero."))
+            }
+            Op::Modulo => arithmetic("%", &left, &right, i64::checked_rem, |a, b| a % b),
+            Op::Power => match (number(&left), number(&right)) {
+                (Some(base), Some(exponent)) => Ok(Value::Float(base.powf(exponent))),
+                _ if left == Value::Null || right == Value::Null => Ok(Value::Null),
+                _ => Err(invalid_types("^", &left, &right)),
+            },
+        }
+    }
+}
+
+/// Turns an index that may count from the end into a position.
+fn position(length: usize, index: i64) -> Option<usize> {
+    let length = i64::try_from(length).ok()?;
+    let at = if index < 0 { index + length } else { index };
+    usize::try_from(at).ok()
+}
+
+fn unary(operator: UnaryOperator, value: Value) -> Result<Value, Failure> {
+    match (operator, value) {
+        (UnaryOperator::IsNull, value) => Ok(Value::Bool(value == Value::Null)),
+        (UnaryOperator::IsNotNull, value) => Ok(Value::Bool(value != Value::Null)),
+        (_, Value::Null) => Ok(Value::Null),
+        (UnaryOperator::Not, value) => Ok(from_truth(truth(&value)?.map(|value| !value))),
+        (UnaryOperator::Plus, value @ (Value::Int(_) | Value::Float(_))) => Ok(value),
+        (UnaryOperator::Minus, Value::Int(value)) => value
+            .checked_neg()
+            .map(Value::Int)
+            .ok_or_else(|| Failure::client("Integer overflow.")),
+        (UnaryOperator::Minus, Value::Float(value)) => Ok(Value::Float(-value)),
+        (UnaryOperator::Plus, value) => Err(Failure::client(format!(
+            "Invalid type {} for '+'.",
+            value.type_name()
+        ))),
+        (UnaryOperator::Minus, value) => Err(Failure::client(format!(
+            "Invalid type {} for '-'.",
+            value.type_name()
+        ))),
+    }
+}
+
+fn is_in(left: &Value, right: &Value) -> Result<Value, Failure> {
+    let items = match right {
+        Value::Null => return Ok(Value::Null),
+        Value::List(items) => items,
+        other => {
+            return Err(Failure::client(format!(
+                "IN expected a list, got {}.",
+                other.type_name()
+            )));
+        }
+    };
+    let mut unknown = false;
+    for item in items {
+        match left.equals(item) {
+            Some(true) => return Ok(Value::Bool(true)),
+            None => unknown = true,
+            Some(false) => {}
+        }
+    }
+    Ok(if unknown { Value::Null } else { Value::Bool(false) })
+}
+
+fn strings(left: &Value, right: &Value, test: fn(&str, &str) -> bool) -> Result<Value, Failure> {
+    match (left, right) {
+        (Value::String(text), Value::String(part)) => Ok(Value::Bool(test(text, part))),
+        (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+        _ => Err(Failure::client("A string operator needs strings on both sides.")),
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        _ => None,
+    }
+}
+
+fn invalid_types(operator: &str, left: &Value, right: &Value) -> Failure {
+    Failure::client(format!(
+        "Invalid types: {} and {} for '{operator}'.",
+        left.type_name(),
+        right.type_name()
+    ))
+}
+
+fn add(left: Value, right: Value) -> Result<Value, Failure> {
+    match (left, right) {
+        (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+        (Value::List(mut left), Value::List(right)) => {
+            left.extend(right);
+            Ok(Value::List(left))
+        }
+        (Value::List(mut left), right) => {
+            left.push(right);
+            Ok(Value::List(left))
+        }
+        (left, Value::List(mut right)) => {
+            right.insert(0, left);
+            Ok(Value::List(right))
+        }
+        (Value::String(left), Value::String(right)) => Ok(Value::String(left + &right)),
+        (Value::String(left), right @ (Value::Int(_) | Value::Float(_))) => {
+            Ok(Value::String(left + &functions::text(&right).unwrap_or_default()))
+        }
+        (left @ (Value::Int(_) | Value::Float(_)), Value::String(right)) => {
+            Ok(Value::String(functions::text(&left).unwrap_or_default() + &right))
+        }
+        (left, right) => arithmetic("+", &left, &right, i64::checked_add, |a, b| a + b),
+    }
+}
+
+fn arithmetic(
+    name: &str,
+    left: &Value,
+    right: &Value,
+    integers: fn(i64, i64) -> Option<i64>,
+    floats: fn(f64, f64) -> f64,
+) -> Result<Value, Failure> {
+    match (left, right) {
+        (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+        (Value::Int(left), Value::Int(right)) => integers(*left, *right)
+            .map(Value::Int)
+            .ok_or_else(|| Failure::client("Integer overflow.")),
+        _ => match (number(left), number(right)) {
+            (Some(left), Some(right)) => Ok(Value::Float(floats(left, right))),
+            _ => Err(invalid_types(name, left, right)),
+        },
+    }
+}
+
+/// A count of rows for SKIP and LIMIT.
+pub(super) fn row_count(context: &Context<'_>, expression: &Expression) -> Result<usize, Failure> {
+    match value(context, &Scope::default(), &[], expression)? {
+        Value::Int(count) if count >= 0 => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+        _ => Err(messages::not_a_row_count()),
+    }
+}

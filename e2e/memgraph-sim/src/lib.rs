@@ -1,0 +1,25 @@
+//! A simulator of Memgraph Community: replication, durability and enough Cypher for honest tests.
+//!
+//! The heart is [`engine::Engine`]: one Memgraph instance as a deterministic state machine. [`Event`]s go in
+//! (client requests, messages of other instances, disk results, the passage of time), [`Effect`]s come out
+//! (answers, messages, disk operations). It has no threads, no clock, no I/O and no randomness but a
+//! generator that is passed in, so a test can run a whole cluster on virtual time, and lose, delay or cut
+//! whatever it likes. The server in [`server`] drives the same engine with real sockets and files.
+//!
+//! [`Event`]: engine::Event
+//! [`Effect`]: engine::Effect
+
+pub mod config;
+pub mod durability;
+pub mod engine;
+mod exec;
+pub mod flags;
+
+mod ident;
+mod messages;
+pub mod server;
+
+mod storage;
+mod value;
+
+pub use ident::Uuid;

@@ -1,0 +1,375 @@
+//! Memgraph's texts, by release, in one place. The strings are exact (semantics A to F).
+
+use bolt_server::{Failure, Version};
+
+use crate::{
+    durability::state::ReplicaMode,
+    engine::{CommitError, FailureReason, RegisterError, ReplicationFailure, SnapshotError, UnregisterError},
+    storage::{Constraint, WriteError},
+};
+
+/// What an administrative query is called where it is refused inside an explicit transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topic {
+    Replication,
+    Users,
+    CreateSnapshot,
+    RecoverSnapshot,
+    ShowSnapshots,
+    StorageMode,
+    Index,
+    Constraint,
+    Enum,
+    DatabaseInfo,
+    SystemInfo,
+    Version,
+    Config,
+    Settings,
+    Transactions,
+    FreeMemory,
+    DataDirectory,
+    IsolationLevel,
+    UseDatabase,
+    MultiDatabase,
+}
+
+/// `... is not allowed in multicommand transactions.`
+pub(crate) fn in_explicit_transaction(topic: Topic) -> Failure {
+    let what = match topic {
+        Topic::Replication => "Managing replication",
+        Topic::Users => "Managing users",
+        Topic::CreateSnapshot => "Creating snapshots",
+        Topic::RecoverSnapshot => "Recovering from snapshot",
+        // The wrong noun is Memgraph's.
+        Topic::ShowSnapshots => "Show schema info query",
+        Topic::StorageMode => "Modifying storage modes",
+        Topic::Index => "Index manipulation",
+        Topic::Constraint => "Constraint manipulation",
+        Topic::Enum => "Creating or modifying enums",
+        Topic::DatabaseInfo | Topic::SystemInfo => "Storage information query",
+        Topic::Version => "Version information query",
+        Topic::Config => "Configuration information query",
+        Topic::Settings => "Updating or fetching settings",
+        Topic::Transactions => "Querying transaction status",
+        Topic::FreeMemory => "Free memory query",
+        Topic::DataDirectory => "Locking paths",
+        Topic::IsolationLevel => "Modifying isolation levels",
+        Topic::UseDatabase => "Switching the currently active database",
+        Topic::MultiDatabase => "Creating/dropping databases",
+    };
+    Failure::client(format!(
+        "{what} is not allowed in multicommand transactions. A multicommand transaction, also known as an explicit \
+         transaction, groups multiple commands into a single atomic operation. Instead, please use an implicit \
+         transaction, also known as an auto committing transaction, in order to execute this particularquery. For \
+         more details, visit https://memgraph.com/docs"
+    ))
+}
+
+pub(crate) fn concurrent_system_queries() -> Failure {
+    Failure::client("Multiple concurrent system queries are not supported.")
+}
+
+pub(crate) fn needs_transactional_storage() -> Failure {
+    Failure::client("Replication query requires IN_MEMORY_TRANSACTIONAL mode.")
+}
+
+pub(crate) fn write_on_replica() -> Failure {
+    Failure::client(
+        "Write queries are forbidden on the replica instance. Replica instances accept only read queries, while the \
+         main instance accepts read and write queries. Please retry your query on the main instance.",
+    )
+}
+
+pub(crate) fn cannot_become_main() -> Failure {
+    Failure::client("Couldn't set replication role to main!")
+}
+
+pub(crate) fn cannot_become_replica() -> Failure {
+    Failure::client("Couldn't set role to replica!")
+}
+
+pub(crate) fn invalid_port() -> Failure {
+    Failure::client("Port number invalid!")
+}
+
+pub(crate) fn invalid_address() -> Failure {
+    Failure::client(
+        "Invalid socket address. The socket address must be a string defining the address and port, delimited by a \
+         single colon. The address must be valid and the port must be an integer.",
+    )
+}
+
+pub(crate) fn not_registered(version: Version, name: &str, error: RegisterError) -> Failure {
+    Failure::client(match error {
+        RegisterError::NotMain => "Replica can't register another replica!".to_owned(),
+        RegisterError::Analytical => format!(
+            "Couldn't register replica {name} because a database is in analytical storage mode. Switch every \
+             database back to IN_MEMORY_TRANSACTIONAL and retry."
+        ),
+        _ if version < Version::V3_5 => format!("Couldn't register replica {name}."),
+        error => format!("Couldn't register replica {name}. Error: {}", error as u8),
+    })
+}
+
+pub(crate) fn not_unregistered(name: &str, error: UnregisterError) -> Failure {
+    Failure::client(match error {
+        UnregisterError::NoAccess => {
+            "Failed to unregister replica due to lack of unique access over the cluster \
+                                      state. Please try again later on."
+                .to_owned()
+        }
+        UnregisterError::NotMain => {
+            "Replica can't unregister a replica! Please rerun the query on main in order \
+                                     to unregister a replica from the cluster."
+                .to_owned()
+        }
+        UnregisterError::Analytical => format!(
+            "Couldn't unregister replica {name} because a database is in analytical storage mode. Switch every \
+             database back to IN_MEMORY_TRANSACTIONAL and retry."
+        ),
+        UnregisterError::Unknown | UnregisterError::CouldNotBePersisted => {
+            format!("Failed to unregister the replica {name}.")
+        }
+    })
+}
+
+pub(crate) fn replicas_on_replica() -> Failure {
+    Failure::client("Show replicas query should only be run on the main instance.")
+}
+
+/// MAIN's log line about a replica with data of its own.
+pub(crate) fn diverged(replica: &str) -> String {
+    format!(
+        "You cannot register Replica {replica} to this Main because at one point Replica {replica} acted as the Main \
+         instance. Both the Main and Replica {replica} now hold unique data. Please resolve data conflicts and start \
+         the replication on a clean instance."
+    )
+}
+
+/// Storage access was not to be had in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessName {
+    Shared,
+    Unique,
+    ReadOnly,
+}
+
+pub(crate) fn access_timeout(version: Version, access: AccessName) -> Failure {
+    let name = match access {
+        AccessName::Shared => "shared",
+        AccessName::Unique => "unique",
+        AccessName::ReadOnly => "read-only",
+    };
+    if version < Version::V3_10 {
+        return Failure::transient(format!(
+            "Cannot get {name} access to the storage. Try stopping other queries that are running in parallel."
+        ));
+    }
+    let note = match access {
+        AccessName::Unique if version >= Version::Head => {
+            "Note: Periodic snapshots also hold storage access. "
+        }
+        _ => "",
+    };
+    Failure::transient(format!(
+        "Cannot get {name} access to the storage. Try stopping other parallel queries. {note}You can increase the \
+         timeout via SET DATABASE SETTINGS 'storage.access_timeout_sec' TO 'value'; or via the \
+         --storage-access-timeout-sec flag. Run SHOW CONFIG to return the current value. See: \
+         https://memgraph.com/docs/help-center/errors/transactions#storage-access-timeout"
+    ))
+}
+
+pub(crate) fn unknown_database(name: &str) -> Failure {
+    Failure::transient(format!("Tried to retrieve an unknown database \"{name}\"."))
+}
+
+/// A write inside a statement that failed.
+pub(crate) fn write_error(error: WriteError) -> Failure {
+    match error {
+        WriteError::Conflict => Failure::transient(
+            "Cannot resolve conflicting transactions. Retry this transaction when the conflicting transaction is \
+             finished. For more details, visit https://memgraph.com/docs",
+        ),
+        WriteError::Missing => Failure::client("Trying to modify a deleted object."),
+        WriteError::HasRelationships => Failure::client(
+            "Failed to remove node because of its existing connections. Consider using DETACH DELETE.",
+        ),
+    }
+}
+
+pub(crate) fn terminated() -> Failure {
+    Failure::transient("Transaction was asked to abort by another user.")
+}
+
+/// What a client hears of a failed commit. `autocommit` tells PULL from COMMIT.
+pub(crate) fn commit_error(version: Version, error: &CommitError, autocommit: bool) -> Failure {
+    match error {
+        CommitError::NotMain => Failure::client("Cannot commit because instance is not main anymore."),
+        CommitError::ReplicaShouldNotWrite => Failure::client("Queries on replica shouldn't write."),
+        CommitError::Constraint(violation) => Failure::client(match &violation.0 {
+            Constraint::Exists(label, key) => {
+                format!("Unable to commit due to existence constraint violation on :{label}({key})")
+            }
+            Constraint::Unique(label, keys) => {
+                format!(
+                    "Unable to commit due to unique constraint violation on :{label}({})",
+                    keys.join(", ")
+                )
+            }
+        }),
+        CommitError::Replication { failures, committed } => {
+            let text = format!(
+                "Replication Exception: {} Check the status of the replicas using 'SHOW REPLICAS' query.",
+                replication_failure(version, failures, *committed)
+            );
+            if version < Version::V3_8 && autocommit {
+                Failure::transient(text)
+            } else {
+                Failure::client(text)
+            }
+        }
+    }
+}
+
+/// The title of the notification by which 3.13 tells of a SYNC replica that missed a commit.
+pub(crate) fn sync_failure_title(version: Version, failures: &[ReplicationFailure]) -> String {
+    format!(
+        "{} Check the status of the replicas using 'SHOW REPLICAS' query.",
+        replication_failure(version, failures, true)
+    )
+}
+
+fn replication_failure(version: Version, failures: &[ReplicationFailure], committed: bool) -> String {
+    if version < Version::V3_10 {
+        return if committed {
+            "At least one SYNC replica has not confirmed committing last transaction.".to_owned()
+        } else {
+            "At least one STRICT_SYNC replica has not confirmed committing last transaction. Transaction will be \
+             aborted on all instances."
+                .to_owned()
+        };
+    }
+    let mut groups: Vec<(ReplicaMode, FailureReason, Vec<&str>)> = Vec::new();
+    for failure in failures {
+        let group = groups
+            .iter_mut()
+            .find(|(mode, reason, _)| (*mode, *reason) == (failure.mode, failure.reason));
+        match group {
+            Some((_, _, names)) => names.push(&failure.replica),
+            None => groups.push((failure.mode, failure.reason, vec![&failure.replica])),
+        }
+    }
+    let mut parts: Vec<String> = groups
+        .iter()
+        .map(|(mode, reason, names)| {
+            let one = names.len() == 1;
+            format!(
+                "Failed to replicate to {} {} {}: {}.",
+                mode.keyword(),
+                if one { "replica" } else { "replicas" },
+                quoted(names),
+                reason_text(*reason, one)
+            )
+        })
+        .collect();
+    let subject = if failures.len() == 1 {
+        "Replica"
+    } else {
+        "Replicas"
+    };
+    parts.push(format!("{subject} will be recovered automatically."));
+    parts.push(
+        if committed {
+            "Transaction is still committed on the main instance and other alive replicas."
+        } else {
+            "Transaction was aborted on all instances."
+        }
+        .to_owned(),
+    );
+    let late: Vec<_> = failures
+        .iter()
+        .filter(|failure| failure.reason == FailureReason::Timeout)
+        .map(|failure| failure.replica.as_str())
+        .collect();
+    if !late.is_empty() {
+        parts.push(format!(
+            "Main reached an RPC timeout while replicating to [{}]. One possible reason for this error is that the \
+             replica is down and in that case make sure to recover it. If all of your replicas are up and running \
+             normally, then please try setting a smaller parameter value for 'deltas_batch_progress_size' using 'SET \
+             COORDINATOR SETTING' query on the coordinator.",
+            late.join(", ")
+        ));
+    }
+    parts.join(" ")
+}
+
+/// `'a', 'b' and 'c'`
+fn quoted(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+const fn reason_text(reason: FailureReason, one: bool) -> &'static str {
+    match (reason, one) {
+        (FailureReason::NotInSync, true) => "replica is not reachable or not in sync with the main",
+        (FailureReason::NotInSync, false) => "replicas are not reachable or not in sync with the main",
+        (FailureReason::RpcError, _) => "RPC communication error",
+        (FailureReason::Timeout, _) => "RPC timeout while replicating",
+        (FailureReason::Diverged, true) => "replica has diverged from main",
+        (FailureReason::Diverged, false) => "replicas have diverged from main",
+    }
+}
+
+pub(crate) fn snapshot_error(error: &SnapshotError) -> Failure {
+    match error {
+        SnapshotError::Busy => Failure::transient("Another snapshot creation is already in progress"),
+        SnapshotError::Disk(error) => Failure::transient(format!("Failed to create snapshot. {error}")),
+    }
+}
+
+pub(crate) fn snapshot_on_replica() -> Failure {
+    Failure::transient("Failed to create a snapshot. Replica instances are not allowed to create them.")
+}
+
+/// The refusal of multi-tenancy or metrics without a licence.
+pub(crate) fn enterprise(version: Version, feature: &str) -> Failure {
+    Failure::client(if version >= Version::V3_11 {
+        format!("Access to {feature} requires an enterprise, ai_platform, or oem license.")
+    } else if version >= Version::V3_10 {
+        format!("Access to {feature} requires an enterprise or ai_platform license.\n")
+    } else {
+        format!(
+            "Your license has an invalid type. To use {feature} you need to have an enterprise license. \n"
+        )
+    })
+}
+
+pub(crate) fn users_on_replica() -> Failure {
+    Failure::client(
+        "Query forbidden on the replica! Update on MAIN, as it is the only source of truth for authentication data. \
+         MAIN will then replicate the update to connected REPLICAs",
+    )
+}
+
+/// Something that Memgraph can do and the simulator cannot.
+pub(crate) fn unsupported(what: impl std::fmt::Display) -> Failure {
+    Failure::client(format!("not supported by the simulator: {what}"))
+}
+
+pub(crate) fn not_a_row_count() -> Failure {
+    Failure::client("Number of rows to skip or to return must be a non-negative integer.")
+}
+
+pub(crate) fn not_implemented(feature: &str) -> Failure {
+    Failure::transient(format!("Not yet implemented: {feature}"))
+}
+
+pub(crate) fn analytical_with_replicas(count: usize) -> Failure {
+    Failure::client(format!(
+        "Cannot switch to IN_MEMORY_ANALYTICAL while {count} replica(s) replicate from this database. Analytical writes \
+         are not replicated; unregister every replica first."
+    ))
+}

@@ -1,0 +1,193 @@
+//! The values that queries compute with and that properties hold.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use bolt_server::Value as BoltValue;
+use serde::{Deserialize, Serialize};
+
+/// The internal id of a node or a relationship (`id(n)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Gid(pub(crate) u64);
+
+/// A value of Cypher.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) enum Value {
+    #[default]
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(String),
+    List(Vec<Value>),
+    Map(BTreeMap<String, Value>),
+    Enum {
+        name: String,
+        value: String,
+    },
+    /// A reference into the graph; never stored.
+    Node(Gid),
+    /// A reference into the graph; never stored.
+    Relationship(Gid),
+}
+
+/// The value has a type that the simulator does not carry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("values of type {0}")]
+pub(crate) struct UnsupportedValue(pub(crate) &'static str);
+
+impl Value {
+    /// The type's name in Memgraph's messages.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(_) => "double",
+            Self::String(_) => "string",
+            Self::List(_) => "list",
+            Self::Map(_) => "map",
+            Self::Enum { .. } => "enum",
+            Self::Node(_) => "vertex",
+            Self::Relationship(_) => "edge",
+        }
+    }
+
+    /// Takes a query parameter.
+    pub(crate) fn from_bolt(value: BoltValue) -> Result<Self, UnsupportedValue> {
+        Ok(match value {
+            BoltValue::Null => Self::Null,
+            BoltValue::Boolean(value) => Self::Bool(value),
+            BoltValue::Integer(value) => Self::Int(value),
+            BoltValue::Float(value) => Self::Float(value),
+            BoltValue::String(value) => Self::String(value),
+            BoltValue::List(values) => Self::List(
+                values
+                    .into_iter()
+                    .map(Self::from_bolt)
+                    .collect::<Result<_, _>>()?,
+            ),
+            BoltValue::Map(map) => Self::Map(
+                map.into_iter()
+                    .map(|(key, value)| Ok((key, Self::from_bolt(value)?)))
+                    .collect::<Result<_, _>>()?,
+            ),
+            other => return Err(UnsupportedValue(other.type_name())),
+        })
+    }
+
+    /// Whether a property can hold the value.
+    pub(crate) fn is_storable(&self) -> bool {
+        match self {
+            Self::Node(_) | Self::Relationship(_) => false,
+            Self::List(values) => values.iter().all(Self::is_storable),
+            Self::Map(map) => map.values().all(Self::is_storable),
+            _ => true,
+        }
+    }
+
+    /// Cypher's `=`: `None` when the answer is null.
+    pub(crate) fn equals(&self, other: &Self) -> Option<bool> {
+        match (self, other) {
+            (Self::Null, _) | (_, Self::Null) => None,
+            (Self::Int(a), Self::Float(b)) | (Self::Float(b), Self::Int(a)) => Some(*a as f64 == *b),
+            (Self::List(a), Self::List(b)) => {
+                if a.len() != b.len() {
+                    return Some(false);
+                }
+                let mut unknown = false;
+                for (a, b) in a.iter().zip(b) {
+                    match a.equals(b) {
+                        Some(false) => return Some(false),
+                        None => unknown = true,
+                        Some(true) => {}
+                    }
+                }
+                (!unknown).then_some(true)
+            }
+            _ => Some(self == other),
+        }
+    }
+
+    /// Cypher's `<` and friends: `None` when the two cannot be compared.
+    pub(crate) fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => Some(a.cmp(b)),
+            (Self::Int(a), Self::Float(b)) => (*a as f64).partial_cmp(b),
+            (Self::Float(a), Self::Int(b)) => a.partial_cmp(&(*b as f64)),
+            (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
+            (Self::String(a), Self::String(b)) => Some(a.cmp(b)),
+            (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
+            _ => None,
+        }
+    }
+
+    /// The total order of ORDER BY and of `min`/`max`: by type, then by value; null is last.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        fn rank(value: &Value) -> u8 {
+            match value {
+                Value::Bool(_) => 0,
+                Value::Int(_) | Value::Float(_) => 1,
+                Value::String(_) => 2,
+                Value::List(_) => 3,
+                Value::Map(_) => 4,
+                Value::Enum { .. } => 5,
+                Value::Node(_) => 6,
+                Value::Relationship(_) => 7,
+                Value::Null => 8,
+            }
+        }
+        match (self, other) {
+            (Self::List(a), Self::List(b)) => a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| a.order(b))
+                .find(|order| order.is_ne())
+                .unwrap_or_else(|| a.len().cmp(&b.len())),
+            (Self::Enum { name: a, value: x }, Self::Enum { name: b, value: y }) => (a, x).cmp(&(b, y)),
+            (Self::Node(a), Self::Node(b)) | (Self::Relationship(a), Self::Relationship(b)) => a.cmp(b),
+            _ => self
+                .compare(other)
+                .unwrap_or_else(|| rank(self).cmp(&rank(other))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_both_types_compare() {
+        assert_eq!(Value::Int(1).equals(&Value::Float(1.0)), Some(true));
+        assert_eq!(Value::Int(1).compare(&Value::Float(1.5)), Some(Ordering::Less));
+        assert_eq!(Value::Int(1).compare(&Value::String("1".into())), None);
+    }
+
+    #[test]
+    fn null_equals_nothing() {
+        assert_eq!(Value::Null.equals(&Value::Null), None);
+        let list = |value| Value::List(vec![Value::Int(1), value]);
+        assert_eq!(list(Value::Null).equals(&list(Value::Int(2))), None);
+        assert_eq!(list(Value::Int(3)).equals(&list(Value::Int(2))), Some(false));
+    }
+
+    #[test]
+    fn null_is_ordered_last() {
+        let mut values = vec![
+            Value::Null,
+            Value::String("a".into()),
+            Value::Int(2),
+            Value::Float(1.5),
+        ];
+        values.sort_by(Value::order);
+        assert_eq!(
+            values,
+            [
+                Value::Float(1.5),
+                Value::Int(2),
+                Value::String("a".into()),
+                Value::Null
+            ]
+        );
+    }
+}

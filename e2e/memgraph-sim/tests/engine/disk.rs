@@ -1,0 +1,102 @@
+//! A disk that knows what a power loss would take.
+
+use std::collections::BTreeMap;
+
+use memgraph_sim::engine::{DiskError, DiskOperation, DiskReply};
+
+#[derive(Debug, Clone, Default)]
+struct File {
+    content: Vec<u8>,
+    /// What a power loss leaves; `None` for a file that would vanish.
+    synced: Option<Vec<u8>>,
+}
+
+/// Files by path.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    files: BTreeMap<String, File>,
+    /// The next sync fails.
+    pub fail_next_sync: bool,
+}
+
+impl Disk {
+    pub fn perform(&mut self, operation: DiskOperation) -> Result<DiskReply, DiskError> {
+        match operation {
+            DiskOperation::Append(path, content) => {
+                self.files.entry(path).or_default().content.extend(content);
+            }
+            DiskOperation::Replace(path, content) => {
+                // State files are not synced by Memgraph, either; but here a rename is what it promises to be.
+                let file = self.files.entry(path).or_default();
+                file.content = content;
+                file.synced = Some(file.content.clone());
+            }
+            DiskOperation::Sync(path) => {
+                if std::mem::take(&mut self.fail_next_sync) {
+                    return Err(DiskError::Failed("injected".into()));
+                }
+                if let Some(file) = self.files.get_mut(&path) {
+                    file.synced = Some(file.content.clone());
+                }
+            }
+            DiskOperation::Rename(from, to) => {
+                let folder = format!("{from}/");
+                let moved: Vec<_> = self
+                    .files
+                    .keys()
+                    .filter(|path| **path == from || path.starts_with(&folder))
+                    .cloned()
+                    .collect();
+                if moved.is_empty() {
+                    return Err(DiskError::Missing);
+                }
+                for path in moved {
+                    let file = self.files.remove(&path).unwrap();
+                    self.files.insert(format!("{to}{}", &path[from.len()..]), file);
+                }
+            }
+            DiskOperation::Remove(path) => self.remove(&path),
+            DiskOperation::Read(path) => {
+                let file = self.files.get(&path).ok_or(DiskError::Missing)?;
+                return Ok(DiskReply::Content(file.content.clone()));
+            }
+            DiskOperation::List(folder) => return Ok(DiskReply::Names(self.list(&folder))),
+        }
+        Ok(DiskReply::Done)
+    }
+
+    /// The files of a folder.
+    pub fn list(&self, folder: &str) -> Vec<String> {
+        let prefix = format!("{folder}/");
+        let names = self.files.keys().filter_map(|path| path.strip_prefix(&prefix));
+        names
+            .filter(|name| !name.contains('/'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Removes a file or a folder.
+    pub fn remove(&mut self, path: &str) {
+        let folder = format!("{path}/");
+        self.files
+            .retain(|known, _| known != path && !known.starts_with(&folder));
+    }
+
+    /// Removes everything.
+    pub fn wipe(&mut self) {
+        self.files.clear();
+    }
+
+    /// Everything below a folder.
+    pub fn copy(&self) -> Self {
+        self.clone()
+    }
+
+    /// What a power loss does.
+    pub fn lose_unsynced(&mut self) {
+        self.files.retain(|_, file| {
+            file.content = file.synced.clone().unwrap_or_default();
+            file.synced.is_some()
+        });
+    }
+}

@@ -1,0 +1,657 @@
+//! Instances on virtual time: engines, their disks, and a network between them that can lose, delay and cut.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    time::Duration,
+};
+
+use bolt_server::{Authentication, Failure, Prepare, Request, Response, TransactionOptions, Value, Version};
+use memgraph_sim::{
+    config::Config,
+    engine::{
+        ConnectionId, DiskOperation, Effect, Engine, Event, ExitReason, Level, PeerMessage, SessionId, Time,
+        Token,
+    },
+};
+use rand::{SeedableRng, rngs::StdRng};
+
+use crate::disk::Disk;
+
+/// How long everything takes on the network.
+const LATENCY: Duration = Duration::from_micros(200);
+/// How long a sync of the disk takes.
+const SYNC: Duration = Duration::from_millis(1);
+/// How long a test waits for an answer, on the virtual clock.
+pub const PATIENCE: Duration = Duration::from_secs(200);
+
+pub type Rows = Vec<Vec<Value>>;
+
+/// An instance, running or not.
+struct Member {
+    config: Config,
+    seed: u64,
+    engine: Option<Engine>,
+    /// Grows with each start, so that what was meant for a former process gets lost.
+    incarnation: u64,
+    disk: Disk,
+    ready: bool,
+    exit: Option<ExitReason>,
+    listening: Option<u16>,
+    /// Somebody else has the replication port.
+    port_taken: bool,
+    /// When the timer is set to fire.
+    armed: Option<Time>,
+    /// The other ends of connections.
+    links: BTreeMap<ConnectionId, (String, ConnectionId)>,
+    log: Vec<(Level, String)>,
+    sessions: BTreeMap<SessionId, Option<Response>>,
+}
+
+/// Something on its way to a member.
+enum Delivery {
+    Event(Event),
+    /// Somebody wants to connect to a port.
+    Knock {
+        port: u16,
+        from: String,
+        id: ConnectionId,
+    },
+    Timer,
+}
+
+struct Scheduled {
+    at: Time,
+    order: u64,
+    to: String,
+    incarnation: u64,
+    what: Delivery,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// A client's session with a member.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub member: String,
+    session: SessionId,
+}
+
+/// A decision about a message: whether it gets lost.
+type Filter = Box<dyn FnMut(&str, &str, &PeerMessage) -> bool>;
+
+/// Several instances and the network between them.
+pub struct Network {
+    pub now: Time,
+    members: BTreeMap<String, Member>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    order: u64,
+    last_connection: u64,
+    last_session: u64,
+    /// Members whose packets vanish.
+    black_holes: Vec<String>,
+    filter: Option<Filter>,
+}
+
+impl Network {
+    /// Starts instances with one release. The replication addresses are `name:10000`.
+    pub fn new(version: Version, names: &[&str]) -> Self {
+        let mut network = Self {
+            now: Duration::ZERO,
+            members: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            last_connection: 0,
+            last_session: 0,
+            black_holes: Vec::new(),
+            filter: None,
+        };
+        for name in names {
+            network.add(
+                name,
+                Config {
+                    version,
+                    ..Config::default()
+                },
+            );
+        }
+        network
+    }
+
+    /// Adds an instance and starts it.
+    pub fn add(&mut self, name: &str, config: Config) {
+        let seed = name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
+        let member = Member {
+            config,
+            seed,
+            engine: None,
+            incarnation: 0,
+            disk: Disk::default(),
+            ready: false,
+            exit: None,
+            listening: None,
+            port_taken: false,
+            armed: None,
+            links: BTreeMap::new(),
+            log: Vec::new(),
+            sessions: BTreeMap::new(),
+        };
+        self.members.insert(name.to_owned(), member);
+        self.start(name);
+        self.until_ready(name);
+    }
+
+    /// Starts a stopped instance, without waiting for it.
+    pub fn start(&mut self, name: &str) {
+        let now = self.now;
+        let member = self.member(name);
+        member.incarnation += 1;
+        member.exit = None;
+        member.ready = false;
+        let random = StdRng::seed_from_u64(member.seed * 1000 + member.incarnation);
+        let config = Config {
+            // Each process has its own clock that starts at zero.
+            started_at: 1_700_000_000_000_000 + i64::try_from(now.as_micros()).unwrap(),
+            ..member.config.clone()
+        };
+        let mut engine = Engine::new(config, Box::new(random));
+        engine.advance(now);
+        member.engine = Some(engine);
+        self.carry_out(name);
+    }
+
+    /// Lets time pass until an instance has opened its Bolt port.
+    pub fn until_ready(&mut self, name: &str) {
+        let limit = self.now + PATIENCE;
+        while !self.member(name).ready {
+            assert!(
+                self.member(name).exit.is_none(),
+                "{name} has ended: {:?}",
+                self.member(name).exit
+            );
+            assert!(self.step(limit), "{name} does not get ready");
+        }
+    }
+
+    pub fn restart(&mut self, name: &str) {
+        self.kill(name);
+        self.start(name);
+        self.until_ready(name);
+    }
+
+    /// Kills the process. What it wrote stays in the page cache.
+    pub fn kill(&mut self, name: &str) {
+        let member = self.member(name);
+        member.engine = None;
+        member.ready = false;
+        member.armed = None;
+        member.listening = None;
+        member.incarnation += 1;
+        member.sessions.clear();
+        let links = std::mem::take(&mut member.links);
+        for (_, (other, id)) in links {
+            self.member(&other).links.remove(&id);
+            self.send_event(name, &other, Event::Disconnected(id));
+        }
+    }
+
+    /// Takes the power from the host: what was not synced is lost.
+    pub fn power_off(&mut self, name: &str) {
+        self.kill(name);
+        self.member(name).disk.lose_unsynced();
+    }
+
+    pub fn disk(&mut self, name: &str) -> &mut Disk {
+        &mut self.member(name).disk
+    }
+
+    pub fn config(&mut self, name: &str) -> &mut Config {
+        &mut self.member(name).config
+    }
+
+    pub fn has_exited(&mut self, name: &str) -> Option<ExitReason> {
+        self.member(name).exit.clone()
+    }
+
+    pub fn is_ready(&mut self, name: &str) -> bool {
+        self.member(name).ready
+    }
+
+    pub fn is_listening(&mut self, name: &str) -> bool {
+        self.member(name).listening.is_some()
+    }
+
+    /// Lets somebody else take the replication port.
+    pub fn block_port(&mut self, name: &str) {
+        self.member(name).port_taken = true;
+    }
+
+    pub fn logged(&mut self, name: &str, part: &str) -> bool {
+        self.member(name).log.iter().any(|(_, line)| line.contains(part))
+    }
+
+    /// Makes all packets from and to a member vanish; its connections stay.
+    pub fn black_hole(&mut self, name: &str) {
+        self.black_holes.push(name.to_owned());
+    }
+
+    pub fn heal(&mut self) {
+        self.black_holes.clear();
+        self.filter = None;
+    }
+
+    /// Loses the messages that `filter` picks by sender, receiver and message.
+    pub fn lose(&mut self, filter: impl FnMut(&str, &str, &PeerMessage) -> bool + 'static) {
+        self.filter = Some(Box::new(filter));
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    fn member(&mut self, name: &str) -> &mut Member {
+        self.members
+            .get_mut(name)
+            .unwrap_or_else(|| panic!("no instance {name}"))
+    }
+
+    fn is_cut_off(&self, name: &str) -> bool {
+        self.black_holes.iter().any(|it| it == name)
+    }
+
+    fn schedule(&mut self, delay: Duration, to: &str, what: Delivery) {
+        self.order += 1;
+        let incarnation = self.member(to).incarnation;
+        let at = self.now + delay;
+        self.queue.push(Reverse(Scheduled {
+            at,
+            order: self.order,
+            to: to.to_owned(),
+            incarnation,
+            what,
+        }));
+    }
+
+    fn send_event(&mut self, from: &str, to: &str, event: Event) {
+        if !self.is_cut_off(from) && !self.is_cut_off(to) {
+            self.schedule(LATENCY, to, Delivery::Event(event));
+        }
+    }
+
+    /// Delivers what comes next, if it comes before `until`.
+    fn step(&mut self, until: Time) -> bool {
+        if self.queue.peek().is_none_or(|Reverse(next)| next.at > until) {
+            return false;
+        }
+        let Some(Reverse(next)) = self.queue.pop() else {
+            return false;
+        };
+        self.now = self.now.max(next.at);
+        let now = self.now;
+        let member = self.member(&next.to);
+        if member.incarnation != next.incarnation || member.engine.is_none() {
+            if let Delivery::Knock { from, id, .. } = next.what {
+                self.send_event(&next.to, &from, Event::Disconnected(id));
+            }
+            return true;
+        }
+        match next.what {
+            Delivery::Timer => {
+                if member.armed != Some(next.at) {
+                    return true;
+                }
+                member.armed = None;
+                if let Some(engine) = &mut member.engine {
+                    engine.advance(now);
+                }
+            }
+            Delivery::Event(event) => {
+                if let Some(engine) = &mut member.engine {
+                    engine.handle(now, event);
+                }
+            }
+            Delivery::Knock { port, from, id } => {
+                if member.listening != Some(port) {
+                    self.send_event(&next.to, &from, Event::Disconnected(id));
+                    return true;
+                }
+                self.last_connection += 1;
+                let accepted = ConnectionId(2 * self.last_connection + 1);
+                self.member(&next.to).links.insert(accepted, (from.clone(), id));
+                self.member(&from).links.insert(id, (next.to.clone(), accepted));
+                if let Some(engine) = &mut self.member(&next.to).engine {
+                    engine.handle(now, Event::Accepted(accepted));
+                }
+                self.send_event(&next.to, &from, Event::Connected(id));
+            }
+        }
+        self.carry_out(&next.to);
+        true
+    }
+
+    /// Carries out what an engine wants.
+    fn carry_out(&mut self, name: &str) {
+        loop {
+            let Some(engine) = &mut self.member(name).engine else {
+                return;
+            };
+            let effects = engine.take_effects();
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                self.effect(name, effect);
+            }
+        }
+        let now = self.now;
+        let member = self.member(name);
+        let next = member
+            .engine
+            .as_ref()
+            .and_then(Engine::next_deadline)
+            .map(|at| at.max(now));
+        if let Some(at) = next
+            && member.armed.is_none_or(|armed| at < armed)
+        {
+            member.armed = Some(at);
+            self.schedule(at - now, name, Delivery::Timer);
+        }
+    }
+
+    fn effect(&mut self, name: &str, effect: Effect) {
+        match effect {
+            Effect::Ready => self.member(name).ready = true,
+            Effect::Exit(reason) => {
+                self.kill(name);
+                self.member(name).exit = Some(reason);
+            }
+            Effect::Respond(session, response) => {
+                if let Some(slot) = self.member(name).sessions.get_mut(&session) {
+                    *slot = Some(response);
+                }
+            }
+            Effect::Listen(token, port) => {
+                let free = self.member(name).listening.is_none() && !self.member(name).port_taken;
+                if free {
+                    self.member(name).listening = Some(port);
+                }
+                self.schedule(
+                    Duration::ZERO,
+                    name,
+                    Delivery::Event(Event::Listening(token, free)),
+                );
+            }
+            Effect::StopListening => self.member(name).listening = None,
+            Effect::Connect(id, address) => self.connect_to(name, id, &address),
+            Effect::Send(id, message) => self.send(name, id, message),
+            Effect::Disconnect(id) => {
+                if let Some((other, its)) = self.member(name).links.remove(&id) {
+                    self.member(&other).links.remove(&its);
+                    self.send_event(name, &other, Event::Disconnected(its));
+                }
+            }
+            Effect::Disk(token, operation) => self.disk_operation(name, token, operation),
+            Effect::Log(level, line) => self.member(name).log.push((level, line)),
+        }
+    }
+
+    fn connect_to(&mut self, name: &str, id: ConnectionId, address: &str) {
+        let (host, port) = address.split_once(':').expect("an address with a port");
+        if self.is_cut_off(name) || self.is_cut_off(host) {
+            return;
+        }
+        if !self.members.contains_key(host) {
+            return self.schedule(LATENCY, name, Delivery::Event(Event::Disconnected(id)));
+        }
+        let knock = Delivery::Knock {
+            port: port.parse().unwrap(),
+            from: name.to_owned(),
+            id,
+        };
+        self.schedule(LATENCY, host, knock);
+    }
+
+    fn send(&mut self, name: &str, id: ConnectionId, message: PeerMessage) {
+        let Some((other, its)) = self.member(name).links.get(&id).cloned() else {
+            return;
+        };
+        if self.is_cut_off(name) || self.is_cut_off(&other) {
+            return;
+        }
+        if let Some(filter) = &mut self.filter
+            && filter(name, &other, &message)
+        {
+            return;
+        }
+        // Through the codec, as over TCP.
+        let message = PeerMessage::decode(&message.encode().unwrap()).unwrap();
+        self.send_event(name, &other, Event::Received(its, message));
+    }
+
+    fn disk_operation(&mut self, name: &str, token: Option<Token>, operation: DiskOperation) {
+        let delay = match operation {
+            DiskOperation::Sync(_) => SYNC,
+            _ => Duration::ZERO,
+        };
+        let result = self.member(name).disk.perform(operation);
+        match token {
+            Some(token) => self.schedule(delay, name, Delivery::Event(Event::Disk(token, result))),
+            None => assert!(result.is_ok(), "a write that nobody waits for failed: {result:?}"),
+        }
+    }
+}
+
+/// What clients do.
+impl Network {
+    pub fn client(&mut self, member: &str) -> Client {
+        assert!(self.is_ready(member), "{member} has not opened its Bolt port");
+        self.last_session += 1;
+        let session = SessionId(self.last_session);
+        self.member(member).sessions.insert(session, None);
+        self.schedule(
+            Duration::ZERO,
+            member,
+            Delivery::Event(Event::SessionOpened(session)),
+        );
+        Client {
+            member: member.to_owned(),
+            session,
+        }
+    }
+
+    /// Sends a request without waiting for the answer.
+    pub fn send_request(&mut self, client: &Client, request: Request) {
+        if let Some(slot) = self.member(&client.member).sessions.get_mut(&client.session) {
+            *slot = None;
+        }
+        let member = client.member.clone();
+        self.schedule(
+            Duration::ZERO,
+            &member,
+            Delivery::Event(Event::Request(client.session, request)),
+        );
+    }
+
+    /// The answer, if it is there.
+    pub fn response(&mut self, client: &Client) -> Option<Response> {
+        let session = client.session;
+        self.member(&client.member).sessions.get_mut(&session)?.take()
+    }
+
+    /// Waits for the answer.
+    pub fn wait(&mut self, client: &Client) -> Response {
+        let limit = self.now + PATIENCE;
+        loop {
+            if let Some(response) = self.response(client) {
+                return response;
+            }
+            assert!(self.step(limit), "no answer from {}", client.member);
+        }
+    }
+
+    pub fn request(&mut self, client: &Client, request: Request) -> Response {
+        self.send_request(client, request);
+        self.wait(client)
+    }
+
+    pub fn close(&mut self, client: &Client) {
+        let member = client.member.clone();
+        self.schedule(
+            Duration::ZERO,
+            &member,
+            Delivery::Event(Event::SessionClosed(client.session)),
+        );
+        self.run(Duration::ZERO);
+        self.member(&member).sessions.remove(&client.session);
+    }
+
+    pub fn login(&mut self, member: &str, principal: &str, credentials: &str) -> Response {
+        let client = self.client(member);
+        let who = Authentication {
+            principal: principal.to_owned(),
+            credentials: credentials.to_owned(),
+        };
+        let response = self.request(&client, Request::Authenticate(who));
+        self.close(&client);
+        response
+    }
+
+    /// RUN
+    pub fn prepare(&mut self, client: &Client, query: &str) -> Response {
+        self.request(client, prepare(query))
+    }
+
+    /// RUN and PULL.
+    pub fn run_on(&mut self, client: &Client, query: &str) -> Result<Rows, Failure> {
+        match self.prepare(client, query) {
+            Response::Prepared(_) => {}
+            Response::Failed(failure) => return Err(failure),
+            other => panic!("unexpected answer to RUN: {other:?}"),
+        }
+        match self.request(client, Request::Execute { take: None }) {
+            Response::Executed(executed) => Ok(executed.rows),
+            Response::Failed(failure) => Err(failure),
+            other => panic!("unexpected answer to PULL: {other:?}"),
+        }
+    }
+
+    /// Runs a query in a session of its own.
+    pub fn query(&mut self, member: &str, query: &str) -> Result<Rows, Failure> {
+        let client = self.client(member);
+        let result = self.run_on(&client, query);
+        self.close(&client);
+        result
+    }
+
+    /// Runs a query that must work.
+    pub fn must(&mut self, member: &str, query: &str) -> Rows {
+        self.query(member, query)
+            .unwrap_or_else(|failure| panic!("{query} on {member}: {failure:?}"))
+    }
+
+    /// Runs a query that must fail, and returns the message.
+    pub fn refused(&mut self, member: &str, query: &str) -> String {
+        match self.query(member, query) {
+            Ok(rows) => panic!("{query} on {member} gave {rows:?}"),
+            Err(failure) => failure.message,
+        }
+    }
+
+    pub fn begin(&mut self, client: &Client) {
+        let response = self.request(client, Request::Begin(TransactionOptions::default()));
+        assert_eq!(response, Response::Done);
+    }
+}
+
+/// What tests look at.
+impl Network {
+    pub fn role(&mut self, member: &str) -> String {
+        text(&self.must(member, "SHOW REPLICATION ROLE")[0][0])
+    }
+
+    /// How many nodes there are.
+    pub fn count(&mut self, member: &str) -> i64 {
+        self.must(member, "MATCH (n) RETURN count(n)")[0][0]
+            .as_integer()
+            .unwrap()
+    }
+
+    /// `ts`, `behind` and `status` of a replica as its MAIN shows it; `None` for a ghost.
+    pub fn replica(&mut self, main: &str, name: &str) -> Option<(i64, i64, String)> {
+        let rows = self.must(main, "SHOW REPLICAS");
+        let row = rows
+            .iter()
+            .find(|row| row[0].as_str() == Some(name))
+            .unwrap_or_else(|| panic!("no row {name}"));
+        let Value::Map(data) = &row[4] else {
+            panic!("{row:?}")
+        };
+        let Value::Map(data) = data.get("memgraph")? else {
+            panic!("{row:?}")
+        };
+        Some((
+            data["ts"].as_integer().unwrap(),
+            data["behind"].as_integer().unwrap(),
+            text(&data["status"]),
+        ))
+    }
+
+    pub fn status(&mut self, main: &str, name: &str) -> String {
+        self.replica(main, name)
+            .map_or("ghost".to_owned(), |(_, _, status)| status)
+    }
+
+    /// Lets time pass until a replica has a status.
+    pub fn until_status(&mut self, main: &str, name: &str, status: &str) {
+        let limit = self.now + PATIENCE;
+        while self.status(main, name) != status {
+            assert!(self.now < limit, "{name} stays {}", self.status(main, name));
+            self.run(Duration::from_millis(100));
+        }
+    }
+
+    /// Makes `replica` a replica of `main`.
+    pub fn attach(&mut self, main: &str, replica: &str, mode: &str) {
+        self.must(replica, "SET REPLICATION ROLE TO REPLICA WITH PORT 10000");
+        self.must(
+            main,
+            &format!("REGISTER REPLICA {replica} {mode} TO '{replica}:10000'"),
+        );
+        self.until_status(main, replica, "ready");
+    }
+}
+
+pub fn prepare(query: &str) -> Request {
+    Request::Prepare(Prepare {
+        query: query.to_owned(),
+        ..Prepare::default()
+    })
+}
+
+pub fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a text: {value:?}"))
+        .to_owned()
+}
