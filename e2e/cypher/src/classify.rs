@@ -126,10 +126,12 @@ impl Statement {
 
     /// How a replica refuses it, if it does. What depends on more than the statement is not told here: the
     /// replication and user statements have refusals of their own, which the database knows.
-    pub fn refusal_on_replica(&self) -> Option<ReplicaRefusal> {
+    pub fn refusal_on_replica(&self, version: Version) -> Option<ReplicaRefusal> {
         match self {
             // Unimplemented everywhere.
             Self::Enum(EnumChange::Drop { .. } | EnumChange::RemoveValue { .. }) => None,
+            // 3.4 takes it, in memory only.
+            Self::Constraint { .. } if version < Version::V3_5 => None,
             Self::Constraint { .. } => Some(ReplicaRefusal::WhenCommitted),
             _ if self.access().writes() => Some(ReplicaRefusal::WhenPrepared),
             _ => None,

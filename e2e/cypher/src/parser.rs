@@ -50,28 +50,41 @@ pub fn parse(source: &str, version: Version) -> Result<Statement, Error> {
         return Ok(Statement::Transaction(transaction));
     }
     let lexemes = lex(source, version)?;
-    let (nesting, furthest) = (Cell::new(0), Furthest::new(lexemes.len()));
+    // What could have stood where reading got stuck is only worth finding out when it did.
+    if let Ok(statement) = read(&lexemes, source, version, &Furthest::ignored()) {
+        return Ok(statement);
+    }
+    let furthest = Furthest::remembered(lexemes.len());
+    read(&lexemes, source, version, &furthest).map_err(|failure| match failure {
+        Failure::Refused(message) => Error::Refused(message),
+        Failure::Unsupported(construct) => Error::Unsupported(construct),
+        Failure::Mismatch => match unsupported::statement(&lexemes) {
+            Some(construct) => Error::Unsupported(construct),
+            None => Error::Refused(furthest.message(&lexemes)),
+        },
+    })
+}
+
+fn read(
+    lexemes: &[Lexeme],
+    source: &str,
+    version: Version,
+    furthest: &Furthest,
+) -> Result<Statement, Failure> {
+    let nesting = Cell::new(0);
     let context = Context {
         version,
         source,
         nesting: &nesting,
-        furthest: &furthest,
+        furthest,
     };
     let mut input = Input {
-        input: TokenSlice::new(&lexemes),
+        input: TokenSlice::new(lexemes),
         state: context,
     };
-    match terminated(statement, (opt(symbol(";")), end)).parse_next(&mut input) {
-        Ok(statement) => Ok(statement),
-        Err(error) => Err(match error.into_inner() {
-            Ok(Failure::Refused(message)) => Error::Refused(message),
-            Ok(Failure::Unsupported(construct)) => Error::Unsupported(construct),
-            Ok(Failure::Mismatch) | Err(_) => match unsupported::statement(&lexemes) {
-                Some(construct) => Error::Unsupported(construct),
-                None => Error::Refused(furthest.message(&lexemes)),
-            },
-        }),
-    }
+    terminated(statement, (opt(symbol(";")), end))
+        .parse_next(&mut input)
+        .map_err(|error| error.into_inner().unwrap_or(Failure::Mismatch))
 }
 
 /// Memgraph compares the whole text, without white space around it (`Interpreter::Parse`).

@@ -3,6 +3,7 @@
 use winnow::{
     Parser,
     combinator::{alt, delimited, fail, opt, peek, preceded, repeat, separated},
+    stream::Stream,
 };
 
 use super::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How deep expressions may be nested: enough for any statement, and no danger for the stack.
-const MAX_NESTING: usize = 64;
+const MAX_NESTING: usize = 40;
 /// How high the tree of an expression may be, whatever makes it so.
 const MAX_HEIGHT: usize = 400;
 
@@ -57,16 +58,7 @@ pub(super) fn map_entries(input: &mut Input<'_>) -> Parsed<Vec<(String, Expressi
 }
 
 fn tree(input: &mut Input<'_>) -> Parsed<Tree> {
-    let nesting = input.state.nesting;
-    if nesting.get() >= MAX_NESTING {
-        return Err(unsupported(format!(
-            "expressions nested more than {MAX_NESTING} levels deep"
-        )));
-    }
-    nesting.set(nesting.get() + 1);
-    let parsed = disjunction(input);
-    nesting.set(nesting.get() - 1);
-    parsed
+    climb(input, Precedence::Or)
 }
 
 /// Joins trees under a new root.
@@ -102,114 +94,125 @@ fn unary(operator: UnaryOperator, operand: Tree) -> Parsed<Tree> {
     )
 }
 
-type Level<'a> = fn(&mut Input<'a>) -> Parsed<Tree>;
-type Operator<'a> = fn(&mut Input<'a>) -> Parsed<BinaryOperator>;
-
-/// Operands of the next level with operators of this one between them, grouped from the left.
-fn left_associative<'a>(input: &mut Input<'a>, operand: Level<'a>, operator: Operator<'a>) -> Parsed<Tree> {
-    let mut left = operand(input)?;
-    while let Some(operator) = opt(operator).parse_next(input)? {
-        let right = must(operand).parse_next(input)?;
-        left = binary(operator, left, right)?;
-    }
-    Ok(left)
+/// How tight an operator binds, from loose to tight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Precedence {
+    Or,
+    Xor,
+    And,
+    Not,
+    Comparison,
+    /// `IS NULL`, `IN`, `STARTS WITH` and the like.
+    Predicate,
+    Sum,
+    Product,
+    Power,
+    /// Signs bind tighter than `^`: `-2 ^ 2` is 4.
+    Sign,
 }
 
-fn disjunction(input: &mut Input<'_>) -> Parsed<Tree> {
-    left_associative(input, exclusive_disjunction, |input| {
-        keyword("OR").value(BinaryOperator::Or).parse_next(input)
-    })
+/// An operator after an operand.
+#[derive(Debug, Clone, Copy)]
+enum Infix {
+    /// With another operand behind it, which binds tighter.
+    Binary(BinaryOperator, Precedence, Precedence),
+    /// One of a chain.
+    Comparison(BinaryOperator),
+    /// Without another operand.
+    NullTest(UnaryOperator),
 }
 
-fn exclusive_disjunction(input: &mut Input<'_>) -> Parsed<Tree> {
-    left_associative(input, conjunction, |input| {
-        keyword("XOR").value(BinaryOperator::Xor).parse_next(input)
-    })
-}
-
-fn conjunction(input: &mut Input<'_>) -> Parsed<Tree> {
-    left_associative(input, negation, |input| {
-        keyword("AND").value(BinaryOperator::And).parse_next(input)
-    })
-}
-
-fn negation(input: &mut Input<'_>) -> Parsed<Tree> {
-    let negations: usize = repeat(0.., keyword("NOT")).parse_next(input)?;
-    let mut tree = comparison(input)?;
-    for _ in 0..negations {
-        tree = unary(UnaryOperator::Not, tree)?;
-    }
-    Ok(tree)
-}
-
-/// `a < b <= c` means `a < b AND b <= c`, so operands in the middle stand twice.
-fn comparison(input: &mut Input<'_>) -> Parsed<Tree> {
-    let mut left = predicate(input)?;
-    let mut chain: Option<Tree> = None;
-    while let Some(operator) = opt(comparison_operator).parse_next(input)? {
-        let right = must(predicate).parse_next(input)?;
-        let follows = peek(opt(comparison_operator)).parse_next(input)?.is_some();
-        // Copies of copies would grow without bound.
-        if follows && size(&right.expression) > 100 {
-            return Err(unsupported("chained comparisons of large expressions"));
+impl Infix {
+    const fn precedence(self) -> Precedence {
+        match self {
+            Self::Binary(_, precedence, _) => precedence,
+            Self::Comparison(_) => Precedence::Comparison,
+            Self::NullTest(_) => Precedence::Predicate,
         }
-        let next = follows.then(|| Tree {
-            expression: right.expression.clone(),
-            height: right.height,
-        });
-        let compared = binary(operator, left, right)?;
-        let joined = match chain.take() {
-            Some(chain) => binary(BinaryOperator::And, chain, compared)?,
-            None => compared,
+    }
+}
+
+/// An expression of operators that bind at least so tight ("precedence climbing": one call for each pair of
+/// brackets, rather than one for each level of the grammar, keeps the stack low).
+fn climb(input: &mut Input<'_>, loosest: Precedence) -> Parsed<Tree> {
+    let nesting = input.state.nesting;
+    if nesting.get() >= MAX_NESTING {
+        return Err(unsupported(format!(
+            "expressions nested more than {MAX_NESTING} levels deep"
+        )));
+    }
+    nesting.set(nesting.get() + 1);
+    let climbed = operations(input, loosest);
+    nesting.set(nesting.get() - 1);
+    climbed
+}
+
+fn operations(input: &mut Input<'_>, loosest: Precedence) -> Parsed<Tree> {
+    let mut left = prefixed(input, loosest)?;
+    loop {
+        let before = input.checkpoint();
+        let operator = match opt(infix).parse_next(input)? {
+            Some(operator) if operator.precedence() >= loosest => operator,
+            _ => {
+                input.reset(&before);
+                return Ok(left);
+            }
         };
-        match next {
-            Some(next) => left = next,
-            None => return Ok(joined),
-        }
-        chain = Some(joined);
+        left = match operator {
+            Infix::NullTest(operator) => unary(operator, left)?,
+            Infix::Comparison(operator) => comparisons(input, left, operator)?,
+            Infix::Binary(operator, _, tighter) => {
+                let right = operand(input, tighter)?;
+                binary(operator, left, right)?
+            }
+        };
     }
-    Ok(left)
 }
 
-fn size(expression: &Expression) -> usize {
-    1 + expression.children().map(size).sum::<usize>()
+/// What must follow an operator.
+fn operand(input: &mut Input<'_>, loosest: Precedence) -> Parsed<Tree> {
+    must(|input: &mut Input<'_>| climb(input, loosest)).parse_next(input)
 }
 
-fn comparison_operator(input: &mut Input<'_>) -> Parsed<BinaryOperator> {
+fn infix(input: &mut Input<'_>) -> Parsed<Infix> {
+    let predicates = since(Version::V3_11, predicate);
     alt((
-        symbol("=").value(BinaryOperator::Equal),
-        symbol("<>").value(BinaryOperator::NotEqual),
-        symbol("!=").value(BinaryOperator::NotEqual),
-        symbol("<=").value(BinaryOperator::LessOrEqual),
-        symbol(">=").value(BinaryOperator::GreaterOrEqual),
-        symbol("<").value(BinaryOperator::Less),
-        symbol(">").value(BinaryOperator::Greater),
+        logic,
+        comparison_operator.map(Infix::Comparison),
+        predicates,
+        arithmetic,
     ))
     .parse_next(input)
 }
 
-/// `IS NULL`, `IN`, `STARTS WITH` and the like. Before 3.11 they bind tighter than arithmetic: there
-/// `1 + x IS NULL` means `1 + (x IS NULL)`.
-fn predicate(input: &mut Input<'_>) -> Parsed<Tree> {
-    if input.state.version >= Version::V3_11 {
-        predicates_on(input, sum)
-    } else {
-        sum(input)
-    }
+fn logic(input: &mut Input<'_>) -> Parsed<Infix> {
+    use Precedence::{And, Not, Or, Xor};
+    alt((
+        keyword("OR").value(Infix::Binary(BinaryOperator::Or, Or, Xor)),
+        keyword("XOR").value(Infix::Binary(BinaryOperator::Xor, Xor, And)),
+        keyword("AND").value(Infix::Binary(BinaryOperator::And, And, Not)),
+    ))
+    .parse_next(input)
 }
 
-fn predicates_on<'a>(input: &mut Input<'a>, operand: Level<'a>) -> Parsed<Tree> {
-    let mut tree = operand(input)?;
-    loop {
-        if let Some(operator) = opt(null_test).parse_next(input)? {
-            tree = unary(operator, tree)?;
-        } else if let Some(operator) = opt(predicate_operator).parse_next(input)? {
-            let right = must(operand).parse_next(input)?;
-            tree = binary(operator, tree, right)?;
-        } else {
-            return Ok(tree);
-        }
-    }
+fn arithmetic(input: &mut Input<'_>) -> Parsed<Infix> {
+    use Precedence::{Power, Product, Sign, Sum};
+    alt((
+        symbol("+").value(Infix::Binary(BinaryOperator::Add, Sum, Product)),
+        symbol("-").value(Infix::Binary(BinaryOperator::Subtract, Sum, Product)),
+        symbol("*").value(Infix::Binary(BinaryOperator::Multiply, Product, Power)),
+        symbol("/").value(Infix::Binary(BinaryOperator::Divide, Product, Power)),
+        symbol("%").value(Infix::Binary(BinaryOperator::Modulo, Product, Power)),
+        symbol("^").value(Infix::Binary(BinaryOperator::Power, Power, Sign)),
+    ))
+    .parse_next(input)
+}
+
+/// `IS NULL`, `IN`, `STARTS WITH` and the like, as operators between comparisons and arithmetic.
+fn predicate(input: &mut Input<'_>) -> Parsed<Infix> {
+    let binary =
+        predicate_operator.map(|operator| Infix::Binary(operator, Precedence::Predicate, Precedence::Sum));
+    alt((null_test.map(Infix::NullTest), binary)).parse_next(input)
 }
 
 fn null_test(input: &mut Input<'_>) -> Parsed<UnaryOperator> {
@@ -233,47 +236,91 @@ fn predicate_operator(input: &mut Input<'_>) -> Parsed<BinaryOperator> {
     .parse_next(input)
 }
 
-fn sum(input: &mut Input<'_>) -> Parsed<Tree> {
-    left_associative(input, product, |input| {
-        alt((
-            symbol("+").value(BinaryOperator::Add),
-            symbol("-").value(BinaryOperator::Subtract),
-        ))
-        .parse_next(input)
-    })
+fn comparison_operator(input: &mut Input<'_>) -> Parsed<BinaryOperator> {
+    alt((
+        symbol("=").value(BinaryOperator::Equal),
+        symbol("<>").value(BinaryOperator::NotEqual),
+        symbol("!=").value(BinaryOperator::NotEqual),
+        symbol("<=").value(BinaryOperator::LessOrEqual),
+        symbol(">=").value(BinaryOperator::GreaterOrEqual),
+        symbol("<").value(BinaryOperator::Less),
+        symbol(">").value(BinaryOperator::Greater),
+    ))
+    .parse_next(input)
 }
 
-fn product(input: &mut Input<'_>) -> Parsed<Tree> {
-    left_associative(input, power, |input| {
-        alt((
-            symbol("*").value(BinaryOperator::Multiply),
-            symbol("/").value(BinaryOperator::Divide),
-            symbol("%").value(BinaryOperator::Modulo),
-        ))
-        .parse_next(input)
-    })
+/// `a < b <= c` means `a < b AND b <= c`, so operands in the middle stand twice.
+fn comparisons(input: &mut Input<'_>, first: Tree, operator: BinaryOperator) -> Parsed<Tree> {
+    let (mut left, mut operator) = (first, operator);
+    let mut chain: Option<Tree> = None;
+    loop {
+        let right = operand(input, Precedence::Predicate)?;
+        let next = opt(comparison_operator).parse_next(input)?;
+        // Copies of copies would grow without bound.
+        if next.is_some() && size(&right.expression) > 100 {
+            return Err(unsupported("chained comparisons of large expressions"));
+        }
+        let copy = next.map(|next| {
+            (
+                next,
+                Tree {
+                    expression: right.expression.clone(),
+                    height: right.height,
+                },
+            )
+        });
+        let compared = binary(operator, left, right)?;
+        let joined = match chain.take() {
+            Some(chain) => binary(BinaryOperator::And, chain, compared)?,
+            None => compared,
+        };
+        match copy {
+            Some((next, middle)) => (operator, left, chain) = (next, middle, Some(joined)),
+            None => return Ok(joined),
+        }
+    }
 }
 
-fn power(input: &mut Input<'_>) -> Parsed<Tree> {
-    left_associative(input, signed, |input| {
-        symbol("^").value(BinaryOperator::Power).parse_next(input)
-    })
+fn size(expression: &Expression) -> usize {
+    1 + expression.children().map(size).sum::<usize>()
 }
 
-/// Signs bind tighter than `^`: `-2 ^ 2` is 4.
-fn signed(input: &mut Input<'_>) -> Parsed<Tree> {
+/// An operand with the operators before it.
+fn prefixed(input: &mut Input<'_>, loosest: Precedence) -> Parsed<Tree> {
+    if loosest <= Precedence::Not {
+        let negations: usize = repeat(0.., keyword("NOT")).parse_next(input)?;
+        if negations > 0 {
+            let mut tree = operand(input, Precedence::Comparison)?;
+            for _ in 0..negations {
+                tree = unary(UnaryOperator::Not, tree)?;
+            }
+            return Ok(tree);
+        }
+    }
     let sign = alt((
         symbol("+").value(UnaryOperator::Plus),
         symbol("-").value(UnaryOperator::Minus),
     ));
     let signs: Vec<UnaryOperator> = repeat(0.., sign).parse_next(input)?;
-    let mut tree = if input.state.version >= Version::V3_11 {
-        labelled(input)
-    } else {
-        predicates_on(input, labelled)
-    }?;
+    let mut tree = tightly_predicated(input)?;
     for sign in signs.into_iter().rev() {
         tree = unary(sign, tree)?;
+    }
+    Ok(tree)
+}
+
+/// Before 3.11 predicates bind tighter than signs: there `1 + x IS NULL` means `1 + (x IS NULL)`.
+fn tightly_predicated(input: &mut Input<'_>) -> Parsed<Tree> {
+    let mut tree = labelled(input)?;
+    while input.state.version < Version::V3_11 {
+        tree = match opt(predicate).parse_next(input)? {
+            None => break,
+            Some(Infix::NullTest(operator)) => unary(operator, tree)?,
+            Some(Infix::Binary(operator, ..) | Infix::Comparison(operator)) => {
+                let right = must(labelled).parse_next(input)?;
+                binary(operator, tree, right)?
+            }
+        };
     }
     Ok(tree)
 }

@@ -60,6 +60,7 @@ pub(super) fn unsupported(construct: impl Into<String>) -> ErrMode<Failure> {
 /// The last place where reading got stuck, and what would have been taken there.
 #[derive(Debug)]
 pub(super) struct Furthest {
+    remembers: bool,
     remaining: Cell<usize>,
     expected: RefCell<BTreeSet<Expected>>,
 }
@@ -83,8 +84,19 @@ impl fmt::Display for Expected {
 }
 
 impl Furthest {
-    pub(super) fn new(tokens: usize) -> Self {
+    /// Remembers nothing.
+    pub(super) fn ignored() -> Self {
         Self {
+            remembers: false,
+            remaining: Cell::new(0),
+            expected: RefCell::default(),
+        }
+    }
+
+    /// Remembers, in a text of so many tokens.
+    pub(super) fn remembered(tokens: usize) -> Self {
+        Self {
+            remembers: true,
             remaining: Cell::new(tokens),
             expected: RefCell::default(),
         }
@@ -92,7 +104,7 @@ impl Furthest {
 
     /// Something was looked for, with so many tokens remaining.
     pub(super) fn expect(&self, remaining: usize, what: Expected) {
-        if remaining > self.remaining.get() {
+        if !self.remembers || remaining > self.remaining.get() {
             return;
         }
         let mut expected = self.expected.borrow_mut();

@@ -1,38 +1,51 @@
 //! What texts become, release by release.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "clippy allows it only inside of test functions"
 )]
 
-#[test]
-fn smoke() {
-    for q in [
-        "RETURN 1",
-        "MATCH (n:A {x: $p})-[r:T]->(m) WHERE n.x > 1 AND m.y IN [1,2] RETURN n, count(*) AS c ORDER BY c DESC SKIP 1 LIMIT 2",
-        "CREATE (n:X) DELETE n",
-        "UNWIND range(1,10) AS i CREATE (:A {i: i})",
-        "REGISTER REPLICA mg-0 SYNC TO \"a\"",
-        "SET REPLICATION ROLE TO REPLICA WITH PORT 10000;",
-        "FOO",
-        "RETURN",
-        "RETURN 1 1",
-        "",
-        "MATCH (n) RETURN n LIMIT",
-        "EXPLAIN MATCH (n) RETURN n",
-        "RETURN (((((1)))))",
-        "BEGIN;",
-        "RETURN a.b.c[1..2], E::A, n:L:M, -2^2, NOT a = b, x IS NULL, CASE WHEN a THEN b ELSE c END, 'a' + 1 STARTS WITH 'x'",
-        "RETURN ?",
-        "CREATE INDEX ON :L(p)",
-    ] {
-        println!(
-            "{q}\n   {:?}",
-            cypher_subset::parse(q, cypher_subset::Version::V3_12)
-        );
+mod admin;
+mod classify;
+mod expressions;
+mod properties;
+mod queries;
+mod refusals;
+mod schema;
+
+use cypher_subset::{Error, Version, ast::Statement, parse};
+
+/// Reads a text as the default release does.
+fn parsed(text: &str) -> Statement {
+    match parse(text, Version::V3_12) {
+        Ok(statement) => statement,
+        Err(error) => panic!("{text}: {error}"),
     }
-    let q = format!("RETURN {}1{}", "(".repeat(63), ")".repeat(63));
-    println!(
-        "{:?}",
-        cypher_subset::parse(&q, cypher_subset::Version::V3_12).is_ok()
-    );
+}
+
+/// Memgraph's refusal of a text.
+fn refusal(text: &str, version: Version) -> String {
+    match parse(text, version) {
+        Err(Error::Refused(message)) => message,
+        other => panic!("{text} on {version}: {other:?}"),
+    }
+}
+
+/// The construct for which a text is not taken.
+fn unsupported(text: &str) -> String {
+    match parse(text, Version::Head) {
+        Err(Error::Unsupported(construct)) => construct,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+/// Whether each release reads the text at all.
+fn exists_since(text: &str, since: Version) {
+    for version in Version::ALL {
+        let taken = match parse(text, version) {
+            Ok(_) | Err(Error::Unsupported(_)) => true,
+            Err(Error::Refused(_)) => false,
+        };
+        assert_eq!(taken, version >= since, "{text} on {version}");
+    }
 }
