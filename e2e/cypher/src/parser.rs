@@ -3,6 +3,7 @@
 mod admin;
 mod clause;
 mod expression;
+mod operand;
 mod pattern;
 mod schema;
 mod show;

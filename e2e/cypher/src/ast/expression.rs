@@ -26,7 +26,7 @@ pub enum Expression {
     Variable(String),
     /// `[a, b]`
     List(Vec<Expression>),
-    /// `{key: value}`, in the order of the text. A key that stands twice counts with its first value.
+    /// `{key: value}`, in the order of the text. No key stands twice.
     Map(Vec<(String, Expression)>),
     /// `subject.key`
     Property {

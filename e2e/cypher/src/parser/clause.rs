@@ -7,7 +7,8 @@ use winnow::{
 
 use super::{
     Input,
-    expression::{atom, expression, expressions},
+    expression::{expression, expressions},
+    operand::atom,
     pattern::{label, part, patterns},
     terminal::{Parsed, keyword, keywords, must, name, refused, symbol, terminal, unsupported},
 };

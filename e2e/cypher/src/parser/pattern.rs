@@ -7,7 +7,7 @@ use winnow::{
 
 use super::{
     Input,
-    expression::{map_entries, parameter},
+    operand::{map_entries, parameter},
     terminal::{Parsed, must, name, symbol, unsupported},
 };
 use crate::ast::{Direction, Hop, NodePattern, PatternPart, Properties, RelationshipPattern};
