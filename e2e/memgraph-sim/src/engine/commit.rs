@@ -54,14 +54,14 @@ struct Shipment {
 }
 
 impl Shipment {
-    fn request(&self) -> PrepareCommit {
+    fn request_to(&self, client: &ReplicaClient) -> PrepareCommit {
         PrepareCommit {
             main: self.main,
             database: self.database,
             epoch: self.epoch,
             previous: self.previous,
             timestamp: self.timestamp,
-            two_phase: self.two_phase,
+            two_phase: client.mode() == ReplicaMode::StrictSync,
             access: self.access,
             deltas: self.deltas.to_vec(),
         }
@@ -176,11 +176,11 @@ impl Node {
             match client.mode() {
                 // In a two-phase commit they get it after the decision.
                 ReplicaMode::Async if shipment.two_phase => {}
-                ReplicaMode::Async => client.prepare_later(self, stream.take(), || shipment.request()),
+                ReplicaMode::Async => client.prepare_later(self, stream.take(), || shipment.request_to(client)),
                 // Mixing SYNC and STRICT_SYNC is broken in Memgraph: the stream is opened and never used.
                 ReplicaMode::Sync if shipment.two_phase => {}
                 ReplicaMode::Sync | ReplicaMode::StrictSync => {
-                    let voted = client.prepare(self, stream.as_ref(), || shipment.request()).await;
+                    let voted = client.prepare(self, stream.as_ref(), || shipment.request_to(client)).await;
                     if client.mode() == ReplicaMode::Sync {
                         *stream = None;
                     }
@@ -236,7 +236,9 @@ impl Node {
                         note(&mut lost, &client, FailureReason::RpcError);
                     }
                 }
-                ReplicaMode::Async if commit => client.prepare_later(self, stream, || shipment.request()),
+                ReplicaMode::Async if commit => {
+                    client.prepare_later(self, stream, || shipment.request_to(&client));
+                }
                 // What was begun on the stream cannot be taken back.
                 ReplicaMode::Async if stream.is_some() => client.rpc.disconnect(&self.io, &self.peers),
                 ReplicaMode::Async | ReplicaMode::Sync => {}

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use futures::channel::{mpsc, oneshot};
+use futures::{
+    StreamExt,
+    channel::{mpsc, oneshot},
+};
 
 use super::{
     event::{ConnectionId, Effect},
@@ -45,6 +48,8 @@ pub(super) mod timeouts {
 
 struct Outgoing {
     connecting: Option<oneshot::Sender<()>>,
+    /// The peer has closed it. Like Memgraph's client, ours notices only when it uses the connection.
+    broken: bool,
     reply: Option<mpsc::UnboundedSender<Reply>>,
 }
 
@@ -69,10 +74,14 @@ impl Peers {
         }
     }
 
-    /// Dropping the entry wakes whoever waits for it.
     pub(super) fn disconnected(&self, id: ConnectionId) {
-        let gone = self.outgoing.borrow_mut().remove(&id);
-        drop(gone);
+        // What is dropped here wakes whoever waits for it.
+        let mut waiting = (None, None);
+        if let Some(connection) = self.outgoing.borrow_mut().get_mut(&id) {
+            connection.broken = true;
+            waiting = (connection.connecting.take(), connection.reply.take());
+        }
+        drop(waiting);
         let gone = self.incoming.borrow_mut().remove(&id);
         drop(gone);
     }
@@ -92,29 +101,18 @@ impl Peers {
         }
     }
 
-    fn is_open(&self, id: ConnectionId) -> bool {
-        self.outgoing
-            .borrow()
-            .get(&id)
-            .is_some_and(|it| it.connecting.is_none())
-    }
-
     async fn connect(&self, io: &Io, address: &str) -> Option<ConnectionId> {
         self.last_connection.set(self.last_connection.get() + 2);
         let id = ConnectionId(self.last_connection.get());
         let (sender, receiver) = oneshot::channel();
         self.outgoing.borrow_mut().insert(
             id,
-            Outgoing {
-                connecting: Some(sender),
-                reply: None,
-            },
+            Outgoing { connecting: Some(sender), broken: false, reply: None },
         );
         io.effect(Effect::Connect(id, address.to_owned()));
         match io.timeout(timeouts::CONNECT, receiver).await {
             Ok(Ok(())) => Some(id),
-            Ok(Err(oneshot::Canceled)) => None,
-            Err(Elapsed) => {
+            Ok(Err(oneshot::Canceled)) | Err(Elapsed) => {
                 self.close(io, id);
                 None
             }
@@ -181,7 +179,7 @@ impl RpcClient {
         if self.aborted.get() {
             return Err(RpcError::Connect);
         }
-        let connection = match self.connection.get().filter(|id| peers.is_open(*id)) {
+        let connection = match self.connection.get() {
             Some(open) => open,
             None => {
                 let made = peers.connect(io, &self.address).await.ok_or(RpcError::Connect)?;
@@ -210,17 +208,23 @@ impl RpcClient {
     ) -> Result<Reply, RpcError> {
         let limit = timeouts::of(&request);
         let (sender, mut receiver) = mpsc::unbounded();
-        match peers.outgoing.borrow_mut().get_mut(&stream.connection) {
-            Some(connection) if self.connection.get() == Some(stream.connection) => {
+        let usable = match peers.outgoing.borrow_mut().get_mut(&stream.connection) {
+            Some(connection) if !connection.broken => {
                 connection.reply = Some(sender);
+                true
             }
-            _ => return Err(RpcError::Broken),
+            _ => false,
+        };
+        if !usable {
+            if self.connection.get() == Some(stream.connection) {
+                self.disconnect(io, peers);
+            }
+            return Err(RpcError::Broken);
         }
         io.effect(Effect::Send(
             stream.connection,
             PeerMessage(Message::Request(request)),
         ));
-        use futures::StreamExt as _;
         let result = loop {
             match io.timeout(limit, receiver.next()).await {
                 // The replica is alive and still at it: the clock starts again.

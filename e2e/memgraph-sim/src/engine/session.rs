@@ -262,7 +262,9 @@ impl Session {
                     Some((access, kind)) => Some(self.open(access, kind).await?),
                     None => None,
                 };
-                if let Err(failure) = self.node.check_writable(plan.writes()).await {
+                if plan.writes()
+                    && let Err(failure) = self.node.check_writable(true).await
+                {
                     self.node.discard(open);
                     return Err(failure);
                 }

@@ -259,7 +259,10 @@ fn a_replica_that_restarted_makes_others_look_diverged_when_it_is_promoted() {
     network.attach("a", "c", "ASYNC");
     network.must("a", "CREATE (:T)");
     network.restart("b");
+    // The first commit meets the broken connection.
+    network.refused("a", "CREATE (:T)");
     network.until_status("a", "b", "ready");
+    network.until_status("a", "c", "ready");
     network.must("a", "CREATE (:T)");
     network.run(Duration::from_secs(1));
     network.kill("a");

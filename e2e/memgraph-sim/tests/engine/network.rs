@@ -544,12 +544,14 @@ impl Network {
 
     /// RUN and PULL.
     pub fn run_on(&mut self, client: &Client, query: &str) -> Result<Rows, Failure> {
-        match self.prepare(client, query) {
-            Response::Prepared(_) => {}
+        let fields = match self.prepare(client, query) {
+            Response::Prepared(prepared) => prepared.fields,
             Response::Failed(failure) => return Err(failure),
             other => panic!("unexpected answer to RUN: {other:?}"),
-        }
+        };
         match self.request(client, Request::Execute { take: None }) {
+            // Rows without columns are only counted.
+            Response::Executed(executed) if fields.is_empty() => Ok(executed.rows.into_iter().take(0).collect()),
             Response::Executed(executed) => Ok(executed.rows),
             Response::Failed(failure) => Err(failure),
             other => panic!("unexpected answer to PULL: {other:?}"),
