@@ -205,10 +205,7 @@ impl Cluster {
         let unfinished = self.folder.path().join(format!("image.{}", std::process::id()));
         fs::copy(file, &unfinished).with_context(|| format!("cannot copy {}", file.display()))?;
         fs::rename(&unfinished, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
-        for name in self.spec.node_boxes() {
-            if launch::find(&self.folder, name)?.is_none() {
-                continue;
-            }
+        for name in self.running_nodes()? {
             for args in programs::import_commands(&kept, &archive.name, &archive.reference) {
                 let words: Vec<String> = std::iter::once("ctr".to_owned()).chain(args).collect();
                 launch::output_in(&self.spec, &self.folder, name, &words)
@@ -231,27 +228,43 @@ impl Cluster {
         })
     }
 
-    /// Waits until all nodes that are switched on are Ready.
+    /// Waits until all nodes that are switched on are Ready and their kubelets answer. (Of a node that was switched off and
+    /// on again the API server goes on saying that it is Ready until it notices.)
     ///
     /// # Errors
     /// When they are not in time, or a stop is asked for.
     pub fn wait_for_nodes(&self, interrupt: &Interrupt, limit: Duration) -> Result<()> {
-        let mut running = Vec::new();
-        for name in self.spec.node_boxes() {
-            if launch::find(&self.folder, name)?.is_some() {
-                running.push(name.to_string());
-            }
-        }
+        let running = self.running_nodes()?;
         let ready =
             r#"{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#;
         interrupt.wait_until("all nodes to be Ready", limit, || {
             let nodes = self
                 .kubectl
                 .output(&["get", "nodes", "--output", &format!("jsonpath={ready}")])?;
+            let is_ready = |name: &BoxName| nodes.lines().any(|line| line == format!("{name}=True"));
             Ok(running
                 .iter()
-                .all(|name| nodes.lines().any(|line| line == format!("{name}=True"))))
+                .all(|name| is_ready(name) && self.kubelet_answers(*name)))
         })
+    }
+
+    /// The nodes that are switched on.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn running_nodes(&self) -> Result<Vec<BoxName>> {
+        let mut running = Vec::new();
+        for name in self.spec.node_boxes() {
+            if launch::find(&self.folder, name)?.is_some() {
+                running.push(name);
+            }
+        }
+        Ok(running)
+    }
+
+    fn kubelet_answers(&self, name: BoxName) -> bool {
+        self.kubectl
+            .succeeds(&["get", "--raw", &format!("/api/v1/nodes/{name}/proxy/healthz")])
     }
 
     fn wait_for_controllers(&self, interrupt: &Interrupt) -> Result<()> {

@@ -174,13 +174,7 @@ impl Cluster {
 
     /// Sends the host's own packets for Services to the nodes that are on, as a load balancer with health checks would.
     fn route_services(&self) -> Result<()> {
-        let mut nodes = Vec::new();
-        for name in self.spec().node_boxes() {
-            if launch::find(self.folder(), name)?.is_some() {
-                nodes.push(name);
-            }
-        }
-        network::route_services(self.spec().addresses, &nodes)
+        network::route_services(self.spec().addresses, &self.running_nodes()?)
     }
 }
 

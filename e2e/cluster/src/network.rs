@@ -10,6 +10,9 @@ use crate::process::{self, command};
 /// Routes with this preference are used only where no other one fits.
 const LAST_RESORT: &str = "4278198272";
 
+/// Routes with this preference go before those of [`LAST_RESORT`]. Not 0, which `ip route del` takes for any.
+const PREFERRED: &str = "1";
+
 /// Makes the cluster's addresses unreachable, and then the bridge: at no time is there a way for a packet to one of them
 /// but to this machine's own boxes.
 ///
@@ -66,11 +69,17 @@ pub fn connect(plan: AddressPlan, name: BoxName, pid: i32) -> Result<()> {
 pub fn route_services(plan: AddressPlan, nodes: &[BoxName]) -> Result<()> {
     let services = plan.services().to_string();
     if nodes.is_empty() {
-        process::succeeds(&mut command("ip", ["route", "del", &services, "metric", "0"]));
+        // Fails when there is none, as is wanted.
+        process::succeeds(&mut command(
+            "ip",
+            ["route", "del", &services, "metric", PREFERRED],
+        ));
         return Ok(());
     }
     let addresses: Vec<Ipv4Addr> = nodes.iter().map(|node| plan.address(*node)).collect();
-    process::run(command("ip", ["route", "replace", &services]).args(next_hops(&addresses)))
+    process::run(
+        command("ip", ["route", "replace", &services, "metric", PREFERRED]).args(next_hops(&addresses)),
+    )
 }
 
 /// The words of `ip route` that share packets out among some addresses.

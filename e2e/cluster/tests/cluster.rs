@@ -3,10 +3,12 @@
 mod harness;
 
 use std::process::Command;
+use std::time::Duration;
 
 use e2e_cluster::address::BoxName;
 use e2e_cluster::audit;
 use e2e_cluster::firewall::Cut;
+use e2e_cluster::interrupt::Interrupt;
 use e2e_cluster::process;
 use e2e_cluster::spec::Options;
 use harness::{TestCluster, eventually};
@@ -135,15 +137,15 @@ fn names_services_policies_and_audit_work() {
     cluster.exec("server", "echo hello > /data/page").unwrap();
 
     let by_name = fetch("http://server.default.svc.cluster.local/page");
+    let says_hello = |pod: &str, script: &str| cluster.exec(pod, script).is_ok_and(|page| page == "hello");
+    // Each node's kube-proxy takes note of a new Service in its own time.
     eventually("a Service to be reached by its name", 20, || {
-        Ok(cluster.exec("client", &by_name).is_ok())
+        Ok(says_hello("client", &by_name))
     });
-    assert_eq!(cluster.exec("client", &by_name).unwrap(), "hello");
-    assert_eq!(
-        cluster.exec("server", &fetch("http://server/page")).unwrap(),
-        "hello",
-        "also by the pod itself"
-    );
+    let by_short_name = fetch("http://server.default/page");
+    eventually("a pod to reach itself by its Service", 20, || {
+        Ok(says_hello("server", &by_short_name))
+    });
     let outside = cluster
         .exec("client", &fetch("http://example.com/"))
         .unwrap_err()
@@ -154,19 +156,17 @@ fn names_services_policies_and_audit_work() {
     let address = |jsonpath: &str, object: &str| {
         cluster.run(&["get", object, &format!("--output=jsonpath={jsonpath}")])
     };
-    let from_host = |url: String| process::output(Command::new("sh").arg("-c").arg(fetch(&url)));
+    let from_host = |url: &str| process::output(Command::new("sh").arg("-c").arg(fetch(url)));
     let service = address("{.spec.clusterIP}", "service/server");
     let pod_address = address("{.status.podIP}", "pod/server");
-    assert_eq!(
-        from_host(format!("http://{service}/page")).unwrap().trim(),
-        "hello"
-    );
-    assert_eq!(
-        from_host(format!("http://{pod_address}:8080/page"))
-            .unwrap()
-            .trim(),
-        "hello"
-    );
+    for url in [
+        format!("http://{service}/page"),
+        format!("http://{pod_address}:8080/page"),
+    ] {
+        eventually(&url, 20, || {
+            Ok(from_host(&url).is_ok_and(|page| page.trim() == "hello"))
+        });
+    }
 
     // PodSecurity admission.
     cluster.run(&[
@@ -292,9 +292,7 @@ fn faults_break_what_they_should_and_can_be_mended() {
             .succeeds(&["get", "nodes", "--request-timeout=2s"])
     );
     cluster.power_on(BoxName::ControlPlane).unwrap();
-    cluster
-        .wait_for_api(&e2e_cluster::interrupt::Interrupt::never())
-        .unwrap();
+    cluster.wait_for_api(&Interrupt::never()).unwrap();
     assert_eq!(
         cluster.run(&["get", "pvc", "data", "--output=jsonpath={.status.phase}"]),
         "Bound"
@@ -304,7 +302,9 @@ fn faults_break_what_they_should_and_can_be_mended() {
     cluster.power_cut(node).unwrap();
     eventually("a dead node to be given up", 60, || Ok(is_ready("Unknown")));
     cluster.power_on(node).unwrap();
-    eventually("it to be back", 60, || Ok(is_ready("True")));
+    cluster
+        .wait_for_nodes(&Interrupt::never(), Duration::from_secs(60))
+        .unwrap();
     cluster.run(&["delete", "pod", "server", "--ignore-not-found"]);
     cluster.apply(&pod("server", "node2", &image, volume));
     cluster.wait_ready("server");

@@ -1,5 +1,8 @@
 //! `down` leaves the machine as it was, whatever happened before. Needs root; the clusters are real.
 
+// Clippy takes only functions marked as tests for tests.
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::collections::BTreeSet;

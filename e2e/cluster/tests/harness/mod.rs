@@ -1,8 +1,8 @@
 //! What the tests on real clusters share. They need root and minutes, and run one after the other:
 //! `cargo test -p e2e-cluster --test teardown --test cluster -- --ignored --test-threads=1`.
 
-// Each test program uses a part of it.
-#![allow(dead_code)]
+// Each test program uses a part of it. Clippy takes only functions marked as tests for tests.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::ops::Deref;
 use std::path::Path;
