@@ -13,4 +13,5 @@ mod failed;
 mod login;
 mod properties;
 mod queries;
+mod transactions;
 mod violations;
