@@ -8,63 +8,6 @@ use crate::{
     storage::{Constraint, WriteError},
 };
 
-/// What an administrative query is called where it is refused inside an explicit transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Topic {
-    Replication,
-    Users,
-    CreateSnapshot,
-    RecoverSnapshot,
-    ShowSnapshots,
-    StorageMode,
-    Index,
-    Constraint,
-    Enum,
-    DatabaseInfo,
-    SystemInfo,
-    Version,
-    Config,
-    Settings,
-    Transactions,
-    FreeMemory,
-    DataDirectory,
-    IsolationLevel,
-    UseDatabase,
-    MultiDatabase,
-}
-
-/// `... is not allowed in multicommand transactions.`
-pub(crate) fn in_explicit_transaction(topic: Topic) -> Failure {
-    let what = match topic {
-        Topic::Replication => "Managing replication",
-        Topic::Users => "Managing users",
-        Topic::CreateSnapshot => "Creating snapshots",
-        Topic::RecoverSnapshot => "Recovering from snapshot",
-        // The wrong noun is Memgraph's.
-        Topic::ShowSnapshots => "Show schema info query",
-        Topic::StorageMode => "Modifying storage modes",
-        Topic::Index => "Index manipulation",
-        Topic::Constraint => "Constraint manipulation",
-        Topic::Enum => "Creating or modifying enums",
-        Topic::DatabaseInfo | Topic::SystemInfo => "Storage information query",
-        Topic::Version => "Version information query",
-        Topic::Config => "Configuration information query",
-        Topic::Settings => "Updating or fetching settings",
-        Topic::Transactions => "Querying transaction status",
-        Topic::FreeMemory => "Free memory query",
-        Topic::DataDirectory => "Locking paths",
-        Topic::IsolationLevel => "Modifying isolation levels",
-        Topic::UseDatabase => "Switching the currently active database",
-        Topic::MultiDatabase => "Creating/dropping databases",
-    };
-    Failure::client(format!(
-        "{what} is not allowed in multicommand transactions. A multicommand transaction, also known as an explicit \
-         transaction, groups multiple commands into a single atomic operation. Instead, please use an implicit \
-         transaction, also known as an auto committing transaction, in order to execute this particularquery. For \
-         more details, visit https://memgraph.com/docs"
-    ))
-}
-
 pub(crate) fn concurrent_system_queries() -> Failure {
     Failure::client("Multiple concurrent system queries are not supported.")
 }

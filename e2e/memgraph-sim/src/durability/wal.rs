@@ -114,19 +114,8 @@ mod tests {
     use crate::value::Gid;
 
     fn uuid(byte: u8) -> Uuid {
-        struct Fixed(u8);
-        impl rand::RngCore for Fixed {
-            fn next_u32(&mut self) -> u32 {
-                0
-            }
-            fn next_u64(&mut self) -> u64 {
-                0
-            }
-            fn fill_bytes(&mut self, bytes: &mut [u8]) {
-                bytes.fill(self.0);
-            }
-        }
-        Uuid::random(&mut Fixed(byte))
+        use rand::SeedableRng;
+        Uuid::random(&mut rand::rngs::StdRng::seed_from_u64(byte.into()))
     }
 
     #[test]

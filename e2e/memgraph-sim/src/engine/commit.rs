@@ -51,6 +51,8 @@ struct Shipment {
     two_phase: bool,
     access: AccessKind,
     deltas: Rc<Vec<Delta>>,
+    /// In order of registration.
+    clients: Vec<Rc<ReplicaClient>>,
 }
 
 impl Shipment {
@@ -74,7 +76,7 @@ impl Node {
     /// Commits a transaction, or takes it back.
     pub(crate) async fn commit(
         self: &Rc<Self>,
-        mut transaction: Transaction,
+        transaction: Transaction,
         access: AccessKind,
     ) -> Result<(), CommitError> {
         // Admin queries that need this lock for themselves only try it: they fail while a commit holds it.
@@ -96,6 +98,28 @@ impl Node {
             return Err(CommitError::ReplicaShouldNotWrite);
         };
         let _engine_lock = self.engine_lock.acquire(Exclusive).await;
+        let Some((transaction, shipment)) = self.take_timestamp(transaction, main, access)? else {
+            return Ok(());
+        };
+        if shipment.clients.is_empty() {
+            self.log_and_sync(&shipment).await;
+            let timestamp = shipment.timestamp;
+            self.database
+                .borrow_mut()
+                .publish(transaction, timestamp, timestamp);
+            return Ok(());
+        }
+        self.replicate(transaction, shipment).await
+    }
+
+    /// Checks the constraints and takes the commit timestamp. Without a log the transaction is published at
+    /// once, and nothing is left to do.
+    fn take_timestamp(
+        &self,
+        mut transaction: Transaction,
+        main: Uuid,
+        access: AccessKind,
+    ) -> Result<Option<(Transaction, Shipment)>, CommitError> {
         let mut database = self.database.borrow_mut();
         if let Err(violation) = database.graph.check_constraints(&transaction) {
             database.graph.abort(transaction);
@@ -104,7 +128,7 @@ impl Node {
         let timestamp = database.tick();
         if !self.config.wal_enabled || database.analytical {
             database.publish(transaction, timestamp, timestamp);
-            return Ok(());
+            return Ok(None);
         }
         let clients: Vec<_> = match &*self.role.borrow() {
             Role::Main(main) => main
@@ -126,16 +150,9 @@ impl Node {
                 .any(|client| client.mode() == ReplicaMode::StrictSync),
             access,
             deltas: Rc::new(std::mem::take(&mut transaction.deltas)),
+            clients,
         };
-        drop(database);
-        if clients.is_empty() {
-            self.log_and_sync(&shipment).await;
-            self.database
-                .borrow_mut()
-                .publish(transaction, timestamp, timestamp);
-            return Ok(());
-        }
-        self.replicate(transaction, shipment, clients).await
+        Ok(Some((transaction, shipment)))
     }
 
     async fn log_and_sync(self: &Rc<Self>, shipment: &Shipment) {
@@ -156,12 +173,11 @@ impl Node {
     async fn replicate(
         self: &Rc<Self>,
         transaction: Transaction,
-        shipment: Shipment,
-        clients: Vec<Rc<ReplicaClient>>,
+        mut shipment: Shipment,
     ) -> Result<(), CommitError> {
         let mut failures = Vec::new();
-        let mut streams: Streams = Vec::with_capacity(clients.len());
-        for client in clients {
+        let mut streams: Streams = Vec::with_capacity(shipment.clients.len());
+        for client in std::mem::take(&mut shipment.clients) {
             let stream = match client.open_commit(self, shipment.main).await {
                 Ok(stream) => Some(stream),
                 Err(reason) => {
@@ -176,11 +192,15 @@ impl Node {
             match client.mode() {
                 // In a two-phase commit they get it after the decision.
                 ReplicaMode::Async if shipment.two_phase => {}
-                ReplicaMode::Async => client.prepare_later(self, stream.take(), || shipment.request_to(client)),
+                ReplicaMode::Async => {
+                    client.prepare_later(self, stream.take(), || shipment.request_to(client))
+                }
                 // Mixing SYNC and STRICT_SYNC is broken in Memgraph: the stream is opened and never used.
                 ReplicaMode::Sync if shipment.two_phase => {}
                 ReplicaMode::Sync | ReplicaMode::StrictSync => {
-                    let voted = client.prepare(self, stream.as_ref(), || shipment.request_to(client)).await;
+                    let voted = client
+                        .prepare(self, stream.as_ref(), || shipment.request_to(client))
+                        .await;
                     if client.mode() == ReplicaMode::Sync {
                         *stream = None;
                     }

@@ -107,7 +107,11 @@ impl Peers {
         let (sender, receiver) = oneshot::channel();
         self.outgoing.borrow_mut().insert(
             id,
-            Outgoing { connecting: Some(sender), broken: false, reply: None },
+            Outgoing {
+                connecting: Some(sender),
+                broken: false,
+                reply: None,
+            },
         );
         io.effect(Effect::Connect(id, address.to_owned()));
         match io.timeout(timeouts::CONNECT, receiver).await {

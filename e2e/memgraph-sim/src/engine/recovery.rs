@@ -247,7 +247,8 @@ mod tests {
     use super::*;
 
     fn database() -> Uuid {
-        Uuid::random(&mut rand::rngs::mock::StepRng::new(0, 1))
+        use rand::SeedableRng;
+        Uuid::random(&mut rand::rngs::StdRng::seed_from_u64(1))
     }
 
     fn wal(sequence: u64, from: u64, to: u64) -> WalFile {

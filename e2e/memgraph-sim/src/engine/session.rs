@@ -10,7 +10,10 @@ use bolt_server::{
     ChangeCounters, Executed, ExecutionSummary, Failure, Map, Notification, Prepare, Prepared, QueryKind,
     Request, Response, Summary, TransactionOptions, Value as BoltValue, Version,
 };
-use cypher_subset::ast::{Query, Statement, Transaction as Control};
+use cypher_subset::{
+    Access as QueryAccess,
+    ast::{Query, Statement, Transaction as Control},
+};
 use futures::{StreamExt, channel::mpsc};
 
 use super::{
@@ -252,15 +255,14 @@ impl Session {
             }
             Statement::Transaction(control) => (Plan::Control(*control, options), Vec::new(), None, None),
             _ => {
-                let plan = AdminPlan::new(&self.node, Rc::clone(&statement), self.explicit.is_some())?;
-                let system = if plan.is_system_query() {
-                    Some(self.node.take_system_lock().await?)
-                } else {
-                    None
+                let system = match statement.is_system_query() {
+                    true => Some(self.node.take_system_lock().await?),
+                    false => None,
                 };
+                let plan = AdminPlan::new(&self.node, Rc::clone(&statement), self.explicit.is_some())?;
                 let open = match plan.access() {
-                    Some((access, kind)) => Some(self.open(access, kind).await?),
-                    None => None,
+                    Some((access, kind)) if self.explicit.is_none() => Some(self.open(access, kind).await?),
+                    _ => None,
                 };
                 if plan.writes()
                     && let Err(failure) = self.node.check_writable(true).await
@@ -285,7 +287,7 @@ impl Session {
 
     /// Opens the transaction of an auto-committed graph query.
     async fn prepare_query(&mut self, query: &Query) -> Result<Option<Open>, Failure> {
-        let writes = exec::writes(query);
+        let writes = query.access().writes();
         let open = if self.explicit.is_none() {
             let access = if writes { Access::Write } else { Access::Read };
             Some(self.open(access, AccessKind::Write).await?)
@@ -342,7 +344,8 @@ impl Session {
                 }
             }
             Plan::Admin(plan) => {
-                let transaction = current.open.as_mut().map(|open| &mut open.transaction);
+                let open = current.open.as_mut().or(self.explicit.as_mut());
+                let transaction = open.map(|open| &mut open.transaction);
                 match plan.execute(&self.node, transaction).await {
                     Ok(answer) => {
                         current.done = admin_summary(answer.notifications);
@@ -559,7 +562,11 @@ fn check_database(options: &TransactionOptions) -> Result<(), Failure> {
 
 fn graph_summary(query: &Query, changes: ChangeCounters) -> Summary {
     Summary {
-        kind: Some(exec::kind(query)),
+        kind: Some(match query.access() {
+            QueryAccess::Read => QueryKind::Read,
+            QueryAccess::Write => QueryKind::Write,
+            QueryAccess::None | QueryAccess::ReadWrite => QueryKind::ReadWrite,
+        }),
         database: Some(DATABASE.to_owned()),
         // There is no clock that could measure these.
         parsing_time: Some(0.0),

@@ -193,7 +193,8 @@ impl Node {
         catalogue.wals.retain(|file| !paths.contains(&file.path));
     }
 
-    /// `RECOVER SNAPSHOT`: takes a snapshot in place of everything, and makes all replicas do the same.
+    /// `RECOVER SNAPSHOT`: takes a snapshot in place of everything, and makes all replicas do the same. The
+    /// statement holds unique access to the storage.
     pub(super) async fn recover_snapshot(self: &Rc<Self>, path: &str, force: bool) -> Result<(), Failure> {
         let main = match &*self.role.borrow() {
             Role::Main(main) => main.uuid,
@@ -212,10 +213,6 @@ impl Node {
         let Ok(Some(content)) = self.io.read(path).await else {
             return Err(Failure::transient("Failed to find the defined snapshot file."));
         };
-        let _access = self
-            .take_main_lock()
-            .await
-            .ok_or_else(|| messages::access_timeout(self.config.version, messages::AccessName::Unique))?;
         let _engine_lock = self.engine_lock.acquire(Exclusive).await;
         if !force && self.database.borrow().durable != 0 {
             return Err(Failure::transient(

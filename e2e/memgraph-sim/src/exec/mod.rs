@@ -11,7 +11,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use bolt_server::{Failure, Map, QueryKind, Value as BoltValue};
+use bolt_server::{Failure, Map, Value as BoltValue};
 use cypher_subset::ast::{Clause, Query};
 
 use self::eval::{Row, Scope};
@@ -81,31 +81,6 @@ pub(crate) fn fields(query: &Query) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(Vec::new())
-}
-
-/// Whether the query can change data.
-pub(crate) fn writes(query: &Query) -> bool {
-    query.clauses.iter().any(|clause| match clause {
-        Clause::Create { .. }
-        | Clause::Merge(_)
-        | Clause::Set(_)
-        | Clause::Remove(_)
-        | Clause::Delete { .. } => true,
-        Clause::Match { .. } | Clause::Unwind { .. } | Clause::With { .. } | Clause::Return(_) => false,
-    })
-}
-
-/// The `type` in the summary.
-pub(crate) fn kind(query: &Query) -> QueryKind {
-    let reads = query
-        .clauses
-        .iter()
-        .any(|clause| matches!(clause, Clause::Match { .. } | Clause::Merge(_)));
-    match (reads, writes(query)) {
-        (true, false) => QueryKind::Read,
-        (false, true) => QueryKind::Write,
-        (true, true) | (false, false) => QueryKind::ReadWrite,
-    }
 }
 
 /// Executes a query inside a transaction.

@@ -161,11 +161,11 @@ impl Flags {
     ///
     /// As [`parse`](Self::parse).
     pub fn parse_file(&mut self, content: &str) -> Result<(), FlagError> {
-        let lines = content
+        let mut lines = content
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        lines.map(|line| self.parse([line.to_owned()])).collect()
+        lines.try_for_each(|line| self.parse([line.to_owned()]))
     }
 
     fn find(&self, name: &str) -> Option<&'static Flag> {

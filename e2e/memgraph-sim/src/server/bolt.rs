@@ -1,6 +1,6 @@
 //! Clients on the Bolt port.
 
-use std::{io, rc::Rc};
+use std::{io, rc::Rc, sync::Arc};
 
 use bolt_server::{Response, Session};
 use tokio::{
@@ -61,7 +61,7 @@ impl Driver {
         mut responses: mpsc::UnboundedReceiver<Response>,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let mut session = Session::new(self.bolt.clone());
+        let mut session = Session::new(Arc::clone(&self.bolt));
         let mut buffer = vec![0; 8 * 1024];
         loop {
             let read = stream.read(&mut buffer).await?;

@@ -20,10 +20,7 @@ use bolt_server::{Response, SessionConfig};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use self::setup::{ExitCode, StartError, run};
-use self::{
-    disk::Disk,
-    peers::{PeerConnection, Replication},
-};
+use self::{disk::Disk, peers::Replication};
 use crate::engine::{DiskOperation, Effect, Engine, Event, ExitReason, Level, SessionId, Time};
 
 /// How long the engine's clock may stand still at most while there is nothing to do.

@@ -68,11 +68,6 @@ impl Graph {
         &self.schema
     }
 
-    /// How many open transactions there are.
-    pub(crate) fn open_transactions(&self) -> usize {
-        self.open.values().sum()
-    }
-
     pub(crate) fn name(&self, name: Name) -> &str {
         self.names.text(name)
     }

@@ -17,7 +17,6 @@ mod tests;
 pub(crate) use graph::{Graph, WriteError};
 pub(crate) use mvcc::View;
 pub(crate) use names::Name;
-pub(crate) use node::NodeData;
 pub(crate) use persist::{NodeRecord, RelationshipRecord};
 pub(crate) use schema::{Constraint, EnumError, Index, Schema, SchemaChange};
 pub(crate) use schema_ops::{SchemaOutcome, Violation};

@@ -87,11 +87,6 @@ impl Disk {
         self.files.clear();
     }
 
-    /// Everything below a folder.
-    pub fn copy(&self) -> Self {
-        self.clone()
-    }
-
     /// What a power loss does.
     pub fn lose_unsynced(&mut self) {
         self.files.retain(|_, file| {

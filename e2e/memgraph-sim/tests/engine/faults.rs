@@ -313,7 +313,11 @@ fn the_first_commit_after_a_quick_restart_of_a_replica_meets_a_broken_connection
     let mut network = Network::new(Version::default(), &["a", "b"]);
     network.attach("a", "b", "STRICT_SYNC");
     network.restart("b");
-    assert_abort(Version::default(), network.query("a", "CREATE (:T)"), "RPC communication error");
+    assert_abort(
+        Version::default(),
+        network.query("a", "CREATE (:T)"),
+        "RPC communication error",
+    );
     network.until_status("a", "b", "ready");
     network.must("a", "CREATE (:T)");
 }
@@ -331,7 +335,11 @@ fn async_replicas_get_a_transaction_after_the_decision() {
     network.refused("a", "CREATE (:T)");
     network.run(Duration::from_secs(5));
     assert_eq!(network.count("c"), 1);
-    assert_eq!(network.status("a", "c"), "replicating", "nobody has told it of the abort");
+    assert_eq!(
+        network.status("a", "c"),
+        "replicating",
+        "nobody has told it of the abort"
+    );
     network.refused("a", "CREATE (:T)");
     network.until_status("a", "c", "ready");
     assert_eq!(network.count("c"), 1);
@@ -355,7 +363,13 @@ fn mixing_sync_and_strict_sync_is_broken() {
 #[test]
 fn j33_a_replica_that_is_ahead_in_the_same_epoch_looks_ready() {
     let mut network = Network::new(Version::default(), &["b"]);
-    network.add("a", Config { wal_flush_every: 10, ..Config::default() });
+    network.add(
+        "a",
+        Config {
+            wal_flush_every: 10,
+            ..Config::default()
+        },
+    );
     network.attach("a", "b", "SYNC");
     for i in 0..15 {
         network.must("a", &format!("CREATE (:T {{i: {i}}})"));

@@ -551,7 +551,9 @@ impl Network {
         };
         match self.request(client, Request::Execute { take: None }) {
             // Rows without columns are only counted.
-            Response::Executed(executed) if fields.is_empty() => Ok(executed.rows.into_iter().take(0).collect()),
+            Response::Executed(executed) if fields.is_empty() => {
+                Ok(executed.rows.into_iter().take(0).collect())
+            }
             Response::Executed(executed) => Ok(executed.rows),
             Response::Failed(failure) => Err(failure),
             other => panic!("unexpected answer to PULL: {other:?}"),

@@ -11,16 +11,16 @@ mod users;
 use std::rc::Rc;
 
 use bolt_server::{Failure, Value as BoltValue, Version};
-use cypher_subset::ast::{
-    DatabaseInfo, Durability, Instance, MultiDatabase, Replication, ReplicationInfo, Statement, SystemInfo,
-    TransactionQueue,
+use cypher_subset::{
+    ReplicaRefusal, StorageAccess,
+    ast::{
+        DatabaseInfo, Durability, Instance, MultiDatabase, Replication, ReplicationInfo, Statement,
+        SystemInfo, TransactionQueue,
+    },
 };
 
 use super::{Node, lock::Access, message::AccessKind, session::Answer};
-use crate::{
-    messages::{self, Topic},
-    storage::Transaction,
-};
+use crate::{messages, storage::Transaction};
 
 /// An administrative statement that is ready to be executed.
 pub(super) struct AdminPlan(Rc<Statement>, Version);
@@ -28,8 +28,9 @@ pub(super) struct AdminPlan(Rc<Statement>, Version);
 impl AdminPlan {
     /// Checks a statement.
     pub(super) fn new(node: &Node, statement: Rc<Statement>, explicit: bool) -> Result<Self, Failure> {
-        if explicit && let Some(topic) = topic(&statement) {
-            return Err(messages::in_explicit_transaction(topic));
+        let version = node.config.version;
+        if explicit && let Some(refusal) = statement.refusal_in_transaction(version) {
+            return Err(Failure::client(refusal));
         }
         match &*statement {
             Statement::Replication(_) if node.database.borrow().analytical => {
@@ -44,35 +45,19 @@ impl AdminPlan {
         Ok(Self(statement, node.config.version))
     }
 
-    /// Whether only one such statement can run at a time.
-    pub(super) fn is_system_query(&self) -> bool {
-        matches!(&*self.0, Statement::Replication(_) | Statement::Auth(_))
-    }
-
     /// The hold on the storage that it needs, if it needs a transaction at all.
     pub(super) fn access(&self) -> Option<(Access, AccessKind)> {
-        match &*self.0 {
-            Statement::Index { .. } | Statement::Constraint { .. } if self.1 < Version::V3_5 => {
-                Some((Access::Unique, AccessKind::Unique))
-            }
-            Statement::Index { .. } | Statement::Constraint { .. } => {
-                Some((Access::ReadOnly, AccessKind::ReadOnly))
-            }
-            Statement::Enum(_) => Some((Access::Unique, AccessKind::Unique)),
-            Statement::DatabaseInfo(info) if *info != DatabaseInfo::Metrics => {
-                Some((Access::Read, AccessKind::Write))
-            }
-            Statement::Instance(Instance::DumpDatabase) => Some((Access::Read, AccessKind::Write)),
-            _ => None,
-        }
+        Some(match self.0.storage_access(self.1)? {
+            StorageAccess::Read => (Access::Read, AccessKind::Write),
+            StorageAccess::Write => (Access::Write, AccessKind::Write),
+            StorageAccess::ReadOnly => (Access::ReadOnly, AccessKind::ReadOnly),
+            StorageAccess::Unique => (Access::Unique, AccessKind::Unique),
+        })
     }
 
-    /// Whether it is refused on a replica.
+    /// Whether a replica refuses to prepare it.
     pub(super) fn writes(&self) -> bool {
-        matches!(
-            &*self.0,
-            Statement::Index { .. } | Statement::Constraint { .. } | Statement::Enum(_)
-        )
+        self.0.refusal_on_replica(self.1) == Some(ReplicaRefusal::WhenPrepared)
     }
 
     /// The columns of its result.
@@ -150,8 +135,10 @@ impl AdminPlan {
                 node.change_constraint(transaction, *action, constraint)
             }
             (Statement::Enum(change), Some(transaction)) => node.change_enum(transaction, change),
-            (Statement::DatabaseInfo(info), Some(_)) => Ok(node.show_schema(*info)),
-            (Statement::DatabaseInfo(_), None) => Err(messages::enterprise(self.1, "SHOW METRICS INFO")),
+            (Statement::DatabaseInfo(DatabaseInfo::Metrics), _) => {
+                Err(messages::enterprise(self.1, "SHOW METRICS INFO"))
+            }
+            (Statement::DatabaseInfo(info), _) => Ok(node.show_schema(*info)),
             (Statement::SystemInfo(info), _) => node.show_system(info),
             (Statement::MultiDatabase(statement), _) => info::databases(self.1, statement),
             (Statement::TransactionQueue(TransactionQueue::Show { statuses }), _) => {
@@ -164,41 +151,6 @@ impl AdminPlan {
             _ => Err(messages::unsupported("this statement")),
         }
     }
-}
-
-/// What a statement is called when it is refused inside an explicit transaction.
-fn topic(statement: &Statement) -> Option<Topic> {
-    Some(match statement {
-        Statement::Replication(_) | Statement::ReplicationInfo(_) => Topic::Replication,
-        Statement::Auth(_) => Topic::Users,
-        Statement::Durability(Durability::CreateSnapshot) => Topic::CreateSnapshot,
-        Statement::Durability(Durability::RecoverSnapshot { .. }) => Topic::RecoverSnapshot,
-        Statement::Durability(Durability::ShowSnapshots | Durability::ShowNextSnapshot) => {
-            Topic::ShowSnapshots
-        }
-        Statement::Index { .. } => Topic::Index,
-        Statement::Constraint { .. } => Topic::Constraint,
-        Statement::Enum(_) => Topic::Enum,
-        Statement::DatabaseInfo(DatabaseInfo::Enums) => return None,
-        Statement::DatabaseInfo(_) => Topic::DatabaseInfo,
-        Statement::SystemInfo(SystemInfo::Version) => Topic::Version,
-        Statement::SystemInfo(SystemInfo::Config) => Topic::Config,
-        Statement::SystemInfo(_) => Topic::SystemInfo,
-        Statement::MultiDatabase(MultiDatabase::Use(_)) => Topic::UseDatabase,
-        Statement::MultiDatabase(_) => Topic::MultiDatabase,
-        Statement::TransactionQueue(_) => Topic::Transactions,
-        Statement::Settings(_) => Topic::Settings,
-        Statement::Instance(Instance::FreeMemory) => Topic::FreeMemory,
-        Statement::Instance(Instance::SetStorageMode(_)) => Topic::StorageMode,
-        Statement::Instance(Instance::SetIsolationLevel { .. }) => Topic::IsolationLevel,
-        Statement::Instance(
-            Instance::LockDataDirectory | Instance::UnlockDataDirectory | Instance::DataDirectoryLockStatus,
-        ) => Topic::DataDirectory,
-        Statement::Instance(Instance::DumpDatabase)
-        | Statement::Query(_)
-        | Statement::Transaction(_)
-        | Statement::Trigger(_) => return None,
-    })
 }
 
 /// A row of texts.
