@@ -5,7 +5,8 @@ use std::time::Duration;
 use bolt_server::Version;
 use memgraph_sim::config::Config;
 
-use crate::network::{Network, text};
+use crate::clients::text;
+use crate::network::Network;
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";

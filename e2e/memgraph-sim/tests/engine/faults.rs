@@ -5,7 +5,8 @@ use std::time::Duration;
 use bolt_server::{Failure, FailureCode, Request, Response, Severity, Version};
 use memgraph_sim::{config::Config, engine::PeerMessage};
 
-use crate::network::{Network, Rows};
+use crate::clients::Rows;
+use crate::network::Network;
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";

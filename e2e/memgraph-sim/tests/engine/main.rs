@@ -1,5 +1,9 @@
 //! The engine on virtual time, against the numbered facts of Memgraph's behaviour (`j01_..` to `j40_..`).
 
+// The helpers below are test code, too.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod clients;
 mod disk;
 mod durability;
 mod faults;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bolt_server::{Authentication, Failure, Prepare, Request, Response, TransactionOptions, Value, Version};
+use bolt_server::{Response, Version};
 use memgraph_sim::{
     config::Config,
     engine::{
@@ -25,10 +25,8 @@ const SYNC: Duration = Duration::from_millis(1);
 /// How long a test waits for an answer, on the virtual clock.
 pub const PATIENCE: Duration = Duration::from_secs(200);
 
-pub type Rows = Vec<Vec<Value>>;
-
 /// An instance, running or not.
-struct Member {
+pub struct Member {
     config: Config,
     seed: u64,
     engine: Option<Engine>,
@@ -45,11 +43,11 @@ struct Member {
     /// The other ends of connections.
     links: BTreeMap<ConnectionId, (String, ConnectionId)>,
     log: Vec<(Level, String)>,
-    sessions: BTreeMap<SessionId, Option<Response>>,
+    pub sessions: BTreeMap<SessionId, Option<Response>>,
 }
 
 /// Something on its way to a member.
-enum Delivery {
+pub enum Delivery {
     Event(Event),
     /// Somebody wants to connect to a port.
     Knock {
@@ -92,7 +90,7 @@ impl Ord for Scheduled {
 #[derive(Debug, Clone)]
 pub struct Client {
     pub member: String,
-    session: SessionId,
+    pub session: SessionId,
 }
 
 /// A decision about a message: whether it gets lost.
@@ -105,7 +103,7 @@ pub struct Network {
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     last_connection: u64,
-    last_session: u64,
+    pub last_session: u64,
     /// Members whose packets vanish.
     black_holes: Vec<String>,
     filter: Option<Filter>,
@@ -223,10 +221,6 @@ impl Network {
         &mut self.member(name).disk
     }
 
-    pub fn config(&mut self, name: &str) -> &mut Config {
-        &mut self.member(name).config
-    }
-
     pub fn has_exited(&mut self, name: &str) -> Option<ExitReason> {
         self.member(name).exit.clone()
     }
@@ -270,7 +264,7 @@ impl Network {
         self.now = until;
     }
 
-    fn member(&mut self, name: &str) -> &mut Member {
+    pub fn member(&mut self, name: &str) -> &mut Member {
         self.members
             .get_mut(name)
             .unwrap_or_else(|| panic!("no instance {name}"))
@@ -280,7 +274,7 @@ impl Network {
         self.black_holes.iter().any(|it| it == name)
     }
 
-    fn schedule(&mut self, delay: Duration, to: &str, what: Delivery) {
+    pub fn schedule(&mut self, delay: Duration, to: &str, what: Delivery) {
         self.order += 1;
         let incarnation = self.member(to).incarnation;
         let at = self.now + delay;
@@ -300,7 +294,7 @@ impl Network {
     }
 
     /// Delivers what comes next, if it comes before `until`.
-    fn step(&mut self, until: Time) -> bool {
+    pub fn step(&mut self, until: Time) -> bool {
         if self.queue.peek().is_none_or(|Reverse(next)| next.at > until) {
             return false;
         }
@@ -460,202 +454,4 @@ impl Network {
             None => assert!(result.is_ok(), "a write that nobody waits for failed: {result:?}"),
         }
     }
-}
-
-/// What clients do.
-impl Network {
-    pub fn client(&mut self, member: &str) -> Client {
-        assert!(self.is_ready(member), "{member} has not opened its Bolt port");
-        self.last_session += 1;
-        let session = SessionId(self.last_session);
-        self.member(member).sessions.insert(session, None);
-        self.schedule(
-            Duration::ZERO,
-            member,
-            Delivery::Event(Event::SessionOpened(session)),
-        );
-        Client {
-            member: member.to_owned(),
-            session,
-        }
-    }
-
-    /// Sends a request without waiting for the answer.
-    pub fn send_request(&mut self, client: &Client, request: Request) {
-        if let Some(slot) = self.member(&client.member).sessions.get_mut(&client.session) {
-            *slot = None;
-        }
-        let member = client.member.clone();
-        self.schedule(
-            Duration::ZERO,
-            &member,
-            Delivery::Event(Event::Request(client.session, request)),
-        );
-    }
-
-    /// The answer, if it is there.
-    pub fn response(&mut self, client: &Client) -> Option<Response> {
-        let session = client.session;
-        self.member(&client.member).sessions.get_mut(&session)?.take()
-    }
-
-    /// Waits for the answer.
-    pub fn wait(&mut self, client: &Client) -> Response {
-        let limit = self.now + PATIENCE;
-        loop {
-            if let Some(response) = self.response(client) {
-                return response;
-            }
-            assert!(self.step(limit), "no answer from {}", client.member);
-        }
-    }
-
-    pub fn request(&mut self, client: &Client, request: Request) -> Response {
-        self.send_request(client, request);
-        self.wait(client)
-    }
-
-    pub fn close(&mut self, client: &Client) {
-        let member = client.member.clone();
-        self.schedule(
-            Duration::ZERO,
-            &member,
-            Delivery::Event(Event::SessionClosed(client.session)),
-        );
-        self.run(Duration::ZERO);
-        self.member(&member).sessions.remove(&client.session);
-    }
-
-    pub fn login(&mut self, member: &str, principal: &str, credentials: &str) -> Response {
-        let client = self.client(member);
-        let who = Authentication {
-            principal: principal.to_owned(),
-            credentials: credentials.to_owned(),
-        };
-        let response = self.request(&client, Request::Authenticate(who));
-        self.close(&client);
-        response
-    }
-
-    /// RUN
-    pub fn prepare(&mut self, client: &Client, query: &str) -> Response {
-        self.request(client, prepare(query))
-    }
-
-    /// RUN and PULL.
-    pub fn run_on(&mut self, client: &Client, query: &str) -> Result<Rows, Failure> {
-        let fields = match self.prepare(client, query) {
-            Response::Prepared(prepared) => prepared.fields,
-            Response::Failed(failure) => return Err(failure),
-            other => panic!("unexpected answer to RUN: {other:?}"),
-        };
-        match self.request(client, Request::Execute { take: None }) {
-            // Rows without columns are only counted.
-            Response::Executed(executed) if fields.is_empty() => {
-                Ok(executed.rows.into_iter().take(0).collect())
-            }
-            Response::Executed(executed) => Ok(executed.rows),
-            Response::Failed(failure) => Err(failure),
-            other => panic!("unexpected answer to PULL: {other:?}"),
-        }
-    }
-
-    /// Runs a query in a session of its own.
-    pub fn query(&mut self, member: &str, query: &str) -> Result<Rows, Failure> {
-        let client = self.client(member);
-        let result = self.run_on(&client, query);
-        self.close(&client);
-        result
-    }
-
-    /// Runs a query that must work.
-    pub fn must(&mut self, member: &str, query: &str) -> Rows {
-        self.query(member, query)
-            .unwrap_or_else(|failure| panic!("{query} on {member}: {failure:?}"))
-    }
-
-    /// Runs a query that must fail, and returns the message.
-    pub fn refused(&mut self, member: &str, query: &str) -> String {
-        match self.query(member, query) {
-            Ok(rows) => panic!("{query} on {member} gave {rows:?}"),
-            Err(failure) => failure.message,
-        }
-    }
-
-    pub fn begin(&mut self, client: &Client) {
-        let response = self.request(client, Request::Begin(TransactionOptions::default()));
-        assert_eq!(response, Response::Done);
-    }
-}
-
-/// What tests look at.
-impl Network {
-    pub fn role(&mut self, member: &str) -> String {
-        text(&self.must(member, "SHOW REPLICATION ROLE")[0][0])
-    }
-
-    /// How many nodes there are.
-    pub fn count(&mut self, member: &str) -> i64 {
-        self.must(member, "MATCH (n) RETURN count(n)")[0][0]
-            .as_integer()
-            .unwrap()
-    }
-
-    /// `ts`, `behind` and `status` of a replica as its MAIN shows it; `None` for a ghost.
-    pub fn replica(&mut self, main: &str, name: &str) -> Option<(i64, i64, String)> {
-        let rows = self.must(main, "SHOW REPLICAS");
-        let row = rows
-            .iter()
-            .find(|row| row[0].as_str() == Some(name))
-            .unwrap_or_else(|| panic!("no row {name}"));
-        let Value::Map(data) = &row[4] else {
-            panic!("{row:?}")
-        };
-        let Value::Map(data) = data.get("memgraph")? else {
-            panic!("{row:?}")
-        };
-        Some((
-            data["ts"].as_integer().unwrap(),
-            data["behind"].as_integer().unwrap(),
-            text(&data["status"]),
-        ))
-    }
-
-    pub fn status(&mut self, main: &str, name: &str) -> String {
-        self.replica(main, name)
-            .map_or("ghost".to_owned(), |(_, _, status)| status)
-    }
-
-    /// Lets time pass until a replica has a status.
-    pub fn until_status(&mut self, main: &str, name: &str, status: &str) {
-        let limit = self.now + PATIENCE;
-        while self.status(main, name) != status {
-            assert!(self.now < limit, "{name} stays {}", self.status(main, name));
-            self.run(Duration::from_millis(100));
-        }
-    }
-
-    /// Makes `replica` a replica of `main`.
-    pub fn attach(&mut self, main: &str, replica: &str, mode: &str) {
-        self.must(replica, "SET REPLICATION ROLE TO REPLICA WITH PORT 10000");
-        self.must(
-            main,
-            &format!("REGISTER REPLICA {replica} {mode} TO '{replica}:10000'"),
-        );
-        self.until_status(main, replica, "ready");
-    }
-}
-
-pub fn prepare(query: &str) -> Request {
-    Request::Prepare(Prepare {
-        query: query.to_owned(),
-        ..Prepare::default()
-    })
-}
-
-pub fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("not a text: {value:?}"))
-        .to_owned()
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bolt_server::{Request, Response, TransactionOptions, Value, Version};
 
-use crate::network::{Network, prepare};
+use crate::clients::prepare;
+use crate::network::Network;
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";

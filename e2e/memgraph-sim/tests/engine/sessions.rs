@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bolt_server::{FailureCode, Prepare, Request, Response, Value, Version};
 
-use crate::network::{Network, Rows, prepare};
+use crate::clients::{Rows, prepare};
+use crate::network::Network;
 
 fn network() -> Network {
     Network::new(Version::default(), &["a"])

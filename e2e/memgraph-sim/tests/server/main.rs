@@ -1,5 +1,8 @@
 //! Real processes of the server: what survives, and replication over TCP.
 
+// The helpers below are test code, too.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod instance;
 mod startup;
 
