@@ -33,11 +33,11 @@ check_context() {
         echo "$existing"
         return 1
     fi
-    remember operator_image "$OPERATOR_IMAGE"
-    remember memgraph_image "$memgraph_image"
-    remember client_image "$client_image"
+    remember operator_image <<<"$OPERATOR_IMAGE"
+    remember memgraph_image <<<"$memgraph_image"
+    remember client_image <<<"$client_image"
     # Only now may the end of this script remove anything.
-    remember checked yes
+    remember checked <<<yes
     echo "context $current"
 }
 
@@ -53,12 +53,12 @@ free_port() {
 # Through a port of this machine. A forwarding ends when its gateway pod cuts a session, and is then begun again.
 outside_uri() {
     if [[ ! -e $run_folder/facts/port ]]; then
-        remember port "$(free_port)"
+        free_port | remember port
         # A process group of its own, to be ended as one.
         # shellcheck disable=SC2016
         setsid bash -c 'while true; do kubectl port-forward service/demo-gateway "$0:7687"; done' "$(recall port)" \
             >>"$run_folder/port-forward.log" 2>&1 &
-        remember forwarder $!
+        remember forwarder <<<$!
     fi
     echo "bolt://127.0.0.1:$(recall port)"
 }

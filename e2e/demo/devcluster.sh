@@ -34,7 +34,7 @@ build_devcluster() {
 }
 
 build_kubernetes() {
-    remember bin "$("$devcluster" build)"
+    "$devcluster" build | remember bin
     # A demo that was killed may have left its cluster; so has one with KEEP=1.
     "$devcluster" down --name "$cluster_name"
 }
@@ -42,9 +42,9 @@ build_kubernetes() {
 build_images() {
     local names
     names=$(e2e/images/build.sh)
-    remember operator_image "$(sed -n 1p <<<"$names")"
-    remember memgraph_image "$(sed -n 2p <<<"$names")"
-    remember client_image "$(sed -n 3p <<<"$names")"
+    sed -n 1p <<<"$names" | remember operator_image
+    sed -n 2p <<<"$names" | remember memgraph_image
+    sed -n 3p <<<"$names" | remember client_image
     echo "$names"
 }
 
@@ -71,7 +71,7 @@ steps_before() {
 
 # The Service is reached from this machine, which routes to the node.
 outside_uri() {
-    echo "bolt://$(kubectl get service demo-gateway --output 'jsonpath={.spec.clusterIP}'):7687"
+    kubectl get service demo-gateway --output 'jsonpath=bolt://{.spec.clusterIP}:7687'
 }
 
 # Ends the process as the kernel's out-of-memory killer would: no warning, no clean-up.
@@ -80,7 +80,7 @@ kill_instance() {
     node=$(kubectl get pod "$1" --output 'jsonpath={.spec.nodeName}')
     id=$(kubectl get pod "$1" --output 'jsonpath={.status.containerStatuses[0].containerID}')
     show "$devcluster" exec --name "$cluster_name" "$node" -- \
-        ctr --namespace k8s.io tasks kill --signal SIGKILL "${id#containerd://}"
+        ctr --namespace k8s.io tasks kill --signal SIGKILL "${id#containerd://}" 2> >(grep -v DEPRECATION >&2)
 }
 
 remove_all() {

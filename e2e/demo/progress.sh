@@ -20,9 +20,9 @@ seconds() {
     printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100))
 }
 
-# What a step has found out, for later steps: each step runs in a shell of its own.
+# `COMMAND | remember NAME` keeps what a step has found out for later steps: each step runs in a shell of its own.
 remember() {
-    printf '%s' "$2" >"$run_folder/facts/$1"
+    cat >"$run_folder/facts/$1"
 }
 
 recall() {

@@ -89,8 +89,8 @@ create_cluster() {
     watching show kubectl wait --for=condition=Ready memgraphcluster/demo --timeout=600s
     watching show kubectl wait --for=condition=Reconciling=False memgraphcluster/demo --timeout=300s
     show kubectl get memgraphclusters
-    remember main_before "$(status_field main)"
-    remember term_before "$(status_field ledger.term)"
+    status_field main | remember main_before
+    status_field ledger.term | remember term_before
 }
 
 status_field() {
@@ -103,7 +103,7 @@ start_client() {
     show kubectl wait --for=condition=Ready pod/client --timeout=300s
     local python
     python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    remember packages "$(e2e/images/python-packages.sh "$python" e2e/images/requirements.txt)"
+    e2e/images/python-packages.sh "$python" e2e/images/requirements.txt | remember packages
 }
 
 # The program with the driver, on this machine and in the pod.
@@ -139,8 +139,7 @@ read_everywhere() {
     for name in "$@"; do
         expected+=(--expect "$name")
     done
-    remember "$fact" "$(inside read "${expected[@]}" "${targets[@]}")"
-    recall "$fact"
+    inside read "${expected[@]}" "${targets[@]}" | tee "$run_folder/facts/$fact"
     echo "through the read gateway, bolt://demo-gateway-read:7687:"
     inside read "${expected[@]}" gateway-read=bolt://demo-gateway-read:7687
 }
@@ -163,9 +162,8 @@ lose_main() {
     read -r answer <&"$reader" || true
     wait "$writer"
     echo "$answer"
-    remember writer "$answer"
-    remember failover_ms $(($(python3 -c 'import json, sys; print(int(json.loads(sys.argv[1])["at"] * 1000))' "$answer") - killed))
-    echo "$main was killed; the write was acknowledged $(seconds "$(recall failover_ms)") s later"
+    remember writer <<<"$answer"
+    remember killed_ms <<<"$killed"
 }
 
 wait_for_return() {
@@ -178,8 +176,8 @@ wait_for_return() {
     watching kubectl wait memgraphcluster/demo --timeout=300s --for=condition=Reconciling=False
     show kubectl wait --for=condition=Ready memgraphcluster/demo --timeout=300s
     show kubectl get memgraphclusters
-    remember main_after "$(status_field main)"
-    remember term_after "$(status_field ledger.term)"
+    status_field main | remember main_after
+    status_field ledger.term | remember term_after
     if [[ $(recall main_after) == "$main" ]]; then
         echo "$main is MAIN again: no other instance was promoted"
         return 1

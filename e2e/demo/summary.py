@@ -14,17 +14,24 @@ def print_table(rows):
 
 def main():
     folder = Path(sys.argv[1])
-    facts = {file.name: file.read_text() for file in (folder / "facts").iterdir()}
+    facts = {file.name: file.read_text().strip() for file in (folder / "facts").iterdir()}
     writer = json.loads(facts["writer"])
+    failover = writer["at"] - int(facts["killed_ms"]) / 1000
     before, after = json.loads(facts["read_before"]), json.loads(facts["read_after"])
     tokens = sorted({token for found in after.values() for token in found})
 
-    print_table([("", "before", "after"), ("MAIN", facts["main_before"], facts["main_after"]), ("term", facts["term_before"], facts["term_after"])])
-    print(f"From SIGKILL of MAIN to the first acknowledged write: {int(facts['failover_ms']) / 1000:.2f} s,")
-    print(f"in {writer['attempts']} attempts of a driver that first waits about 1 s before it tries again.\n")
+    change = [(what.split("_")[0], facts[what], facts[what.replace("before", "after")]) for what in ("main_before", "term_before")]
+    print_table([("", "before", "after"), *change])
+    print(f"From the order to kill MAIN to the first acknowledged write: {failover:.2f} s,")
+    print(f"of which the driver took {writer['seconds']:.2f} s; its own first pause before another try is about 1 s.\n")
+    print("When each token was read from each instance:")
     rows = [("token", *after)]
     for token in tokens:
-        rows.append((token, *("read, also before the failover" if token in before[name] else "read" if token in found else "MISSING" for name, found in after.items())))
+        cells = []
+        for name, found in after.items():
+            times = [time for time, seen in (("before", before[name]), ("after", found)) if token in seen]
+            cells.append(" and ".join(times) or "NEVER")
+        rows.append((token, *cells))
     print_table(rows)
     times = [line.split("\t") for line in (folder / "times").read_text().splitlines()]
     print_table([("step", "seconds"), *((title, seconds) for title, seconds in times)])

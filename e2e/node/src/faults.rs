@@ -1,0 +1,98 @@
+//! What happens to pods.
+
+use std::fs;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use e2e_cluster::address::BoxName;
+use e2e_cluster::cgroup;
+use e2e_cluster::faults::Container;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::node::Node;
+use crate::scene::Scene;
+
+impl Scene {
+    /// Freezes an instance until [`Self::thaw`], as a process that hangs.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self, pod: &str) -> Result<()> {
+        self.node.cluster.freeze_container(&Container {
+            namespace: self.namespace.clone(),
+            pod: pod.to_owned(),
+            container: None,
+        })
+    }
+
+    /// Thaws all that is frozen.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn thaw(&self) -> Result<()> {
+        self.node.cluster.thaw()
+    }
+}
+
+impl Node {
+    /// Kills all processes of a pod's first container with SIGKILL, as the kernel's out-of-memory killer does. The kubelet
+    /// starts the container again.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&self, pod: &Pod) -> Result<()> {
+        for process in self.processes(pod)? {
+            kill(Pid::from_raw(process), Signal::SIGKILL)
+                .with_context(|| format!("cannot kill process {process} of pod {}", pod.name_any()))?;
+        }
+        Ok(())
+    }
+
+    /// Resident memory of a pod's first container, in KiB.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resident_kib(&self, pod: &Pod) -> Result<u64> {
+        let mut sum = 0;
+        for process in self.processes(pod)? {
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let value = line.and_then(|line| line.split_whitespace().next());
+            sum += u64::from_str(value.context("a process without VmRSS")?)?;
+        }
+        Ok(sum)
+    }
+
+    /// The processes of a pod's first container, as this machine numbers them.
+    fn processes(&self, pod: &Pod) -> Result<Vec<i32>> {
+        let name = pod.name_any();
+        let node: BoxName = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.as_deref())
+            .with_context(|| format!("pod {name} has no node"))?
+            .parse()?;
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.container_statuses.as_ref());
+        let id = statuses.and_then(|all| {
+            all.first()?
+                .container_id
+                .as_deref()?
+                .strip_prefix("containerd://")
+        });
+        let id = id.with_context(|| format!("pod {name} has no container"))?;
+        let group = cgroup::freezer_of_container(&self.cluster.spec().name, node, id)
+            .with_context(|| format!("the container of pod {name} does not run"))?;
+        let list = fs::read_to_string(group.join("cgroup.procs"))?;
+        let processes: Vec<i32> = list.lines().filter_map(|line| line.parse().ok()).collect();
+        if processes.is_empty() {
+            bail!("the container of pod {name} has no process");
+        }
+        Ok(processes)
+    }
+}

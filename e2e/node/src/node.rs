@@ -1,0 +1,184 @@
+//! A Kubernetes cluster with one node and the operator in it, for all tests of a run.
+
+use std::env;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use e2e_cluster::cluster::Cluster;
+use e2e_cluster::folders::Folders;
+use e2e_cluster::interrupt::Interrupt;
+use e2e_cluster::progress::Progress;
+use e2e_cluster::spec::Options;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// Name of the cluster. Another one with `DEVCLUSTER_NAME`.
+const NAME: &str = "node-test";
+
+/// Namespace of the operator, as `config/` has it.
+pub const OPERATOR_NAMESPACE: &str = "memgraph-operator-system";
+
+/// The user name under which the operator talks to the API server.
+pub const OPERATOR_USER: &str = "system:serviceaccount:memgraph-operator-system:memgraph-operator";
+
+/// The operator's image in `config/`, which is replaced by the one that was built.
+const PUBLISHED_IMAGE: &str = "ghcr.io/memgraph-operator/memgraph-operator";
+
+/// Names of the images under test.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// Operator and gateway.
+    pub operator: String,
+    /// What takes Memgraph's place.
+    pub memgraph: String,
+    /// Python with the official drivers.
+    pub client: String,
+}
+
+/// The cluster that the tests run on.
+pub struct Node {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// A client with the rights of an administrator.
+    pub client: Client,
+    /// The images that it has.
+    pub images: Images,
+    folders: Folders,
+    keep: bool,
+}
+
+impl Node {
+    /// Starts a cluster, loads the images of a folder and installs the operator. With `REUSE=1` in the environment, a
+    /// cluster of that name that is up already is used, and stays.
+    ///
+    /// # Errors
+    /// When something of it fails; the cluster is then removed.
+    pub async fn up(images: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let folders = Folders::of_user()?;
+        let name = env::var("DEVCLUSTER_NAME").unwrap_or_else(|_| NAME.to_owned());
+        let keep = env::var("REUSE").is_ok_and(|value| value == "1");
+        let mut progress = Progress::on_stderr();
+        let running = Cluster::open(&name, &folders)
+            .ok()
+            .filter(|cluster| keep && cluster.folder().up().exists());
+        let cluster = match running {
+            Some(cluster) => cluster,
+            None => {
+                Cluster::down(&name, &folders, &mut progress, interrupt)?;
+                Cluster::up(&Options::new(&name), &folders, &mut progress, interrupt)?
+            }
+        };
+        match prepare(&cluster, images).await {
+            Ok((images, client)) => {
+                progress.done("operator installed");
+                Ok(Self {
+                    cluster,
+                    client,
+                    images,
+                    folders,
+                    keep,
+                })
+            }
+            Err(error) => {
+                if !keep {
+                    Cluster::down(&name, &folders, &mut progress, &Interrupt::never())?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the cluster, unless it is to be used again.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn down(&self) -> Result<()> {
+        if self.keep {
+            return Ok(());
+        }
+        let name = &self.cluster.spec().name;
+        Cluster::down(
+            name,
+            &self.folders,
+            &mut Progress::on_stderr(),
+            &Interrupt::never(),
+        )
+    }
+
+    /// Runs kubectl and returns what it prints.
+    ///
+    /// # Errors
+    /// When it fails; the error has what it said.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        tokio::task::block_in_place(|| self.cluster.kubectl().output(args))
+    }
+}
+
+async fn prepare(cluster: &Cluster, images: &Path) -> Result<(Images, Client)> {
+    let load = |name: &str| {
+        let file = images.join(format!("{name}.tar"));
+        if !file.exists() {
+            bail!("there is no image {}: run `make images`", file.display());
+        }
+        Ok(cluster.load_image(&file)?.reference)
+    };
+    let images = Images {
+        operator: load("operator")?,
+        memgraph: load("memgraph-sim")?,
+        client: load("client")?,
+    };
+    install_operator(cluster, &images.operator)?;
+    let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok((images, Client::try_from(config)?))
+}
+
+/// As README.md says, but for the image.
+fn install_operator(cluster: &Cluster, image: &str) -> Result<()> {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/default");
+    let kubectl = cluster.kubectl();
+    let manifests = kubectl.output(&["kustomize", &config.to_string_lossy()])?;
+    let manifests: Vec<String> = manifests.lines().map(|line| with_image(line, image)).collect();
+    let replaced = manifests.iter().filter(|line| line.ends_with(image)).count();
+    if replaced != 2 {
+        bail!(
+            "config/default names the operator's image {replaced} times, not as image and as OPERATOR_IMAGE"
+        );
+    }
+    kubectl.apply(&manifests.join("\n"))?;
+    kubectl.output(&[
+        "wait",
+        "--for=condition=Established",
+        "crd/memgraphclusters.memgraph.dev",
+        "--timeout=60s",
+    ])?;
+    wait_for_operator(cluster, Duration::from_secs(120))
+}
+
+fn with_image(line: &str, image: &str) -> String {
+    match line.split_once(PUBLISHED_IMAGE) {
+        Some((before, _)) => format!("{before}{image}"),
+        None => line.to_owned(),
+    }
+}
+
+/// Waits until the operator's pod is ready, and only that one is there.
+///
+/// # Errors
+/// When it is not in time.
+pub fn wait_for_operator(cluster: &Cluster, limit: Duration) -> Result<()> {
+    let begin = Instant::now();
+    cluster
+        .kubectl()
+        .output(&[
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "rollout",
+            "status",
+            "deployment/memgraph-operator",
+            &format!("--timeout={}s", limit.as_secs()),
+        ])
+        .with_context(|| format!("the operator is not ready after {} s", begin.elapsed().as_secs()))?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What goes with a cluster and what stays.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use e2e_node::database::{SETTLE_LIMIT, condition};
+use e2e_node::scene::Scene;
+use e2e_node::wait::until;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
+use memgraph_operator::api::MemgraphCluster;
+use serde_json::json;
+
+const KINDS: &str = "memgraphclusters,statefulsets,deployments,replicasets,pods,services,endpointslices,serviceaccounts,configmaps,\
+                     roles,rolebindings,secrets,controllerrevisions";
+
+/// Waits until nothing of cluster `demo` is left but volume claims, and returns their names.
+async fn claims_left(scene: &Scene) -> Result<Vec<String>> {
+    let deletion = Api::<MemgraphCluster>::delete(&scene.api(), "demo", &DeleteParams::default()).await;
+    deletion.context("cannot delete the cluster")?;
+    until("everything of the cluster to vanish", SETTLE_LIMIT, async || {
+        let all = scene.kubectl(&["get", KINDS, "--output", "name"])?;
+        let left: Vec<_> = all.lines().filter(|name| name.contains("demo")).collect();
+        ensure!(left.is_empty(), "there are {left:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    let claims = scene.kubectl(&["get", "persistentvolumeclaims", "--output", "name"])?;
+    Ok(claims.lines().map(str::to_owned).collect())
+}
+
+pub async fn a_deleted_cluster_leaves_its_volumes_and_nothing_else(scene: Arc<Scene>) -> Result<()> {
+    scene.start("demo", json!({})).await?;
+    let claims = claims_left(&scene).await?;
+    let expected = [0, 1, 2].map(|n| format!("persistentvolumeclaim/data-demo-{n}"));
+    ensure!(claims == expected, "claims: {claims:?}");
+    Ok(())
+}
+
+pub async fn with_the_policy_delete_the_volumes_go_too(scene: Arc<Scene>) -> Result<()> {
+    let storage = json!({"retentionPolicy": {"whenDeleted": "Delete"}});
+    scene
+        .start("demo", json!({"replicas": 2, "storage": storage}))
+        .await?;
+    claims_left(&scene).await?;
+    until("the volume claims to vanish", SETTLE_LIMIT, async || {
+        let claims = scene.kubectl(&["get", "persistentvolumeclaims", "--output", "name"])?;
+        ensure!(claims.is_empty(), "there are {claims:?}");
+        Ok(Some(()))
+    })
+    .await
+}
+
+pub async fn an_object_of_somebody_else_is_not_adopted(scene: Arc<Scene>) -> Result<()> {
+    let services: Api<Service> = scene.api();
+    let foreign: Service = serde_json::from_value(json!({
+        "metadata": {"name": "demo-gateway", "labels": {"owner": "somebody-else"}},
+        "spec": {"ports": [{"port": 80}], "selector": {"app": "other"}},
+    }))?;
+    let foreign = services.create(&PostParams::default(), &foreign).await?;
+
+    let database = scene.create("demo", json!({})).await?;
+    let stalled =
+        |cluster: &MemgraphCluster| condition(cluster, "Stalled") == Some(("True", "ForeignObject"));
+    let cluster = database
+        .wait("the foreign object to be reported", SETTLE_LIMIT, stalled)
+        .await?;
+    let message = cluster
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions)
+        .find(|condition| condition.type_ == "Stalled")
+        .map(|condition| condition.message.clone())
+        .unwrap_or_default();
+    ensure!(
+        message.contains("demo-gateway"),
+        "the message does not name the object: {message}"
+    );
+    let now = services.get("demo-gateway").await?;
+    ensure!(
+        now.resource_version() == foreign.resource_version(),
+        "the foreign Service was changed: {now:?}"
+    );
+    eprintln!("          {message}");
+
+    services.delete("demo-gateway", &DeleteParams::default()).await?;
+    database.settled().await?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Tests of the operator on a real Kubernetes node. They need root, the images of `make images` and minutes:
+//! `make node-test`, or `cargo test -p e2e-node -- --ignored` (with names of tests, only those).
+
+mod bootstrap;
+mod deletion;
+mod drivers;
+mod failover;
+mod quiet;
+mod refusals;
+mod scaling;
+mod volumes;
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use e2e_cluster::interrupt::Interrupt;
+use e2e_node::node::Node;
+use e2e_node::scene::Scene;
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long one test may take; each wait in it has a shorter limit of its own.
+const LIMIT: Duration = Duration::from_secs(300);
+
+type Body = fn(Arc<Scene>) -> Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// The tests by name. Each gets a namespace of its own.
+macro_rules! tests {
+    ($($module:ident: $($test:ident)*;)*) => {
+        &[$($((
+            concat!(stringify!($module), "::", stringify!($test)),
+            (|scene| Box::pin($module::$test(scene))) as Body,
+        )),*),*]
+    };
+}
+
+const TESTS: &[(&str, Body)] = tests! {
+    bootstrap:
+        a_new_cluster_has_a_main_a_strict_replica_and_an_asynchronous_one
+        applying_the_same_cluster_again_changes_nothing
+        a_single_instance_serves_and_keeps_its_data_over_a_kill;
+    drivers:
+        official_drivers_in_a_pod_write_and_read_through_the_gateways;
+    failover:
+        a_killed_main_is_replaced_and_comes_back_as_a_replica
+        a_killed_replica_heals_without_a_new_term
+        an_operator_that_starts_in_the_middle_of_a_failover_ends_it
+        a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_back
+        a_gateway_that_is_replaced_serves_again
+        two_clusters_of_one_name_do_not_disturb_each_other;
+    scaling:
+        instances_are_added_and_removed;
+    volumes:
+        an_instance_whose_volume_is_lost_gets_the_data_again;
+    deletion:
+        a_deleted_cluster_leaves_its_volumes_and_nothing_else
+        with_the_policy_delete_the_volumes_go_too
+        an_object_of_somebody_else_is_not_adopted;
+    refusals:
+        wrong_clusters_are_refused_with_field_and_reason;
+    quiet:
+        a_cluster_at_rest_causes_no_write;
+};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cannot run the tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    // They share a node of two cores or so, and measure times.
+    arguments.test_threads = Some(1);
+    let wanted = arguments.ignored || arguments.include_ignored;
+    if arguments.list || !wanted {
+        let trials = TESTS
+            .iter()
+            .map(|(name, _)| Trial::test(*name, || Ok(())).with_ignored_flag(true));
+        return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
+    }
+    // Only a second call could fail.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .context("there is no target folder")?;
+    let interrupt = Interrupt::on_signals()?;
+    let node = Arc::new(runtime.block_on(Node::up(&target.join("images"), &interrupt))?);
+    runtime.spawn(remove_on_signal(Arc::clone(&node)));
+    let trials = TESTS
+        .iter()
+        .map(|(name, body)| trial(name, *body, &node, runtime.handle()));
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    node.down()?;
+    Ok(conclusion.exit_code())
+}
+
+fn trial(name: &'static str, body: Body, node: &Arc<Node>, runtime: &Handle) -> Trial {
+    let (node, runtime) = (Arc::clone(node), runtime.clone());
+    let test = move || {
+        let begin = Instant::now();
+        let result = runtime.block_on(play(name, body, node));
+        eprintln!("          {name}: {:.1} s", begin.elapsed().as_secs_f64());
+        result.map_err(|error| Failed::from(format!("{error:#}")))
+    };
+    Trial::test(name, test).with_ignored_flag(true)
+}
+
+async fn play(name: &str, body: Body, node: Arc<Node>) -> Result<()> {
+    let scene = Arc::new(Scene::new(node, name).await?);
+    let ended = tokio::time::timeout(LIMIT, body(Arc::clone(&scene))).await;
+    let result = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("not done after {} s", LIMIT.as_secs())));
+    if result.is_err() {
+        scene.tell_state();
+    }
+    let removed = scene.remove().await;
+    result.and(removed)
+}
+
+/// A test run that is interrupted leaves no cluster.
+async fn remove_on_signal(node: Arc<Node>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    eprintln!("interrupted: removing the cluster");
+    tokio::task::block_in_place(|| node.down())?;
+    std::process::exit(130);
+}

@@ -1,0 +1,74 @@
+//! The loss of a volume. (A single instance, which has no copy to get its data from, shows that a kill loses nothing.)
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use e2e_node::database::SETTLE_LIMIT;
+use e2e_node::scene::Scene;
+use e2e_node::wait::until;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Api;
+use kube::api::DeleteParams;
+use memgraph_operator::api::names;
+use serde_json::json;
+
+pub async fn an_instance_whose_volume_is_lost_gets_the_data_again(scene: Arc<Scene>) -> Result<()> {
+    let database = scene.start("demo", json!({})).await?;
+    database.write("before").await?;
+    database.expect_everywhere(&["before"]).await?;
+    let before = database.ledger().await?;
+
+    let claims: Api<PersistentVolumeClaim> = scene.api();
+    let claim = names::data_claim("demo-2");
+    let old = claims
+        .get(&claim)
+        .await?
+        .metadata
+        .uid
+        .context("a claim without a uid")?;
+    let pods: Api<Pod> = scene.api();
+    // The claim goes with its last user.
+    claims.delete(&claim, &DeleteParams::default()).await?;
+    pods.delete("demo-2", &DeleteParams::default()).await?;
+    until("a new volume for demo-2", SETTLE_LIMIT, async || {
+        let pod_is_ready = || async {
+            let pod = pods.get_opt("demo-2").await?;
+            let conditions = pod
+                .and_then(|pod| pod.status)
+                .and_then(|status| status.conditions)
+                .unwrap_or_default();
+            anyhow::Ok(
+                conditions
+                    .iter()
+                    .any(|c| c.type_ == "Ready" && c.status == "True"),
+            )
+        };
+        if !pod_is_ready().await? {
+            // The StatefulSet may have been faster than the removal of the claim; then the new pod waits for it, too.
+            let waiting = claims
+                .get_opt(&claim)
+                .await?
+                .is_none_or(|c| c.metadata.deletion_timestamp.is_some());
+            if waiting {
+                let _ = pods.delete("demo-2", &DeleteParams::default()).await;
+            }
+            return Ok(None);
+        }
+        Ok(claims
+            .get_opt(&claim)
+            .await?
+            .filter(|now| now.metadata.uid.as_ref() != Some(&old)))
+    })
+    .await?;
+    database.settled().await?;
+    database.expect_at("demo-2", &["before"]).await?;
+    database.write("after").await?;
+    database.expect_everywhere(&["before", "after"]).await?;
+    let now = database.ledger().await?;
+    ensure!(
+        now.term == before.term,
+        "the loss of an asynchronous replica has begun term {}",
+        now.term
+    );
+    Ok(())
+}
