@@ -20,6 +20,7 @@ mod replica_client;
 mod replica_server;
 mod role;
 mod session;
+mod sessions;
 mod snapshots;
 
 use std::{
@@ -48,7 +49,7 @@ use self::{
     peers::Peers,
     replica_server::Handlers,
     role::{MainRole, Role},
-    session::Sessions,
+    sessions::Sessions,
     snapshots::Catalogue,
 };
 pub use self::{

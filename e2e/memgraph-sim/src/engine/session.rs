@@ -1,10 +1,6 @@
 //! Clients' sessions: transactions, prepared queries and their results.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    rc::Rc,
-};
+use std::rc::Rc;
 
 use bolt_server::{
     ChangeCounters, Executed, ExecutionSummary, Failure, Map, Notification, Prepare, Prepared, QueryKind,
@@ -14,15 +10,14 @@ use cypher_subset::{
     Access as QueryAccess,
     ast::{Query, Statement, Transaction as Control},
 };
-use futures::{StreamExt, channel::mpsc};
 
 use super::{
     Node,
     admin::AdminPlan,
     commit::CommitError,
-    event::{Effect, SessionId, Time},
     lock::{Access, Exclusive, Guard, Shared},
     message::AccessKind,
+    sessions::{RunningTransaction, SessionInfo},
 };
 use crate::{
     exec::{self, Parameters},
@@ -32,108 +27,6 @@ use crate::{
 
 /// The name of the only database.
 pub(super) const DATABASE: &str = "memgraph";
-
-/// All sessions.
-#[derive(Default)]
-pub(super) struct Sessions {
-    open: RefCell<BTreeMap<SessionId, SessionEntry>>,
-    last_transaction: Cell<u64>,
-}
-
-/// How the engine reaches a session.
-pub(super) struct SessionEntry {
-    queue: mpsc::UnboundedSender<Request>,
-    info: Rc<SessionInfo>,
-}
-
-/// What others may know of a session.
-#[derive(Default)]
-pub(super) struct SessionInfo {
-    pub(super) user: RefCell<Option<String>>,
-    pub(super) running: RefCell<Option<RunningTransaction>>,
-    /// TERMINATE TRANSACTIONS
-    terminated: Cell<bool>,
-}
-
-/// A transaction as SHOW TRANSACTIONS shows it.
-#[derive(Debug, Clone)]
-pub(super) struct RunningTransaction {
-    pub(super) id: u64,
-    pub(super) queries: Vec<String>,
-    pub(super) metadata: Map,
-    pub(super) started: Time,
-    pub(super) committing: bool,
-}
-
-impl Sessions {
-    pub(super) fn request(&self, id: SessionId, request: Request) {
-        if let Some(session) = self.open.borrow().get(&id) {
-            let _ = session.queue.unbounded_send(request);
-        }
-    }
-
-    pub(super) fn close(&self, id: SessionId) {
-        let gone = self.open.borrow_mut().remove(&id);
-        drop(gone);
-    }
-
-    /// The sessions with a transaction.
-    pub(super) fn running(&self) -> Vec<(String, RunningTransaction)> {
-        let of = |entry: &SessionEntry| {
-            let user = entry.info.user.borrow().clone().unwrap_or_default();
-            Some((user, entry.info.running.borrow().clone()?))
-        };
-        self.open.borrow().values().filter_map(of).collect()
-    }
-
-    /// Has a transaction aborted; `false` if there is none with this id.
-    pub(super) fn terminate(&self, id: u64) -> bool {
-        let open = self.open.borrow();
-        let running =
-            |entry: &&SessionEntry| entry.info.running.borrow().as_ref().is_some_and(|it| it.id == id);
-        let found = open.values().find(running);
-        if let Some(entry) = found {
-            entry.info.terminated.set(true);
-        }
-        found.is_some()
-    }
-}
-
-impl Node {
-    pub(super) fn open_session(self: &Rc<Self>, id: SessionId) {
-        let (sender, mut receiver) = mpsc::unbounded();
-        let info = Rc::new(SessionInfo::default());
-        self.sessions.open.borrow_mut().insert(
-            id,
-            SessionEntry {
-                queue: sender,
-                info: Rc::clone(&info),
-            },
-        );
-        let node = Rc::clone(self);
-        self.spawn(async move {
-            let mut session = Session::new(node, info);
-            while let Some(request) = receiver.next().await {
-                let response = session.handle(request).await;
-                session.node.io.effect(Effect::Respond(id, response));
-            }
-            session.abort();
-        });
-    }
-
-    /// Runs one statement on its own, as nobody in particular.
-    pub(super) async fn run_alone(self: &Rc<Self>, text: &str) -> Result<(), Failure> {
-        let mut session = Session::new(Rc::clone(self), Rc::default());
-        let query = text.trim_end_matches(';').to_owned();
-        session
-            .prepare(Prepare {
-                query,
-                ..Prepare::default()
-            })
-            .await?;
-        session.execute(None).await.map(drop)
-    }
-}
 
 /// A transaction with its hold on the storage.
 struct Open {
@@ -161,7 +54,7 @@ enum Plan {
     Control(Control, TransactionOptions),
 }
 
-struct Session {
+pub(super) struct Session {
     node: Rc<Node>,
     info: Rc<SessionInfo>,
     explicit: Option<Open>,
@@ -171,7 +64,7 @@ struct Session {
 }
 
 impl Session {
-    fn new(node: Rc<Node>, info: Rc<SessionInfo>) -> Self {
+    pub(super) fn new(node: Rc<Node>, info: Rc<SessionInfo>) -> Self {
         Self {
             node,
             info,
@@ -181,7 +74,7 @@ impl Session {
         }
     }
 
-    async fn handle(&mut self, request: Request) -> Response {
+    pub(super) async fn handle(&mut self, request: Request) -> Response {
         let result = match request {
             Request::Authenticate(who) => Ok(self.authenticate(&who.principal, &who.credentials)),
             Request::Prepare(prepare) => self.prepare(prepare).await.map(Response::Prepared),
@@ -226,7 +119,7 @@ impl Session {
         }
     }
 
-    async fn prepare(&mut self, request: Prepare) -> Result<Prepared, Failure> {
+    pub(super) async fn prepare(&mut self, request: Prepare) -> Result<Prepared, Failure> {
         self.drop_current();
         let Prepare {
             query: text,
@@ -311,7 +204,7 @@ impl Session {
         })
     }
 
-    async fn execute(&mut self, take: Option<u64>) -> Result<Executed, Failure> {
+    pub(super) async fn execute(&mut self, take: Option<u64>) -> Result<Executed, Failure> {
         let Some(mut current) = self.current.take() else {
             return Err(Failure::client("Trying to pull without a prepared query."));
         };
@@ -461,7 +354,7 @@ impl Session {
     }
 
     /// Takes everything back that is not committed.
-    fn abort(&mut self) {
+    pub(super) fn abort(&mut self) {
         self.drop_current();
         let open = self.explicit.take();
         self.node.discard(open);

@@ -6,6 +6,7 @@ mod aggregate;
 mod eval;
 mod functions;
 mod matching;
+mod operators;
 mod project;
 mod write;
 

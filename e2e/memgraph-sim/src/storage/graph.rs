@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{
+    finish::Garbage,
     index::ValueIndex,
     mvcc::{Conflict, TransactionId, Versions, View},
     names::{Name, Names},
@@ -29,14 +30,6 @@ impl From<Conflict> for WriteError {
     }
 }
 
-/// Objects of a finished transaction whose old versions nobody has dropped yet.
-#[derive(Debug)]
-struct Garbage {
-    committed_at: u64,
-    nodes: Vec<Gid>,
-    relationships: Vec<Gid>,
-}
-
 /// A labelled property graph with versions.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
@@ -44,15 +37,15 @@ pub(crate) struct Graph {
     pub(super) nodes: BTreeMap<Gid, Node>,
     pub(super) relationships: BTreeMap<Gid, Relationship>,
     /// Which nodes have a label in any version.
-    by_label: HashMap<Name, BTreeSet<Gid>>,
+    pub(super) by_label: HashMap<Name, BTreeSet<Gid>>,
     pub(super) value_indexes: Vec<ValueIndex>,
     pub(super) schema: Schema,
     pub(super) next_node: u64,
     pub(super) next_relationship: u64,
     next_transaction: u64,
     /// Start timestamps of open transactions, with how many share one.
-    open: BTreeMap<u64, usize>,
-    garbage: VecDeque<Garbage>,
+    pub(super) open: BTreeMap<u64, usize>,
+    pub(super) garbage: VecDeque<Garbage>,
 }
 
 impl Graph {
@@ -212,7 +205,7 @@ impl Graph {
         gid
     }
 
-    fn insert_node(&mut self, txn: &mut Transaction, gid: Gid) {
+    pub(super) fn insert_node(&mut self, txn: &mut Transaction, gid: Gid) {
         self.next_node = self.next_node.max(gid.0 + 1);
         let versions = Versions::pending(txn.id(), NodeData::default());
         self.nodes.insert(
@@ -345,7 +338,7 @@ impl Graph {
         Ok(gid)
     }
 
-    fn insert_relationship(
+    pub(super) fn insert_relationship(
         &mut self,
         txn: &mut Transaction,
         gid: Gid,
@@ -436,172 +429,6 @@ impl Graph {
         Ok(())
     }
 
-    /// Repeats a logged change inside `txn`.
-    pub(crate) fn apply(&mut self, txn: &mut Transaction, delta: Delta) -> Result<(), ApplyError> {
-        let fault = |error| move |reason| ApplyError { delta: error, reason };
-        match delta {
-            Delta::CreateNode { gid } => {
-                if self.nodes.contains_key(&gid) {
-                    return Err(ApplyError {
-                        delta: "create an existing node",
-                        reason: WriteError::Conflict,
-                    });
-                }
-                self.insert_node(txn, gid);
-                Ok(())
-            }
-            Delta::DeleteNode { gid } => self.delete_node(txn, gid).map_err(fault("delete a node")),
-            Delta::AddLabel { gid, label } => self
-                .add_label(txn, gid, &label)
-                .map(drop)
-                .map_err(fault("add a label")),
-            Delta::RemoveLabel { gid, label } => self
-                .remove_label(txn, gid, &label)
-                .map(drop)
-                .map_err(fault("remove a label")),
-            Delta::SetNodeProperty { gid, key, value } => self
-                .set_node_property(txn, gid, &key, value)
-                .map_err(fault("set a property of a node")),
-            Delta::CreateRelationship { gid, kind, from, to } => self
-                .insert_relationship(txn, gid, &kind, from, to)
-                .map_err(fault("create a relationship")),
-            Delta::DeleteRelationship { gid } => self
-                .delete_relationship(txn, gid)
-                .map_err(fault("delete a relationship")),
-            Delta::SetRelationshipProperty { gid, key, value } => self
-                .set_relationship_property(txn, gid, &key, value)
-                .map_err(fault("set a property of a relationship")),
-            Delta::Schema(change) => self.apply_schema(txn, change),
-        }
-    }
-
-    /// Makes the changes visible to transactions that start after `at`.
-    pub(crate) fn commit(&mut self, txn: Transaction, at: u64) {
-        for gid in &txn.nodes {
-            if let Some(node) = self.nodes.get_mut(gid) {
-                node.versions.commit(txn.id(), at);
-            }
-        }
-        for gid in &txn.relationships {
-            if let Some(relationship) = self.relationships.get_mut(gid) {
-                relationship.versions.commit(txn.id(), at);
-            }
-        }
-        self.close(txn.view.start);
-        if !txn.nodes.is_empty() || !txn.relationships.is_empty() {
-            let garbage = Garbage {
-                committed_at: at,
-                nodes: txn.nodes,
-                relationships: txn.relationships,
-            };
-            self.garbage.push_back(garbage);
-        }
-        self.collect_garbage();
-    }
-
-    /// Takes the changes back. Enums keep theirs: Memgraph does not undo them (its enum store has no
-    /// versions and no abort callback).
-    pub(crate) fn abort(&mut self, txn: Transaction) {
-        for change in txn.schema_undo.iter().rev() {
-            self.undo_schema(change);
-        }
-        // Relationships first, because they hang on nodes.
-        for gid in &txn.relationships {
-            if let Some(relationship) = self.relationships.get_mut(gid) {
-                relationship.versions.abort(txn.id());
-            }
-            self.drop_relationship_if_gone(*gid);
-        }
-        for gid in &txn.nodes {
-            let Some(node) = self.nodes.get_mut(gid) else {
-                continue;
-            };
-            if let Some(Some(data)) = node.versions.abort(txn.id()) {
-                self.forget_version(*gid, &data);
-            }
-            self.drop_node_if_gone(*gid);
-        }
-        self.close(txn.view.start);
-        self.collect_garbage();
-    }
-
-    fn close(&mut self, start: u64) {
-        if let Some(count) = self.open.get_mut(&start) {
-            *count -= 1;
-            if *count == 0 {
-                self.open.remove(&start);
-            }
-        }
-    }
-
-    fn collect_garbage(&mut self) {
-        let oldest = self.open.keys().next().copied().unwrap_or(u64::MAX);
-        while self
-            .garbage
-            .front()
-            .is_some_and(|garbage| garbage.committed_at < oldest)
-        {
-            let Some(garbage) = self.garbage.pop_front() else {
-                break;
-            };
-            for gid in garbage.relationships {
-                if let Some(relationship) = self.relationships.get_mut(&gid) {
-                    relationship.versions.trim(oldest);
-                }
-                self.drop_relationship_if_gone(gid);
-            }
-            for gid in garbage.nodes {
-                let Some(node) = self.nodes.get_mut(&gid) else {
-                    continue;
-                };
-                for version in node.versions.trim(oldest) {
-                    self.forget_version(gid, &version);
-                }
-                self.drop_node_if_gone(gid);
-            }
-        }
-    }
-
-    /// Takes a dropped version out of the indexes, as far as no other version needs the entry.
-    fn forget_version(&mut self, gid: Gid, version: &NodeData) {
-        let Some(node) = self.nodes.get(&gid) else { return };
-        for label in &version.labels {
-            if !node.versions.all().any(|other| other.labels.contains(label))
-                && let Some(nodes) = self.by_label.get_mut(label)
-            {
-                nodes.remove(&gid);
-            }
-        }
-        for index in &mut self.value_indexes {
-            index.forget(gid, version, node.versions.all());
-        }
-    }
-
-    fn drop_node_if_gone(&mut self, gid: Gid) {
-        if self.nodes.get(&gid).is_some_and(|node| node.versions.is_gone()) {
-            self.nodes.remove(&gid);
-        }
-    }
-
-    fn drop_relationship_if_gone(&mut self, gid: Gid) {
-        if !self
-            .relationships
-            .get(&gid)
-            .is_some_and(|it| it.versions.is_gone())
-        {
-            return;
-        }
-        let Some(relationship) = self.relationships.remove(&gid) else {
-            return;
-        };
-        if let Some(node) = self.nodes.get_mut(&relationship.from) {
-            node.outgoing.retain(|known| *known != gid);
-        }
-        if let Some(node) = self.nodes.get_mut(&relationship.to) {
-            node.incoming.retain(|known| *known != gid);
-        }
-    }
-
     /// Puts a committed node in place, while a snapshot is loaded.
     pub(super) fn restore_node(&mut self, gid: Gid, data: NodeData) {
         for label in &data.labels {
@@ -622,12 +449,4 @@ impl Graph {
 /// Whether a relationship stands in the way of deleting one of its nodes.
 fn blocks(versions: &Versions<RelationshipData>, view: View) -> bool {
     versions.get(view).is_some() || (versions.latest_committed().is_none() && versions.all().next().is_some())
-}
-
-/// A logged change does not fit the graph.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot {delta}: {reason:?}")]
-pub(crate) struct ApplyError {
-    pub(super) delta: &'static str,
-    pub(super) reason: WriteError,
 }

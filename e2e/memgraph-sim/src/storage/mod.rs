@@ -1,6 +1,8 @@
 //! The graph in memory, its schema and its transactions.
 
+mod apply;
 mod dump;
+mod finish;
 mod graph;
 mod index;
 mod mvcc;

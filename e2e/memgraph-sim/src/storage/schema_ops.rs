@@ -1,7 +1,8 @@
 //! Changes of the schema, with what they do to the graph.
 
 use super::{
-    graph::{ApplyError, Graph, WriteError},
+    apply::ApplyError,
+    graph::{Graph, WriteError},
     index::ValueIndex,
     node::NodeData,
     schema::{Constraint, EnumError, Index, Schema, SchemaChange},

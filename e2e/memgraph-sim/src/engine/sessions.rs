@@ -1,0 +1,118 @@
+//! Which sessions there are, and how the engine reaches them.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use bolt_server::{Failure, Map, Prepare, Request};
+use futures::{StreamExt, channel::mpsc};
+
+use super::{
+    Node,
+    event::{Effect, SessionId, Time},
+    session::Session,
+};
+
+/// All sessions.
+#[derive(Default)]
+pub(super) struct Sessions {
+    open: RefCell<BTreeMap<SessionId, SessionEntry>>,
+    pub(super) last_transaction: Cell<u64>,
+}
+
+/// How the engine reaches a session.
+pub(super) struct SessionEntry {
+    queue: mpsc::UnboundedSender<Request>,
+    info: Rc<SessionInfo>,
+}
+
+/// What others may know of a session.
+#[derive(Default)]
+pub(super) struct SessionInfo {
+    pub(super) user: RefCell<Option<String>>,
+    pub(super) running: RefCell<Option<RunningTransaction>>,
+    /// TERMINATE TRANSACTIONS
+    pub(super) terminated: Cell<bool>,
+}
+
+/// A transaction as SHOW TRANSACTIONS shows it.
+#[derive(Debug, Clone)]
+pub(super) struct RunningTransaction {
+    pub(super) id: u64,
+    pub(super) queries: Vec<String>,
+    pub(super) metadata: Map,
+    pub(super) started: Time,
+    pub(super) committing: bool,
+}
+
+impl Sessions {
+    pub(super) fn request(&self, id: SessionId, request: Request) {
+        if let Some(session) = self.open.borrow().get(&id) {
+            let _ = session.queue.unbounded_send(request);
+        }
+    }
+
+    pub(super) fn close(&self, id: SessionId) {
+        let gone = self.open.borrow_mut().remove(&id);
+        drop(gone);
+    }
+
+    /// The sessions with a transaction.
+    pub(super) fn running(&self) -> Vec<(String, RunningTransaction)> {
+        let of = |entry: &SessionEntry| {
+            let user = entry.info.user.borrow().clone().unwrap_or_default();
+            Some((user, entry.info.running.borrow().clone()?))
+        };
+        self.open.borrow().values().filter_map(of).collect()
+    }
+
+    /// Has a transaction aborted; `false` if there is none with this id.
+    pub(super) fn terminate(&self, id: u64) -> bool {
+        let open = self.open.borrow();
+        let running =
+            |entry: &&SessionEntry| entry.info.running.borrow().as_ref().is_some_and(|it| it.id == id);
+        let found = open.values().find(running);
+        if let Some(entry) = found {
+            entry.info.terminated.set(true);
+        }
+        found.is_some()
+    }
+}
+
+impl Node {
+    pub(super) fn open_session(self: &Rc<Self>, id: SessionId) {
+        let (sender, mut receiver) = mpsc::unbounded();
+        let info = Rc::new(SessionInfo::default());
+        self.sessions.open.borrow_mut().insert(
+            id,
+            SessionEntry {
+                queue: sender,
+                info: Rc::clone(&info),
+            },
+        );
+        let node = Rc::clone(self);
+        self.spawn(async move {
+            let mut session = Session::new(Rc::clone(&node), info);
+            while let Some(request) = receiver.next().await {
+                let response = session.handle(request).await;
+                node.io.effect(Effect::Respond(id, response));
+            }
+            session.abort();
+        });
+    }
+
+    /// Runs one statement on its own, as nobody in particular.
+    pub(super) async fn run_alone(self: &Rc<Self>, text: &str) -> Result<(), Failure> {
+        let mut session = Session::new(Rc::clone(self), Rc::default());
+        let query = text.trim_end_matches(';').to_owned();
+        session
+            .prepare(Prepare {
+                query,
+                ..Prepare::default()
+            })
+            .await?;
+        session.execute(None).await.map(drop)
+    }
+}

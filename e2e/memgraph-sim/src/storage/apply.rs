@@ -1,0 +1,55 @@
+//! Repeating logged changes: on replicas and in recovery.
+
+use super::{
+    graph::{Graph, WriteError},
+    transaction::{Delta, Transaction},
+};
+
+/// A logged change does not fit the graph.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {delta}: {reason:?}")]
+pub(crate) struct ApplyError {
+    pub(super) delta: &'static str,
+    pub(super) reason: WriteError,
+}
+
+impl Graph {
+    /// Repeats a logged change inside `txn`.
+    pub(crate) fn apply(&mut self, txn: &mut Transaction, delta: Delta) -> Result<(), ApplyError> {
+        let fault = |error| move |reason| ApplyError { delta: error, reason };
+        match delta {
+            Delta::CreateNode { gid } => {
+                if self.nodes.contains_key(&gid) {
+                    return Err(ApplyError {
+                        delta: "create an existing node",
+                        reason: WriteError::Conflict,
+                    });
+                }
+                self.insert_node(txn, gid);
+                Ok(())
+            }
+            Delta::DeleteNode { gid } => self.delete_node(txn, gid).map_err(fault("delete a node")),
+            Delta::AddLabel { gid, label } => self
+                .add_label(txn, gid, &label)
+                .map(drop)
+                .map_err(fault("add a label")),
+            Delta::RemoveLabel { gid, label } => self
+                .remove_label(txn, gid, &label)
+                .map(drop)
+                .map_err(fault("remove a label")),
+            Delta::SetNodeProperty { gid, key, value } => self
+                .set_node_property(txn, gid, &key, value)
+                .map_err(fault("set a property of a node")),
+            Delta::CreateRelationship { gid, kind, from, to } => self
+                .insert_relationship(txn, gid, &kind, from, to)
+                .map_err(fault("create a relationship")),
+            Delta::DeleteRelationship { gid } => self
+                .delete_relationship(txn, gid)
+                .map_err(fault("delete a relationship")),
+            Delta::SetRelationshipProperty { gid, key, value } => self
+                .set_relationship_property(txn, gid, &key, value)
+                .map_err(fault("set a property of a relationship")),
+            Delta::Schema(change) => self.apply_schema(txn, change),
+        }
+    }
+}
