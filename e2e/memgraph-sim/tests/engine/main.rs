@@ -3,6 +3,7 @@
 // The helpers below are test code, too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bolt;
 mod clients;
 mod disk;
 mod durability;
