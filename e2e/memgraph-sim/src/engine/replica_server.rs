@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use bolt_server::Version;
@@ -15,6 +16,7 @@ use super::{
     Node,
     database::Prepared,
     event::{ConnectionId, Effect, Level},
+    io::Elapsed,
     lock::{Access, Exclusive, Guard, Shared},
     message::{AccessKind, HeartbeatReply, Message, PeerMessage, PrepareCommit, Reply, Request},
     role::{ReplicaRole, Role},
@@ -24,6 +26,9 @@ use crate::{
     ident::Uuid,
     storage::Delta,
 };
+
+/// How often a replica of 3.13 reports progress (`src/rpc/progress_heartbeat.hpp`).
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(25);
 
 /// Counts requests that are being handled, so that a promotion can wait for them.
 #[derive(Default)]
@@ -71,14 +76,39 @@ impl Node {
                     break;
                 }
                 node.handlers.running.set(node.handlers.running.get() + 1);
-                let reply = node.handle_request(request).await;
+                let reply = node.handle_reporting(id, request).await;
                 node.handlers.finished();
-                if node.peers.incoming.borrow().contains_key(&id) {
-                    node.io
-                        .effect(Effect::Send(id, PeerMessage(Message::Reply(reply))));
-                }
+                node.reply(id, reply);
             }
         });
+    }
+
+    fn reply(&self, id: ConnectionId, reply: Reply) {
+        if self.peers.incoming.borrow().contains_key(&id) {
+            self.io
+                .effect(Effect::Send(id, PeerMessage(Message::Reply(reply))));
+        }
+    }
+
+    /// Handles a request. 3.13 reports progress: once, since a handler that takes long here is one that waits
+    /// for the storage, and that counts as none.
+    async fn handle_reporting(self: &Rc<Self>, id: ConnectionId, request: Request) -> Reply {
+        let reports = self.config.version >= Version::Head
+            && matches!(
+                request,
+                Request::PrepareCommit(_)
+                    | Request::Snapshot { .. }
+                    | Request::WalFiles { .. }
+                    | Request::CurrentWal { .. }
+            );
+        let mut handling = std::pin::pin!(self.handle_request(request));
+        if reports {
+            match self.io.timeout(PROGRESS_INTERVAL, &mut handling).await {
+                Ok(reply) => return reply,
+                Err(Elapsed) => self.reply(id, Reply::InProgress),
+            }
+        }
+        handling.await
     }
 
     async fn handle_request(self: &Rc<Self>, request: Request) -> Reply {
@@ -420,10 +450,7 @@ impl Node {
             30
         };
         let waiting = self.access.acquire(Access::Unique);
-        self.io
-            .timeout(std::time::Duration::from_secs(limit), waiting)
-            .await
-            .ok()
+        self.io.timeout(Duration::from_secs(limit), waiting).await.ok()
     }
 }
 
