@@ -9,6 +9,7 @@ mod disk;
 mod durability;
 mod faults;
 mod network;
+mod random;
 mod registration;
 mod roles;
 mod sessions;
