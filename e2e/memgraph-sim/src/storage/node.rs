@@ -65,6 +65,10 @@ pub(super) fn set(properties: &mut Properties, key: Name, value: Value) {
         }
         (None, Value::Null) => {}
         (Some(at), value) => properties[at].1 = value,
-        (None, value) => properties.push((key, value)),
+        (None, value) => {
+            // Most nodes have few properties, and there can be many nodes.
+            properties.reserve_exact(1);
+            properties.push((key, value));
+        }
     }
 }
