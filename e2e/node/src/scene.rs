@@ -136,6 +136,8 @@ impl Scene {
             .delete(&self.namespace, &DeleteParams::default())
             .await
             .context("cannot delete the test's namespace")?;
+        // Nobody needs their good end any more.
+        self.kubectl(&["delete", "pods", "--all", "--grace-period=0", "--force"])?;
         until("the test's namespace to vanish", REMOVAL_LIMIT, async || {
             Ok(namespaces.get_opt(&self.namespace).await?.is_none().then_some(()))
         })

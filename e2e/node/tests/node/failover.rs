@@ -10,8 +10,8 @@ use e2e_node::node::{OPERATOR_NAMESPACE, wait_for_operator};
 use e2e_node::scene::Scene;
 use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt};
 use memgraph_operator::api::ledger::Route;
 use memgraph_operator::api::{InstanceRole, MemgraphCluster, names};
 use serde_json::json;
@@ -131,12 +131,23 @@ async fn operator_pod(scene: &Scene) -> Result<Pod> {
     running.ok_or_else(|| anyhow::anyhow!("the operator has no pod"))
 }
 
-/// The candidate hangs, so that the failover cannot end before the operator is killed.
+async fn gateways(scene: &Scene) -> Result<Vec<Pod>> {
+    let selector = format!("{}={}", names::COMPONENT_LABEL, names::GATEWAY);
+    let pods = scene
+        .api::<Pod>()
+        .list(&ListParams::default().labels(&selector))
+        .await?;
+    Ok(pods.items)
+}
+
+/// A gateway hangs and cannot acknowledge that it has let go of the old MAIN: the failover cannot go on before the operator
+/// is killed.
 pub async fn an_operator_that_starts_in_the_middle_of_a_failover_ends_it(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
     let term = database.ledger().await?.term;
-    scene.freeze("demo-1")?;
+    let gateways = gateways(&scene).await?;
+    scene.freeze(&gateways[0].name_any())?;
     scene.node.kill(&database.pod("demo-0").await?)?;
     let closed = |cluster: &MemgraphCluster| {
         ledger(cluster).is_some_and(|l| l.term > term && l.route == Route::Closed && l.operation.is_some())
@@ -186,20 +197,16 @@ pub async fn a_gateway_that_is_replaced_serves_again(scene: Arc<Scene>) -> Resul
     let database = scene.start("demo", json!({"gateway": {"replicas": 1}})).await?;
     database.write("before").await?;
     let before = database.ledger().await?;
-    let pods: Api<Pod> = scene.api();
-    let selector = format!(
-        "{}=demo,{}={}",
-        names::CLUSTER_LABEL,
-        names::COMPONENT_LABEL,
-        names::GATEWAY
-    );
-    let gateways = pods.list(&ListParams::default().labels(&selector)).await?;
-    ensure!(gateways.items.len() == 1, "{} gateway pods", gateways.items.len());
+    let gateways = gateways(&scene).await?;
+    ensure!(gateways.len() == 1, "{} gateway pods", gateways.len());
     // Killed: the kubelet starts it again in place.
-    scene.node.kill(&gateways.items[0])?;
+    scene.node.kill(&gateways[0])?;
     database.write("after-kill").await?;
     // Deleted: another pod with another address and another identity.
-    pods.delete_collection(&DeleteParams::default(), &ListParams::default().labels(&selector))
+    let deletion = DeleteParams::default();
+    scene
+        .api::<Pod>()
+        .delete(&gateways[0].name_any(), &deletion)
         .await?;
     database.write("after-deletion").await?;
     database.settled().await?;

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Runs checks and tests, all of them even if one fails. The last line says "N passed, M failed": the tests of all parts,
+# and each part that failed without naming a test.
+#   test.sh check    what needs neither root nor a cluster
+#   test.sh all      everything, as CI does
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+kind=${1:-all}
+
+logs=${CARGO_TARGET_DIR:-target}/test-logs
+mkdir -p "$logs"
+passed=0
+failed=0
+failures=()
+begin=$SECONDS
+
+# part NAME COMMAND...
+part() {
+    local name=$1 log status part_begin=$SECONDS part_passed part_failed
+    shift
+    log=$logs/$name.log
+    printf '\n=== %s ===\n' "$name"
+    "$@" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    # test result: ok. 3 passed; 0 failed; ..
+    part_passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$log" | awk '{sum += $1} END {print sum + 0}')
+    part_failed=$(sed -n 's/^test result: .* \([0-9]*\) failed; .*/\1/p' "$log" | awk '{sum += $1} END {print sum + 0}')
+    if ((status != 0 && part_failed == 0)); then
+        part_failed=1
+    fi
+    if ((part_failed > 0)); then
+        failures+=("$name (see $log)")
+    fi
+    passed=$((passed + part_passed))
+    failed=$((failed + part_failed))
+    printf -- '--- %s: %d passed, %d failed, %d s\n' "$name" "$part_passed" "$part_failed" $((SECONDS - part_begin))
+}
+
+scripts() {
+    local files
+    mapfile -t files < <(git ls-files '*.sh' .ci/run)
+    for file in "${files[@]}"; do
+        bash -n "$file" || return 1
+    done
+    if command -v shellcheck >/dev/null; then
+        shellcheck --external-sources "${files[@]}"
+    else
+        echo "shellcheck is not installed (apt-get install shellcheck): only the syntax was checked"
+    fi
+}
+
+# What `make crds` would write is what is committed.
+generated_files() {
+    local crd
+    crd=$(cargo run --locked --quiet --package memgraph-operator -- crd) || return 1
+    for file in crds/memgraphclusters.yaml config/crd/bases/memgraphclusters.yaml; do
+        diff --unified "$file" - <<<"$crd" || { echo "$file is not up to date: run make crds"; return 1; }
+    done
+}
+
+demo() {
+    e2e/demo/run.sh || return 1
+    echo "test result: ok. 1 passed; 0 failed; 0 ignored"
+}
+
+checks() {
+    part format cargo fmt --all --check
+    part lints cargo clippy --locked --workspace --all-targets -- --deny warnings
+    part scripts scripts
+    part generated-files generated_files
+    part dependencies .ci/deny.sh
+    part unit-tests cargo test --locked --workspace --no-fail-fast
+}
+
+on_real_clusters() {
+    part images e2e/images/build.sh
+    part cluster-tests cargo test --locked --package e2e-cluster --no-fail-fast -- --ignored --test-threads=1
+    part node-tests cargo test --locked --package e2e-node --test node -- --ignored
+    part demo demo
+}
+
+case $kind in
+    check) checks ;;
+    all)
+        checks
+        on_real_clusters
+        ;;
+    *)
+        echo "test.sh: '$kind' is neither check nor all" >&2
+        exit 2
+        ;;
+esac
+
+printf '\n%d s\n' $((SECONDS - begin))
+for failure in "${failures[@]}"; do
+    echo "FAILED: $failure"
+done
+echo "$passed passed, $failed failed"
+((failed == 0))

@@ -1,0 +1,66 @@
+# `make` alone lists what can be made.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memgraph-operator
+# CI begins with a fresh clone each time: what was compiled is kept where the next run finds it.
+ifeq ($(CI),true)
+CARGO_TARGET_DIR ?= $(CACHE)/target
+endif
+CARGO_TARGET_DIR ?= target
+override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
+export CARGO_TARGET_DIR
+
+DEVCLUSTER := $(CARGO_TARGET_DIR)/debug/devcluster
+
+# Of the cluster that cluster-up starts.
+NAME ?= e2e
+NODES ?= 1
+
+.PHONY: help
+help: ## List what can be made
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column --table --separator '|'
+
+.PHONY: demo
+demo: ## Show the main job on a real Kubernetes node (KEEP=1: keep it; CLUSTER=current: see README.md)
+	@e2e/demo/run.sh
+
+.PHONY: check
+check: ## Format, lints, licences, generated files, scripts, unit tests: no root, no cluster
+	@.ci/test.sh check
+
+.PHONY: test
+test: ## Everything, as CI does it; the last line counts the tests
+	@.ci/test.sh all
+
+.PHONY: node-test
+node-test: images ## Only the tests on a real node (TESTS=name: only those; REUSE=1: keep the cluster for the next time)
+	cargo test --locked --package e2e-node -- --ignored $(TESTS)
+
+.PHONY: images
+images: ## Build the images of operator, simulator and client
+	@e2e/images/build.sh
+
+.PHONY: crds
+crds: ## Write the CustomResourceDefinition from the Rust types
+	cargo run --locked --quiet --package memgraph-operator -- crd > crds/memgraphclusters.yaml
+	cp crds/memgraphclusters.yaml config/crd/bases/memgraphclusters.yaml
+
+.PHONY: deny
+deny: ## Check licences, bans and security advisories of all dependencies
+	@.ci/deny.sh
+
+.PHONY: cluster-up
+cluster-up: $(DEVCLUSTER) ## Start a Kubernetes cluster on this machine (NODES=3, NAME=e2e)
+	$(DEVCLUSTER) up --name $(NAME) --nodes $(NODES)
+
+.PHONY: cluster-down
+cluster-down: $(DEVCLUSTER) ## Remove it and all that belongs to it
+	$(DEVCLUSTER) down --name $(NAME)
+
+.PHONY: $(DEVCLUSTER)
+$(DEVCLUSTER):
+	cargo build --locked --package e2e-cluster
