@@ -38,7 +38,7 @@ test: ## Everything, as CI does it; the last line counts the tests
 
 .PHONY: node-test
 node-test: images ## Only the tests on a real node (TESTS=name: only those; REUSE=1: keep the cluster for the next time)
-	cargo test --locked --package e2e-node -- --ignored $(TESTS)
+	cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 
 .PHONY: images
 images: ## Build the images of operator, simulator and client

@@ -20,7 +20,7 @@ def main():
     before, after = json.loads(facts["read_before"]), json.loads(facts["read_after"])
     tokens = sorted({token for found in after.values() for token in found})
 
-    change = [(what.split("_")[0], facts[what], facts[what.replace("before", "after")]) for what in ("main_before", "term_before")]
+    change = [(label, facts[what], facts[what.replace("before", "after")]) for label, what in (("MAIN", "main_before"), ("term", "term_before"))]
     print_table([("", "before", "after"), *change])
     print(f"From the order to kill MAIN to the first acknowledged write: {failover:.2f} s,")
     print(f"of which the driver took {writer['seconds']:.2f} s; its own first pause before another try is about 1 s.\n")
