@@ -60,9 +60,13 @@ show() {
     "$@"
 }
 
-# For the trap on EXIT: says which step failed and why.
+# explain_failure STATUS, for the trap on EXIT: says which step did not end well, and why.
 explain_failure() {
-    printf '\nFAILED in step %d: %s\n' "$step_number" "$step_title"
+    local what=FAILED
+    if (($1 > 128)); then
+        what=INTERRUPTED
+    fi
+    printf '\n%s in step %d: %s\n' "$what" "$step_number" "$step_title"
     if [[ -s $step_log ]]; then
         printf 'The last lines of its log, %s:\n' "$step_log"
         tail -n 15 "$step_log" | sed 's/^/    | /'

@@ -32,7 +32,7 @@ finish() {
     trap '' INT TERM HUP
     set +e
     if ((status != 0)); then
-        explain_failure
+        explain_failure "$status"
         collect_state
     fi
     remove_all || status=1
