@@ -14,6 +14,14 @@ failed=0
 failures=()
 begin=$SECONDS
 
+# count WORD MARK LOG: of Cargo's lines such as "test result: ok. 3 passed; 0 failed; ..", and Go's such as "--- PASS: ..".
+count() {
+    {
+        sed -n "s/^test result: .* \([0-9]*\) $1; .*/\1/p" "$3"
+        sed -n "s/^--- $2: .*/1/p" "$3"
+    } | awk '{sum += $1} END {print sum + 0}'
+}
+
 # part NAME COMMAND...
 part() {
     local name=$1 log status part_begin=$SECONDS part_passed part_failed
@@ -22,9 +30,8 @@ part() {
     printf '\n=== %s ===\n' "$name"
     "$@" 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
-    # test result: ok. 3 passed; 0 failed; ..
-    part_passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$log" | awk '{sum += $1} END {print sum + 0}')
-    part_failed=$(sed -n 's/^test result: .* \([0-9]*\) failed; .*/\1/p' "$log" | awk '{sum += $1} END {print sum + 0}')
+    part_passed=$(count passed PASS "$log")
+    part_failed=$(count failed FAIL "$log")
     if ((status != 0 && part_failed == 0)); then
         part_failed=1
     fi
@@ -58,6 +65,10 @@ generated_files() {
     done
 }
 
+volume_tests() {
+    (cd e2e/cluster/box && go test -v ./volumes)
+}
+
 demo() {
     e2e/demo/run.sh || return 1
     echo "test result: ok. 1 passed; 0 failed; 0 ignored"
@@ -74,6 +85,8 @@ checks() {
 
 on_real_clusters() {
     part images e2e/images/build.sh
+    part kubernetes "${CARGO_TARGET_DIR:-target}/debug/devcluster" build
+    part volume-tests volume_tests
     part cluster-tests cargo test --locked --package e2e-cluster --no-fail-fast -- --ignored --test-threads=1
     part node-tests cargo test --locked --package e2e-node --test node -- --ignored
     part demo demo
