@@ -49,6 +49,7 @@ build_images() {
 }
 
 start_cluster() {
+    remember started <<<yes
     "$devcluster" up --name "$cluster_name"
     cp "$("$devcluster" kubeconfig --name "$cluster_name")" "$run_folder/kubeconfig"
     show kubectl get nodes --output wide
@@ -84,8 +85,7 @@ kill_instance() {
 }
 
 remove_all() {
-    # Before that there is nothing to remove.
-    [[ -x $devcluster ]] || return 0
+    [[ -e $run_folder/facts/started ]] || return 0
     if [[ ${KEEP:-} == 1 ]]; then
         echo "KEEP=1: the cluster stays. Use it with"
         echo "    export KUBECONFIG=$run_folder/kubeconfig PATH=$(recall bin 2>/dev/null):\$PATH"
