@@ -2,16 +2,20 @@
 
 use tracing_subscriber::EnvFilter;
 
+/// What libraries say at these levels is said by this program too, where it matters.
+const LIBRARIES: &str = "neo4rs=warn,kube_client::client::builder=off";
+
 /// Starts logging. `level` is a level (`info`) or a filter as `tracing` takes it (`info,memgraph_operator=debug`).
 ///
 /// # Errors
 /// When the filter cannot be read.
 pub fn start(level: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // The client logs each attempt that fails as an error; an outage is told once, by who makes the attempts.
-    let filter = EnvFilter::try_new(level)?.add_directive("kube_client::client::builder=off".parse()?);
+    let filter = EnvFilter::try_new(format!("{LIBRARIES},{level}"))?;
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
         .with_writer(std::io::stderr)
         .with_env_filter(filter)
         .init();
