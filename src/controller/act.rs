@@ -1,6 +1,9 @@
 //! Carries out what a plan says.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, Client, ResourceExt};
@@ -50,6 +53,31 @@ pub enum ActError {
     },
 }
 
+/// For how long a command is tried again that needs a moment without commits.
+const BUSY_FOR: Duration = Duration::from_millis(500);
+/// The pauses between these tries: odd, so as not to fall into step with a client's own.
+const BUSY_PAUSE: Duration = Duration::from_millis(7);
+/// How soon an instance is registered again whose replication port did not answer.
+const UNREACHABLE_PAUSE: Duration = Duration::from_secs(3);
+/// How soon an instance is registered again that MAIN has failed to register.
+const FAILED_PAUSE: Duration = Duration::from_secs(30);
+
+/// Tries a command again while commits hold the lock that it needs.
+async fn patiently<F>(mut command: impl FnMut() -> F) -> Result<(), AdminError>
+where
+    F: Future<Output = Result<(), AdminError>>,
+{
+    let started = Instant::now();
+    loop {
+        match command().await {
+            Err(AdminError::Busy { .. }) if started.elapsed() < BUSY_FOR => {
+                tokio::time::sleep(BUSY_PAUSE).await
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Where and by what means actions are carried out.
 pub(super) struct Hands<'a, B> {
     pub(super) client: &'a Client,
@@ -64,9 +92,6 @@ impl<B: Bolt> Hands<'_, B> {
     pub(super) async fn carry_out(&self, action: &Action) -> Result<(), ActError> {
         match action {
             Action::Fence { term } => {
-                if !self.cluster.spec.gateway.enabled {
-                    return Ok(());
-                }
                 let (namespace, uid) = (self.namespace(), self.cluster.uid().unwrap_or_default());
                 Ok(self
                     .fence
@@ -91,14 +116,16 @@ impl<B: Bolt> Hands<'_, B> {
                 mode,
             } => {
                 let at = self.address(main)?;
-                let result = memgraph::register(self.bolt, at, instance, name, address, *mode).await;
-                if let (Err(AdminError::Diverged { .. }), Some(ledger)) = (&result, &self.seen.ledger) {
-                    self.sightings.refuse(instance, ledger.term).await;
+                let result =
+                    patiently(|| memgraph::register(self.bolt, at, instance, name, address, *mode)).await;
+                if let Err(error) = &result {
+                    self.note_failed_registration(instance, error).await;
                 }
                 Ok(result?)
             }
             Action::Drop { main, name } => {
-                Ok(memgraph::drop_replica(self.bolt, self.address(main)?, name).await?)
+                let at = self.address(main)?;
+                Ok(patiently(|| memgraph::drop_replica(self.bolt, at, name)).await?)
             }
             Action::ProbeCommit { main } => Ok(memgraph::probe_commit(self.bolt, self.address(main)?).await?),
             Action::Confirm { main, names } => {
@@ -110,6 +137,23 @@ impl<B: Bolt> Hands<'_, B> {
                     term: *term,
                 };
                 Ok(memgraph::mark(self.bolt, self.address(main)?, &marker).await?)
+            }
+        }
+    }
+
+    /// So that the next plan does not try the same again at once: MAIN's commits wait while it tries.
+    async fn note_failed_registration(&self, instance: &str, error: &AdminError) {
+        match error {
+            AdminError::Diverged { .. } => {
+                if let Some(ledger) = &self.seen.ledger {
+                    self.sightings.refuse(instance, ledger.term).await;
+                }
+            }
+            AdminError::Busy { .. } => {}
+            // MAIN was not asked.
+            AdminError::Precondition(_) => self.sightings.unregistrable(instance, UNREACHABLE_PAUSE).await,
+            AdminError::Bolt { .. } | AdminError::Answer { .. } => {
+                self.sightings.unregistrable(instance, FAILED_PAUSE).await;
             }
         }
     }

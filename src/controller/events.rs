@@ -17,17 +17,18 @@ use crate::{
 /// Publishes Events.
 #[derive(Clone)]
 pub(super) struct Events {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
 }
 
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: names::FIELD_MANAGER.into(),
-            instance: None,
-        };
         Self {
-            recorder: Recorder::new(client, reporter),
+            client,
+            reporter: Reporter {
+                controller: names::FIELD_MANAGER.into(),
+                instance: None,
+            },
         }
     }
 
@@ -58,7 +59,10 @@ impl Events {
 
     async fn publish(&self, cluster: &MemgraphCluster, event: Event) {
         tracing::info!(reason = %event.reason, note = event.note.as_deref().unwrap_or_default(), "event");
-        if let Err(error) = self.recorder.publish(&event, &cluster.object_ref(&())).await {
+        // A recorder that lives longer would fold this Event into an older one of the same reason, and keep the
+        // older one's note. These are few, and each tells something of its own.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &cluster.object_ref(&())).await {
             tracing::warn!(%error, reason = %event.reason, "an Event could not be published");
         }
     }

@@ -189,6 +189,7 @@ impl Inventory {
                 incarnation: target.incarnation,
                 sight: sighting.sight,
                 away_for: sighting.away_for,
+                unregistrable: sighting.unregistrable,
                 refused: ledger
                     .as_ref()
                     .is_some_and(|ledger| sighting.refused_in == Some(ledger.term)),

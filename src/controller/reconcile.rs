@@ -29,6 +29,8 @@ use crate::{
 const RESYNC: Duration = Duration::from_secs(30);
 /// How soon an announced operation is looked at again: its next step waits for Memgraph.
 const WORKING: Duration = Duration::from_millis(50);
+/// An operation that takes longer than this waits for something slow, such as a full copy.
+const LASTING: Duration = Duration::from_secs(5);
 /// How soon a cluster is looked at again that is not as it should be.
 const UNSETTLED: Duration = Duration::from_millis(300);
 /// Operations that end sooner than this are told by the writes that they make anyway.
@@ -68,64 +70,92 @@ pub(super) async fn reconcile<B: Bolt>(
         return Ok(Requeue::await_change());
     }
     let state = operator.clusters.of(&cluster, &operator);
-    let mut cluster = state.newest(MemgraphCluster::clone(&cluster));
-    if let Err(error) = operator.bring_about(&state, &cluster).await {
-        let reason = match &error {
-            ObjectError::Foreign { .. } => Reason::ForeignObject,
-            ObjectError::Build(_) => Reason::InvalidSpec,
-            ObjectError::Request { .. } => return Err(error.into()),
-        };
-        let seen = operator.observe(&state, &cluster).await;
-        let situation = Situation::Stalled(reason, super::chain(&error));
-        operator.report(&state, &cluster, &seen, &situation).await?;
-        return Err(error.into());
-    }
-    let turn = Instant::now();
-    loop {
-        let seen = operator.observe(&state, &cluster).await;
-        let plan = plan::plan(&seen);
-        tracing::debug!(cluster = %cluster.name_any(), ?plan, "planned");
-        if plan.steps.is_empty() {
-            operator.report(&state, &cluster, &seen, &plan.situation).await?;
+    let cluster = state.newest(MemgraphCluster::clone(&cluster));
+    // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
+    let hindered = operator.bring_about(&state, &cluster).await.err();
+    let requeue = operator.advance(&state, cluster, hindered.as_ref()).await?;
+    match hindered {
+        Some(error) => Err(error.into()),
+        None => {
             state.succeeded();
-            return Ok(requeue(&cluster, &seen, &plan.situation));
-        }
-        // The cache may be behind what was decided last, by this process or by another one.
-        let live = operator.read(&cluster).await?;
-        if ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
-            cluster = live;
-            continue;
-        }
-        cluster = live;
-        match operator.execute(&state, &cluster, &seen, plan).await {
-            Ok(written) => cluster = state.newest(written),
-            Err(ReconcileError::Status(StatusError::Conflict { .. })) => {
-                cluster = operator.read(&cluster).await?;
-            }
-            Err(error) => return Err(error),
-        }
-        if turn.elapsed() > TURN {
-            return Ok(Requeue::requeue(WORKING));
+            Ok(requeue)
         }
     }
+}
+
+/// What the report says while an object cannot be applied and nothing more urgent is going on.
+fn hindrance(error: &ObjectError) -> Option<Situation> {
+    let reason = match error {
+        ObjectError::Foreign { .. } => Reason::ForeignObject,
+        ObjectError::Build(_) => Reason::InvalidSpec,
+        ObjectError::Request { .. } => return None,
+    };
+    Some(Situation::Stalled(reason, super::chain(error)))
 }
 
 fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
     cluster.status.as_ref()?.ledger.as_ref()
 }
 
-fn requeue(cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
+fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
     let settled = cluster.status.as_ref().is_some_and(|status| {
         status.ready_replicas == seen.settings.replicas && *situation == Situation::Serving
     });
     Requeue::requeue(match situation {
-        Situation::Working(..) => WORKING,
+        Situation::Working(..) if state.since_write() < LASTING => WORKING,
         _ if settled => RESYNC,
         _ => UNSETTLED,
     })
 }
 
 impl<B: Bolt> Operator<B> {
+    /// Plans and acts until there is nothing to do or something must be waited for, and reports it.
+    async fn advance(
+        &self,
+        state: &Cluster,
+        mut cluster: MemgraphCluster,
+        hindered: Option<&ObjectError>,
+    ) -> Result<Requeue, ReconcileError> {
+        let turn = Instant::now();
+        loop {
+            let seen = self.observe(state, &cluster).await;
+            let plan = plan::plan(&seen);
+            tracing::debug!(cluster = %cluster.name_any(), ?plan, "planned");
+            if plan.steps.is_empty() {
+                let calm = matches!(plan.situation, Situation::Serving | Situation::Waiting(..));
+                let hindrance = hindered.filter(|_| calm).and_then(hindrance);
+                let situation = hindrance.unwrap_or(plan.situation);
+                self.report(state, &cluster, &seen, &situation).await?;
+                return Ok(requeue(state, &cluster, &seen, &situation));
+            }
+            // The cache may be behind what was decided last, by this process or by another one.
+            let live = self.read(&cluster).await?;
+            if ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
+                cluster = live;
+                continue;
+            }
+            cluster = live;
+            let situation = plan.situation.clone();
+            match self.execute(state, &cluster, &seen, plan).await {
+                Ok(written) => cluster = state.newest(written),
+                Err(ReconcileError::Status(StatusError::Conflict { .. })) => {
+                    cluster = self.read(&cluster).await?;
+                }
+                Err(error) => {
+                    // A step that fails again and again must not keep the status from telling what is seen.
+                    let cluster = state.newest(cluster);
+                    if let Err(unreported) = self.report(state, &cluster, &seen, &situation).await {
+                        tracing::debug!(error = super::chain(&unreported), "the report was not written");
+                    }
+                    return Err(error);
+                }
+            }
+            if turn.elapsed() > TURN {
+                return Ok(Requeue::requeue(WORKING));
+            }
+        }
+    }
+
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         objects::bring_about(&self.client, &self.stores, &state.applied, cluster, &self.image).await
     }

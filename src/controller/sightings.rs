@@ -28,6 +28,9 @@ pub(super) struct Target {
     pub(super) incarnation: Option<Incarnation>,
 }
 
+/// How often one that does not answer is given the full time all the same: it may only be slow.
+const PATIENT_EVERY: u32 = 4;
+
 /// What is remembered of an instance between two looks.
 #[derive(Clone, Debug)]
 struct Memory {
@@ -39,6 +42,10 @@ struct Memory {
     unwell: BTreeMap<String, Instant>,
     /// The term in which MAIN refused this incarnation as diverged.
     refused_in: Option<i64>,
+    /// Until when it is not registered again, because that has failed.
+    unregistrable_until: Option<Instant>,
+    /// Looks in a row that it did not answer.
+    missed: u32,
 }
 
 /// What is known of an instance now.
@@ -47,6 +54,7 @@ pub(super) struct Sighting {
     pub(super) sight: Sight,
     pub(super) away_for: Duration,
     pub(super) refused_in: Option<i64>,
+    pub(super) unregistrable: bool,
 }
 
 /// The instances of one cluster, by name.
@@ -69,6 +77,7 @@ impl Sightings {
             });
             let patience = match before.map(|memory| &memory.sight) {
                 Some(Sight::Serving(_)) | None => PATIENCE,
+                Some(_) if before.is_some_and(|m| m.missed.is_multiple_of(PATIENT_EVERY)) => PATIENCE,
                 Some(_) => IMPATIENCE,
             };
             let question = Question {
@@ -104,6 +113,13 @@ impl Sightings {
         }
     }
 
+    /// Notes that an instance could not be registered, and is not to be for so long.
+    pub(super) async fn unregistrable(&self, instance: &str, pause: Duration) {
+        if let Some(memory) = self.memories.lock().await.get_mut(instance) {
+            memory.unregistrable_until = Some(Instant::now() + pause);
+        }
+    }
+
     /// What is known of this instance.
     pub(super) async fn sighting(&self, target: &Target) -> Sighting {
         let memories = self.memories.lock().await;
@@ -115,11 +131,15 @@ impl Sightings {
                 sight: Sight::Unseen,
                 away_for: Duration::ZERO,
                 refused_in: None,
+                unregistrable: false,
             },
             Some(memory) => Sighting {
                 sight: with_ages(memory),
                 away_for: memory.away_since.map(|since| since.elapsed()).unwrap_or_default(),
                 refused_in: memory.refused_in,
+                unregistrable: memory
+                    .unregistrable_until
+                    .is_some_and(|until| Instant::now() < until),
             },
         }
     }
@@ -129,13 +149,18 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
     let same_life = before
         .as_ref()
         .is_some_and(|memory| memory.incarnation == target.incarnation);
-    let (away_since, mut unwell, refused_in) = match before {
-        Some(memory) => (
-            memory.away_since,
-            memory.unwell,
-            memory.refused_in.filter(|_| same_life),
-        ),
-        None => (None, BTreeMap::new(), None),
+    let refused_in = before
+        .as_ref()
+        .and_then(|memory| memory.refused_in)
+        .filter(|_| same_life);
+    let missed = before.as_ref().map_or(0, |memory| memory.missed);
+    let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
+    let (away_since, mut unwell) = before.map_or((None, BTreeMap::new()), |memory| {
+        (memory.away_since, memory.unwell)
+    });
+    let missed = match sight {
+        Sight::Serving(_) => 0,
+        _ => missed.saturating_add(1),
     };
     let away_since = match sight {
         Sight::Serving(_) => None,
@@ -154,6 +179,8 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         away_since,
         unwell,
         refused_in,
+        unregistrable_until,
+        missed,
     }
 }
 

@@ -47,6 +47,12 @@ pub enum AdminError {
         /// The replica.
         instance: String,
     },
+    /// Commits hold the lock that the command needs alone (a try-lock in Memgraph); nothing was changed.
+    #[error("cannot {action} while commits are under way")]
+    Busy {
+        /// What was to be done.
+        action: String,
+    },
     /// The state is not the one in which the operation is allowed.
     #[error("{0}")]
     Precondition(String),
@@ -67,7 +73,7 @@ fn answer(action: impl Into<String>) -> impl FnOnce(UnexpectedAnswer) -> AdminEr
 pub struct Question {
     /// The version, if it is known already: it is not asked for again.
     pub version: Option<String>,
-    /// Whether to find out if the instance holds any data. It counts all nodes.
+    /// Whether to find out if the instance holds any data.
     pub emptiness: bool,
     /// For how long each of its answers is waited for.
     pub patience: Duration,
@@ -130,14 +136,14 @@ async fn view<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Resul
 
 /// Whether an instance holds nothing: measured, never assumed. None where it could not be measured.
 async fn is_empty<S: Session>(session: &mut S, enums: &[Row], patience: Duration) -> Option<bool> {
-    let counted = session
-        .run("MATCH (n) RETURN count(n) AS nodes", patience)
+    // One node is enough to know, and a count of a large graph would take longer than anybody waits.
+    let nodes = session
+        .run("MATCH (n) RETURN id(n) AS id LIMIT 1", patience)
         .await
         .ok()?;
-    let nodes = counted.first()?.get("nodes")?.as_i64()?;
     let indexes = session.run("SHOW INDEX INFO", patience).await.ok()?;
     let constraints = session.run("SHOW CONSTRAINT INFO", patience).await.ok()?;
-    Some(nodes == 0 && indexes.is_empty() && constraints.is_empty() && marker::others(enums) == 0)
+    Some(nodes.is_empty() && indexes.is_empty() && constraints.is_empty() && marker::others(enums) == 0)
 }
 
 async fn role<S: Session>(session: &mut S, action: &str) -> Result<Role, AdminError> {
@@ -251,6 +257,9 @@ pub async fn register<B: Bolt>(
             tracing::debug!(%error, name, "the failed registration may be left behind as a ghost");
         }
     }
+    if number == Some(6) {
+        return Err(AdminError::Busy { action });
+    }
     if number == Some(3) {
         return Err(AdminError::Diverged {
             instance: instance.to_owned(),
@@ -267,6 +276,11 @@ fn registration_error(message: &str) -> Option<u32> {
         .trim_end_matches('.')
         .parse()
         .ok()
+}
+
+/// Whether DROP was refused because commits hold the replication lock.
+fn is_busy(error: &BoltError) -> bool {
+    matches!(error, BoltError::Failure { message, .. } if message.contains("lack of unique access"))
 }
 
 /// Removes a registration from MAIN. One that is not there is no error.
@@ -287,7 +301,11 @@ pub async fn drop_replica<B: Bolt>(client: &B, main: SocketAddr, name: &str) -> 
         .map_err(bolt(action.as_str()))?;
     let listed = rows::registrations(&rows).map_err(answer(action.as_str()))?;
     if listed.iter().any(|registration| registration.name == name) {
-        Err(bolt(action)(error))
+        Err(if is_busy(&error) {
+            AdminError::Busy { action }
+        } else {
+            bolt(action)(error)
+        })
     } else {
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::{
     Plan, Situation, Step,
+    numbers::parse_registration_name,
     observation::{Instance, Observation, Role},
 };
 use crate::api::{
@@ -79,12 +80,21 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
         .filter_map(|i| Some(i.marker()?.term))
         .max()
         .unwrap_or(0);
+    // Numbers of the lost ledger may still be in use: none is ever used twice.
+    let used = seen
+        .declared()
+        .filter_map(Instance::view)
+        .flat_map(|view| &view.registrations)
+        .filter_map(|registration| parse_registration_name(&registration.name))
+        .map(|(_, number)| number)
+        .max()
+        .unwrap_or(0);
     let mut ledger = Ledger {
         lineage,
         term: newest + 1,
         marker_term: 0,
         route: Route::Closed,
-        generation: 1,
+        generation: used + 1,
         operation: Some(Operation {
             kind: OperationKind::Bootstrap,
             target: main.instance.clone(),

@@ -59,8 +59,12 @@ fn is_new(ledger: &Ledger) -> bool {
 /// The plan, with a fence before whatever it does to an instance: this leader may not be the one that closed
 /// the route, and cannot know how far that one came. A fence that stands costs a few milliseconds.
 fn fenced(ledger: &Ledger, mut plan: Plan) -> Plan {
+    let has_one = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Do(Action::Fence { .. })));
     let first = plan.steps.iter().position(|step| matches!(step, Step::Do(_)));
-    if let Some(first) = first.filter(|_| !is_new(ledger)) {
+    if let Some(first) = first.filter(|_| !has_one && !is_new(ledger)) {
         plan.steps
             .insert(first, Step::Do(Action::Fence { term: ledger.term }));
     }
@@ -112,6 +116,9 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         .iter()
         .filter(|r| r.is_sync() && r.in_sync())
         .collect();
+    if let Some(ahead) = ahead(members).filter(|_| chosen.is_empty()) {
+        return ahead;
+    }
     if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
         return Plan::new(seen, working("waiting for a replica that holds everything"));
     }
@@ -155,8 +162,9 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     Plan::with(seen, working("letting clients in"), [Step::Write(open)])
 }
 
-/// The instances to register as in-sync replicas: first those that are registered so already, then those that
-/// were candidates, then the others by ordinal. Without any, the route stays closed until one returns.
+/// The instances to register as in-sync replicas: first those that will not need a full copy of the data (clients
+/// would wait for it) and can be registered, then those that are registered so already, then those that were
+/// candidates, then the others by ordinal. Without any, the route stays closed until one returns.
 fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     let seen = members.seen;
     let rank = |instance: &Instance| {
@@ -168,7 +176,13 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
             .candidates
             .iter()
             .any(|m| m.instance == instance.name);
-        (!registered, !candidate, instance.ordinal)
+        (
+            !instance.carries(members.ledger),
+            instance.unregistrable,
+            !registered,
+            !candidate,
+            instance.ordinal,
+        )
     };
     let mut able: Vec<_> = members
         .others()
@@ -177,6 +191,34 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able
+}
+
+/// Hands over to a candidate that is ahead of MAIN: the former MAIN, when it was lost between its own commit and
+/// the second phase, holds one write more than the copy that was promoted. It was acknowledged to nobody, and MAIN
+/// has committed nothing yet, so that either may lead and follow the other. Only the first operation after an
+/// opening does so: it never goes back and forth.
+fn ahead(members: &Members<'_>) -> Option<Plan> {
+    let (seen, ledger) = (members.seen, members.ledger);
+    if ledger.term != ledger.marker_term + 1 || members.main.marker().is_some_and(|m| m.term == ledger.term) {
+        return None;
+    }
+    let refused = |instance: &&Instance| {
+        let member = ledger.candidates.iter().find(|m| m.instance == instance.name);
+        instance.refused
+            && instance.is_replica()
+            && instance.carries(ledger)
+            && member.is_some_and(|member| loss::is_candidate(instance, member))
+    };
+    let instance = members.others().find(refused)?;
+    let to = loss::Successor {
+        copy: instance.copy()?,
+        kind: OperationKind::Failover,
+    };
+    let why = format!(
+        "{} holds writes that {} does not",
+        instance.name, members.main.name
+    );
+    Some(loss::hand_over(seen, ledger, to, &why))
 }
 
 /// Whether a registration may stay as it is.

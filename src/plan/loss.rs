@@ -35,6 +35,10 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
         (Container::Absent, _) => Fate::Dead(format!("the pod of {name} is gone")),
         (Container::Ended, _) => Fate::Dead(format!("the process of {name} has ended")),
         (Container::Waiting, _) => Fate::Dead(format!("{name} has not started again yet")),
+        // The cache of volumes may be behind: that is no restart.
+        (Container::Running, _) if main.incarnation.is_none() => {
+            Fate::Unsure(format!("the volume of {name} is not known"))
+        }
         (Container::Running, Sight::Serving(view)) => match view.role {
             Role::Main if same_life => Fate::Serving,
             // It may be MAIN only because this ledger promoted it, and it promoted another life.
@@ -64,7 +68,7 @@ pub(super) struct Successor {
 
 /// Whether `instance` is the copy that `member` names. A former MAIN (generation 0) has restarted by nature:
 /// it is known by its volume, and every transaction that it acknowledged was flushed to that.
-fn is_candidate(instance: &Instance, member: &Member) -> bool {
+pub(super) fn is_candidate(instance: &Instance, member: &Member) -> bool {
     if member.generation == 0 {
         instance.name == member.instance && instance.has_volume_of(&member.incarnation)
     } else {
@@ -184,6 +188,41 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
     }
 }
 
+/// Demotes the ledger's own instance, which runs as MAIN without our word because its start gate failed, behind a
+/// closed route. As a replica on its old volume it is promoted again, under a term of its own.
+fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) -> Plan {
+    let mut steps = Vec::new();
+    let mut term = ledger.term;
+    let mut numbers = seen.numbers;
+    if ledger.route == Route::Open {
+        term += 1;
+        let mut next = Ledger {
+            term,
+            main_address: String::new(),
+            route: Route::Closed,
+            candidates: ledger.in_sync.clone(),
+            operation: Some(Operation {
+                kind: OperationKind::Restart,
+                target: main.name.clone(),
+                from: Some(main.name.clone()),
+                started_at: String::new(),
+            }),
+            ..ledger.clone()
+        };
+        numbers.ensure(&mut next);
+        steps.push(Step::Write(next));
+    }
+    steps.push(Step::Do(Action::Fence { term }));
+    steps.push(Step::Do(Action::Demote {
+        instance: main.name.clone(),
+    }));
+    Plan {
+        steps,
+        situation: Situation::Working(OperationKind::Restart, why.to_owned()),
+        numbers,
+    }
+}
+
 /// What to do, or to say, when MAIN has met `fate`.
 pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<Plan> {
     let automatic = seen.settings.automatic_failover;
@@ -204,6 +243,12 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     };
     if let Some(to) = successor(seen, ledger, others) {
         return Some(hand_over(seen, ledger, to, why));
+    }
+    if let Some(main) = seen
+        .instance(&ledger.main.instance)
+        .filter(|main| main.role() == Some(Role::Main))
+    {
+        return Some(take_back(seen, ledger, main, why));
     }
     let manual = !automatic && matches!(fate, Fate::Dead(_));
     let (reason, remedy) = if manual && ledger.route == Route::Open {

@@ -81,6 +81,9 @@ pub struct Instance {
     pub away_for: Duration,
     /// MAIN has refused this incarnation in this term, because it holds writes that MAIN does not.
     pub refused: bool,
+    /// MAIN has lately tried to register it and failed. It is tried again, but not at once: MAIN's commits wait
+    /// while it tries.
+    pub unregistrable: bool,
 }
 
 /// What Kubernetes says of an instance's container.
@@ -121,7 +124,7 @@ pub struct View {
     /// Our mark in its data; none while it could not be read.
     pub contents: Option<Contents>,
     /// Whether it holds nothing but our mark: no node, index, constraint, enum or user. Asked only where
-    /// there is no ledger, because counting takes time on a large graph.
+    /// there is no ledger.
     pub empty: Option<bool>,
     /// The server's version.
     pub version: String,

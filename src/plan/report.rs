@@ -182,6 +182,7 @@ impl<'a> Facts<'a> {
 
     fn phase(&self) -> Phase {
         match self.situation {
+            Situation::Stalled(..) if self.is_open() && self.main_serves() => Phase::Degraded,
             Situation::Stalled(..) => Phase::Unknown,
             Situation::Waiting(..) => Phase::Pending,
             Situation::Working(OperationKind::Bootstrap, _) => Phase::Bootstrapping,
@@ -220,7 +221,10 @@ impl<'a> Facts<'a> {
     }
 
     fn ready(&self) -> (Truth, Reason, String) {
-        if let Some((reason, message)) = self.trouble() {
+        // What a human must mend may leave the clients alone.
+        let serves_on =
+            matches!(self.situation, Situation::Stalled(..)) && self.is_open() && self.main_serves();
+        if let Some((reason, message)) = self.trouble().filter(|_| !serves_on) {
             return (Truth::False, reason, message);
         }
         if !(self.is_open() && self.main_serves()) {

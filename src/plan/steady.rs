@@ -98,10 +98,7 @@ impl<'a> Desk<'a> {
     fn repair(&mut self) -> Option<Work> {
         let mode = self.members.seen.settings.sync_mode();
         let broken = self.members.all().iter().find(|r| {
-            let member = self
-                .members
-                .instance_of(r)
-                .filter(|i| self.members.member(i).is_some());
+            let member = self.members.instance_of(r).filter(|i| self.guards(r, i));
             member.is_some_and(|instance| {
                 r.mode != mode || r.status.is_none() || members::is_stuck(r, instance)
             })
@@ -120,7 +117,13 @@ impl<'a> Desk<'a> {
             term: before.term + 1,
             main_address: String::new(),
             route: Route::Closed,
-            candidates: before.in_sync.clone(),
+            // Only those that MAIN has gone on waiting for: what was acknowledged without the others is missing there.
+            candidates: before
+                .in_sync
+                .iter()
+                .filter(|m| self.is_waited_for(m))
+                .cloned()
+                .collect(),
             operation: Some(Operation {
                 kind: OperationKind::Repair,
                 target: before.main.instance.clone(),
@@ -207,6 +210,21 @@ impl<'a> Desk<'a> {
         Some(Work::Steps(Vec::new()))
     }
 
+    /// Whether this registration keeps MAIN from acknowledging a write that it alone holds: a member's, or the
+    /// last sync one. It is never dropped while the route is open.
+    fn guards(&self, registration: &Registration, instance: &Instance) -> bool {
+        let required = self.members.seen.settings.required_members();
+        let syncs = self.members.all().iter().filter(|r| r.is_sync()).count();
+        self.members.member(instance).is_some() || registration.is_sync() && syncs <= required
+    }
+
+    /// Whether MAIN waits for this member before it acknowledges a write.
+    fn is_waited_for(&self, member: &Member) -> bool {
+        let instance = self.members.seen.instance(&member.instance);
+        let registration = instance.and_then(|i| self.members.registration_of(i));
+        registration.is_some_and(|r| r.is_sync() && r.status.is_some())
+    }
+
     /// Whether a member may count: MAIN feeds it as sync and it holds everything.
     fn is_live(&self, member: &Member) -> bool {
         let instance = self.members.seen.instance(&member.instance);
@@ -237,7 +255,7 @@ impl<'a> Desk<'a> {
             .find(|r| match self.members.instance_of(r) {
                 None => parse_registration_name(&r.name)
                     .is_none_or(|(_, number)| self.ledger.in_sync.iter().all(|m| m.generation != number)),
-                Some(instance) if self.members.member(instance).is_some() => false,
+                Some(instance) if self.guards(r, instance) => false,
                 Some(instance) => {
                     // One that is to become a member stays while it catches up.
                     let joining = r.mode == mode && short && self.members.seen.electable(instance);
@@ -250,12 +268,11 @@ impl<'a> Desk<'a> {
     /// Makes an ASYNC replica that follows closely a sync one, where one is missing or has been away for long.
     fn grow(&mut self) -> Option<Work> {
         let seen = self.members.seen;
+        // MAIN's word decides, not what this operator can reach: MAIN is who waits for the replica.
         let reliable = |r: &&Registration| {
             r.is_sync()
-                && self
-                    .members
-                    .instance_of(r)
-                    .is_some_and(|i| i.away_for < REPLACE_AFTER)
+                && (r.follows() || r.unwell_for < REPLACE_AFTER)
+                && self.members.instance_of(r).is_some_and(|i| seen.electable(i))
         };
         if self.members.all().iter().filter(reliable).count() >= seen.settings.sync_replicas {
             return None;
@@ -281,7 +298,8 @@ impl<'a> Desk<'a> {
         let missing: Vec<&Instance> = self
             .members
             .others()
-            .filter(|i| i.is_replica() && !i.refused && self.members.registration_of(i).is_none())
+            .filter(|i| i.is_replica() && !i.refused && !i.unregistrable)
+            .filter(|i| self.members.registration_of(i).is_none())
             .collect();
         if missing.is_empty() {
             return None;

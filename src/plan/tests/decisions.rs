@@ -121,8 +121,6 @@ fn a_running_cluster_whose_ledger_is_lost_is_adopted_as_it_is_under_a_higher_ter
     let mut world = running();
     world.ledger = None;
     world.numbers = Default::default();
-    // Names of the lost ledger's registrations would be used again: they are gone with their numbers' owner.
-    world.used_names.clear();
     world.settle();
     assert_eq!(world.main(), Some(0));
     let ledger = world.ledger.clone().unwrap();
@@ -356,4 +354,134 @@ fn a_missing_pod_is_a_dead_main() {
     seen.instances[0].sight = Sight::Unseen;
     seen.instances[0].incarnation = None;
     assert!(!plan(&seen).steps.is_empty());
+}
+
+/// What MAIN feeds is reliable, however long this operator cannot see it: otherwise one rule registers a second
+/// strict replica and another removes it, for ever.
+#[test]
+fn a_replica_that_only_the_operator_cannot_reach_is_not_replaced() {
+    let mut world = running();
+    for _ in 0..5 {
+        let mut seen = world.observe();
+        seen.instances[1].sight = Sight::Handshake;
+        seen.instances[1].away_for = Duration::from_secs(12);
+        let plan = plan(&seen);
+        assert_eq!(plan.steps, [], "{plan:?}");
+        world.carry_out(&plan, usize::MAX);
+    }
+}
+
+/// The demoted impostor's registration is the last strict one: it blocks writes until it is made anew while closed.
+#[test]
+fn no_write_is_on_main_alone_after_a_second_main_was_demoted() {
+    let mut world = running();
+    world.servers[1].role = Role::Main;
+    for _ in 0..8 {
+        world.step(usize::MAX);
+        world.check();
+        world.client_write();
+        let strict = modes(&world, 0)
+            .iter()
+            .any(|(_, mode)| *mode == RegistrationMode::StrictSync);
+        assert!(strict || !world.is_open(), "{}", world.tell());
+    }
+    assert!(world.is_open());
+}
+
+#[test]
+fn a_member_that_is_no_longer_electable_is_replaced() {
+    let mut world = running();
+    world.servers[1].up = false;
+    world.settle();
+    world.restart(1, true);
+    world.settle();
+    assert_eq!(world.ledger.as_ref().unwrap().in_sync[0].instance, "demo-2");
+    world.settings.electable = 2;
+    world.settle();
+    assert_eq!(world.ledger.as_ref().unwrap().in_sync[0].instance, "demo-1");
+}
+
+/// MAIN has acknowledged a write without the replica whose registration a human dropped: that one must not follow.
+#[test]
+fn a_replica_that_main_did_not_wait_for_is_no_candidate() {
+    let mut world = running();
+    world.servers[0].replicas.retain(|(_, replica, _)| *replica != 1);
+    world.client_write();
+    world.step(1);
+    assert!(world.ledger.as_ref().unwrap().candidates.is_empty());
+    world.servers[0].up = false;
+    world.settle();
+    assert!(!world.is_open());
+    world.restart(0, true);
+    world.settle();
+    world.check();
+    assert_eq!(world.main(), Some(0));
+}
+
+#[test]
+fn an_instance_that_main_cannot_register_is_passed_over() {
+    let mut world = running();
+    world.restart(0, true);
+    world.step(usize::MAX);
+    let mut seen = world.observe();
+    seen.instances[0].unregistrable = true;
+    let plan = plan(&seen);
+    let registered =
+        |step: &Step| matches!(step, Step::Do(Action::Register { instance, .. }) if instance == "demo-2");
+    assert!(plan.steps.iter().any(registered), "{plan:?}");
+}
+
+/// MAIN was lost between its own commit and the second phase, and no third instance can take the place.
+#[test]
+fn a_former_main_that_is_ahead_leads_again() {
+    let mut world = World::new(2);
+    world.settle();
+    world.client_write();
+    world.servers[0].up = false;
+    let reign = world.servers[0].reign;
+    world.servers[0].data.push((reign, 99));
+    world.step(usize::MAX);
+    world.restart(0, true);
+    for _ in 0..6 {
+        let mut seen = world.observe();
+        let ledger = world.ledger.clone().unwrap();
+        // MAIN refuses it, because it holds a write that MAIN does not.
+        seen.instances[0].refused = ledger.main.instance == "demo-1";
+        let plan = plan(&seen);
+        world.carry_out(&plan, usize::MAX);
+        world.check();
+    }
+    assert!(world.is_open(), "{}", world.tell());
+    assert_eq!(world.main(), Some(0));
+}
+
+/// Its start gate failed: it runs as MAIN, but in a life that nobody promoted.
+#[test]
+fn a_main_without_our_word_is_demoted_behind_a_closed_route_and_promoted_anew() {
+    let mut world = World::new(1);
+    world.settle();
+    world.client_write();
+    world.servers[0].life += 1;
+    let plan = world.step(usize::MAX);
+    assert!(
+        matches!(&plan.steps[..], [Step::Write(ledger), Step::Do(Action::Fence { .. }), Step::Do(Action::Demote { .. })]
+        if ledger.route == Route::Closed && ledger.term == 2),
+        "{plan:?}"
+    );
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    world.client_write();
+    assert_eq!(world.acknowledged.len(), 2);
+}
+
+#[test]
+fn a_volume_that_the_cache_does_not_know_is_no_restart() {
+    let mut seen = running().observe();
+    seen.instances[0].incarnation = None;
+    let plan = plan(&seen);
+    assert!(plan.steps.is_empty());
+    assert!(matches!(
+        plan.situation,
+        Situation::MainLost(Reason::MainUnreachable, _)
+    ));
 }

@@ -168,6 +168,7 @@ impl World {
                     Duration::from_secs(60)
                 },
                 refused: false,
+                unregistrable: false,
             }
         };
         Observation {
@@ -264,6 +265,12 @@ impl World {
     /// Plans once and carries the plan out; `steps` bounds how far it comes. Returns the plan.
     pub(super) fn step(&mut self, steps: usize) -> Plan {
         let plan = plan(&self.observe());
+        self.carry_out(&plan, steps);
+        plan
+    }
+
+    /// Carries out the first steps of a plan, which may have been made from another view of this world.
+    pub(super) fn carry_out(&mut self, plan: &Plan, steps: usize) {
         if !plan.writes() {
             self.numbers = plan.numbers;
         }
@@ -283,7 +290,6 @@ impl World {
             }
         }
         self.heal();
-        plan
     }
 
     fn act(&mut self, action: &Action) -> bool {
@@ -320,7 +326,8 @@ impl World {
             Action::Demote { instance } => {
                 let index = Self::index(instance);
                 let ledger = self.ledger.as_ref().expect("a demotion follows a ledger");
-                assert_ne!(ledger.main.instance, *instance, "MAIN is never demoted");
+                let announced = ledger.main.instance != *instance || ledger.route == Route::Closed;
+                assert!(announced, "MAIN is never demoted while open");
                 let server = &mut self.servers[index];
                 (server.role, server.reign) = (Role::Replica, 0);
                 server.replicas.clear();
