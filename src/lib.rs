@@ -1,6 +1,9 @@
 //! Kubernetes operator for Memgraph: replication, automatic failover and a fencing gateway for the
 //! Community Edition.
 
+// The reconciliation is one future of many nested ones.
+#![recursion_limit = "256"]
+
 pub mod api;
 pub mod controller;
 pub mod gateway;

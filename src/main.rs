@@ -1,5 +1,8 @@
 //! The one binary: operator, gateway, and the CRD.
 
+// The reconciliation is one future of many nested ones, whose layout the compiler works out here.
+#![recursion_limit = "256"]
+
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};

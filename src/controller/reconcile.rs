@@ -73,7 +73,7 @@ pub(super) async fn reconcile<B: Bolt>(
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
     // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
     let hindered = operator.bring_about(&state, &cluster).await.err();
-    let requeue = operator.advance(&state, cluster, hindered.as_ref()).await?;
+    let requeue = Box::pin(operator.advance(&state, cluster, hindered.as_ref())).await?;
     match hindered {
         Some(error) => Err(error.into()),
         None => {
