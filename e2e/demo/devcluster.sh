@@ -10,7 +10,7 @@ check_machine() {
     [[ $(uname -sm) == "Linux x86_64" ]] || missing+=("Linux on x86_64 (this is $(uname -sm))")
     [[ $(id -u) == 0 ]] || missing+=("root: the node is made of namespaces, mounts and cgroups (sudo make demo)")
     [[ -f /etc/debian_version ]] || missing+=("Debian, or a derivative of it: packages are installed with apt-get")
-    command -v cargo >/dev/null || missing+=("cargo and rustc 1.90 or newer (rustup)")
+    command -v cargo >/dev/null || missing+=("cargo and rustc 1.91 or newer (rustup)")
     command -v go >/dev/null || missing+=("go 1.26 or newer")
     command -v gcc >/dev/null || missing+=("gcc (apt-get install gcc libc6-dev)")
     command -v python3 >/dev/null || missing+=("python3 (apt-get install python3)")
