@@ -5,6 +5,7 @@
 
 mod bolt;
 mod clients;
+mod commit_phases;
 mod disk;
 mod durability;
 mod faults;

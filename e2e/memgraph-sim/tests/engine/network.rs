@@ -93,8 +93,21 @@ pub struct Client {
     pub session: SessionId,
 }
 
-/// A decision about a message: whether it gets lost.
-type Filter = Box<dyn FnMut(&str, &str, &PeerMessage) -> bool>;
+/// What becomes of a message between two members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Delivered,
+    Lost,
+    /// It takes longer by this, and so does everything behind it on the same connection.
+    Delayed(Duration),
+    /// It is lost, and its connection breaks.
+    Cut,
+    /// It arrives, and then its connection breaks.
+    LastOne,
+}
+
+/// A decision about a message, by sender, receiver and message.
+type Filter = Box<dyn FnMut(&str, &str, &PeerMessage) -> Fate>;
 
 /// Several instances and the network between them.
 pub struct Network {
@@ -107,6 +120,8 @@ pub struct Network {
     /// Members whose packets vanish.
     black_holes: Vec<String>,
     filter: Option<Filter>,
+    /// Until when what arrives on a connection has to wait for what was sent before.
+    late: BTreeMap<(String, ConnectionId), Time>,
 }
 
 impl Network {
@@ -121,6 +136,7 @@ impl Network {
             last_session: 0,
             black_holes: Vec::new(),
             filter: None,
+            late: BTreeMap::new(),
         };
         for name in names {
             network.add(
@@ -253,7 +269,15 @@ impl Network {
     }
 
     /// Loses the messages that `filter` picks by sender, receiver and message.
-    pub fn lose(&mut self, filter: impl FnMut(&str, &str, &PeerMessage) -> bool + 'static) {
+    pub fn lose(&mut self, mut filter: impl FnMut(&str, &str, &PeerMessage) -> bool + 'static) {
+        self.decide(move |from, to, message| match filter(from, to, message) {
+            true => Fate::Lost,
+            false => Fate::Delivered,
+        });
+    }
+
+    /// Lets `filter` decide what becomes of each message.
+    pub fn decide(&mut self, filter: impl FnMut(&str, &str, &PeerMessage) -> Fate + 'static) {
         self.filter = Some(Box::new(filter));
     }
 
@@ -402,7 +426,7 @@ impl Network {
             Effect::Disconnect(id) => {
                 if let Some((other, its)) = self.member(name).links.remove(&id) {
                     self.member(&other).links.remove(&its);
-                    self.send_event(name, &other, Event::Disconnected(its));
+                    self.send_on(name, (&other, its), Duration::ZERO, Event::Disconnected(its));
                 }
             }
             Effect::Disk(token, operation) => self.disk_operation(name, token, operation),
@@ -433,14 +457,42 @@ impl Network {
         if self.is_cut_off(name) || self.is_cut_off(&other) {
             return;
         }
-        if let Some(filter) = &mut self.filter
-            && filter(name, &other, &message)
-        {
-            return;
-        }
+        let fate = match &mut self.filter {
+            Some(filter) => filter(name, &other, &message),
+            None => Fate::Delivered,
+        };
+        let delay = match fate {
+            Fate::Lost => return,
+            Fate::Cut => return self.cut(name, id),
+            Fate::Delivered | Fate::LastOne => Duration::ZERO,
+            Fate::Delayed(delay) => delay,
+        };
         // Through the codec, as over TCP.
         let message = PeerMessage::decode(&message.encode().unwrap()).unwrap();
-        self.send_event(name, &other, Event::Received(its, message));
+        self.send_on(name, (&other, its), delay, Event::Received(its, message));
+        if fate == Fate::LastOne {
+            self.cut(name, id);
+        }
+    }
+
+    /// Breaks a connection, for both ends.
+    fn cut(&mut self, name: &str, id: ConnectionId) {
+        if let Some((other, its)) = self.member(name).links.remove(&id) {
+            self.member(&other).links.remove(&its);
+            self.send_on(name, (&other, its), Duration::ZERO, Event::Disconnected(its));
+            self.send_on(&other, (name, id), Duration::ZERO, Event::Disconnected(id));
+        }
+    }
+
+    /// Sends along a connection: what was sent before arrives before.
+    fn send_on(&mut self, from: &str, (to, its): (&str, ConnectionId), delay: Duration, event: Event) {
+        if self.is_cut_off(from) || self.is_cut_off(to) {
+            return;
+        }
+        let late = self.late.entry((to.to_owned(), its)).or_default();
+        *late = (*late).max(self.now + LATENCY + delay);
+        let delay = *late - self.now;
+        self.schedule(delay, to, Delivery::Event(event));
     }
 
     fn disk_operation(&mut self, name: &str, token: Option<Token>, operation: DiskOperation) {
