@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use bolt_server::Version;
+
 use super::{
     Node,
     lock::{Exclusive, Shared},
@@ -94,6 +96,10 @@ impl Node {
             return Ok(());
         }
         let Some(main) = main else {
+            if self.config.version < Version::V3_5 {
+                self.keep_in_memory(transaction).await;
+                return Ok(());
+            }
             self.database.borrow_mut().graph.abort(transaction);
             return Err(CommitError::ReplicaShouldNotWrite);
         };
@@ -110,6 +116,15 @@ impl Node {
             return Ok(());
         }
         self.replicate(transaction, shipment).await
+    }
+
+    /// What 3.4 does with a constraint that is changed on a replica: it is neither logged nor counted
+    /// (`is_main_or_replica_write` in `src/storage/v2/inmemory/storage.cpp` of that release).
+    async fn keep_in_memory(&self, transaction: Transaction) {
+        let _engine_lock = self.engine_lock.acquire(Exclusive).await;
+        let mut database = self.database.borrow_mut();
+        let (at, durable) = (database.tick(), database.durable);
+        database.publish(transaction, at, durable);
     }
 
     /// Checks the constraints and takes the commit timestamp. Without a log the transaction is published at

@@ -271,7 +271,12 @@ impl Node {
             );
             return false;
         };
-        if !self.obeys(request.main, "PrepareCommitReq") || !self.has_database(request.database) {
+        let name = if self.config.version < Version::V3_5 {
+            "AppendDeltasReq"
+        } else {
+            "PrepareCommitReq"
+        };
+        if !self.obeys(request.main, name) || !self.has_database(request.database) {
             return false;
         }
         self.discard_prepared();
