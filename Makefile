@@ -40,6 +40,10 @@ test: ## Everything, as CI does it; the last line counts the tests
 node-test: images ## Only the tests on a real node (TESTS=name: only those; REUSE=1: keep the cluster for the next time)
 	cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 
+.PHONY: bench-sim
+bench-sim: ## Measure the simulator's speed and size; fails when a goal of docs/benchmarks.md is missed
+	cargo bench --locked --package memgraph-sim --bench goals -- $(PARTS)
+
 .PHONY: images
 images: ## Build the images of operator, simulator and client
 	@e2e/images/build.sh
