@@ -2,12 +2,37 @@
 
 use std::time::Duration;
 
-use bolt_server::{Authentication, Failure, Prepare, Request, Response, TransactionOptions, Value};
-use memgraph_sim::engine::{Event, SessionId};
+use bolt_server::{
+    Authentication, Failure, Notification, Prepare, Request, Response, Summary, TransactionOptions, Value,
+};
+use memgraph_sim::engine::{DiskOperation, DiskReply, Event, SessionId};
 
 use crate::network::{Client, Delivery, Network, PATIENCE};
 
 pub type Rows = Vec<Vec<Value>>;
+
+/// What a query was answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// From RUN.
+    pub fields: Vec<String>,
+    /// From PULL, like the summary.
+    pub rows: Rows,
+    pub summary: Summary,
+}
+
+/// The message whose answer a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Stage {
+    Logon,
+    Begin,
+    Run,
+    Pull,
+    Commit,
+    Rollback,
+    Route,
+}
 
 /// What clients do.
 impl Network {
@@ -89,22 +114,58 @@ impl Network {
         self.request(client, prepare(query))
     }
 
-    /// RUN and PULL.
-    pub fn run_on(&mut self, client: &Client, query: &str) -> Result<Rows, Failure> {
+    /// RUN and PULL, and all that they are answered with.
+    pub fn answer_on(&mut self, client: &Client, query: &str) -> Result<Answer, (Stage, Failure)> {
         let fields = match self.prepare(client, query) {
             Response::Prepared(prepared) => prepared.fields,
-            Response::Failed(failure) => return Err(failure),
+            Response::Failed(failure) => return Err((Stage::Run, failure)),
             other => panic!("unexpected answer to RUN: {other:?}"),
         };
         match self.request(client, Request::Execute { take: None }) {
-            // Rows without columns are only counted.
-            Response::Executed(executed) if fields.is_empty() => {
-                Ok(executed.rows.into_iter().take(0).collect())
-            }
-            Response::Executed(executed) => Ok(executed.rows),
-            Response::Failed(failure) => Err(failure),
+            Response::Executed(executed) => Ok(Answer {
+                // Rows without columns are only counted.
+                rows: if fields.is_empty() {
+                    Rows::new()
+                } else {
+                    executed.rows
+                },
+                fields,
+                summary: executed.summary.expect("all rows were asked for"),
+            }),
+            Response::Failed(failure) => Err((Stage::Pull, failure)),
             other => panic!("unexpected answer to PULL: {other:?}"),
         }
+    }
+
+    /// RUN and PULL in a session of its own.
+    pub fn answer(&mut self, member: &str, query: &str) -> Result<Answer, (Stage, Failure)> {
+        let client = self.client(member);
+        let result = self.answer_on(&client, query);
+        self.close(&client);
+        result
+    }
+
+    /// What a query that must work is answered with besides rows.
+    pub fn notifications(&mut self, member: &str, query: &str) -> Vec<Notification> {
+        match self.answer(member, query) {
+            Ok(answer) => answer.summary.notifications,
+            Err(failure) => panic!("{query} on {member}: {failure:?}"),
+        }
+    }
+
+    /// Runs a query that must fail, and returns when it did so and how.
+    pub fn failure(&mut self, member: &str, query: &str) -> (Stage, Failure) {
+        match self.answer(member, query) {
+            Ok(answer) => panic!("{query} on {member} gave {answer:?}"),
+            Err(failure) => failure,
+        }
+    }
+
+    /// RUN and PULL.
+    pub fn run_on(&mut self, client: &Client, query: &str) -> Result<Rows, Failure> {
+        self.answer_on(client, query)
+            .map(|answer| answer.rows)
+            .map_err(|(_, failure)| failure)
     }
 
     /// Runs a query in a session of its own.
@@ -180,6 +241,45 @@ impl Network {
             assert!(self.now < limit, "{name} stays {}", self.status(main, name));
             self.run(Duration::from_millis(100));
         }
+    }
+
+    /// The last durable timestamp of an instance, as the name of a snapshot tells it.
+    pub fn durable(&mut self, member: &str) -> i64 {
+        match self.query(member, "CREATE SNAPSHOT") {
+            Ok(_) => {}
+            // Then the newest one will do.
+            Err(failure) if failure.message.starts_with("Nothing has been written since") => {}
+            Err(failure) => panic!("CREATE SNAPSHOT on {member}: {failure:?}"),
+        }
+        let newest = self.disk(member).list("snapshots").pop().expect("a snapshot");
+        let (_, timestamp) = newest.split_once("_timestamp_").expect("Memgraph's form");
+        timestamp.parse().expect("a timestamp")
+    }
+
+    /// A state file, as JSON.
+    fn state(&mut self, member: &str, path: &str) -> serde_json::Value {
+        match self.disk(member).perform(DiskOperation::Read(path.to_owned())) {
+            Ok(DiskReply::Content(bytes)) => serde_json::from_slice(&bytes).expect("JSON"),
+            other => panic!("{path} of {member}: {other:?}"),
+        }
+    }
+
+    /// The UUID of an instance's database.
+    pub fn database_uuid(&mut self, member: &str) -> String {
+        self.state(member, "databases/.durability/memgraph.json")
+            .to_string()
+    }
+
+    /// The persisted UUID of the MAIN that an instance is or obeys.
+    pub fn main_uuid(&mut self, member: &str) -> String {
+        self.state(member, "replication/state.json")["main_uuid"].to_string()
+    }
+
+    /// The UUID that a MAIN has, persisted or not. A registration that fails has it persisted.
+    pub fn own_uuid(&mut self, member: &str) -> String {
+        self.refused(member, "REGISTER REPLICA nobody ASYNC TO 'nowhere:10000'");
+        self.must(member, "DROP REPLICA nobody");
+        self.main_uuid(member)
     }
 
     /// Makes `replica` a replica of `main`.

@@ -12,5 +12,6 @@ mod faults;
 mod network;
 mod random;
 mod registration;
+mod releases;
 mod roles;
 mod sessions;

@@ -2,125 +2,178 @@
 
 use std::time::Duration;
 
-use bolt_server::{Request, Response, TransactionOptions, Value, Version};
+use bolt_server::{Failure, Request, Response, TransactionOptions, Value, Version};
+use memgraph_sim::{
+    config::Config,
+    engine::{ExitReason, PeerMessage},
+};
 
-use crate::clients::prepare;
+use crate::clients::{Stage, prepare};
 use crate::network::Network;
+use crate::releases::{each_release, modes};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";
 
 #[test]
 fn j01_a_fresh_instance_is_a_writable_main() {
-    for version in Version::ALL {
-        let mut network = Network::new(version, &["a"]);
+    each_release(|version| {
+        let mut network = Network::new(version, &["a", "b"]);
         assert_eq!(network.role("a"), "main");
+        assert_eq!(network.durable("a"), 0);
         assert!(network.must("a", "SHOW REPLICAS").is_empty());
+        assert_ne!(network.database_uuid("a"), network.database_uuid("b"));
+        assert_ne!(network.own_uuid("a"), network.own_uuid("b"));
         network.must("a", "CREATE (:T)");
         assert_eq!(network.count("a"), 1);
-    }
-}
-
-#[test]
-fn j06_admin_queries_answer_in_the_form_of_queries() {
-    let mut network = Network::new(Version::default(), &["a"]);
-    let client = network.client("a");
-    let Response::Prepared(prepared) = network.prepare(&client, "SHOW REPLICATION ROLE") else {
-        panic!()
-    };
-    assert_eq!(prepared.fields, ["replication role"]);
-    assert_eq!(prepared.query_id, None);
-    let Response::Executed(executed) = network.request(&client, Request::Execute { take: None }) else {
-        panic!()
-    };
-    assert_eq!(executed.rows, [[Value::from("main")]]);
-    let summary = executed.summary.unwrap();
-    assert_eq!(summary.kind, Some(bolt_server::QueryKind::ReadWrite));
-    assert_eq!(summary.database.as_deref(), Some("memgraph"));
-    assert_eq!(summary.cost_estimate, Some(0.0));
-    assert!(summary.notifications.is_empty());
-    let Response::Prepared(prepared) = network.prepare(&client, DEMOTE) else {
-        panic!()
-    };
-    assert!(prepared.fields.is_empty());
-    let Response::Executed(executed) = network.request(&client, Request::Execute { take: None }) else {
-        panic!()
-    };
-    let notifications = executed.summary.unwrap().notifications;
-    assert_eq!(
-        notifications,
-        [bolt_server::Notification::info(
-            "SetReplica",
-            "Replica role set to REPLICA."
-        )]
-    );
+        assert!(network.durable("a") > 0);
+    });
 }
 
 #[test]
 fn j07_replication_queries_are_refused_in_explicit_transactions() {
-    let mut network = Network::new(Version::default(), &["a"]);
-    for query in [
-        "SHOW REPLICATION ROLE",
-        "SHOW REPLICAS",
-        DEMOTE,
-        PROMOTE,
-        "DROP REPLICA x",
-    ] {
-        let client = network.client("a");
-        network.begin(&client);
-        let Response::Failed(failure) = network.prepare(&client, query) else {
-            panic!("{query} is let through")
+    each_release(|version| {
+        // The space went away when the spelling was corrected.
+        let slip = if version < Version::V3_8 {
+            "knwon as an auto committing transaction, in order to execute this particular query"
+        } else {
+            "known as an auto committing transaction, in order to execute this particularquery"
         };
-        assert!(
-            failure
-                .message
-                .starts_with("Managing replication is not allowed in multicommand transactions. A"),
-            "{failure:?}"
+        let text = format!(
+            "Managing replication is not allowed in multicommand transactions. A multicommand transaction, also known \
+             as an explicit transaction, groups multiple commands into a single atomic operation. Instead, please use \
+             an implicit transaction, also {slip}. For more details, visit https://memgraph.com/docs"
         );
-        network.close(&client);
-    }
-    assert_eq!(network.role("a"), "main");
+        let mut network = Network::new(version, &["a", "b"]);
+        network.attach("a", "b", "ASYNC");
+        for query in [
+            "SHOW REPLICATION ROLE",
+            "SHOW REPLICAS",
+            DEMOTE,
+            PROMOTE,
+            "REGISTER REPLICA x ASYNC TO 'x:10000'",
+            "DROP REPLICA b",
+        ] {
+            let client = network.client("a");
+            network.begin(&client);
+            assert_eq!(
+                network.answer_on(&client, query),
+                Err((Stage::Run, Failure::client(text.clone()))),
+                "{query}"
+            );
+            network.close(&client);
+        }
+        assert_eq!(network.role("a"), "main");
+        assert_eq!(network.must("a", "SHOW REPLICAS").len(), 1);
+    });
 }
 
 #[test]
 fn j08_a_role_cannot_be_set_twice() {
-    let mut network = Network::new(Version::default(), &["a"]);
-    assert_eq!(
-        network.refused("a", PROMOTE),
-        "Couldn't set replication role to main!"
-    );
-    network.must("a", DEMOTE);
-    assert_eq!(network.refused("a", DEMOTE), "Couldn't set role to replica!");
-    let other_port = "SET REPLICATION ROLE TO REPLICA WITH PORT 10001";
-    assert_eq!(network.refused("a", other_port), "Couldn't set role to replica!");
-    assert_eq!(network.role("a"), "replica");
+    each_release(|version| {
+        let mut network = Network::new(version, &["a"]);
+        assert_eq!(
+            network.failure("a", PROMOTE),
+            (
+                Stage::Pull,
+                Failure::client("Couldn't set replication role to main!")
+            )
+        );
+        assert_eq!(network.role("a"), "main");
+        network.must("a", DEMOTE);
+        for port in [10_000, 10_001] {
+            let again = format!("SET REPLICATION ROLE TO REPLICA WITH PORT {port}");
+            assert_eq!(
+                network.failure("a", &again),
+                (Stage::Pull, Failure::client("Couldn't set role to replica!"))
+            );
+        }
+        assert_eq!(network.role("a"), "replica");
+        assert!(network.is_listening("a"));
+    });
 }
 
 #[test]
 fn j09_a_demoted_main_forgets_its_replicas_and_keeps_its_data() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "ASYNC");
-    network.must("a", "CREATE (:T)");
-    network.must("a", DEMOTE);
-    assert!(network.is_listening("a"));
-    assert_eq!(network.count("a"), 1);
-    network.must("a", PROMOTE);
-    assert!(network.must("a", "SHOW REPLICAS").is_empty());
-    network.restart("a");
-    assert!(network.must("a", "SHOW REPLICAS").is_empty());
-    assert_eq!(network.role("a"), "main");
+    each_release(|version| {
+        for restarted in [false, true] {
+            let mut network = Network::new(version, &["a", "b"]);
+            network.attach("a", "b", "ASYNC");
+            network.must("a", "CREATE (:T)");
+            let before = network.main_uuid("a");
+            assert!(!network.is_listening("a"));
+            network.must("a", DEMOTE);
+            assert!(network.is_listening("a"));
+            assert_ne!(
+                network.main_uuid("a"),
+                before,
+                "it obeys a random main: that is, nobody"
+            );
+            if restarted {
+                network.restart("a");
+                assert!(network.is_listening("a"));
+                assert_eq!(network.role("a"), "replica");
+            }
+            assert_eq!(network.count("a"), 1);
+            network.must("a", PROMOTE);
+            assert!(network.must("a", "SHOW REPLICAS").is_empty());
+            network.must("a", "CREATE (:T)");
+            network.run(Duration::from_secs(5));
+            assert_eq!(network.count("b"), 1, "nothing goes to b any more");
+            network.restart("a");
+            assert!(network.must("a", "SHOW REPLICAS").is_empty());
+            assert_eq!(network.role("a"), "main");
+        }
+    });
 }
 
 #[test]
 fn j10_a_promoted_replica_is_writable_and_stops_listening() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "SYNC");
-    network.must("a", "CREATE (:T)");
-    network.must("b", PROMOTE);
-    assert!(!network.is_listening("b"));
-    network.must("b", "CREATE (:T)");
-    assert_eq!(network.count("b"), 2);
-    assert_eq!(network.count("a"), 1);
+    each_release(|version| {
+        for mode in modes(version) {
+            let mut network = Network::new(version, &["a", "b", "c"]);
+            network.attach("a", "b", mode);
+            network.attach("a", "c", "ASYNC");
+            network.must("a", "CREATE (:T)");
+            network.run(Duration::from_secs(1));
+            let (at, ..) = network.replica("a", "b").unwrap();
+            let before = network.main_uuid("b");
+            assert_eq!(before, network.main_uuid("a"));
+            network.must("b", PROMOTE);
+            assert_eq!(network.role("b"), "main");
+            assert!(!network.is_listening("b"));
+            assert_ne!(network.main_uuid("b"), before);
+            assert!(network.must("b", "SHOW REPLICAS").is_empty());
+            assert!(network.logged("b", "Generated new epoch "));
+            // c has all of the former epoch up to where it ended: continuous, for that is in the history.
+            network.must("b", "REGISTER REPLICA c ASYNC TO 'c:10000'");
+            assert_eq!(network.status("b", "c"), "ready");
+            network.must("b", "CREATE (:T)");
+            assert!(network.durable("b") > at);
+            network.run(Duration::from_secs(1));
+            assert_eq!((network.count("a"), network.count("b"), network.count("c")), (1, 2, 2));
+        }
+    });
+}
+
+#[test]
+fn j10_what_a_replica_has_beyond_the_end_of_an_epoch_diverges() {
+    each_release(|version| {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "b", "ASYNC");
+        network.attach("a", "c", "SYNC");
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        network.kill("b");
+        let _ = network.query("a", "CREATE (:OnlyOnC)");
+        network.kill("a");
+        network.start("b");
+        network.until_ready("b");
+        network.must("b", PROMOTE);
+        let text = network.refused("b", "REGISTER REPLICA c ASYNC TO 'c:10000'");
+        assert!(text.starts_with("Couldn't register replica c."), "{text}");
+        assert!(network.logged("b", &diverged("c")));
+    });
 }
 
 /// A replica of `a` that was promoted once.
@@ -133,193 +186,257 @@ fn after_promotion(version: Version) -> Network {
     network
 }
 
+const REGISTER_B: &str = "REGISTER REPLICA b SYNC TO 'b:10000'";
+
+/// Why `b` cannot be registered.
+fn register_error(version: Version, number: u8) -> (Stage, Failure) {
+    let text = if version >= Version::V3_5 {
+        format!("Couldn't register replica b. Error: {number}")
+    } else {
+        "Couldn't register replica b.".to_owned()
+    };
+    (Stage::Pull, Failure::client(text))
+}
+
+fn diverged(replica: &str) -> String {
+    format!(
+        "You cannot register Replica {replica} to this Main because at one point Replica {replica} acted as the Main \
+         instance. Both the Main and Replica {replica} now hold unique data. Please resolve data conflicts and start \
+         the replication on a clean instance."
+    )
+}
+
 #[test]
 fn j11_a_promotion_without_a_commit_does_no_harm_since_3_5() {
-    for version in Version::ALL {
+    each_release(|version| {
         let mut network = after_promotion(version);
         network.must("b", DEMOTE);
         network.must("a", "DROP REPLICA b");
-        let register = "REGISTER REPLICA b SYNC TO 'b:10000'";
         if version >= Version::V3_5 {
-            network.must("a", register);
+            network.must("a", REGISTER_B);
             assert_eq!(network.status("a", "b"), "ready");
+            network.must("a", "CREATE (:T)");
+            assert_eq!(network.count("b"), 2);
         } else {
-            assert_eq!(network.refused("a", register), "Couldn't register replica b.");
+            assert_eq!(network.failure("a", REGISTER_B), register_error(version, 3));
             assert_eq!(network.status("a", "b"), "ghost");
+            assert!(network.logged("a", &diverged("b")));
         }
-    }
+    });
 }
 
 #[test]
 fn j12_a_promotion_with_a_commit_makes_data_diverge() {
-    for version in Version::ALL {
+    each_release(|version| {
         let mut network = after_promotion(version);
         network.must("b", "CREATE (:Own)");
         network.must("b", DEMOTE);
         network.must("a", "DROP REPLICA b");
-        let text = network.refused("a", "REGISTER REPLICA b SYNC TO 'b:10000'");
-        if version >= Version::V3_5 {
-            assert_eq!(text, "Couldn't register replica b. Error: 3");
-        } else {
-            assert_eq!(text, "Couldn't register replica b.");
-        }
-        assert!(network.logged(
-            "a",
-            "You cannot register Replica b to this Main because at one point Replica b acted as the Main instance."
-        ));
-    }
+        assert!(!network.logged("a", &diverged("b")));
+        assert_eq!(network.failure("a", REGISTER_B), register_error(version, 3));
+        assert!(network.logged("a", &diverged("b")));
+    });
 }
 
 #[test]
 fn j13_a_diverged_registration_leaves_a_ghost_up_to_3_12() {
-    for version in Version::ALL {
+    each_release(|version| {
         let mut network = after_promotion(version);
         network.must("b", "CREATE (:Own)");
         network.must("b", DEMOTE);
         network.must("a", "DROP REPLICA b");
-        let register = "REGISTER REPLICA b SYNC TO 'b:10000'";
-        network.refused("a", register);
+        network.refused("a", REGISTER_B);
+        let rows = network.must("a", "SHOW REPLICAS");
         if version >= Version::Head {
-            assert_eq!(network.must("a", "SHOW REPLICAS").len(), 1, "only c");
-            continue;
+            assert_eq!(rows.len(), 1, "only c: {rows:?}");
+            assert_eq!(network.failure("a", REGISTER_B), register_error(version, 3));
+            return;
         }
-        assert_eq!(network.replica("a", "b"), None);
-        let again = network.refused("a", register);
-        if version >= Version::V3_5 {
-            assert_eq!(again, "Couldn't register replica b. Error: 1");
-        }
+        assert_eq!(
+            rows[1],
+            [
+                "b".into(),
+                "b:10000".into(),
+                "sync".into(),
+                Value::Null,
+                Value::Map(std::collections::BTreeMap::new()),
+            ]
+        );
+        assert_eq!(network.failure("a", REGISTER_B), register_error(version, 1));
         network.must("a", "DROP REPLICA b");
         assert_eq!(network.must("a", "SHOW REPLICAS").len(), 1, "only c");
-    }
+        assert_eq!(network.failure("a", REGISTER_B), register_error(version, 3));
+    });
 }
 
 #[test]
 fn j26_an_old_main_restarts_as_a_writable_main() {
-    let mut network = Network::new(Version::default(), &["a", "b", "c"]);
-    network.attach("a", "b", "ASYNC");
-    network.attach("a", "c", "ASYNC");
-    network.must("a", "CREATE (:T)");
-    network.run(Duration::from_secs(1));
-    network.kill("a");
-    network.must("b", PROMOTE);
-    network.must("b", "REGISTER REPLICA c ASYNC TO 'c:10000'");
-    network.start("a");
-    network.until_ready("a");
-    assert_eq!(network.role("a"), "main");
-    network.must("a", "CREATE (:Late)");
-    network.run(Duration::from_secs(10));
-    assert_eq!(network.status("a", "c"), "invalid");
-    assert_eq!(
-        network.status("a", "b"),
-        "invalid",
-        "its replication port is closed"
-    );
-    assert_eq!(network.status("b", "c"), "ready");
-    assert_eq!(network.count("c"), 1);
+    each_release(|version| {
+        for mode in modes(version) {
+            let mut network = Network::new(version, &["a", "b", "c"]);
+            network.attach("a", "b", "ASYNC");
+            network.attach("a", "c", mode);
+            network.must("a", "CREATE (:T)");
+            network.run(Duration::from_secs(1));
+            network.kill("a");
+            network.must("b", PROMOTE);
+            network.must("b", "REGISTER REPLICA c ASYNC TO 'c:10000'");
+            network.start("a");
+            network.until_ready("a");
+            assert_eq!(network.role("a"), "main");
+            assert_eq!(network.must("a", "SHOW REPLICAS").len(), 2);
+            let late = network.query("a", "CREATE (:Late)");
+            let writable = *mode != "STRICT_SYNC";
+            assert_eq!(network.count("a"), if writable { 2 } else { 1 }, "{late:?}");
+            network.run(Duration::from_secs(10));
+            assert_eq!(network.status("a", "c"), "invalid");
+            assert_eq!(
+                network.status("a", "b"),
+                "invalid",
+                "its replication port is closed"
+            );
+            assert_eq!(network.status("b", "c"), "ready");
+            assert_eq!(network.count("c"), 1);
+        }
+    });
 }
 
 #[test]
 fn j27_an_old_main_feeds_replicas_that_nobody_else_has_taken() {
-    let mut network = Network::new(Version::default(), &["a", "b", "c"]);
-    network.attach("a", "b", "ASYNC");
-    network.attach("a", "c", "ASYNC");
-    network.kill("a");
-    network.must("b", PROMOTE);
-    network.start("a");
-    network.until_ready("a");
-    network.must("a", "CREATE (:Late)");
-    network.run(Duration::from_secs(5));
-    assert_eq!(network.status("a", "c"), "ready");
-    assert_eq!(network.count("c"), 1, "c still obeys a");
+    each_release(|version| {
+        for mode in modes(version) {
+            let mut network = Network::new(version, &["a", "b", "c"]);
+            network.attach("a", "b", "ASYNC");
+            network.attach("a", "c", mode);
+            network.kill("a");
+            network.must("b", PROMOTE);
+            network.start("a");
+            network.until_ready("a");
+            network.must("a", "CREATE (:Late)");
+            network.run(Duration::from_secs(5));
+            assert_eq!(network.status("a", "c"), "ready");
+            assert_eq!(network.count("c"), 1, "c still obeys a");
+        }
+    });
 }
 
 #[test]
 fn j28_a_replica_refuses_writes() {
-    let mut network = Network::new(Version::default(), &["a"]);
-    network.must("a", "CREATE (:T)");
-    network.must("a", DEMOTE);
     let text = "Write queries are forbidden on the replica instance. Replica instances accept only read queries, while \
                 the main instance accepts read and write queries. Please retry your query on the main instance.";
-    let writes = [
-        "CREATE (:T)",
-        "MATCH (n) SET n.x = 1",
-        "MATCH (n) DELETE n",
-        "MERGE (:T)",
-        "CREATE INDEX ON :T",
-        "CREATE ENUM E VALUES { A }",
-    ];
-    for query in writes {
+    let refusal = Err((Stage::Run, Failure::client(text)));
+    each_release(|version| {
+        let mut network = Network::new(version, &["a"]);
+        network.must("a", "CREATE (:T)");
+        network.must("a", "CREATE INDEX ON :Old");
+        network.must("a", "CREATE ENUM Old VALUES { A }");
+        network.must("a", DEMOTE);
+        for query in [
+            "CREATE (:T)",
+            "MATCH (n) SET n.x = 1",
+            "MATCH (n) REMOVE n:T",
+            "MATCH (n) DELETE n",
+            "MERGE (:T)",
+            "CREATE INDEX ON :T",
+            "CREATE INDEX ON :T(id)",
+            "DROP INDEX ON :Old",
+            "CREATE ENUM E VALUES { A }",
+            "ALTER ENUM Old ADD VALUE B",
+            "ALTER ENUM Old UPDATE VALUE A TO B",
+        ] {
+            assert_eq!(network.answer("a", query).map(|_| ()), refusal, "{query}");
+        }
+        assert_eq!(network.must("a", "SHOW INDEX INFO").len(), 1);
+        // A constraint is no write in the eyes of the planner: it is refused when it is committed, if at all.
+        let constraint = "CREATE CONSTRAINT ON (n:T) ASSERT n.id IS UNIQUE";
+        if version >= Version::V3_5 {
+            assert_eq!(
+                network.failure("a", constraint),
+                (Stage::Pull, Failure::client("Queries on replica shouldn't write."))
+            );
+            assert!(network.must("a", "SHOW CONSTRAINT INFO").is_empty());
+        } else {
+            // 3.4 keeps it in memory.
+            network.must("a", constraint);
+            assert_eq!(network.must("a", "SHOW CONSTRAINT INFO").len(), 1);
+            network.restart("a");
+            assert!(network.must("a", "SHOW CONSTRAINT INFO").is_empty());
+        }
         let client = network.client("a");
-        let Response::Failed(failure) = network.prepare(&client, query) else {
-            panic!("{query} is let through")
-        };
-        assert_eq!(failure.message, text, "{query}");
+        network.begin(&client);
+        network.run_on(&client, "MATCH (n) RETURN n").unwrap();
+        assert_eq!(network.answer_on(&client, "CREATE (:T)").map(|_| ()), refusal);
         network.close(&client);
-    }
-    let constraint = network.refused("a", "CREATE CONSTRAINT ON (n:T) ASSERT n.id IS UNIQUE");
-    assert_eq!(constraint, "Queries on replica shouldn't write.");
-    assert!(network.must("a", "SHOW CONSTRAINT INFO").is_empty());
-    let client = network.client("a");
-    network.begin(&client);
-    let Response::Failed(failure) = network.prepare(&client, "CREATE (:T)") else {
-        panic!()
-    };
-    assert_eq!(failure.message, text);
-    network.close(&client);
-    let client = network.client("a");
-    assert!(matches!(
-        network.prepare(&client, "SHOW REPLICAS"),
-        Response::Prepared(_)
-    ));
-    let Response::Failed(failure) = network.request(&client, Request::Execute { take: None }) else {
-        panic!()
-    };
-    assert_eq!(
-        failure.message,
-        "Show replicas query should only be run on the main instance."
-    );
-    assert_eq!(network.count("a"), 1);
+        assert_eq!(
+            network.failure("a", "SHOW REPLICAS"),
+            (
+                Stage::Pull,
+                Failure::client("Show replicas query should only be run on the main instance.")
+            )
+        );
+        assert_eq!(network.count("a"), 1);
+    });
 }
 
 #[test]
 fn j29_a_transaction_that_was_open_at_the_demotion_cannot_commit() {
-    let mut network = Network::new(Version::default(), &["a"]);
-    let client = network.client("a");
-    network.begin(&client);
-    network.run_on(&client, "CREATE (:T)").unwrap();
-    network.must("a", DEMOTE);
-    let Response::Failed(failure) = network.request(&client, Request::Commit) else {
-        panic!()
-    };
-    assert_eq!(
-        failure.message,
-        "Cannot commit because instance is not main anymore."
-    );
-    assert_eq!(network.count("a"), 0);
+    each_release(|version| {
+        let mut network = Network::new(version, &["a"]);
+        let client = network.client("a");
+        network.begin(&client);
+        network.run_on(&client, "CREATE (:T)").unwrap();
+        let reader = network.client("a");
+        network.begin(&reader);
+        network.run_on(&reader, "MATCH (n) RETURN n").unwrap();
+        network.must("a", DEMOTE);
+        assert_eq!(
+            network.request(&client, Request::Commit),
+            Response::Failed(Failure::client("Cannot commit because instance is not main anymore."))
+        );
+        assert!(matches!(
+            network.request(&reader, Request::Commit),
+            Response::Committed { .. }
+        ));
+        assert_eq!(network.count("a"), 0);
+    });
 }
 
 #[test]
 fn j35_a_restarted_main_keeps_its_uuid_and_waits_for_its_replicas() {
-    let mut network = Network::new(Version::default(), &["a", "b", "c"]);
-    network.attach("a", "b", "ASYNC");
-    network.attach("a", "c", "ASYNC");
-    network.kill("a");
-    network.black_hole("c");
-    network.start("a");
-    let before = network.now;
-    network.until_ready("a");
-    assert!(
-        network.now - before >= Duration::from_secs(5),
-        "it waits for a connection to c"
-    );
-    assert_eq!(
-        network.status("a", "b"),
-        "ready",
-        "b was not asked to accept a main again"
-    );
-    assert_eq!(network.status("a", "c"), "invalid");
-    network.heal();
-    network.until_status("a", "c", "ready");
+    each_release(|version| {
+        let mut network = Network::new(version, &["a", "b", "c", "d"]);
+        network.attach("a", "d", "ASYNC");
+        network.attach("a", "b", "SYNC");
+        network.attach("a", "c", "ASYNC");
+        let uuid = network.main_uuid("a");
+        let mut listed = network.must("a", "SHOW REPLICAS");
+        listed.sort_by_key(|row| row[0].as_str().map(str::to_owned));
+        network.kill("a");
+        network.black_hole("c");
+        network.black_hole("d");
+        // A main that restarts does not tell its UUID again.
+        network.lose(|_, _, message: &PeerMessage| {
+            assert_ne!(message.name(), "SwapMainUUIDReq");
+            false
+        });
+        network.start("a");
+        let before = network.now;
+        network.until_ready("a");
+        assert!(
+            network.now - before >= Duration::from_secs(10),
+            "five seconds for a connection to c, and as many for d"
+        );
+        assert_eq!(network.main_uuid("a"), uuid);
+        let names = network.must("a", "SHOW REPLICAS");
+        let without_data = |rows: &[Vec<Value>]| rows.iter().map(|row| row[..3].to_vec()).collect::<Vec<_>>();
+        assert_eq!(without_data(&names), without_data(&listed), "in order of names");
+        assert_eq!(network.status("a", "b"), "ready");
+        assert_eq!(network.status("a", "c"), "invalid");
+        assert_eq!(network.status("a", "d"), "invalid");
+        network.heal();
+        network.until_status("a", "c", "ready");
+        network.until_status("a", "d", "ready");
+    });
 }
 
 #[test]
@@ -347,16 +464,16 @@ fn a_port_that_cannot_be_opened_leaves_a_replica_that_cannot_restart() {
     let reason = network.has_exited("a").unwrap();
     assert_eq!(
         reason,
-        memgraph_sim::engine::ExitReason::Fatal("Replica recovery failure!".into())
+        ExitReason::Fatal("Replica recovery failure!".into())
     );
 }
 
 #[test]
 fn the_init_file_runs_before_bolt_opens_and_its_errors_are_ignored() {
     let mut network = Network::new(Version::default(), &[]);
-    let config = memgraph_sim::config::Config {
+    let config = Config {
         init_statements: Some(format!("NONSENSE;\n\n{DEMOTE};\n{DEMOTE};\n")),
-        ..memgraph_sim::config::Config::default()
+        ..Config::default()
     };
     network.add("a", config);
     assert_eq!(network.role("a"), "replica");
