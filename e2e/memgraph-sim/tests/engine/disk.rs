@@ -82,6 +82,15 @@ impl Disk {
             .retain(|known, _| known != path && !known.starts_with(&folder));
     }
 
+    /// Puts a folder of another disk in the place of its own.
+    pub fn take_folder(&mut self, other: &Self, folder: &str) {
+        self.remove(folder);
+        let prefix = format!("{folder}/");
+        let files = other.files.iter().filter(|(path, _)| path.starts_with(&prefix));
+        self.files
+            .extend(files.map(|(path, file)| (path.clone(), file.clone())));
+    }
+
     /// Removes everything.
     pub fn wipe(&mut self) {
         self.files.clear();
