@@ -3,7 +3,15 @@
 // The helpers below are test code, too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+// The cluster on virtual time; the tests of the engine use more of it.
+#[allow(dead_code)]
+#[path = "../engine/disk.rs"]
+mod disk;
 mod instance;
+#[allow(dead_code)]
+#[path = "../engine/network.rs"]
+mod network;
+mod schedules;
 mod startup;
 
 use std::time::Duration;
