@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bolt_server::Version;
+use bolt_server::{Failure, Version};
 use memgraph_sim::config::Config;
 
-use crate::clients::text;
+use crate::clients::{Stage, text};
 use crate::network::Network;
+use crate::releases::{each_release, modes};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";
@@ -206,49 +207,73 @@ fn a_new_main_brings_the_others_up_to_date() {
 
 #[test]
 fn j38_a_snapshot_tells_the_position_of_a_replica_since_3_8() {
-    for version in Version::ALL {
+    each_release(|version| {
         let mut network = Network::new(version, &["a", "b"]);
         network.attach("a", "b", "SYNC");
-        network.must("a", "CREATE (:T)");
-        let (ts, ..) = network.replica("a", "b").unwrap();
-        if version < Version::V3_8 {
-            let failure = network.query("b", "CREATE SNAPSHOT").unwrap_err();
-            assert_eq!(
-                failure.message,
-                "Failed to create a snapshot. Replica instances are not allowed to create them."
-            );
-            assert_eq!(failure.code, bolt_server::FailureCode::Transient);
-        } else {
-            let path = text(&network.must("b", "CREATE SNAPSHOT")[0][0]);
+        for _ in 0..3 {
+            network.must("a", "CREATE (:T)");
+            let (ts, ..) = network.replica("a", "b").unwrap();
+            if version < Version::V3_8 {
+                assert_eq!(
+                    network.failure("b", "CREATE SNAPSHOT"),
+                    (
+                        Stage::Pull,
+                        Failure::transient(
+                            "Failed to create a snapshot. Replica instances are not allowed to create them."
+                        )
+                    )
+                );
+                assert!(network.disk("b").list("snapshots").is_empty());
+                continue;
+            }
+            let answer = network.answer("b", "CREATE SNAPSHOT").unwrap();
+            assert_eq!(answer.fields, ["path"]);
+            let path = text(&answer.rows[0][0]);
             assert!(path.starts_with("/var/lib/memgraph/snapshots/"), "{path}");
             assert!(path.ends_with(&format!("_timestamp_{ts}")), "{path} {ts}");
+            let newest = network.disk("b").list("snapshots").pop().unwrap();
+            assert!(path.ends_with(&newest), "{path} {newest}");
         }
-    }
+    });
 }
 
 #[test]
 fn j39_recovering_a_snapshot_resets_all_replicas() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "ASYNC");
-    network.must("a", "CREATE (:T)");
-    let path = text(&network.must("a", "CREATE SNAPSHOT")[0][0]);
-    network.must("a", "CREATE (:T)");
-    network.run(Duration::from_secs(1));
-    assert_eq!(network.count("b"), 2);
-    assert_eq!(
-        network.refused("a", &format!("RECOVER SNAPSHOT '{path}'")),
-        "Failed to recover a snapshot. Storage is not clean. Try using FORCE."
-    );
-    network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));
-    assert_eq!(network.status("a", "b"), "recovery");
-    network.until_status("a", "b", "ready");
-    assert_eq!((network.count("a"), network.count("b")), (1, 1));
-    network.must("a", "CREATE (:T)");
-    network.run(Duration::from_secs(1));
-    assert_eq!(network.count("b"), 2);
-    network.restart("a");
-    network.restart("b");
-    assert_eq!((network.count("a"), network.count("b")), (2, 2));
+    each_release(|version| {
+        for mode in modes(version) {
+            let mut network = Network::new(version, &["a", "b", "c"]);
+            network.attach("a", "b", mode);
+            network.attach("a", "c", "ASYNC");
+            network.must("a", "CREATE (:T)");
+            network.durable("a");
+            // Newest first.
+            let path = text(&network.must("a", "SHOW SNAPSHOTS")[0][0]);
+            network.must("a", "CREATE (:T)");
+            network.run(Duration::from_secs(1));
+            assert_eq!((network.count("b"), network.count("c")), (2, 2));
+            assert_eq!(
+                network.failure("a", &format!("RECOVER SNAPSHOT '{path}'")),
+                (
+                    Stage::Pull,
+                    Failure::transient("Failed to recover a snapshot. Storage is not clean. Try using FORCE.")
+                )
+            );
+            network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));
+            assert_eq!(network.status("a", "b"), "recovery");
+            assert_eq!(network.status("a", "c"), "recovery");
+            network.until_status("a", "b", "ready");
+            network.until_status("a", "c", "ready");
+            let counts = |network: &mut Network| ["a", "b", "c"].map(|name| network.count(name));
+            assert_eq!(counts(&mut network), [1, 1, 1]);
+            network.must("a", "CREATE (:T)");
+            network.run(Duration::from_secs(1));
+            assert_eq!(counts(&mut network), [2, 2, 2]);
+            for name in ["b", "c", "a"] {
+                network.restart(name);
+            }
+            assert_eq!(counts(&mut network), [2, 2, 2]);
+        }
+    });
 }
 
 #[test]
