@@ -10,7 +10,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::{Driver, peers::bind};
+use super::{Driver, faults::Line, peers::bind};
 use crate::engine::{Event, ExitReason, SessionId};
 
 impl Driver {
@@ -57,10 +57,10 @@ impl Driver {
     async fn talk(
         self: &Rc<Self>,
         id: SessionId,
-        mut stream: TcpStream,
+        stream: TcpStream,
         mut responses: mpsc::UnboundedReceiver<Response>,
     ) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+        let mut stream = Line::accepted(stream, &self.faults)?;
         let mut session = Session::new(Arc::clone(&self.bolt));
         let mut buffer = vec![0; 8 * 1024];
         loop {
@@ -94,11 +94,12 @@ impl Driver {
     }
 }
 
-async fn flush(stream: &mut TcpStream, session: &mut Session) -> io::Result<()> {
+async fn flush(stream: &mut Line, session: &mut Session) -> io::Result<()> {
     let output = session.take_output();
     if output.is_empty() {
         Ok(())
     } else {
-        stream.write_all(&output).await
+        stream.write_all(&output).await?;
+        stream.flush().await
     }
 }

@@ -6,8 +6,10 @@ use std::{
     future::Future,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use super::faults::{Faults, Ledger};
 use crate::engine::{DiskError, DiskOperation, DiskReply};
 
 /// From this size on, a file is written on another thread.
@@ -18,6 +20,7 @@ pub(super) struct Disk {
     root: PathBuf,
     /// The file that was appended to last: mostly the log.
     appending: RefCell<Option<(String, File)>>,
+    faults: Arc<Faults>,
 }
 
 type DiskResult = Result<DiskReply, DiskError>;
@@ -33,10 +36,11 @@ impl From<io::Error> for DiskError {
 }
 
 impl Disk {
-    pub(super) fn new(root: PathBuf) -> Self {
+    pub(super) fn new(root: PathBuf, faults: Arc<Faults>) -> Self {
         Self {
             root,
             appending: RefCell::new(None),
+            faults,
         }
     }
 
@@ -49,18 +53,21 @@ impl Disk {
     pub(super) fn perform(&self, operation: DiskOperation) -> DiskResult {
         let at = |path: &str| self.root.join(path);
         match operation {
-            DiskOperation::Append(path, content) => self.append(path, &content),
-            DiskOperation::Replace(path, content) => replace(&at(&path), &content),
-            DiskOperation::Sync(path) => sync(&at(&path)),
+            DiskOperation::Append(path, content) => self.append(path, &content, &mut self.faults.ledger()),
+            DiskOperation::Replace(..) | DiskOperation::Sync(_) => self.prepare(operation)(),
             DiskOperation::Rename(from, to) => {
+                let mut ledger = self.faults.ledger();
                 self.close(&from);
-                let to = at(&to);
-                make_parent(&to)?;
-                fs::rename(at(&from), to)?;
+                let place = at(&to);
+                make_parent(&place)?;
+                fs::rename(at(&from), place)?;
+                ledger.renamed(&from, &to);
                 Ok(DiskReply::Done)
             }
             DiskOperation::Remove(path) => {
+                let mut ledger = self.faults.ledger();
                 self.close(&path);
+                ledger.forget(&path);
                 remove(&at(&path))
             }
             DiskOperation::Read(path) => Ok(DiskReply::Content(fs::read(at(&path))?)),
@@ -82,30 +89,57 @@ impl Disk {
 
     /// Carries out a slow operation (a sync or a large file) on another thread.
     pub(super) fn later(&self, operation: DiskOperation) -> impl Future<Output = DiskResult> + 'static {
-        let root = self.root.clone();
-        let work = tokio::task::spawn_blocking(move || match operation {
-            DiskOperation::Sync(path) => sync(&root.join(path)),
-            DiskOperation::Replace(path, content) => replace(&root.join(path), &content),
-            other => Err(DiskError::Failed(format!("{other:?} cannot be put off"))),
-        });
+        let work = tokio::task::spawn_blocking(self.prepare(operation));
         async move {
             work.await
                 .unwrap_or_else(|error| Err(DiskError::Failed(error.to_string())))
         }
     }
 
-    fn append(&self, path: String, content: &[u8]) -> DiskResult {
+    /// What remains to be done for an operation, on whichever thread.
+    fn prepare(&self, operation: DiskOperation) -> impl FnOnce() -> DiskResult + Send + use<> {
+        let root = self.root.clone();
+        let fails = matches!(operation, DiskOperation::Sync(_)) && self.faults.take_failed_sync();
+        let mut ledger = self.faults.ledger();
+        let pending = match &operation {
+            DiskOperation::Sync(path) => ledger.sync(path),
+            DiskOperation::Replace(path, _) => {
+                ledger.forget(path);
+                None
+            }
+            _ => None,
+        };
+        move || match operation {
+            DiskOperation::Sync(_) if fails => {
+                let error = io::Error::from(rustix::io::Errno::IO);
+                Err(DiskError::Failed(error.to_string()))
+            }
+            DiskOperation::Sync(path) => {
+                let reply = sync(&root.join(path))?;
+                if let Some(pending) = pending {
+                    pending.succeeded();
+                }
+                Ok(reply)
+            }
+            DiskOperation::Replace(path, content) => replace(&root.join(path), &content),
+            other => Err(DiskError::Failed(format!("{other:?} cannot be put off"))),
+        }
+    }
+
+    fn append(&self, path: String, content: &[u8], ledger: &mut Ledger) -> DiskResult {
         let mut appending = self.appending.borrow_mut();
         let file = match &mut *appending {
             Some((open, file)) if *open == path => file,
             other => {
                 let place = self.root.join(&path);
                 make_parent(&place)?;
+                ledger.opened(&path);
                 let file = OpenOptions::new().append(true).create(true).open(place)?;
-                &mut other.insert((path, file)).1
+                &mut other.insert((path.clone(), file)).1
             }
         };
         file.write_all(content)?;
+        ledger.appended(&path, content.len());
         Ok(DiskReply::Done)
     }
 

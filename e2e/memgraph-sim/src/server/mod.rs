@@ -5,6 +5,7 @@
 
 mod bolt;
 mod disk;
+mod faults;
 mod peers;
 mod setup;
 
@@ -20,7 +21,7 @@ use bolt_server::{Response, SessionConfig};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use self::setup::{ExitCode, StartError, run};
-use self::{disk::Disk, peers::Replication};
+use self::{disk::Disk, faults::Faults, peers::Replication};
 use crate::engine::{DiskOperation, Effect, Engine, Event, ExitReason, Level, SessionId, Time};
 
 /// How long the engine's clock may stand still at most while there is nothing to do.
@@ -31,6 +32,7 @@ struct Driver {
     engine: RefCell<Engine>,
     started: Instant,
     disk: Rc<Disk>,
+    faults: Arc<Faults>,
     replication: Replication,
     clients: RefCell<HashMap<SessionId, mpsc::UnboundedSender<Response>>>,
     last_session: Cell<u64>,

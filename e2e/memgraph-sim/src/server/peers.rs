@@ -3,16 +3,13 @@
 use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
+    net::{TcpListener, TcpStream},
     sync::mpsc,
     task::{AbortHandle, spawn_local},
 };
 
-use super::Driver;
+use super::{Driver, faults::Line};
 use crate::engine::{ConnectionId, Event, PeerMessage};
 
 /// What a connecting instance says first, so that a stranger is noticed at once.
@@ -92,7 +89,7 @@ impl Driver {
         let id = ConnectionId(2 * accepted + 1);
         let driver = Rc::clone(self);
         self.hold(id, move |outgoing| async move {
-            let (mut reader, writer) = prepare(stream);
+            let (mut reader, writer) = split(Line::accepted(stream, &driver.faults)?);
             let mut greeting = [0; GREETING.len()];
             reader.read_exact(&mut greeting).await?;
             if greeting != *GREETING {
@@ -110,9 +107,9 @@ impl Driver {
     pub(super) fn connect(self: &Rc<Self>, id: ConnectionId, address: String) {
         let driver = Rc::clone(self);
         self.hold(id, move |outgoing| async move {
-            let stream = TcpStream::connect(address).await?;
-            let (reader, mut writer) = prepare(stream);
+            let (reader, mut writer) = split(Line::connect(&address, &driver.faults).await?);
             writer.write_all(GREETING).await?;
+            writer.flush().await?;
             driver.dispatch(Event::Connected(id));
             driver.converse(id, reader, writer, outgoing).await
         });
@@ -143,13 +140,14 @@ impl Driver {
     async fn converse(
         self: &Rc<Self>,
         id: ConnectionId,
-        mut reader: BufReader<OwnedReadHalf>,
-        mut writer: OwnedWriteHalf,
+        mut reader: BufReader<ReadHalf<Line>>,
+        mut writer: WriteHalf<Line>,
         mut outgoing: mpsc::UnboundedReceiver<PeerMessage>,
     ) -> io::Result<()> {
         let write = async {
             while let Some(message) = outgoing.recv().await {
                 writer.write_all(&frame(&message)?).await?;
+                writer.flush().await?;
             }
             Ok(())
         };
@@ -174,11 +172,8 @@ pub(super) fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn prepare(stream: TcpStream) -> (BufReader<OwnedReadHalf>, OwnedWriteHalf) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("cannot switch Nagle's algorithm off: {error}");
-    }
-    let (reader, writer) = stream.into_split();
+fn split(line: Line) -> (BufReader<ReadHalf<Line>>, WriteHalf<Line>) {
+    let (reader, writer) = tokio::io::split(line);
     (BufReader::with_capacity(64 * 1024, reader), writer)
 }
 
@@ -196,7 +191,7 @@ fn frame(message: &PeerMessage) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn read_message(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<PeerMessage> {
+async fn read_message(reader: &mut BufReader<ReadHalf<Line>>) -> io::Result<PeerMessage> {
     let length = reader.read_u32().await?;
     if length > LONGEST {
         return Err(invalid("a message longer than 1 GiB"));

@@ -19,7 +19,12 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 
-use super::{Driver, disk::Disk, peers::Replication};
+use super::{
+    Driver,
+    disk::Disk,
+    faults::{Control, ControlError, Faults},
+    peers::Replication,
+};
 use crate::{
     config::Config,
     engine::{Engine, Event, ExitReason},
@@ -56,6 +61,9 @@ pub enum StartError {
     /// The command line or a configuration file is wrong.
     #[error("{0}")]
     Flags(#[from] FlagError),
+    /// Faults were to be asked for in a way that does not work.
+    #[error("{0}")]
+    Faults(#[from] ControlError),
     /// The data directory cannot be used.
     #[error("cannot use the data directory {path}: {error}; check that it exists and is writable")]
     DataDirectory {
@@ -105,7 +113,7 @@ impl StartError {
     /// The exit code that goes with the error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Version(_) | Self::Flags(_) => ExitCode::Usage,
+            Self::Version(_) | Self::Flags(_) | Self::Faults(_) => ExitCode::Usage,
             Self::Owner { .. } => ExitCode::DataDirectoryOwner,
             Self::LogFile { .. } => ExitCode::LogFile,
             Self::DataDirectory { .. } | Self::Locked { .. } | Self::System(_) | Self::Fatal(_) => {
@@ -126,6 +134,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<(), StartError
         _ => Version::default(),
     };
     let flags = read_flags(version, arguments)?;
+    let control = Control::open()?;
     start_log(&flags)?;
     let directory = PathBuf::from(flags.text("data_directory"));
     let _lock = take_directory(
@@ -135,10 +144,14 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<(), StartError
     println!("You are running Memgraph v{version}");
     std::io::stdout().flush()?;
     let config = configure(version, &flags, &directory);
+    let faults = Faults::new(directory.clone());
+    if let Some(control) = control {
+        control.answer(Arc::clone(&faults))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let reason = LocalSet::new().block_on(&runtime, serve(config, &flags, directory))?;
+    let reason = LocalSet::new().block_on(&runtime, serve(config, &flags, directory, faults))?;
     // A sync that hangs must not keep the process.
     runtime.shutdown_background();
     match reason {
@@ -324,7 +337,12 @@ fn init_statements(path: &str) -> Option<String> {
     }
 }
 
-async fn serve(config: Config, flags: &Flags, directory: PathBuf) -> Result<ExitReason, StartError> {
+async fn serve(
+    config: Config,
+    flags: &Flags,
+    directory: PathBuf,
+    faults: Arc<Faults>,
+) -> Result<ExitReason, StartError> {
     let mut random = StdRng::from_os_rng();
     let mut bolt = SessionConfig::new(config.version, Uuid::random(&mut random).to_string());
     bolt.server_name = flags.text("bolt_server_name_for_init").to_owned();
@@ -332,7 +350,8 @@ async fn serve(config: Config, flags: &Flags, directory: PathBuf) -> Result<Exit
     let driver = Rc::new(Driver {
         engine: Engine::new(config, Box::new(random)).into(),
         started: Instant::now(),
-        disk: Rc::new(Disk::new(directory)),
+        disk: Rc::new(Disk::new(directory, Arc::clone(&faults))),
+        faults: Arc::clone(&faults),
         replication: Replication::default(),
         clients: std::cell::RefCell::default(),
         last_session: std::cell::Cell::new(0),
@@ -345,6 +364,7 @@ async fn serve(config: Config, flags: &Flags, directory: PathBuf) -> Result<Exit
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     spawn_local(Rc::clone(&driver).keep_time());
+    spawn_local(faults.obey());
     driver.tick();
     loop {
         tokio::select! {

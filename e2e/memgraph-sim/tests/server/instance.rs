@@ -52,6 +52,7 @@ pub struct Instance {
     pub bolt: u16,
     pub replication: u16,
     extra: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -64,11 +65,20 @@ impl Drop for Instance {
 impl Instance {
     /// Starts a server with more flags, and waits for its Bolt port.
     pub fn new(extra: &[&str]) -> Self {
+        Self::with_environment(extra, &[])
+    }
+
+    /// Like [`Self::new`], with environment variables.
+    pub fn with_environment(extra: &[&str], environment: &[(&str, &str)]) -> Self {
+        let environment = environment.iter();
         let mut instance = Self {
             folder: Folder::new(),
             bolt: free_port(),
             replication: free_port(),
             extra: extra.iter().map(|it| (*it).to_owned()).collect(),
+            environment: environment
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             process: None,
         };
         instance.start();
@@ -91,6 +101,7 @@ impl Instance {
             ])
             .arg(format!("--data-directory={}", self.data().display()))
             .args(&self.extra)
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::null());
         self.process = Some(command.spawn().unwrap());
         let limit = Instant::now() + PATIENCE;
@@ -110,12 +121,16 @@ impl Instance {
         }
     }
 
+    /// What the process, which is about to end, ends with.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.take().unwrap().wait().unwrap()
+    }
+
     /// `SIGTERM`, and what the process ends with.
     pub fn terminate(&mut self) -> ExitStatus {
-        let mut process = self.process.take().unwrap();
-        let pid = rustix::process::Pid::from_child(&process);
+        let pid = rustix::process::Pid::from_child(self.process.as_ref().unwrap());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        process.wait().unwrap()
+        self.wait()
     }
 
     /// Runs a statement; a result's rows as lists of columns.

@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 #[path = "../engine/disk.rs"]
 mod disk;
+mod faults;
 mod instance;
 #[allow(dead_code)]
 #[path = "../engine/network.rs"]
