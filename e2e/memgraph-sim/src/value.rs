@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Gid(pub(crate) u64);
 
+/// A value of an enum.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct EnumValue {
+    /// The name of the enum.
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
 /// A value of Cypher.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) enum Value {
@@ -20,10 +28,8 @@ pub(crate) enum Value {
     String(String),
     List(Vec<Value>),
     Map(BTreeMap<String, Value>),
-    Enum {
-        name: String,
-        value: String,
-    },
+    /// In a box, because it is rare and would make every value larger.
+    Enum(Box<EnumValue>),
     /// A reference into the graph; never stored.
     Node(Gid),
     /// A reference into the graph; never stored.
@@ -46,7 +52,7 @@ impl Value {
             Self::String(_) => "string",
             Self::List(_) => "list",
             Self::Map(_) => "map",
-            Self::Enum { .. } => "enum",
+            Self::Enum(_) => "enum",
             Self::Node(_) => "vertex",
             Self::Relationship(_) => "edge",
         }
@@ -130,7 +136,7 @@ impl Value {
                 Value::String(_) => 2,
                 Value::List(_) => 3,
                 Value::Map(_) => 4,
-                Value::Enum { .. } => 5,
+                Value::Enum(_) => 5,
                 Value::Node(_) => 6,
                 Value::Relationship(_) => 7,
                 Value::Null => 8,
@@ -143,7 +149,7 @@ impl Value {
                 .map(|(a, b)| a.order(b))
                 .find(|order| order.is_ne())
                 .unwrap_or_else(|| a.len().cmp(&b.len())),
-            (Self::Enum { name: a, value: x }, Self::Enum { name: b, value: y }) => (a, x).cmp(&(b, y)),
+            (Self::Enum(a), Self::Enum(b)) => a.cmp(b),
             (Self::Node(a), Self::Node(b)) | (Self::Relationship(a), Self::Relationship(b)) => a.cmp(b),
             _ => self
                 .compare(other)

@@ -6,7 +6,7 @@ use cypher_subset::ast::{CaseBranch, Expression, Literal, Properties};
 use super::{Context, Table, aggregate, functions, operators};
 use crate::{
     messages,
-    value::{Gid, Value},
+    value::{EnumValue, Gid, Value},
 };
 
 /// The values of the variables of a scope.
@@ -218,10 +218,10 @@ impl Env<'_> {
             } => self.case(operand.as_deref(), branches, otherwise.as_deref()),
             Expression::EnumValue { name, value } => {
                 if self.context.graph.schema().has_enum_value(name, value) {
-                    Ok(Value::Enum {
+                    Ok(Value::Enum(Box::new(EnumValue {
                         name: name.clone(),
                         value: value.clone(),
-                    })
+                    })))
                 } else {
                     Err(Failure::client(format!(
                         "Enum value '{value}' in enum '{name}' not found."

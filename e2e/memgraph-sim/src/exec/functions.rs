@@ -138,7 +138,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
         Value::Int(value) => Some(value.to_string()),
         Value::Float(value) => Some(value.to_string()),
         Value::Bool(value) => Some(value.to_string()),
-        Value::Enum { name, value } => Some(format!("{name}::{value}")),
+        Value::Enum(it) => Some(format!("{}::{}", it.name, it.value)),
         _ => None,
     }
 }

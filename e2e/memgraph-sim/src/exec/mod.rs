@@ -170,9 +170,9 @@ fn to_bolt(context: &Context<'_>, value: Value) -> BoltValue {
                 .collect(),
         ),
         // Bolt has no enums; Memgraph sends a map that says so.
-        Value::Enum { name, value } => BoltValue::Map(BTreeMap::from([
+        Value::Enum(it) => BoltValue::Map(BTreeMap::from([
             ("__type".to_owned(), "mg_enum".into()),
-            ("__value".to_owned(), format!("{name}::{value}").into()),
+            ("__value".to_owned(), format!("{}::{}", it.name, it.value).into()),
         ])),
         Value::Node(gid) => BoltValue::Node(bolt_node(context, gid)),
         Value::Relationship(gid) => BoltValue::Relationship(bolt_relationship(context, gid)),

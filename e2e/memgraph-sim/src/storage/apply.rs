@@ -19,7 +19,7 @@ impl Graph {
         let fault = |error| move |reason| ApplyError { delta: error, reason };
         match delta {
             Delta::CreateNode { gid } => {
-                if self.nodes.contains_key(&gid) {
+                if self.nodes.contains(gid) {
                     return Err(ApplyError {
                         delta: "create an existing node",
                         reason: WriteError::Conflict,

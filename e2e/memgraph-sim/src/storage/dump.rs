@@ -53,7 +53,7 @@ impl Graph {
         }
         let before = lines.len();
         lines.push("CREATE INDEX ON :__mg_vertex__(__mg_id__);".to_owned());
-        for (gid, node) in &self.nodes {
+        for (gid, node) in self.nodes.iter() {
             let Some(data) = node.versions.get(view) else {
                 continue;
             };
@@ -132,6 +132,6 @@ fn literal(value: &Value) -> String {
                 .collect();
             format!("{{{}}}", pairs.join(", "))
         }
-        Value::Enum { name, value } => format!("{}::{}", quote(name), quote(value)),
+        Value::Enum(it) => format!("{}::{}", quote(&it.name), quote(&it.value)),
     }
 }

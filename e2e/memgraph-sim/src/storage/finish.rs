@@ -15,12 +15,12 @@ impl Graph {
     /// Makes the changes visible to transactions that start after `at`.
     pub(crate) fn commit(&mut self, txn: Transaction, at: u64) {
         for gid in &txn.nodes {
-            if let Some(node) = self.nodes.get_mut(gid) {
+            if let Some(node) = self.nodes.get_mut(*gid) {
                 node.versions.commit(txn.id(), at);
             }
         }
         for gid in &txn.relationships {
-            if let Some(relationship) = self.relationships.get_mut(gid) {
+            if let Some(relationship) = self.relationships.get_mut(*gid) {
                 relationship.versions.commit(txn.id(), at);
             }
         }
@@ -44,13 +44,13 @@ impl Graph {
         }
         // Relationships first, because they hang on nodes.
         for gid in &txn.relationships {
-            if let Some(relationship) = self.relationships.get_mut(gid) {
+            if let Some(relationship) = self.relationships.get_mut(*gid) {
                 relationship.versions.abort(txn.id());
             }
             self.drop_relationship_if_gone(*gid);
         }
         for gid in &txn.nodes {
-            let Some(node) = self.nodes.get_mut(gid) else {
+            let Some(node) = self.nodes.get_mut(*gid) else {
                 continue;
             };
             if let Some(Some(data)) = node.versions.abort(txn.id()) {
@@ -82,13 +82,13 @@ impl Graph {
                 break;
             };
             for gid in garbage.relationships {
-                if let Some(relationship) = self.relationships.get_mut(&gid) {
+                if let Some(relationship) = self.relationships.get_mut(gid) {
                     relationship.versions.trim(oldest);
                 }
                 self.drop_relationship_if_gone(gid);
             }
             for gid in garbage.nodes {
-                let Some(node) = self.nodes.get_mut(&gid) else {
+                let Some(node) = self.nodes.get_mut(gid) else {
                     continue;
                 };
                 for version in node.versions.trim(oldest) {
@@ -101,12 +101,12 @@ impl Graph {
 
     /// Takes a dropped version out of the indexes, as far as no other version needs the entry.
     fn forget_version(&mut self, gid: Gid, version: &NodeData) {
-        let Some(node) = self.nodes.get(&gid) else { return };
+        let Some(node) = self.nodes.get(gid) else { return };
         for label in &version.labels {
             if !node.versions.all().any(|other| other.labels.contains(label))
                 && let Some(nodes) = self.by_label.get_mut(label)
             {
-                nodes.remove(&gid);
+                nodes.remove(gid);
             }
         }
         for index in &mut self.value_indexes {
@@ -115,26 +115,26 @@ impl Graph {
     }
 
     fn drop_node_if_gone(&mut self, gid: Gid) {
-        if self.nodes.get(&gid).is_some_and(|node| node.versions.is_gone()) {
-            self.nodes.remove(&gid);
+        if self.nodes.get(gid).is_some_and(|node| node.versions.is_gone()) {
+            self.nodes.remove(gid);
         }
     }
 
     fn drop_relationship_if_gone(&mut self, gid: Gid) {
         if !self
             .relationships
-            .get(&gid)
+            .get(gid)
             .is_some_and(|it| it.versions.is_gone())
         {
             return;
         }
-        let Some(relationship) = self.relationships.remove(&gid) else {
+        let Some(relationship) = self.relationships.remove(gid) else {
             return;
         };
-        if let Some(node) = self.nodes.get_mut(&relationship.from) {
+        if let Some(node) = self.nodes.get_mut(relationship.from) {
             node.outgoing.retain(|known| *known != gid);
         }
-        if let Some(node) = self.nodes.get_mut(&relationship.to) {
+        if let Some(node) = self.nodes.get_mut(relationship.to) {
             node.incoming.retain(|known| *known != gid);
         }
     }

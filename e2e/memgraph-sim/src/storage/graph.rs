@@ -1,9 +1,12 @@
 //! The graph: reads and writes of one transaction at a time, with snapshot isolation between them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use thin_vec::ThinVec;
 
 use super::{
     finish::Garbage,
+    gids::{GidMap, GidSet},
     index::ValueIndex,
     mvcc::{Conflict, TransactionId, Versions, View},
     names::{Name, Names},
@@ -34,10 +37,10 @@ impl From<Conflict> for WriteError {
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     pub(super) names: Names,
-    pub(super) nodes: BTreeMap<Gid, Node>,
-    pub(super) relationships: BTreeMap<Gid, Relationship>,
+    pub(super) nodes: GidMap<Node>,
+    pub(super) relationships: GidMap<Relationship>,
     /// Which nodes have a label in any version.
-    pub(super) by_label: HashMap<Name, BTreeSet<Gid>>,
+    pub(super) by_label: HashMap<Name, GidSet>,
     pub(super) value_indexes: Vec<ValueIndex>,
     pub(super) schema: Schema,
     pub(super) next_node: u64,
@@ -71,30 +74,30 @@ impl Graph {
 
     /// The node as `view` sees it.
     pub(crate) fn node(&self, view: View, gid: Gid) -> Option<&NodeData> {
-        self.nodes.get(&gid)?.versions.get(view)
+        self.nodes.get(gid)?.versions.get(view)
     }
 
     /// The relationship as `view` sees it.
     pub(crate) fn relationship(&self, view: View, gid: Gid) -> Option<&RelationshipData> {
-        self.relationships.get(&gid)?.versions.get(view)
+        self.relationships.get(gid)?.versions.get(view)
     }
 
     /// Type and ends of a relationship.
     pub(crate) fn ends(&self, gid: Gid) -> Option<(Name, Gid, Gid)> {
-        self.relationships.get(&gid).map(|it| (it.kind, it.from, it.to))
+        self.relationships.get(gid).map(|it| (it.kind, it.from, it.to))
     }
 
     /// Relationships that start at the node.
     pub(crate) fn outgoing(&self, view: View, node: Gid) -> Vec<Gid> {
-        self.visible(view, self.nodes.get(&node).map(|node| &node.outgoing))
+        self.visible(view, self.nodes.get(node).map(|node| &node.outgoing))
     }
 
     /// Relationships that end at the node.
     pub(crate) fn incoming(&self, view: View, node: Gid) -> Vec<Gid> {
-        self.visible(view, self.nodes.get(&node).map(|node| &node.incoming))
+        self.visible(view, self.nodes.get(node).map(|node| &node.incoming))
     }
 
-    fn visible(&self, view: View, relationships: Option<&Vec<Gid>>) -> Vec<Gid> {
+    fn visible(&self, view: View, relationships: Option<&ThinVec<Gid>>) -> Vec<Gid> {
         relationships
             .into_iter()
             .flatten()
@@ -108,7 +111,7 @@ impl Graph {
         self.nodes
             .iter()
             .filter(|(_, node)| node.versions.get(view).is_some())
-            .map(|(gid, _)| *gid)
+            .map(|(gid, _)| gid)
             .collect()
     }
 
@@ -117,8 +120,7 @@ impl Graph {
         self.by_label
             .get(&label)
             .into_iter()
-            .flatten()
-            .copied()
+            .flat_map(GidSet::iter)
             .filter(|gid| {
                 self.node(view, *gid)
                     .is_some_and(|node| node.labels.contains(&label))
@@ -153,7 +155,7 @@ impl Graph {
             let nodes = self.find_name(label).and_then(|label| self.by_label.get(&label));
             nodes
                 .into_iter()
-                .flatten()
+                .flat_map(GidSet::iter)
                 .filter_map(|gid| self.nodes.get(gid)?.versions.latest_committed())
         };
         let typed = |kind: &String| {
@@ -212,8 +214,8 @@ impl Graph {
             gid,
             Node {
                 versions,
-                outgoing: Vec::new(),
-                incoming: Vec::new(),
+                outgoing: ThinVec::new(),
+                incoming: ThinVec::new(),
             },
         );
         txn.nodes.push(gid);
@@ -221,7 +223,7 @@ impl Graph {
     }
 
     fn write_node(&mut self, txn: &mut Transaction, gid: Gid) -> Result<&mut NodeData, WriteError> {
-        let node = self.nodes.get_mut(&gid).ok_or(WriteError::Missing)?;
+        let node = self.nodes.get_mut(gid).ok_or(WriteError::Missing)?;
         let (data, fresh) = node.versions.write(txn.view)?;
         if fresh {
             txn.nodes.push(gid);
@@ -297,7 +299,7 @@ impl Graph {
         if self.value_indexes.is_empty() {
             return;
         }
-        if let Some(data) = self.nodes.get(&gid).and_then(|node| node.versions.get(view)) {
+        if let Some(data) = self.nodes.get(gid).and_then(|node| node.versions.get(view)) {
             for index in &mut self.value_indexes {
                 index.insert(gid, data);
             }
@@ -307,12 +309,12 @@ impl Graph {
     /// Deletes a node that has no relationships.
     pub(crate) fn delete_node(&mut self, txn: &mut Transaction, gid: Gid) -> Result<(), WriteError> {
         self.write_node(txn, gid)?;
-        let node = self.nodes.get_mut(&gid).ok_or(WriteError::Missing)?;
+        let node = self.nodes.get_mut(gid).ok_or(WriteError::Missing)?;
         // A relationship of another open transaction stands in the way, too.
-        let still_there = |of: &Vec<Gid>| {
+        let still_there = |of: &[Gid]| {
             of.iter().any(|gid| {
                 self.relationships
-                    .get(gid)
+                    .get(*gid)
                     .is_some_and(|it| blocks(&it.versions, txn.view))
             })
         };
@@ -374,10 +376,10 @@ impl Graph {
     }
 
     pub(super) fn attach(&mut self, gid: Gid, relationship: Relationship) {
-        if let Some(node) = self.nodes.get_mut(&relationship.from) {
+        if let Some(node) = self.nodes.get_mut(relationship.from) {
             node.outgoing.push(gid);
         }
-        if let Some(node) = self.nodes.get_mut(&relationship.to) {
+        if let Some(node) = self.nodes.get_mut(relationship.to) {
             node.incoming.push(gid);
         }
         self.relationships.insert(gid, relationship);
@@ -388,7 +390,7 @@ impl Graph {
         txn: &mut Transaction,
         gid: Gid,
     ) -> Result<&mut Option<RelationshipData>, WriteError> {
-        let relationship = self.relationships.get_mut(&gid).ok_or(WriteError::Missing)?;
+        let relationship = self.relationships.get_mut(gid).ok_or(WriteError::Missing)?;
         let (data, fresh) = relationship.versions.write(txn.view)?;
         if fresh {
             txn.relationships.push(gid);
@@ -439,8 +441,8 @@ impl Graph {
             gid,
             Node {
                 versions,
-                outgoing: Vec::new(),
-                incoming: Vec::new(),
+                outgoing: ThinVec::new(),
+                incoming: ThinVec::new(),
             },
         );
     }

@@ -3,6 +3,7 @@
 mod apply;
 mod dump;
 mod finish;
+mod gids;
 mod graph;
 mod index;
 mod mvcc;

@@ -3,6 +3,8 @@
 //! Only one transaction at a time can have an uncommitted version, and it is always the newest: a second
 //! writer gets a serialization error at once, as in Memgraph.
 
+use thin_vec::ThinVec;
+
 /// Who wrote a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stamp {
@@ -48,7 +50,7 @@ struct Version<T> {
 pub(crate) struct Versions<T> {
     newest: Version<T>,
     /// Newest last. Almost always empty, so it costs no allocation.
-    older: Vec<Version<T>>,
+    older: ThinVec<Version<T>>,
 }
 
 impl<T: Clone> Versions<T> {
@@ -59,7 +61,7 @@ impl<T: Clone> Versions<T> {
                 stamp: Stamp::Pending(by),
                 data: Some(data),
             },
-            older: Vec::new(),
+            older: ThinVec::new(),
         }
     }
 
@@ -70,7 +72,7 @@ impl<T: Clone> Versions<T> {
                 stamp: Stamp::Committed(0),
                 data: Some(data),
             },
-            older: Vec::new(),
+            older: ThinVec::new(),
         }
     }
 

@@ -1,16 +1,19 @@
 //! Nodes and relationships.
 
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
+
 use super::{mvcc::Versions, names::Name};
 use crate::value::{Gid, Value};
 
 /// Properties, in the order in which they were first set.
-pub(super) type Properties = Vec<(Name, Value)>;
+pub(super) type Properties = ThinVec<(Name, Value)>;
 
 /// One version of a node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NodeData {
     /// In the order in which they were added.
-    pub(crate) labels: Vec<Name>,
+    pub(crate) labels: SmallVec<[Name; 4]>,
     pub(crate) properties: Properties,
 }
 
@@ -24,8 +27,8 @@ impl NodeData {
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) versions: Versions<NodeData>,
-    pub(super) outgoing: Vec<Gid>,
-    pub(super) incoming: Vec<Gid>,
+    pub(super) outgoing: ThinVec<Gid>,
+    pub(super) incoming: ThinVec<Gid>,
 }
 
 /// One version of a relationship.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     graph::Graph,
     mvcc::{Versions, View},
-    node::{NodeData, Relationship, RelationshipData},
+    node::{NodeData, Properties, Relationship, RelationshipData},
     schema::Schema,
 };
 use crate::value::{Gid, Value};
@@ -44,7 +44,7 @@ impl Graph {
         self.nodes.iter().filter_map(move |(gid, node)| {
             let data = node.versions.get(view)?;
             Some(NodeRecord {
-                gid: *gid,
+                gid,
                 labels: data
                     .labels
                     .iter()
@@ -60,7 +60,7 @@ impl Graph {
         self.relationships.iter().filter_map(move |(gid, it)| {
             let data = it.versions.get(view)?;
             Some(RelationshipRecord {
-                gid: *gid,
+                gid,
                 kind: self.name(it.kind).to_owned(),
                 from: it.from,
                 to: it.to,
@@ -102,7 +102,7 @@ impl Graph {
             to,
             properties,
         } = record;
-        if !self.nodes.contains_key(&from) || !self.nodes.contains_key(&to) {
+        if !self.nodes.contains(from) || !self.nodes.contains(to) {
             return Err(RestoreError);
         }
         let data = RelationshipData {
@@ -128,7 +128,7 @@ impl Graph {
         self.restore_schema(schema);
     }
 
-    fn interned(&mut self, properties: Vec<(String, Value)>) -> Vec<(super::Name, Value)> {
+    fn interned(&mut self, properties: Vec<(String, Value)>) -> Properties {
         properties
             .into_iter()
             .map(|(key, value)| (self.names.intern(&key), value))

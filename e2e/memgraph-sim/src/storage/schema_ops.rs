@@ -53,9 +53,9 @@ impl Graph {
             return Ok(SchemaOutcome::Unchanged);
         }
         self.add_constraint(constraint.clone());
-        let nodes: Vec<Gid> = self.nodes.keys().copied().collect();
+        let nodes: Vec<Gid> = self.nodes.iter().map(|(gid, _)| gid).collect();
         if self.first_violation(&constraint, &nodes, |graph, gid| {
-            graph.nodes.get(&gid)?.versions.latest_committed()
+            graph.nodes.get(gid)?.versions.latest_committed()
         }) {
             self.remove_constraint(&constraint);
             return Err(Violation(constraint));
@@ -143,7 +143,7 @@ impl Graph {
                             node.is_some_and(|node| index.key_of(node).as_ref() == Some(&values))
                         };
                         // What others have committed counts even if it is newer than the view.
-                        let committed = || self.nodes.get(&other)?.versions.latest_committed();
+                        let committed = || self.nodes.get(other)?.versions.latest_committed();
                         other != *gid
                             && (same(read(self, other)) || (!nodes.contains(&other) && same(committed())))
                     })
@@ -243,9 +243,9 @@ impl Graph {
             return;
         }
         let mut index = ValueIndex::new(label, keys);
-        for (gid, node) in &self.nodes {
+        for (gid, node) in self.nodes.iter() {
             for version in node.versions.all() {
-                index.insert(*gid, version);
+                index.insert(gid, version);
             }
         }
         self.value_indexes.push(index);
