@@ -2,6 +2,9 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
+/// What precedes each record: its length and its checksum.
+const HEAD: usize = 8;
+
 /// A file does not have the form that it should have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("corrupt {what}: {reason}")]
@@ -12,17 +15,24 @@ pub(crate) struct CorruptFile {
 
 /// Appends `record` to `out`.
 pub(crate) fn append<T: Serialize>(out: &mut Vec<u8>, record: &T) {
-    // Encoding plain data into memory cannot fail; if it did, the record would be missing, which its reader
-    // notices.
-    let Ok(body) = postcard::to_stdvec(record) else {
+    let start = out.len();
+    let mut bytes = std::mem::take(out);
+    bytes.extend([0; HEAD]);
+    // Encoding plain data into memory cannot fail; if it did, what was there would be missing, too, which its
+    // reader notices.
+    let Ok(mut bytes) = postcard::to_extend(record, bytes) else {
         return;
     };
-    let Ok(length) = u32::try_from(body.len()) else {
-        return;
-    };
-    out.extend(length.to_le_bytes());
-    out.extend(crc32fast::hash(&body).to_le_bytes());
-    out.extend(body);
+    let body = bytes.get(start + HEAD..).unwrap_or_default();
+    let checksum = crc32fast::hash(body).to_le_bytes();
+    match u32::try_from(body.len()) {
+        Ok(length) => {
+            bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+            bytes[start + 4..start + HEAD].copy_from_slice(&checksum);
+        }
+        Err(_) => bytes.truncate(start),
+    }
+    *out = bytes;
 }
 
 /// Reads records one after the other.
@@ -40,8 +50,10 @@ impl<'a> Records<'a> {
 
     /// The next record. `None` at the end, and where the rest is not a whole record: a crash can tear the
     /// last write.
+    ///
+    /// `T` can also be the first part of what was written, which saves reading the rest.
     pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
-        let (head, rest) = self.rest.split_at_checked(8)?;
+        let (head, rest) = self.rest.split_at_checked(HEAD)?;
         let (length, checksum) = head.split_at(4);
         let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
         let body = rest.get(..length)?;

@@ -1,6 +1,6 @@
 //! Log files: the transactions of one epoch, in the order of their timestamps.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::frame::{self, CorruptFile, Records};
 use crate::{ident::Uuid, storage::Delta};
@@ -16,25 +16,30 @@ pub(crate) struct WalHeader {
     pub(crate) sequence: u64,
 }
 
-/// A logged transaction.
+/// A logged transaction; what is written borrows its changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LoggedTransaction {
+pub(crate) struct LoggedTransaction<Deltas = Vec<Delta>> {
     /// MAIN's commit timestamp.
     pub(crate) timestamp: u64,
-    pub(crate) deltas: Vec<Delta>,
+    pub(crate) deltas: Deltas,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Record {
+enum Record<Transaction> {
     Header(WalHeader),
-    Committed(LoggedTransaction),
+    Committed(Transaction),
     /// The first phase of a two-phase commit. Memgraph flips a flag in place when the second one follows;
     /// here a record is added.
-    Prepared(LoggedTransaction),
+    Prepared(Transaction),
     Decided {
         timestamp: u64,
     },
 }
+
+/// The record of a transaction as it is written.
+type Written<'a> = Record<LoggedTransaction<&'a [Delta]>>;
+/// The record of a transaction up to its timestamp.
+type Head = Record<u64>;
 
 /// Encodes the start of a log file.
 pub(crate) fn header(header: &WalHeader) -> Vec<u8> {
@@ -42,7 +47,7 @@ pub(crate) fn header(header: &WalHeader) -> Vec<u8> {
 }
 
 /// Encodes a transaction; `prepared` ones count only once [`decided`] follows.
-pub(crate) fn transaction(timestamp: u64, deltas: Vec<Delta>, prepared: bool) -> Vec<u8> {
+pub(crate) fn transaction(timestamp: u64, deltas: &[Delta], prepared: bool) -> Vec<u8> {
     let transaction = LoggedTransaction { timestamp, deltas };
     encode(&if prepared {
         Record::Prepared(transaction)
@@ -56,18 +61,18 @@ pub(crate) fn decided(timestamp: u64) -> Vec<u8> {
     encode(&Record::Decided { timestamp })
 }
 
-fn encode(record: &Record) -> Vec<u8> {
+fn encode(record: &Written<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::append(&mut bytes, record);
     bytes
 }
 
-/// The content of a log file.
+/// A log file. Its transactions stay encoded until they are asked for: there can be many.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wal {
     pub(crate) header: WalHeader,
-    /// Only what was committed.
-    pub(crate) transactions: Vec<LoggedTransaction>,
+    bytes: Vec<u8>,
+    range: Option<(u64, u64)>,
 }
 
 impl Wal {
@@ -76,35 +81,75 @@ impl Wal {
     /// # Errors
     ///
     /// The file has no whole header.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, CorruptFile> {
-        let mut records = Records::new(bytes, "WAL file");
-        let Record::Header(header) = records.require()? else {
+    pub(crate) fn read(bytes: Vec<u8>) -> Result<Self, CorruptFile> {
+        let mut records = records(&bytes);
+        let Record::Header(header) = records.require::<Head>()? else {
             return Err(CorruptFile {
                 what: "WAL file",
                 reason: "it does not start with a header".into(),
             });
         };
-        let mut transactions = Vec::new();
-        let mut prepared: Option<LoggedTransaction> = None;
-        while let Some(record) = records.next() {
-            match record {
-                Record::Header(_) => break,
-                Record::Committed(transaction) => transactions.push(transaction),
-                Record::Prepared(transaction) => prepared = Some(transaction),
-                Record::Decided { timestamp } => {
-                    transactions.extend(prepared.take().filter(|it| it.timestamp == timestamp));
-                }
-            }
+        let mut range = None;
+        for timestamp in Committed::<u64>::new(records, |timestamp| *timestamp) {
+            range = range.map_or(Some((timestamp, timestamp)), |(first, _)| {
+                Some((first, timestamp))
+            });
         }
-        Ok(Self { header, transactions })
+        Ok(Self { header, bytes, range })
     }
 
     /// The timestamps of the first and the last transaction.
-    pub(crate) fn range(&self) -> Option<(u64, u64)> {
-        Some((
-            self.transactions.first()?.timestamp,
-            self.transactions.last()?.timestamp,
-        ))
+    pub(crate) const fn range(&self) -> Option<(u64, u64)> {
+        self.range
+    }
+
+    /// What was committed, in order.
+    pub(crate) fn transactions(&self) -> impl Iterator<Item = LoggedTransaction> {
+        let mut records = records(&self.bytes);
+        // The header, which was there before.
+        let _ = records.next::<Head>();
+        Committed::new(records, |transaction: &LoggedTransaction| transaction.timestamp)
+    }
+}
+
+fn records(bytes: &[u8]) -> Records<'_> {
+    Records::new(bytes, "WAL file")
+}
+
+/// Those of the transactions in `records` that were committed.
+struct Committed<'a, Transaction> {
+    records: Records<'a>,
+    timestamp: fn(&Transaction) -> u64,
+    prepared: Option<Transaction>,
+}
+
+impl<'a, Transaction> Committed<'a, Transaction> {
+    fn new(records: Records<'a>, timestamp: fn(&Transaction) -> u64) -> Self {
+        Self {
+            records,
+            timestamp,
+            prepared: None,
+        }
+    }
+}
+
+impl<Transaction: DeserializeOwned> Iterator for Committed<'_, Transaction> {
+    type Item = Transaction;
+
+    fn next(&mut self) -> Option<Transaction> {
+        loop {
+            match self.records.next()? {
+                Record::Header(_) => return None,
+                Record::Committed(transaction) => return Some(transaction),
+                Record::Prepared(transaction) => self.prepared = Some(transaction),
+                Record::Decided { timestamp } => {
+                    let decided = |prepared: &Transaction| (self.timestamp)(prepared) == timestamp;
+                    if let Some(transaction) = self.prepared.take().filter(decided) {
+                        return Some(transaction);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -127,18 +172,20 @@ mod tests {
         };
         let deltas = vec![Delta::CreateNode { gid: Gid(1) }];
         let mut bytes = header(&start);
-        bytes.extend(transaction(2, deltas.clone(), false));
-        bytes.extend(transaction(4, deltas.clone(), true));
-        bytes.extend(transaction(6, deltas.clone(), true));
+        bytes.extend(transaction(2, &deltas, false));
+        bytes.extend(transaction(4, &deltas, true));
+        bytes.extend(transaction(6, &deltas, true));
         bytes.extend(decided(6));
-        bytes.extend(transaction(8, deltas, true));
-        let wal = Wal::read(&bytes).unwrap();
+        bytes.extend(transaction(8, &deltas, true));
+        assert!(Wal::read(bytes[3..].to_vec()).is_err());
+        let wal = Wal::read(bytes).unwrap();
         assert_eq!(wal.header, start);
-        assert_eq!(
-            wal.transactions.iter().map(|it| it.timestamp).collect::<Vec<_>>(),
-            [2, 6]
-        );
+        let transactions: Vec<_> = wal.transactions().collect();
+        let logged = |timestamp| LoggedTransaction {
+            timestamp,
+            deltas: deltas.clone(),
+        };
+        assert_eq!(transactions, [logged(2), logged(6)]);
         assert_eq!(wal.range(), Some((2, 6)));
-        assert!(Wal::read(&bytes[3..]).is_err());
     }
 }

@@ -116,7 +116,7 @@ impl Node {
             let Some(content) = self.io.read(&path).await? else {
                 continue;
             };
-            match Wal::read(&content) {
+            match Wal::read(content) {
                 Ok(wal) => wals.push((path, wal)),
                 Err(error) => self
                     .io
@@ -136,7 +136,7 @@ impl Node {
         wals.sort_by_key(|(_, wal)| wal.header.sequence);
         self.check_chain(&wals)?;
         for (path, wal) in wals {
-            self.replay(path, wal)?;
+            self.replay(path, &wal)?;
         }
         let mut database = self.database.borrow_mut();
         if database.durable > 0 {
@@ -239,7 +239,7 @@ impl Node {
         Ok(())
     }
 
-    fn replay(&self, path: String, wal: Wal) -> Result<(), StartError> {
+    fn replay(&self, path: String, wal: &Wal) -> Result<(), StartError> {
         let mut database = self.database.borrow_mut();
         if let Some((from, to)) = wal.range() {
             let file = WalFile {
@@ -253,7 +253,7 @@ impl Node {
         }
         database.next_sequence = wal.header.sequence + 1;
         let before = database.durable;
-        for logged in wal.transactions {
+        for logged in wal.transactions() {
             if logged.timestamp <= database.durable {
                 continue;
             }

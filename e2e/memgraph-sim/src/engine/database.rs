@@ -190,7 +190,7 @@ impl Database {
         if !config.wal_enabled || self.analytical {
             return;
         }
-        let bytes = wal::transaction(timestamp, deltas.to_vec(), prepared);
+        let bytes = wal::transaction(timestamp, deltas, prepared);
         self.append(config, io, bytes);
         if let Some(wal) = &mut self.wal {
             wal.from.get_or_insert(timestamp);

@@ -399,7 +399,7 @@ impl Node {
         }
         let mut complete = true;
         for file in files {
-            if !self.load_wal(&file).await {
+            if !self.load_wal(file).await {
                 complete = false;
                 break;
             }
@@ -410,7 +410,7 @@ impl Node {
         complete.then(|| self.database.borrow().durable)
     }
 
-    async fn load_wal(self: &Rc<Self>, bytes: &[u8]) -> bool {
+    async fn load_wal(self: &Rc<Self>, bytes: Vec<u8>) -> bool {
         let wal = match Wal::read(bytes) {
             Ok(wal) => wal,
             Err(error) => {
@@ -435,7 +435,7 @@ impl Node {
             }
         }
         self.finish_wal();
-        for transaction in wal.transactions {
+        for transaction in wal.transactions() {
             let access = needed_access(&transaction.deltas);
             if !self
                 .apply(transaction.timestamp, transaction.deltas, access, false)
