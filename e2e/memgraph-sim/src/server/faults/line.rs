@@ -1,6 +1,7 @@
 //! A TCP connection that suffers what was asked for.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -54,7 +55,7 @@ impl Line {
                 peer: address.ip().to_canonical(),
                 port: address.port(),
             };
-            std::future::poll_fn(|context| match faults.is_lost(&way, context.waker()) {
+            poll_fn(|context| match faults.is_lost(&way, context.waker()) {
                 true => Poll::Pending,
                 false => Poll::Ready(()),
             })
@@ -66,6 +67,12 @@ impl Line {
         }
         Err(last
             .unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"))))
+    }
+
+    /// Reads what comes next, and leaves it there.
+    pub(in super::super) async fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        poll_fn(|context| ready!(self.poll_stream(context))?.poll_peek(context, &mut buffer)).await
     }
 
     fn new(stream: TcpStream, way: Way, faults: &Arc<Faults>) -> Self {
