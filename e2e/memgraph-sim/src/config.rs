@@ -4,6 +4,29 @@ use std::time::Duration;
 
 use bolt_server::Version;
 
+/// What a transaction sees of others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// `SNAPSHOT_ISOLATION`: what was committed when it started.
+    #[default]
+    Snapshot,
+    /// `READ_COMMITTED`: what is committed.
+    ReadCommitted,
+    /// `READ_UNCOMMITTED`: everything.
+    ReadUncommitted,
+}
+
+impl Isolation {
+    /// The name in `--isolation-level` and in SHOW STORAGE INFO.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "SNAPSHOT_ISOLATION",
+            Self::ReadCommitted => "READ_COMMITTED",
+            Self::ReadUncommitted => "READ_UNCOMMITTED",
+        }
+    }
+}
+
 /// The settings of one instance.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -31,12 +54,16 @@ pub struct Config {
     pub properties_on_edges: bool,
     /// `--data-recovery-on-startup`
     pub recover_data: bool,
+    /// `--storage-allow-recovery-failure`: start without data that cannot be recovered.
+    pub allow_recovery_failure: bool,
     /// `--replication-restore-state-on-startup`
     pub restore_replication: bool,
     /// `--replication-replica-check-frequency-sec`; zero turns pings off.
     pub replica_check: Duration,
     /// `--storage-access-timeout-sec`
     pub access_timeout: Duration,
+    /// `--isolation-level`
+    pub isolation: Isolation,
     /// `--bolt-port`, which the port of a replica should not be.
     pub bolt_port: u16,
     /// The user of `MEMGRAPH_USER` and `MEMGRAPH_PASSWORD`, created at each start if there is none of that
@@ -64,9 +91,11 @@ impl Default for Config {
             backup_directory: true,
             properties_on_edges: true,
             recover_data: true,
+            allow_recovery_failure: false,
             restore_replication: true,
             replica_check: Duration::from_secs(1),
             access_timeout: Duration::from_secs(1),
+            isolation: Isolation::Snapshot,
             bolt_port: 7687,
             initial_user: None,
             init_statements: None,

@@ -266,15 +266,29 @@ const fn reason_text(reason: FailureReason, one: bool) -> &'static str {
     }
 }
 
-pub(crate) fn snapshot_error(error: &SnapshotError) -> Failure {
-    match error {
-        SnapshotError::Busy => Failure::transient("Another snapshot creation is already in progress"),
-        SnapshotError::Disk(error) => Failure::transient(format!("Failed to create snapshot. {error}")),
-    }
+pub(crate) fn snapshot_error(version: Version, error: &SnapshotError) -> Failure {
+    // 3.8 took the full stops away.
+    let stop = if version < Version::V3_8 { "." } else { "" };
+    Failure::transient(match error {
+        SnapshotError::Busy => format!("Another snapshot creation is already in progress{stop}"),
+        SnapshotError::Unchanged => format!("Nothing has been written since the last snapshot{stop}"),
+        SnapshotError::Aborted => {
+            "Failed to create snapshot. The current snapshot needs to be aborted.".to_owned()
+        }
+        SnapshotError::Replica => {
+            "Failed to create a snapshot. Replica instances are not allowed to create them.".to_owned()
+        }
+        SnapshotError::Disk(error) => format!("Failed to create snapshot. {error}"),
+    })
 }
 
-pub(crate) fn snapshot_on_replica() -> Failure {
-    Failure::transient("Failed to create a snapshot. Replica instances are not allowed to create them.")
+/// The data could not be recovered at the start, and may only be replaced.
+pub(crate) fn broken_database() -> Failure {
+    Failure::client(
+        "Database is in the broken state because the recovery process failed. Please recover your database using the \
+         RECOVER SNAPSHOT query. If you have a backup of the whole data directory, please replace the current data \
+         directory with the backup one and restart the process.",
+    )
 }
 
 /// The refusal of multi-tenancy or metrics without a licence.

@@ -54,7 +54,9 @@ impl Node {
         self.io.write(DiskOperation::Remove(files::TEMPORARY.to_owned()));
         self.restore_database_uuid().await?;
         if self.config.recover_data {
-            self.recover_data().await?;
+            if let Err(error) = self.recover_data().await {
+                self.start_broken(error)?;
+            }
         } else {
             self.set_data_aside().await?;
         }
@@ -108,8 +110,26 @@ impl Node {
         Ok(())
     }
 
+    /// Goes on without data that could not be recovered, if `--storage-allow-recovery-failure` says so. The files
+    /// stay as they are (3.12, `src/storage/v2/inmemory/storage.cpp`).
+    fn start_broken(&self, error: StartError) -> Result<(), StartError> {
+        if !self.config.allow_recovery_failure {
+            return Err(error);
+        }
+        self.io.log(Level::Error, error.to_string());
+        self.io.log(
+            Level::Warning,
+            "Database 'memgraph' failed to recover; bringing it up in the broken state.",
+        );
+        let epoch = self.new_uuid();
+        self.database.borrow_mut().clear(epoch);
+        self.catalogue.take();
+        self.broken.set(true);
+        Ok(())
+    }
+
     async fn recover_data(&self) -> Result<(), StartError> {
-        self.load_newest_snapshot().await?;
+        let snapshot = self.load_newest_snapshot().await?;
         let mut wals = Vec::new();
         for name in self.io.list(files::WAL).await? {
             let path = format!("{}/{name}", files::WAL);
@@ -134,7 +154,7 @@ impl Node {
         let uuid = self.database.borrow().uuid;
         wals.retain(|(_, wal)| wal.header.database == uuid);
         wals.sort_by_key(|(_, wal)| wal.header.sequence);
-        self.check_chain(&wals)?;
+        check_chain(&wals, snapshot)?;
         for (path, wal) in wals {
             self.replay(path, &wal)?;
         }
@@ -145,7 +165,8 @@ impl Node {
         Ok(())
     }
 
-    async fn load_newest_snapshot(&self) -> Result<(), StartError> {
+    /// Loads the newest snapshot that can be loaded; returns its last durable timestamp.
+    async fn load_newest_snapshot(&self) -> Result<Option<u64>, StartError> {
         let mut found = Vec::new();
         for name in self.io.list(files::SNAPSHOTS).await? {
             let path = format!("{}/{name}", files::SNAPSHOTS);
@@ -173,9 +194,10 @@ impl Node {
             }
         }
         let Some((newest, _)) = found.last() else {
-            return Ok(());
+            return Ok(None);
         };
         let uuid = newest.database;
+        self.database.borrow_mut().uuid = uuid;
         let mut loaded = false;
         for (file, content) in found.iter().rev().filter(|(file, _)| file.database == uuid) {
             match snapshot::load(content) {
@@ -199,44 +221,8 @@ impl Node {
                     .into(),
             ));
         }
-        self.last_snapshot.set(Some(self.database.borrow().durable));
         self.catalogue.borrow_mut().snapshots = found.into_iter().map(|(file, _)| file).collect();
-        Ok(())
-    }
-
-    /// Whether log files are missing.
-    fn check_chain(&self, wals: &[(String, Wal)]) -> Result<(), StartError> {
-        let Some((_, first)) = wals.first() else {
-            return Ok(());
-        };
-        let snapshot = self.last_snapshot.get();
-        if first.header.sequence != 0 {
-            match snapshot {
-                None => {
-                    return Err(StartError::Recovery(
-                        "There are missing prefix WAL files and data can't be recovered without them!".into(),
-                    ));
-                }
-                Some(durable) if first.range().is_some_and(|(from, _)| from > durable) => {
-                    return Err(StartError::Recovery(
-                        "You must have at least one WAL file that contains at least one delta that was created \
-                         before the snapshot file!"
-                            .into(),
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        for pair in wals.windows(2) {
-            let [(_, before), (_, after)] = pair else { continue };
-            if after.header.sequence - before.header.sequence > 1 {
-                return Err(StartError::Recovery(format!(
-                    "You are missing a WAL file with the sequence number {}!",
-                    before.header.sequence + 1
-                )));
-            }
-        }
-        Ok(())
+        Ok(Some(self.database.borrow().durable))
     }
 
     fn replay(&self, path: String, wal: &Wal) -> Result<(), StartError> {
@@ -345,4 +331,38 @@ impl Node {
             }
         }
     }
+}
+
+/// Whether log files are missing. `snapshot` is the timestamp up to which one was loaded.
+fn check_chain(wals: &[(String, Wal)], snapshot: Option<u64>) -> Result<(), StartError> {
+    let Some((_, first)) = wals.first() else {
+        return Ok(());
+    };
+    if first.header.sequence != 0 {
+        match snapshot {
+            None => {
+                return Err(StartError::Recovery(
+                    "There are missing prefix WAL files and data can't be recovered without them!".into(),
+                ));
+            }
+            Some(durable) if first.range().is_some_and(|(from, _)| from > durable) => {
+                return Err(StartError::Recovery(
+                    "You must have at least one WAL file that contains at least one delta that was created \
+                     before the snapshot file!"
+                        .into(),
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for pair in wals.windows(2) {
+        let [(_, before), (_, after)] = pair else { continue };
+        if after.header.sequence - before.header.sequence > 1 {
+            return Err(StartError::Recovery(format!(
+                "You are missing a WAL file with the sequence number {}!",
+                before.header.sequence + 1
+            )));
+        }
+    }
+    Ok(())
 }

@@ -41,6 +41,15 @@ pub(super) struct Prepared {
     pub(super) _access: Guard<Access>,
 }
 
+/// By what two snapshots are told apart (`SnapshotDigest` in `src/storage/v2/inmemory/storage.hpp`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SnapshotDigest {
+    database: Uuid,
+    epoch: Uuid,
+    past_epochs: usize,
+    durable: u64,
+}
+
 /// Graph, logical time, epochs and log.
 pub(super) struct Database {
     pub(super) graph: Graph,
@@ -170,12 +179,23 @@ impl Database {
         self.catch_up();
     }
 
-    /// Empties the database. The clock goes on.
-    pub(super) fn clear(&mut self) {
+    /// Empties the database, and starts an epoch. The clock goes on.
+    pub(super) fn clear(&mut self, epoch: Uuid) {
         self.graph = Graph::default();
+        self.epoch = epoch;
         self.history.clear();
         self.durable = 0;
         self.next_sequence = 0;
+    }
+
+    /// What is the same as long as a snapshot would be.
+    pub(super) fn digest(&self) -> SnapshotDigest {
+        SnapshotDigest {
+            database: self.uuid,
+            epoch: self.epoch,
+            past_epochs: self.history.len(),
+            durable: self.durable,
+        }
     }
 
     /// Writes a transaction to the log, opening a file if there is none.
@@ -252,20 +272,21 @@ impl Database {
         }
     }
 
-    /// Closes the log file, so that the next transaction starts another one.
-    pub(super) fn finish_wal(&mut self, io: &Io) -> Option<WalFile> {
+    /// Closes the log file, so that the next transaction starts another one. Returns the name that it had, and
+    /// what it is now; the renaming is left to the caller.
+    pub(super) fn finish_wal(&mut self) -> Option<(String, WalFile)> {
         let wal = self.wal.take()?;
         self.unsynced = 0;
         let (from, to) = (wal.from?, wal.to?);
         let path = format!("{}/{}", files::WAL, files::finished_wal(wal.created_at, from, to));
-        io.write(DiskOperation::Rename(wal.path, path.clone()));
-        Some(WalFile {
+        let file = WalFile {
             path,
             database: self.uuid,
             sequence: wal.sequence,
             from,
             to,
-        })
+        };
+        Some((wal.path, file))
     }
 }
 

@@ -18,6 +18,8 @@ mod recovery;
 mod register;
 mod replica_client;
 mod replica_server;
+mod restore;
+mod retainer;
 mod role;
 mod session;
 mod sessions;
@@ -30,6 +32,7 @@ use std::{
 };
 
 use futures::{
+    channel::oneshot,
     executor::{LocalPool, LocalSpawner},
     task::LocalSpawnExt,
 };
@@ -42,12 +45,13 @@ pub(crate) use self::{
     snapshots::SnapshotError,
 };
 use self::{
-    database::Database,
+    database::{Database, SnapshotDigest},
     io::Io,
     lock::{Access, Exclusive, Lock, Shared},
     message::AccessKind,
     peers::Peers,
     replica_server::Handlers,
+    retainer::Retainer,
     role::{MainRole, Role},
     sessions::Sessions,
     snapshots::Catalogue,
@@ -125,8 +129,10 @@ pub(crate) struct Node {
     serving: Cell<bool>,
     handlers: Handlers,
     catalogue: RefCell<Catalogue>,
-    /// The last durable timestamp of the newest snapshot.
-    last_snapshot: Cell<Option<u64>>,
+    /// The state that the last snapshot of this process has.
+    snapshot_digest: Cell<Option<SnapshotDigest>>,
+    /// The data could not be recovered, and the start went on all the same.
+    broken: Cell<bool>,
     /// When the next periodic snapshot is due.
     next_snapshot: Cell<Option<Time>>,
     sessions: Sessions,
@@ -139,6 +145,9 @@ pub(crate) struct Node {
     /// One system query at a time.
     system_lock: Rc<Lock<Exclusive>>,
     snapshot_lock: Rc<Lock<Exclusive>>,
+    /// Aborts the snapshot that is being made.
+    snapshot_abort: RefCell<Option<oneshot::Sender<()>>>,
+    retainer: Retainer,
 }
 
 impl Node {
@@ -160,7 +169,8 @@ impl Node {
             serving: Cell::new(false),
             handlers: Handlers::default(),
             catalogue: RefCell::default(),
-            last_snapshot: Cell::new(None),
+            snapshot_digest: Cell::new(None),
+            broken: Cell::new(false),
             next_snapshot: Cell::new(None),
             sessions: Sessions::default(),
             engine_lock: Lock::new(),
@@ -168,6 +178,8 @@ impl Node {
             access: Lock::new(),
             system_lock: Lock::new(),
             snapshot_lock: Lock::new(),
+            snapshot_abort: RefCell::default(),
+            retainer: Retainer::default(),
         })
     }
 
@@ -196,7 +208,7 @@ impl Node {
     }
 
     /// Ends what a logged transaction leaves to do: the sync that is due, and the change to a new file.
-    async fn finish_logging(&self) {
+    async fn finish_logging(self: &Rc<Self>) {
         let logged = self.database.borrow_mut().transaction_logged(&self.config);
         if let Some(path) = logged.sync
             && let Err(error) = self.io.perform(DiskOperation::Sync(path.clone())).await
@@ -211,25 +223,24 @@ impl Node {
         }
     }
 
-    /// SIGTERM: replication is cut, then a last snapshot is made if so configured.
+    /// SIGTERM: replication is cut, the log file is closed, then a last snapshot is made if so configured.
     async fn stop(self: Rc<Self>) {
         if let Role::Main(main) = &*self.role.borrow() {
             for client in &main.replicas {
                 client.shut_down(&self);
             }
         }
-        if self.config.snapshot_on_exit
-            && let Err(error) = self.create_snapshot().await
-        {
-            self.io.log(
-                Level::Warning,
-                format!("Failed to create the snapshot on exit: {error:?}"),
-            );
-        }
         let current = self.database.borrow().wal.as_ref().map(|wal| wal.path.clone());
         if let Some(path) = current {
             // What cannot be synced now is in the page cache, and the process is about to end anyway.
             let _ = self.io.perform(DiskOperation::Sync(path)).await;
+        }
+        self.finish_wal();
+        if self.config.snapshot_on_exit
+            && !self.broken.get()
+            && let Err(error) = self.create_snapshot(false).await
+        {
+            self.log_snapshot_error(&error);
         }
         self.io.effect(Effect::Exit(ExitReason::Stopped));
     }

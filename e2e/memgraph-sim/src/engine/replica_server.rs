@@ -17,7 +17,7 @@ use super::{
     database::Prepared,
     event::{ConnectionId, Effect, Level},
     io::Elapsed,
-    lock::{Access, Exclusive, Guard, Shared},
+    lock::{Access, Exclusive, Guard, Lock, Shared},
     message::{AccessKind, HeartbeatReply, Message, PeerMessage, PrepareCommit, Reply, Request},
     role::{ReplicaRole, Role},
 };
@@ -30,14 +30,33 @@ use crate::{
 /// How often a replica of 3.13 reports progress (`src/rpc/progress_heartbeat.hpp`).
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(25);
 
-/// Counts requests that are being handled, so that a promotion can wait for them.
-#[derive(Default)]
+/// The one thread that handles the requests of all connections (`kReplicationServerThreads` in
+/// `src/replication/replication_server.cpp`): whoever asks has to wait for everybody else's requests.
 pub(super) struct Handlers {
+    worker: Rc<Lock<Exclusive>>,
+    /// Grows with each server, so that nothing is handled that was meant for a former one.
+    server: Cell<u64>,
     running: Cell<usize>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
+impl Default for Handlers {
+    fn default() -> Self {
+        Self {
+            worker: Lock::new(),
+            server: Cell::new(0),
+            running: Cell::new(0),
+            waiting: RefCell::default(),
+        }
+    }
+}
+
 impl Handlers {
+    /// Handles nothing any more that has not been begun.
+    pub(super) fn stop(&self) {
+        self.server.set(self.server.get() + 1);
+    }
+
     /// Waits until nothing is being handled.
     pub(super) async fn idle(&self) {
         while self.running.get() > 0 {
@@ -69,10 +88,12 @@ impl Node {
         let (sender, mut receiver) = mpsc::unbounded();
         self.peers.incoming.borrow_mut().insert(id, sender);
         let node = Rc::clone(self);
+        let server = self.handlers.server.get();
         self.spawn(async move {
             while let Some(request) = receiver.next().await {
+                let _worker = node.handlers.worker.acquire(Exclusive).await;
                 // What has arrived is handled even if the sender is gone by now, but not after a promotion.
-                if !node.serving.get() {
+                if node.handlers.server.get() != server {
                     break;
                 }
                 node.handlers.running.set(node.handlers.running.get() + 1);
@@ -351,7 +372,7 @@ impl Node {
     }
 
     /// The decision about a prepared transaction. There being none, or another one, is no error.
-    async fn finalize_commit(&self, commit: bool, timestamp: u64) {
+    async fn finalize_commit(self: &Rc<Self>, commit: bool, timestamp: u64) {
         let _engine_lock = self.engine_lock.acquire(Exclusive).await;
         {
             let mut database = self.database.borrow_mut();
@@ -391,11 +412,13 @@ impl Node {
         }
         self.discard_prepared();
         self.finish_wal();
-        let old = self.durability_files();
+        let old = self.durability_files().await;
         if reset {
-            let _snapshot = self.snapshot_lock.acquire(Exclusive).await;
+            let _snapshot = self.take_snapshot_lock().await?;
             let _alone = self.take_main_lock().await?;
-            self.database.borrow_mut().clear();
+            let epoch = self.new_uuid();
+            self.database.borrow_mut().clear(epoch);
+            self.snapshot_digest.set(None);
         }
         let mut complete = true;
         for file in files {

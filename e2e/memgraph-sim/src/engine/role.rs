@@ -194,6 +194,7 @@ impl Node {
         if self.serving.replace(false) {
             self.io.effect(Effect::StopListening);
         }
+        self.handlers.stop();
         let connections = self.peers.incoming.take();
         for id in connections.into_keys() {
             self.io.effect(Effect::Disconnect(id));

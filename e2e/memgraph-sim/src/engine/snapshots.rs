@@ -1,20 +1,22 @@
 //! Making, keeping and removing snapshots and log files.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use bolt_server::Failure;
+use bolt_server::Version;
+use futures::{
+    channel::oneshot,
+    future::{Either, select},
+};
 
 use super::{
     Node,
     database::wall_clock,
     event::{DiskError, DiskOperation, Level},
-    lock::{Access, Exclusive},
-    role::Role,
+    lock::{Access, Exclusive, Guard},
 };
 use crate::{
     durability::{files, snapshot},
     ident::Uuid,
-    messages,
 };
 
 /// A snapshot on disk.
@@ -52,23 +54,58 @@ pub(super) struct Catalogue {
 pub(crate) enum SnapshotError {
     /// Another one is being made.
     Busy,
+    /// A recovery needs the place.
+    Aborted,
+    /// Nothing was written since the last one.
+    Unchanged,
+    /// Before 3.8 replicas make none.
+    Replica,
     Disk(DiskError),
 }
 
+/// For how long a replica waits for a snapshot that it has told to stop.
+const ABORT_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Node {
-    /// `CREATE SNAPSHOT`: returns the absolute path's part below the data directory.
-    pub(crate) async fn create_snapshot(self: &Rc<Self>) -> Result<String, SnapshotError> {
+    /// `CREATE SNAPSHOT`: returns the path below the data directory. Without `force`, one that would be the same
+    /// as the last one is not made.
+    pub(crate) async fn create_snapshot(self: &Rc<Self>, force: bool) -> Result<String, SnapshotError> {
+        if self.config.version < Version::V3_8 && !self.is_main() {
+            return Err(SnapshotError::Replica);
+        }
         let Some(_lock) = self.snapshot_lock.try_acquire(Exclusive) else {
             return Err(SnapshotError::Busy);
         };
-        // Held until the file is there: it keeps unique access (and behind it new readers) waiting.
-        let _access = self.access.acquire(Access::Read).await;
+        // Held until the file is there: it keeps unique access (and behind it new readers) waiting. In
+        // analytical mode nobody may write meanwhile.
+        let access = if self.database.borrow().analytical {
+            Access::ReadOnly
+        } else {
+            Access::Read
+        };
+        let access = self.access.acquire(access).await;
+        let digest = self.database.borrow().digest();
+        if !force && self.snapshot_digest.get() == Some(digest) {
+            return Err(SnapshotError::Unchanged);
+        }
+        let durable = self.database.borrow().durable;
+        let path = self.write_snapshot(durable).await?;
+        drop(access);
+        if !self.database.borrow().analytical {
+            self.snapshot_digest.set(Some(digest));
+        }
+        Ok(path)
+    }
+
+    /// Writes a snapshot of everything, as the state at the timestamp `durable`.
+    pub(super) async fn write_snapshot(self: &Rc<Self>, durable: u64) -> Result<String, SnapshotError> {
         let created_at = wall_clock(&self.config, &self.io);
         let (file, content) = {
             let mut database = self.database.borrow_mut();
             let transaction = database.begin();
-            let header = database.snapshot_header();
-            let (uuid, durable) = (header.database, header.durable);
+            let mut header = database.snapshot_header();
+            header.durable = durable;
+            let uuid = header.database;
             let content = snapshot::encode(header, &database.graph, transaction.view);
             database.graph.abort(transaction);
             let path = format!("{}/{}", files::SNAPSHOTS, files::snapshot(created_at, durable));
@@ -84,54 +121,91 @@ impl Node {
             )
         };
         let path = file.path.clone();
-        let written = self
-            .io
-            .perform(DiskOperation::Replace(path.clone(), content))
-            .await;
-        let synced = match written {
-            Ok(()) => self.io.perform(DiskOperation::Sync(path.clone())).await,
-            Err(error) => Err(error),
+        let writing = async {
+            self.io
+                .perform(DiskOperation::Replace(path.clone(), content))
+                .await?;
+            self.io.perform(DiskOperation::Sync(path.clone())).await
         };
-        synced.map_err(SnapshotError::Disk)?;
+        let (abort, aborted) = oneshot::channel();
+        *self.snapshot_abort.borrow_mut() = Some(abort);
+        let finished = match select(std::pin::pin!(writing), aborted).await {
+            Either::Left((written, _)) => Some(written),
+            Either::Right(_) => None,
+        };
+        self.snapshot_abort.take();
+        let Some(written) = finished else {
+            self.io.write(DiskOperation::Remove(path));
+            return Err(SnapshotError::Aborted);
+        };
+        written.map_err(SnapshotError::Disk)?;
         self.catalogue.borrow_mut().snapshots.push(file);
-        self.last_snapshot.set(Some(self.database.borrow().durable));
         self.remove_superseded();
         self.io.log(Level::Info, "Snapshot creation successful!");
         Ok(path)
     }
 
+    /// Keeps others from making snapshots while a replica takes one of MAIN's. Since 3.8 one that is being made
+    /// is aborted; `None` if that takes too long.
+    pub(super) async fn take_snapshot_lock(&self) -> Option<Option<Guard<Exclusive>>> {
+        if self.config.version < Version::V3_8 {
+            // Replicas make none.
+            return Some(None);
+        }
+        if let Some(abort) = self.snapshot_abort.take() {
+            self.io.log(
+                Level::Info,
+                "snapshot lock contention: another snapshot is in progress, requesting abort",
+            );
+            // If nobody listens, it is just done.
+            let _ = abort.send(());
+        }
+        let waiting = self.snapshot_lock.acquire(Exclusive);
+        self.io.timeout(ABORT_PATIENCE, waiting).await.ok().map(Some)
+    }
+
     /// Removes snapshots beyond the configured number, and log files that none of the others needs.
+    /// Those of other databases go first.
     fn remove_superseded(&self) {
-        let database = self.database.borrow().uuid;
         let mut catalogue = self.catalogue.borrow_mut();
-        let of_database = catalogue
-            .snapshots
-            .iter()
-            .filter(|file| file.database == database)
-            .count();
-        let mut surplus = of_database.saturating_sub(self.config.snapshot_retention.max(1));
-        catalogue.snapshots.retain(|file| {
-            let remove = surplus > 0 && file.database == database;
-            if remove {
-                surplus -= 1;
-                self.io.write(DiskOperation::Remove(file.path.clone()));
-            }
-            !remove
-        });
-        let Some(oldest) = catalogue.snapshots.iter().find(|file| file.database == database) else {
+        let Some(newest) = catalogue.snapshots.pop() else {
             return;
         };
-        let durable = oldest.durable;
-        // One file that begins before the oldest snapshot is kept: it proves that no file is missing.
-        let Some(first_kept) = catalogue.wals.iter().rposition(|wal| wal.from <= durable) else {
-            return;
+        let database = newest.database;
+        let mut others = std::mem::take(&mut catalogue.snapshots);
+        others.sort_by_key(|file| {
+            if file.database == database {
+                file.durable
+            } else {
+                0
+            }
+        });
+        let keep = self.config.snapshot_retention.max(1) - 1;
+        let surplus = others.len().saturating_sub(keep);
+        for file in others.drain(..surplus) {
+            self.remove_file(file.path);
+        }
+        let oldest = others.first().unwrap_or(&newest).durable;
+        others.push(newest);
+        catalogue.snapshots = others;
+        // One log file that begins before the oldest snapshot is kept: it proves that no file is missing. That may
+        // be the one that is being written.
+        let current = self.database.borrow().wal.as_ref().and_then(|wal| wal.from);
+        let first_kept = if current.is_some_and(|from| from <= oldest) {
+            catalogue.wals.len()
+        } else {
+            catalogue
+                .wals
+                .iter()
+                .rposition(|wal| wal.from <= oldest)
+                .unwrap_or(0)
         };
         for wal in catalogue.wals.drain(..first_kept) {
-            self.io.write(DiskOperation::Remove(wal.path));
+            self.remove_file(wal.path);
         }
     }
 
-    /// Makes a snapshot now and then (`--storage-snapshot-interval-sec`).
+    /// Makes a snapshot now and then (`--storage-snapshot-interval-sec`). In analytical mode that is paused.
     pub(super) fn start_periodic_snapshots(self: &Rc<Self>) {
         let Some(period) = self.config.snapshot_interval.filter(|period| !period.is_zero()) else {
             return;
@@ -141,51 +215,87 @@ impl Node {
             loop {
                 node.next_snapshot.set(Some(node.io.now() + period));
                 node.io.sleep(period).await;
-                let durable = node.database.borrow().durable;
-                if node.last_snapshot.get() == Some(durable) || node.database.borrow().analytical {
+                if node.database.borrow().analytical || node.broken.get() {
                     continue;
                 }
-                if let Err(error) = node.create_snapshot().await {
-                    node.io
-                        .log(Level::Warning, format!("Failed to create snapshot: {error:?}"));
+                if let Err(error) = node.create_snapshot(false).await {
+                    node.log_snapshot_error(&error);
                 }
             }
         });
     }
 
+    /// What the log says of a snapshot that nobody asked for and that was not made.
+    pub(super) fn log_snapshot_error(&self, error: &SnapshotError) {
+        let (level, line) = match error {
+            SnapshotError::Busy => (
+                Level::Info,
+                "Skipping snapshot creation. Another snapshot creation is already in progress.".to_owned(),
+            ),
+            SnapshotError::Unchanged => (
+                Level::Info,
+                "Skipping snapshot creation. Nothing has been written since the last snapshot.".to_owned(),
+            ),
+            SnapshotError::Replica => (Level::Warning, "Snapshots are disabled for replicas.".to_owned()),
+            SnapshotError::Aborted => (
+                Level::Warning,
+                "Failed to create snapshot. The current snapshot needs to be aborted.".to_owned(),
+            ),
+            SnapshotError::Disk(error) => (Level::Warning, format!("Failed to create snapshot. {error}")),
+        };
+        self.io.log(level, line);
+    }
+
     /// Closes the current log file and lists it.
-    pub(super) fn finish_wal(&self) {
-        let mut database = self.database.borrow_mut();
-        if let Some(file) = database.finish_wal(&self.io) {
+    pub(super) fn finish_wal(self: &Rc<Self>) {
+        let finished = self.database.borrow_mut().finish_wal();
+        if let Some((name, file)) = finished {
+            self.move_file(name, file.path.clone());
             self.catalogue.borrow_mut().wals.push(file);
         }
     }
 
-    /// The paths of all snapshots and log files, without the log file that is being written.
-    pub(super) fn durability_files(&self) -> Vec<String> {
+    /// The paths of all snapshots and log files, without the log file that is being written. Since 3.8 also of
+    /// those that cannot be read.
+    pub(super) async fn durability_files(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        for folder in [files::SNAPSHOTS, files::WAL] {
+            if self.config.version < Version::V3_8 {
+                break;
+            }
+            let names = self.io.list(folder).await.unwrap_or_default();
+            paths.extend(names.into_iter().map(|name| format!("{folder}/{name}")));
+        }
         let catalogue = self.catalogue.borrow();
-        let snapshots = catalogue.snapshots.iter().map(|file| file.path.clone());
-        snapshots
-            .chain(catalogue.wals.iter().map(|file| file.path.clone()))
-            .collect()
+        let snapshots = catalogue.snapshots.iter().map(|file| &file.path);
+        for known in snapshots.chain(catalogue.wals.iter().map(|file| &file.path)) {
+            if !paths.contains(known) {
+                paths.push(known.clone());
+            }
+        }
+        if let Some(current) = &self.database.borrow().wal {
+            paths.retain(|path| *path != current.path);
+        }
+        paths
     }
 
-    /// Moves superseded files out of the way, to `.old` (in place of what lies there), or deletes them.
-    pub(super) fn archive(&self, paths: &[String]) {
-        let keep = self.config.backup_directory;
-        if keep {
+    /// Moves superseded files out of the way, or deletes them. Since 3.8 they go to `.old`, in place of what lies
+    /// there; before, to an `.old_<time>` of their own.
+    pub(super) fn archive(self: &Rc<Self>, paths: &[String]) {
+        let keep = self.config.backup_directory || self.config.version < Version::V3_8;
+        let old = self.old_folder();
+        if keep && self.config.version >= Version::V3_8 {
             for folder in [files::SNAPSHOTS, files::WAL] {
-                self.io
-                    .write(DiskOperation::Remove(format!("{folder}/{}", files::OLD)));
+                self.io.write(DiskOperation::Remove(format!("{folder}/{old}")));
             }
         }
         for path in paths {
             let moved = path
                 .split_once('/')
-                .map(|(folder, name)| format!("{folder}/{}/{name}", files::OLD));
+                .map(|(folder, name)| format!("{folder}/{old}/{name}"));
             match moved.filter(|_| keep) {
-                Some(moved) => self.io.write(DiskOperation::Rename(path.clone(), moved)),
-                None => self.io.write(DiskOperation::Remove(path.clone())),
+                Some(moved) => self.move_file(path.clone(), moved),
+                None => self.remove_file(path.clone()),
             }
         }
         let mut catalogue = self.catalogue.borrow_mut();
@@ -193,121 +303,12 @@ impl Node {
         catalogue.wals.retain(|file| !paths.contains(&file.path));
     }
 
-    /// `RECOVER SNAPSHOT`: takes a snapshot in place of everything, and makes all replicas do the same. The
-    /// statement holds unique access to the storage.
-    pub(super) async fn recover_snapshot(self: &Rc<Self>, path: &str, force: bool) -> Result<(), Failure> {
-        let main = match &*self.role.borrow() {
-            Role::Main(main) => main.uuid,
-            Role::Replica(_) => {
-                return Err(Failure::transient(
-                    "Failed to recover a snapshot. Replica instances are not allowed to create them.",
-                ));
-            }
-        };
-        let own = format!("{}/", self.config.data_directory.trim_end_matches('/'));
-        let Some(path) = path.strip_prefix(&own) else {
-            return Err(messages::unsupported(
-                "recovering a snapshot from outside of the data directory",
-            ));
-        };
-        let Ok(Some(content)) = self.io.read(path).await else {
-            return Err(Failure::transient("Failed to find the defined snapshot file."));
-        };
-        let _engine_lock = self.engine_lock.acquire(Exclusive).await;
-        if !force && self.database.borrow().durable != 0 {
-            return Err(Failure::transient(
-                "Failed to recover a snapshot. Storage is not clean. Try using FORCE.",
-            ));
+    /// The folder for superseded files, inside `snapshots` and `wal`.
+    pub(super) fn old_folder(&self) -> String {
+        if self.config.version >= Version::V3_8 {
+            return files::OLD.to_owned();
         }
-        let (header, graph) =
-            snapshot::load(&content).map_err(|error| Failure::transient(error.to_string()))?;
-        self.finish_wal();
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let place = format!("{}/{name}", files::SNAPSHOTS);
-        if place != path
-            && self
-                .io
-                .perform(DiskOperation::Replace(place.clone(), content.clone()))
-                .await
-                .is_err()
-        {
-            return Err(Failure::transient(
-                "Failed to copy snapshot over to local snapshots directory.",
-            ));
-        }
-        let file = SnapshotFile {
-            path: place.clone(),
-            database: header.database,
-            durable: header.durable,
-            created_at: files::created_at(name),
-            size: content.len(),
-        };
-        {
-            let mut database = self.database.borrow_mut();
-            database.clear();
-            database.load(header, graph);
-        }
-        let superseded: Vec<_> = self
-            .durability_files()
-            .into_iter()
-            .filter(|other| *other != place)
-            .collect();
-        self.archive(&superseded);
-        self.catalogue.borrow_mut().snapshots = vec![file];
-        if let Role::Main(role) = &*self.role.borrow() {
-            for client in role.replicas.iter().filter(|client| client.attached.get()) {
-                client.force_recovery(self, main);
-            }
-        }
-        Ok(())
-    }
-
-    /// A replica takes a snapshot of MAIN in place of all that it has. Returns the new position.
-    pub(super) async fn receive_snapshot(self: &Rc<Self>, name: &str, content: Vec<u8>) -> Option<u64> {
-        let _lock = self.snapshot_lock.acquire(Exclusive).await;
-        self.discard_prepared();
-        self.finish_wal();
-        let (header, graph) = match snapshot::load(&content) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                self.io.log(
-                    Level::Error,
-                    format!("Couldn't load the snapshot of main: {error}"),
-                );
-                return None;
-            }
-        };
-        let old = self.durability_files();
-        let path = format!("{}/{name}", files::SNAPSHOTS);
-        let file = SnapshotFile {
-            path: path.clone(),
-            database: header.database,
-            durable: header.durable,
-            created_at: wall_clock(&self.config, &self.io),
-            size: content.len(),
-        };
-        if let Err(error) = self
-            .io
-            .perform(DiskOperation::Replace(path.clone(), content))
-            .await
-        {
-            self.io.log(
-                Level::Error,
-                format!("Failed to store the snapshot of main: {error}"),
-            );
-            return None;
-        }
-        let _alone = self.take_main_lock().await?;
-        {
-            let mut database = self.database.borrow_mut();
-            database.clear();
-            database.load(header, graph);
-        }
-        let superseded: Vec<_> = old.into_iter().filter(|other| *other != path).collect();
-        self.archive(&superseded);
-        let mut catalogue = self.catalogue.borrow_mut();
-        catalogue.snapshots.retain(|known| known.path != path);
-        catalogue.snapshots.push(file);
-        Some(self.database.borrow().durable)
+        let nanoseconds = i128::from(wall_clock(&self.config, &self.io)) * 1000;
+        format!("{}_{nanoseconds}", files::OLD)
     }
 }

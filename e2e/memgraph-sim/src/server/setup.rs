@@ -26,7 +26,7 @@ use super::{
     peers::Replication,
 };
 use crate::{
-    config::Config,
+    config::{Config, Isolation},
     engine::{Engine, Event, ExitReason},
     flags::{FlagError, Flags},
     ident::Uuid,
@@ -282,9 +282,15 @@ fn configure(version: Version, flags: &Flags, directory: &Path) -> Config {
         backup_directory: version < Version::V3_8 || flags.is_set("storage_backup_dir_enabled"),
         properties_on_edges: flags.is_set("storage_properties_on_edges"),
         recover_data: flags.is_set("data_recovery_on_startup"),
+        allow_recovery_failure: version >= Version::V3_12 && flags.is_set("storage_allow_recovery_failure"),
         restore_replication: flags.is_set("replication_restore_state_on_startup"),
         replica_check: Duration::from_secs(flags.number("replication_replica_check_frequency_sec")),
         access_timeout: Duration::from_secs(flags.number("storage_access_timeout_sec")),
+        isolation: match flags.text("isolation_level") {
+            "READ_COMMITTED" => Isolation::ReadCommitted,
+            "READ_UNCOMMITTED" => Isolation::ReadUncommitted,
+            _ => Isolation::Snapshot,
+        },
         bolt_port: bolt_port(flags),
         initial_user: initial_user(),
         init_statements: init_statements(flags.text("init_file")),

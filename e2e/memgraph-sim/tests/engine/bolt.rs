@@ -153,7 +153,10 @@ fn j02_versions_are_negotiated_in_the_order_of_the_client() {
         };
         let agreed = [
             // 5.8 to 5.0, 4.4 to 4.2, 4.1, 3.0
-            ([[0, 8, 8, 5], [0, 2, 4, 4], [0, 0, 1, 4], [0, 0, 0, 3]], [0, 0, 2, 5]),
+            (
+                [[0, 8, 8, 5], [0, 2, 4, 4], [0, 0, 1, 4], [0, 0, 0, 3]],
+                [0, 0, 2, 5],
+            ),
             ([[0, 2, 4, 4], [0, 0, 2, 5], [0; 4], [0; 4]], bolt_4),
             ([[0, 0, 3, 4], [0, 0, 2, 5], [0; 4], [0; 4]], [0, 0, 3, 4]),
             ([[0, 0, 1, 4], [0; 4], [0; 4], [0; 4]], [0, 0, 1, 4]),
@@ -202,12 +205,18 @@ fn j03_a_client_of_bolt_5_logs_on_before_it_runs_queries() {
         assert_eq!(welcome, [(0x70, Value::Map(metadata))]);
         assert_eq!(bolt.log_on(&mut network, "", ""), welcome);
         for (signature, fields) in [
-            (RUN, vec!["RETURN 1".into(), Value::Map(Map::new()), Value::Map(Map::new())]),
+            (
+                RUN,
+                vec!["RETURN 1".into(), Value::Map(Map::new()), Value::Map(Map::new())],
+            ),
             (RESET, Vec::new()),
         ] {
             let mut hasty = Bolt::new(&mut network, version);
             hasty.hello(&mut network);
-            assert_eq!(failure(&hasty.send(&mut network, signature, &fields)), violation());
+            assert_eq!(
+                failure(&hasty.send(&mut network, signature, &fields)),
+                violation()
+            );
             assert!(hasty.session.is_closed());
         }
     });

@@ -255,7 +255,9 @@ fn j39_recovering_a_snapshot_resets_all_replicas() {
                 network.failure("a", &format!("RECOVER SNAPSHOT '{path}'")),
                 (
                     Stage::Pull,
-                    Failure::transient("Failed to recover a snapshot. Storage is not clean. Try using FORCE.")
+                    Failure::transient(
+                        "Failed to recover a snapshot. Storage is not clean. Try using FORCE."
+                    )
                 )
             );
             network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));

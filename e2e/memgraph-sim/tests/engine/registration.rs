@@ -129,10 +129,7 @@ fn j16_an_empty_replica_gets_everything_and_loses_its_users() {
             let register = format!("REGISTER REPLICA b {mode} TO 'b:10000'");
             assert_eq!(
                 network.notifications("a", &register),
-                [Notification::info(
-                    "RegisterReplica",
-                    "Replica b is registered."
-                )]
+                [Notification::info("RegisterReplica", "Replica b is registered.")]
             );
             assert_eq!(network.database_uuid("a"), network.database_uuid("b"));
             assert_eq!(network.main_uuid("a"), network.main_uuid("b"));
@@ -299,7 +296,11 @@ fn j31_everybody_waits_for_a_registration_to_a_black_hole() {
             network.send_request(looker, Request::Execute { take: None });
         }
         network.run(Duration::from_millis(3900));
-        assert_eq!(network.response(&writer), None, "it cannot see whether this is main");
+        assert_eq!(
+            network.response(&writer),
+            None,
+            "it cannot see whether this is main"
+        );
         assert_eq!(network.response(&open), None);
         assert_eq!(network.response(&lookers[0]), None);
         assert_eq!(network.response(&lookers[1]), None);
@@ -330,7 +331,8 @@ fn j32_only_one_system_query_runs_at_a_time() {
             network.must("b", DEMOTE);
             network.black_hole("b");
             let first = network.client("a");
-            let Response::Prepared(_) = network.prepare(&first, "REGISTER REPLICA b ASYNC TO 'b:10000'") else {
+            let Response::Prepared(_) = network.prepare(&first, "REGISTER REPLICA b ASYNC TO 'b:10000'")
+            else {
                 panic!()
             };
             network.send_request(&first, Request::Execute { take: None });

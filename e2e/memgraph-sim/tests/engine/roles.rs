@@ -151,7 +151,10 @@ fn j10_a_promoted_replica_is_writable_and_stops_listening() {
             network.must("b", "CREATE (:T)");
             assert!(network.durable("b") > at);
             network.run(Duration::from_secs(1));
-            assert_eq!((network.count("a"), network.count("b"), network.count("c")), (1, 2, 2));
+            assert_eq!(
+                (network.count("a"), network.count("b"), network.count("c")),
+                (1, 2, 2)
+            );
         }
     });
 }
@@ -352,7 +355,10 @@ fn j28_a_replica_refuses_writes() {
         if version >= Version::V3_5 {
             assert_eq!(
                 network.failure("a", constraint),
-                (Stage::Pull, Failure::client("Queries on replica shouldn't write."))
+                (
+                    Stage::Pull,
+                    Failure::client("Queries on replica shouldn't write.")
+                )
             );
             assert!(network.must("a", "SHOW CONSTRAINT INFO").is_empty());
         } else {
@@ -391,7 +397,9 @@ fn j29_a_transaction_that_was_open_at_the_demotion_cannot_commit() {
         network.must("a", DEMOTE);
         assert_eq!(
             network.request(&client, Request::Commit),
-            Response::Failed(Failure::client("Cannot commit because instance is not main anymore."))
+            Response::Failed(Failure::client(
+                "Cannot commit because instance is not main anymore."
+            ))
         );
         assert!(matches!(
             network.request(&reader, Request::Commit),
@@ -462,10 +470,7 @@ fn a_port_that_cannot_be_opened_leaves_a_replica_that_cannot_restart() {
     network.start("a");
     network.run(Duration::from_secs(1));
     let reason = network.has_exited("a").unwrap();
-    assert_eq!(
-        reason,
-        ExitReason::Fatal("Replica recovery failure!".into())
-    );
+    assert_eq!(reason, ExitReason::Fatal("Replica recovery failure!".into()));
 }
 
 #[test]

@@ -257,13 +257,11 @@ impl Node {
         let version = self.config.version;
         match statement {
             Durability::CreateSnapshot => {
-                if version < Version::V3_8 && !self.is_main() {
-                    return Err(messages::snapshot_on_replica());
-                }
+                // 3.4 makes none that would be the same as the last one.
                 let path = self
-                    .create_snapshot()
+                    .create_snapshot(version >= Version::V3_5)
                     .await
-                    .map_err(|error| messages::snapshot_error(&error))?;
+                    .map_err(|error| messages::snapshot_error(version, &error))?;
                 if version < Version::V3_5 {
                     return Ok(Answer::default());
                 }
