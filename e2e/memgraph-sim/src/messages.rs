@@ -5,7 +5,7 @@ use bolt_server::{Failure, Version};
 use crate::{
     durability::state::ReplicaMode,
     engine::{CommitError, FailureReason, RegisterError, ReplicationFailure, SnapshotError, UnregisterError},
-    storage::{Constraint, WriteError},
+    storage::{Constraint, EnumError},
 };
 
 pub(crate) fn concurrent_system_queries() -> Failure {
@@ -101,6 +101,7 @@ pub(crate) fn access_timeout(version: Version, access: AccessName) -> Failure {
     let name = match access {
         AccessName::Shared => "shared",
         AccessName::Unique => "unique",
+        AccessName::ReadOnly if version < Version::V3_10 => "read only",
         AccessName::ReadOnly => "read-only",
     };
     if version < Version::V3_10 {
@@ -109,10 +110,8 @@ pub(crate) fn access_timeout(version: Version, access: AccessName) -> Failure {
         ));
     }
     let note = match access {
-        AccessName::Unique if version >= Version::Head => {
-            "Note: Periodic snapshots also hold storage access. "
-        }
-        _ => "",
+        AccessName::Unique => "Note: Periodic snapshots also hold storage access. ",
+        AccessName::Shared | AccessName::ReadOnly => "",
     };
     Failure::transient(format!(
         "Cannot get {name} access to the storage. Try stopping other parallel queries. {note}You can increase the \
@@ -124,20 +123,6 @@ pub(crate) fn access_timeout(version: Version, access: AccessName) -> Failure {
 
 pub(crate) fn unknown_database(name: &str) -> Failure {
     Failure::transient(format!("Tried to retrieve an unknown database \"{name}\"."))
-}
-
-/// A write inside a statement that failed.
-pub(crate) fn write_error(error: WriteError) -> Failure {
-    match error {
-        WriteError::Conflict => Failure::transient(
-            "Cannot resolve conflicting transactions. Retry this transaction when the conflicting transaction is \
-             finished. For more details, visit https://memgraph.com/docs",
-        ),
-        WriteError::Missing => Failure::client("Trying to modify a deleted object."),
-        WriteError::HasRelationships => Failure::client(
-            "Failed to remove node because of its existing connections. Consider using DETACH DELETE.",
-        ),
-    }
 }
 
 pub(crate) fn terminated() -> Failure {
@@ -316,10 +301,6 @@ pub(crate) fn unsupported(what: impl std::fmt::Display) -> Failure {
     Failure::client(format!("not supported by the simulator: {what}"))
 }
 
-pub(crate) fn not_a_row_count() -> Failure {
-    Failure::client("Number of rows to skip or to return must be a non-negative integer.")
-}
-
 pub(crate) fn not_implemented(feature: &str) -> Failure {
     Failure::transient(format!("Not yet implemented: {feature}"))
 }
@@ -329,4 +310,63 @@ pub(crate) fn analytical_with_replicas(count: usize) -> Failure {
         "Cannot switch to IN_MEMORY_ANALYTICAL while {count} replica(s) replicate from this database. Analytical writes \
          are not replicated; unregister every replica first."
     ))
+}
+
+/// A user cannot be created, since there is one of that name.
+pub(crate) fn user_exists(version: Version, name: &str) -> Failure {
+    Failure::client(if version < Version::V3_5 {
+        format!(
+            "User with username '{name}' already exists. Use the SHOW USERS query to list all users. In addition you can \
+             rerun the current query with IF NOT EXISTS."
+        )
+    } else {
+        format!(
+            "User or role with name '{name}' already exists. Use the SHOW USERS or SHOW ROLES query to list all users and \
+             roles. In addition you can rerun the current query with IF NOT EXISTS."
+        )
+    })
+}
+
+/// A user to be dropped is not there.
+pub(crate) fn no_user_to_drop(name: &str) -> Failure {
+    Failure::client(format!(
+        "User with username '{name}' doesn't exist. A new user can be created via the CREATE USER query."
+    ))
+}
+
+/// A user whose password is to be set is not there.
+pub(crate) fn unknown_user(name: &str) -> Failure {
+    Failure::client(format!("User '{name}' doesn't exist."))
+}
+
+/// A constraint cannot be created on the data that there is.
+pub(crate) fn violated_constraint(kind: &str, label: &str, properties: &str) -> Failure {
+    Failure::client(format!(
+        "Unable to create {kind} constraint :{label}({properties}), because an existing node violates it."
+    ))
+}
+
+/// CREATE ENUM failed.
+pub(crate) fn enum_not_created(error: EnumError) -> Failure {
+    Failure::client(match error {
+        EnumError::DuplicateValue => "Enum value has duplicate.",
+        _ => "Enum already exists.",
+    })
+}
+
+/// ALTER ENUM .. ADD VALUE failed.
+pub(crate) fn enum_value_not_added(error: EnumError) -> Failure {
+    Failure::client(match error {
+        EnumError::DuplicateValue => "Enum value already exists.",
+        _ => "Unknown Enum type.",
+    })
+}
+
+/// ALTER ENUM .. UPDATE VALUE `from` TO `to` failed.
+pub(crate) fn enum_value_not_renamed(error: EnumError, name: &str, from: &str, to: &str) -> Failure {
+    Failure::client(match error {
+        EnumError::DuplicateValue => format!("Enum value {name}::{to} already exists."),
+        EnumError::UnknownValue => format!("Unknown Enum value {name}::{from}."),
+        _ => format!("Unknown Enum name {name}."),
+    })
 }

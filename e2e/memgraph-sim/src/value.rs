@@ -122,7 +122,6 @@ impl Value {
             (Self::Float(a), Self::Int(b)) => a.partial_cmp(&(*b as f64)),
             (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
             (Self::String(a), Self::String(b)) => Some(a.cmp(b)),
-            (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
             _ => None,
         }
     }

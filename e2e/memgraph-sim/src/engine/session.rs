@@ -223,7 +223,14 @@ impl Session {
                 };
                 let mut database = self.node.database.borrow_mut();
                 open.transaction.changes = ChangeCounters::default();
-                let result = exec::execute(query, &mut database.graph, &mut open.transaction, parameters);
+                let version = self.node.config.version;
+                let result = exec::execute(
+                    query,
+                    &mut database.graph,
+                    &mut open.transaction,
+                    parameters,
+                    version,
+                );
                 drop(database);
                 match result {
                     Ok(rows) => {

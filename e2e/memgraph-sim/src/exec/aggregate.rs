@@ -3,15 +3,13 @@
 use bolt_server::Failure;
 use cypher_subset::ast::Expression;
 
-use super::eval::Env;
+use super::{errors, eval::Env, operators};
 use crate::{messages, value::Value};
 
 /// The value of an aggregation over the group of `env`.
 pub(super) fn value(env: &Env<'_>, expression: &Expression) -> Result<Value, Failure> {
     let Some(group) = env.group else {
-        return Err(Failure::client(
-            "Aggregation functions are only allowed in WITH and RETURN.",
-        ));
+        return Err(errors::misplaced_aggregation());
     };
     let Expression::Function {
         name,
@@ -22,8 +20,8 @@ pub(super) fn value(env: &Env<'_>, expression: &Expression) -> Result<Value, Fai
         return Ok(count(group.len()));
     };
     let [argument] = arguments.as_slice() else {
-        return Err(Failure::client(format!(
-            "'{name}' requires exactly one argument."
+        return Err(messages::unsupported(format_args!(
+            "aggregation {name} of other than one value"
         )));
     };
     let mut values = Vec::with_capacity(group.len());
@@ -69,17 +67,14 @@ fn sum(values: &[Value]) -> Result<Value, Failure> {
     let mut sum = Value::Int(0);
     for value in values {
         sum = match (sum, value) {
-            (Value::Int(sum), Value::Int(value)) => Value::Int(
-                sum.checked_add(*value)
-                    .ok_or_else(|| Failure::client("Integer overflow."))?,
-            ),
+            (Value::Int(sum), Value::Int(value)) => {
+                Value::Int(sum.checked_add(*value).ok_or_else(operators::too_large)?)
+            }
             (Value::Int(sum), Value::Float(value)) => Value::Float(sum as f64 + value),
             (Value::Float(sum), Value::Int(value)) => Value::Float(sum + *value as f64),
             (Value::Float(sum), Value::Float(value)) => Value::Float(sum + value),
             _ => {
-                return Err(Failure::client(
-                    "Only numeric values allowed in SUM and AVG aggregations.",
-                ));
+                return Err(errors::not_a_sum());
             }
         };
     }

@@ -3,7 +3,7 @@
 use bolt_server::Failure;
 use cypher_subset::ast::{CaseBranch, Expression, Literal, Properties};
 
-use super::{Context, Table, aggregate, functions, operators};
+use super::{Context, Table, aggregate, errors, functions, operators};
 use crate::{
     messages,
     value::{EnumValue, Gid, Value},
@@ -53,15 +53,11 @@ pub(super) fn check_variables<'a>(
         if let Expression::Variable(name) = expression
             && scope.index(name).is_none()
         {
-            return Err(unbound(name));
+            return Err(errors::unbound_variable(name));
         }
         check_variables(expression.children(), scope)?;
     }
     Ok(())
-}
-
-fn unbound(name: &str) -> Failure {
-    Failure::client(format!("Unbound variable: {name}."))
 }
 
 /// Where an expression is evaluated.
@@ -100,7 +96,9 @@ pub(super) fn holds(
     let Some(condition) = condition else {
         return Ok(true);
     };
-    Ok(operators::truth(&value(context, scope, row, condition)?)? == Some(true))
+    let value = value(context, scope, row, condition)?;
+    let truth = operators::truth(&value).map_err(errors::not_a_condition)?;
+    Ok(truth == Some(true))
 }
 
 /// Keeps the rows for which the condition holds.
@@ -134,17 +132,14 @@ pub(super) fn properties(
             .collect(),
         Some(Properties::Parameter(name)) => match parameter(context, name)? {
             Value::Map(map) => Ok(map.into_iter().collect()),
-            other => Err(Failure::client(format!(
-                "Expected a map as properties, got {}.",
-                other.type_name()
-            ))),
+            _ => Err(messages::unsupported("properties that are no map")),
         },
     }
 }
 
 fn parameter(context: &Context<'_>, name: &str) -> Result<Value, Failure> {
     let known = context.parameters.get(name).cloned();
-    known.ok_or_else(|| Failure::client(format!("Parameter ${name} not provided.")))
+    known.ok_or_else(|| errors::unprovided_parameter(name))
 }
 
 impl Env<'_> {
@@ -162,7 +157,10 @@ impl Env<'_> {
             }),
             Expression::Parameter(name) => parameter(self.context, name),
             Expression::Variable(name) => {
-                let index = self.scope.index(name).ok_or_else(|| unbound(name))?;
+                let index = self
+                    .scope
+                    .index(name)
+                    .ok_or_else(|| errors::unbound_variable(name))?;
                 Ok(self.row.get(index).cloned().unwrap_or_default())
             }
             Expression::List(items) => Ok(Value::List(
@@ -198,10 +196,7 @@ impl Env<'_> {
             Expression::HasLabels { subject, labels } => match self.value(subject)? {
                 Value::Null => Ok(Value::Null),
                 Value::Node(gid) => Ok(Value::Bool(labels.iter().all(|label| self.has_label(gid, label)))),
-                other => Err(Failure::client(format!(
-                    "Expected a node, got {}.",
-                    other.type_name()
-                ))),
+                _ => Err(errors::no_labels()),
             },
             Expression::Function { name, arguments, .. } => {
                 let arguments = arguments
@@ -223,9 +218,7 @@ impl Env<'_> {
                         value: value.clone(),
                     })))
                 } else {
-                    Err(Failure::client(format!(
-                        "Enum value '{value}' in enum '{name}' not found."
-                    )))
+                    Err(errors::unknown_enum_value(name, value))
                 }
             }
         }
@@ -252,26 +245,23 @@ impl Env<'_> {
                 .find_name(key)
                 .and_then(|key| graph.relationship(view, *gid)?.property(key).cloned())
                 .unwrap_or_default(),
-            _ => {
-                return Err(Failure::client(
-                    "Only nodes, edges, maps, temporal types and graphs have properties to be looked up.",
-                ));
-            }
+            _ => return Err(errors::no_properties_to_look_up()),
         })
     }
 
     fn index(&self, subject: &Value, index: &Value) -> Result<Value, Failure> {
         match (subject, index) {
-            (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+            (Value::Null, _) => Ok(Value::Null),
+            (Value::List(_) | Value::Map(_) | Value::Node(_) | Value::Relationship(_), Value::Null) => {
+                Ok(Value::Null)
+            }
             (Value::List(items), Value::Int(index)) => Ok(position(items.len(), *index)
                 .and_then(|at| items.get(at).cloned())
                 .unwrap_or_default()),
             (Value::Map(_) | Value::Node(_) | Value::Relationship(_), Value::String(key)) => {
                 self.property(subject, key)
             }
-            _ => Err(Failure::client(
-                "Expected a list, a map, a node or an edge to index with '[]', got something else.",
-            )),
+            _ => Err(errors::index(subject, index)),
         }
     }
 
@@ -284,12 +274,7 @@ impl Env<'_> {
         let items = match self.value(subject)? {
             Value::Null => return Ok(Value::Null),
             Value::List(items) => items,
-            other => {
-                return Err(Failure::client(format!(
-                    "Expected a list to slice, got {}.",
-                    other.type_name()
-                )));
-            }
+            other => return Err(errors::not_a_list_to_slice(&other)),
         };
         let bound = |expression: Option<&Expression>, default: usize| -> Result<Option<usize>, Failure> {
             let Some(expression) = expression else {
@@ -302,10 +287,7 @@ impl Env<'_> {
                     let at = if index < 0 { index + length } else { index };
                     Ok(Some(usize::try_from(at.clamp(0, length)).unwrap_or(0)))
                 }
-                other => Err(Failure::client(format!(
-                    "Expected an integer for a bound in list slicing, got {}.",
-                    other.type_name()
-                ))),
+                other => Err(errors::not_a_slice_bound(&other)),
             }
         };
         let (Some(from), Some(to)) = (bound(from, 0)?, bound(to, items.len())?) else {
@@ -327,7 +309,7 @@ impl Env<'_> {
             let when = self.value(&branch.when)?;
             let taken = match &operand {
                 Some(operand) => operand.equals(&when),
-                None => operators::truth(&when)?,
+                None => operators::truth(&when).map_err(errors::not_a_case)?,
             };
             if taken == Some(true) {
                 return self.value(&branch.then);
@@ -337,11 +319,15 @@ impl Env<'_> {
     }
 }
 
-/// A count of rows for SKIP and LIMIT.
-pub(super) fn row_count(context: &Context<'_>, expression: &Expression) -> Result<usize, Failure> {
+/// A count of rows for SKIP and LIMIT; `otherwise` tells what is wrong with one that is none.
+pub(super) fn row_count(
+    context: &Context<'_>,
+    expression: &Expression,
+    otherwise: fn(&Value) -> Failure,
+) -> Result<usize, Failure> {
     match value(context, &Scope::default(), &[], expression)? {
         Value::Int(count) if count >= 0 => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
-        _ => Err(messages::not_a_row_count()),
+        other => Err(otherwise(&other)),
     }
 }
 

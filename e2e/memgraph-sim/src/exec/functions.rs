@@ -14,8 +14,8 @@ const RANGE_LIMIT: i64 = 10_000_000;
 /// Calls a function by its upper-case name.
 pub(super) fn call(context: &Context<'_>, name: &str, arguments: Vec<Value>) -> Result<Value, Failure> {
     let wrong = || {
-        Failure::client(format!(
-            "'{}' got arguments that it cannot take.",
+        messages::unsupported(format_args!(
+            "function {} with such arguments",
             name.to_lowercase()
         ))
     };

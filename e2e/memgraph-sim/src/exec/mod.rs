@@ -3,6 +3,7 @@
 //! Every clause sees all rows of the clause before it, as Memgraph's plans do where reads and writes meet.
 
 mod aggregate;
+mod errors;
 mod eval;
 mod functions;
 mod matching;
@@ -12,7 +13,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use bolt_server::{Failure, Map, Value as BoltValue};
+use bolt_server::{Failure, Map, Value as BoltValue, Version};
 use cypher_subset::ast::{Clause, Query};
 
 use self::eval::{Row, Scope};
@@ -37,6 +38,7 @@ struct Context<'a> {
     graph: &'a mut Graph,
     transaction: &'a mut Transaction,
     parameters: &'a Parameters,
+    version: Version,
 }
 
 impl Context<'_> {
@@ -90,11 +92,13 @@ pub(crate) fn execute(
     graph: &mut Graph,
     transaction: &mut Transaction,
     parameters: &Parameters,
+    version: Version,
 ) -> Result<Vec<Vec<BoltValue>>, Failure> {
     let mut context = Context {
         graph,
         transaction,
         parameters,
+        version,
     };
     let mut table = Table {
         scope: Scope::default(),
@@ -144,10 +148,7 @@ fn unwind(
                 row
             })),
             other => {
-                return Err(Failure::client(format!(
-                    "Argument of UNWIND must be a list, but '{}' was provided.",
-                    other.type_name()
-                )));
+                return Err(errors::not_a_list_for_unwind(&other));
             }
         }
     }

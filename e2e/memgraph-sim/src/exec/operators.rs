@@ -1,20 +1,19 @@
 //! Operators, and Cypher's logic of three values.
 
+use std::cmp::Ordering;
+
 use bolt_server::Failure;
 use cypher_subset::ast::{BinaryOperator, UnaryOperator};
 
-use super::functions;
-use crate::value::Value;
+use super::{errors, functions};
+use crate::{messages, value::Value};
 
-/// The truth value of a condition; `None` for null.
-pub(super) fn truth(value: &Value) -> Result<Option<bool>, Failure> {
+/// The truth value of a condition: `None` for null, the value itself if it has none.
+pub(super) fn truth(value: &Value) -> Result<Option<bool>, &Value> {
     match value {
         Value::Null => Ok(None),
         Value::Bool(value) => Ok(Some(*value)),
-        other => Err(Failure::client(format!(
-            "Expected a boolean, got {}.",
-            other.type_name()
-        ))),
+        other => Err(other),
     }
 }
 
@@ -34,42 +33,36 @@ pub(super) fn decided(operator: BinaryOperator, left: &Value) -> Option<Value> {
 /// The value of a binary operator.
 pub(super) fn binary(operator: BinaryOperator, left: Value, right: Value) -> Result<Value, Failure> {
     use BinaryOperator as Op;
-    let ordered = |test: fn(std::cmp::Ordering) -> bool| -> Result<Value, Failure> {
-        if matches!(left, Value::Null) || matches!(right, Value::Null) {
-            return Ok(Value::Null);
-        }
-        left.compare(&right)
-            .map(|order| Value::Bool(test(order)))
-            .ok_or_else(|| {
-                Failure::client(format!(
-                    "Invalid types: {} and {} for comparison.",
-                    left.type_name(),
-                    right.type_name()
-                ))
-            })
+    let ordered = |test: fn(Ordering) -> bool, name: &str| -> Result<Value, Failure> {
+        compare(&left, &right)
+            .map(|order| order.map_or(Value::Null, |order| Value::Bool(test(order))))
+            .ok_or_else(|| errors::operands(name, &left, &right))
+    };
+    let truths = |name: &str| {
+        let both = truth(&left).and_then(|left| Ok((left, truth(&right)?)));
+        both.map_err(|_| errors::operands(name, &left, &right))
     };
     match operator {
-        Op::And => Ok(from_truth(match (truth(&left)?, truth(&right)?) {
+        Op::And => Ok(from_truth(match truths("AND")? {
             (Some(false), _) | (_, Some(false)) => Some(false),
             (Some(true), Some(true)) => Some(true),
             _ => None,
         })),
-        Op::Or => Ok(from_truth(match (truth(&left)?, truth(&right)?) {
+        Op::Or => Ok(from_truth(match truths("OR")? {
             (Some(true), _) | (_, Some(true)) => Some(true),
             (Some(false), Some(false)) => Some(false),
             _ => None,
         })),
-        Op::Xor => Ok(from_truth(
-            truth(&left)?
-                .zip(truth(&right)?)
-                .map(|(left, right)| left != right),
-        )),
+        Op::Xor => {
+            let (left, right) = truths("XOR")?;
+            Ok(from_truth(left.zip(right).map(|(left, right)| left != right)))
+        }
         Op::Equal => Ok(from_truth(left.equals(&right))),
         Op::NotEqual => Ok(from_truth(left.equals(&right).map(|equal| !equal))),
-        Op::Less => ordered(std::cmp::Ordering::is_lt),
-        Op::LessOrEqual => ordered(std::cmp::Ordering::is_le),
-        Op::Greater => ordered(std::cmp::Ordering::is_gt),
-        Op::GreaterOrEqual => ordered(std::cmp::Ordering::is_ge),
+        Op::Less => ordered(Ordering::is_lt, "<"),
+        Op::LessOrEqual => ordered(Ordering::is_le, "<="),
+        Op::Greater => ordered(Ordering::is_gt, ">"),
+        Op::GreaterOrEqual => ordered(Ordering::is_ge, ">="),
         Op::In => is_in(&left, &right),
         Op::StartsWith => strings(&left, &right, |text, part| text.starts_with(part)),
         Op::EndsWith => strings(&left, &right, |text, part| text.ends_with(part)),
@@ -78,17 +71,17 @@ pub(super) fn binary(operator: BinaryOperator, left: Value, right: Value) -> Res
         Op::Subtract => arithmetic("-", &left, &right, i64::checked_sub, |a, b| a - b),
         Op::Multiply => arithmetic("*", &left, &right, i64::checked_mul, |a, b| a * b),
         Op::Divide if right == Value::Int(0) && matches!(left, Value::Int(_)) => {
-            Err(Failure::client("Division by zero."))
+            Err(errors::operands("/", &left, &right))
         }
         Op::Divide => arithmetic("/", &left, &right, i64::checked_div, |a, b| a / b),
         Op::Modulo if right == Value::Int(0) && matches!(left, Value::Int(_)) => {
-            Err(Failure::client("Mod with zero."))
+            Err(errors::operands("%", &left, &right))
         }
         Op::Modulo => arithmetic("%", &left, &right, i64::checked_rem, |a, b| a % b),
         Op::Power => match (number(&left), number(&right)) {
             (Some(base), Some(exponent)) => Ok(Value::Float(base.powf(exponent))),
             _ if left == Value::Null || right == Value::Null => Ok(Value::Null),
-            _ => Err(invalid_types("^", &left, &right)),
+            _ => Err(errors::operands("^", &left, &right)),
         },
     }
 }
@@ -99,21 +92,16 @@ pub(super) fn unary(operator: UnaryOperator, value: Value) -> Result<Value, Fail
         (UnaryOperator::IsNull, value) => Ok(Value::Bool(value == Value::Null)),
         (UnaryOperator::IsNotNull, value) => Ok(Value::Bool(value != Value::Null)),
         (_, Value::Null) => Ok(Value::Null),
-        (UnaryOperator::Not, value) => Ok(from_truth(truth(&value)?.map(|value| !value))),
+        (UnaryOperator::Not, value) => truth(&value)
+            .map(|truth| from_truth(truth.map(|value| !value)))
+            .map_err(|value| errors::operand("NOT", value)),
         (UnaryOperator::Plus, value @ (Value::Int(_) | Value::Float(_))) => Ok(value),
-        (UnaryOperator::Minus, Value::Int(value)) => value
-            .checked_neg()
-            .map(Value::Int)
-            .ok_or_else(|| Failure::client("Integer overflow.")),
+        (UnaryOperator::Minus, Value::Int(value)) => {
+            value.checked_neg().map(Value::Int).ok_or_else(too_large)
+        }
         (UnaryOperator::Minus, Value::Float(value)) => Ok(Value::Float(-value)),
-        (UnaryOperator::Plus, value) => Err(Failure::client(format!(
-            "Invalid type {} for '+'.",
-            value.type_name()
-        ))),
-        (UnaryOperator::Minus, value) => Err(Failure::client(format!(
-            "Invalid type {} for '-'.",
-            value.type_name()
-        ))),
+        (UnaryOperator::Plus, value) => Err(errors::operand("+", &value)),
+        (UnaryOperator::Minus, value) => Err(errors::operand("-", &value)),
     }
 }
 
@@ -121,12 +109,7 @@ fn is_in(left: &Value, right: &Value) -> Result<Value, Failure> {
     let items = match right {
         Value::Null => return Ok(Value::Null),
         Value::List(items) => items,
-        other => {
-            return Err(Failure::client(format!(
-                "IN expected a list, got {}.",
-                other.type_name()
-            )));
-        }
+        other => return Err(errors::not_a_list_for_in(other)),
     };
     let mut unknown = false;
     for item in items {
@@ -143,7 +126,7 @@ fn strings(left: &Value, right: &Value, test: fn(&str, &str) -> bool) -> Result<
     match (left, right) {
         (Value::String(text), Value::String(part)) => Ok(Value::Bool(test(text, part))),
         (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
-        _ => Err(Failure::client("A string operator needs strings on both sides.")),
+        _ => Err(messages::unsupported("operators for strings with other operands")),
     }
 }
 
@@ -155,12 +138,26 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn invalid_types(operator: &str, left: &Value, right: &Value) -> Failure {
-    Failure::client(format!(
-        "Invalid types: {} and {} for '{operator}'.",
-        left.type_name(),
-        right.type_name()
-    ))
+/// Memgraph leaves it to the processor what becomes of a result that has no place in 64 bits.
+pub(super) fn too_large() -> Failure {
+    messages::unsupported("integers beyond 64 bits")
+}
+
+/// The order of two values: `Some(None)` where Cypher answers null, `None` where Memgraph refuses to compare
+/// (`operator<` in `src/query/typed_value.cpp`).
+fn compare(left: &Value, right: &Value) -> Option<Option<Ordering>> {
+    let orders = |value: &Value| {
+        matches!(
+            value,
+            Value::Null | Value::Int(_) | Value::Float(_) | Value::String(_)
+        )
+    };
+    let canonical = |value: &Value| !matches!(value, Value::Enum { .. });
+    if orders(left) && orders(right) {
+        return Some(left.compare(right));
+    }
+    let differ = left.type_name() != right.type_name();
+    (differ && (canonical(left) || canonical(right))).then_some(None)
 }
 
 fn add(left: Value, right: Value) -> Result<Value, Failure> {
@@ -198,12 +195,12 @@ fn arithmetic(
 ) -> Result<Value, Failure> {
     match (left, right) {
         (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
-        (Value::Int(left), Value::Int(right)) => integers(*left, *right)
-            .map(Value::Int)
-            .ok_or_else(|| Failure::client("Integer overflow.")),
+        (Value::Int(left), Value::Int(right)) => {
+            integers(*left, *right).map(Value::Int).ok_or_else(too_large)
+        }
         _ => match (number(left), number(right)) {
             (Some(left), Some(right)) => Ok(Value::Float(floats(left, right))),
-            _ => Err(invalid_types(name, left, right)),
+            _ => Err(errors::operands(name, left, right)),
         },
     }
 }

@@ -4,7 +4,7 @@ use bolt_server::Failure;
 use cypher_subset::ast::{Expression, Projection, ProjectionItem, SortItem, SortOrder};
 
 use super::{
-    Context, Table,
+    Context, Table, errors,
     eval::{self, Env, Row, Scope},
 };
 use crate::value::Value;
@@ -19,9 +19,7 @@ pub(super) fn columns(projection: &Projection, scope: &Scope) -> Result<Scope, F
     for item in &projection.items {
         eval::check_variables([&item.expression], scope)?;
         if names.contains(&item.name) {
-            return Err(Failure::client(
-                "Multiple results with the same name are not allowed.",
-            ));
+            return Err(errors::same_column(&item.name));
         }
         names.push(item.name.clone());
     }
@@ -55,11 +53,10 @@ pub(super) fn run(context: &Context<'_>, table: Table, projection: &Projection) 
     let skip = projection
         .skip
         .as_ref()
-        .map_or(Ok(0), |skip| eval::row_count(context, skip))?;
-    let limit = projection
-        .limit
-        .as_ref()
-        .map_or(Ok(usize::MAX), |limit| eval::row_count(context, limit))?;
+        .map_or(Ok(0), |skip| eval::row_count(context, skip, errors::skip))?;
+    let limit = projection.limit.as_ref().map_or(Ok(usize::MAX), |limit| {
+        eval::row_count(context, limit, errors::limit)
+    })?;
     let rows = produced
         .into_iter()
         .skip(skip)

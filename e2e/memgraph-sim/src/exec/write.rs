@@ -7,6 +7,7 @@ use cypher_subset::ast::{
 
 use super::{
     Context, Table,
+    errors::{self, Write},
     eval::{self, Row, Scope},
     functions, matching,
 };
@@ -48,7 +49,7 @@ fn create_part(
             .is_some()
         {
             let name = part.start.variable.as_deref().unwrap_or_default();
-            return Err(Failure::client(format!("Redeclaring variable: {name}.")));
+            return Err(errors::redeclared_variable(name));
         }
         create_node(context, scope, row, &part.start)?;
         return Ok(());
@@ -57,9 +58,7 @@ fn create_part(
     let start = node_of(context, scope, row, &part.start)?;
     let relationship = &hop.relationship;
     let [kind] = relationship.types.as_slice() else {
-        return Err(Failure::client(
-            "A single relationship type must be specified when creating an edge.",
-        ));
+        return Err(errors::relationship_without_type());
     };
     let end_is_bound = hop
         .end
@@ -82,15 +81,13 @@ fn create_part(
         Direction::Left => (end, start),
         Direction::Right => (start, end),
         Direction::Either => {
-            return Err(Failure::client(
-                "Bidirectional relationship are not supported when creating an edge.",
-            ));
+            return Err(errors::relationship_without_direction());
         }
     };
     let gid = context
         .graph
         .create_relationship(context.transaction, kind, from, to)
-        .map_err(messages::write_error)?;
+        .map_err(|error| errors::write(context.version, Write::Create, error))?;
     for (key, value) in properties {
         set_property(context, Target::Relationship(gid), &key, value, false)?;
     }
@@ -110,12 +107,13 @@ fn node_of(
     row: &mut Row,
     pattern: &NodePattern,
 ) -> Result<Gid, Failure> {
-    match pattern.variable.as_ref().and_then(|name| bound(scope, row, name)) {
-        Some(Value::Node(gid)) => Ok(*gid),
-        Some(other) => Err(Failure::client(format!(
-            "Expected a node, got {}.",
-            other.type_name()
-        ))),
+    let known = pattern
+        .variable
+        .as_ref()
+        .and_then(|name| Some((name, bound(scope, row, name)?)));
+    match known {
+        Some((_, Value::Node(gid))) => Ok(*gid),
+        Some((name, other)) => Err(errors::not_a_node(name, other)),
         None => create_node(context, scope, row, pattern),
     }
 }
@@ -132,7 +130,7 @@ fn create_node(
         context
             .graph
             .add_label(context.transaction, gid, label)
-            .map_err(messages::write_error)?;
+            .map_err(|error| errors::write(context.version, Write::AddLabel, error))?;
     }
     for (key, value) in properties {
         set_property(context, Target::Node(gid), &key, value, false)?;
@@ -189,20 +187,22 @@ fn refuse_null_properties(
     rows: &[Row],
     part: &PatternPart,
 ) -> Result<(), Failure> {
-    let patterns: [Option<&Properties>; 3] = [
-        part.start.properties.as_ref(),
-        part.hop
-            .as_ref()
-            .and_then(|hop| hop.relationship.properties.as_ref()),
-        part.hop.as_ref().and_then(|hop| hop.end.properties.as_ref()),
-    ];
+    let mut patterns: Vec<(Option<&String>, Option<&Properties>)> =
+        vec![(part.start.variable.as_ref(), part.start.properties.as_ref())];
+    if let Some(hop) = &part.hop {
+        let relationship = &hop.relationship;
+        patterns.push((relationship.variable.as_ref(), relationship.properties.as_ref()));
+        patterns.push((hop.end.variable.as_ref(), hop.end.properties.as_ref()));
+    }
     for row in rows {
-        for properties in patterns {
-            let values = eval::properties(context, scope, row, properties)?;
+        for (variable, properties) in &patterns {
+            let values = eval::properties(context, scope, row, *properties)?;
             if let Some((key, _)) = values.iter().find(|(_, value)| *value == Value::Null) {
-                return Err(Failure::client(format!(
-                    "Can't use null as the value of property {key} in MERGE."
-                )));
+                // What has no name gets one from Memgraph, by its place in the query.
+                return Err(match variable {
+                    Some(variable) => errors::null_in_merge(variable, key),
+                    None => messages::unsupported("a null in a part of MERGE that has no name"),
+                });
             }
         }
     }
@@ -229,17 +229,14 @@ fn target(value: &Value) -> Result<Option<Target>, Failure> {
         Value::Null => Ok(None),
         Value::Node(gid) => Ok(Some(Target::Node(*gid))),
         Value::Relationship(gid) => Ok(Some(Target::Relationship(*gid))),
-        other => Err(Failure::client(format!(
-            "Properties can only be set on edges and vertices, not on {}.",
-            other.type_name()
-        ))),
+        _ => Err(errors::not_to_be_set()),
     }
 }
 
 fn variable(scope: &Scope, row: &Row, name: &str) -> Result<Value, Failure> {
     bound(scope, row, name)
         .cloned()
-        .ok_or_else(|| Failure::client(format!("Unbound variable: {name}.")))
+        .ok_or_else(|| errors::unbound_variable(name))
 }
 
 fn set_row(context: &mut Context<'_>, scope: &Scope, row: &Row, items: &[SetItem]) -> Result<(), Failure> {
@@ -263,9 +260,7 @@ fn set_row(context: &mut Context<'_>, scope: &Scope, row: &Row, items: &[SetItem
                 let subject = variable(scope, row, name)?;
                 let Some(target) = target(&subject)? else { continue };
                 let Some(new) = functions::properties(context, &value) else {
-                    return Err(Failure::client(
-                        "Only a map, a node or an edge can be assigned with '=' or '+='.",
-                    ));
+                    return Err(errors::not_to_be_assigned());
                 };
                 if matches!(item, SetItem::Replace { .. }) {
                     for key in functions::properties(context, &subject)
@@ -291,15 +286,10 @@ fn set_row(context: &mut Context<'_>, scope: &Scope, row: &Row, items: &[SetItem
                         context
                             .graph
                             .add_label(context.transaction, gid, label)
-                            .map_err(messages::write_error)?;
+                            .map_err(|error| errors::write(context.version, Write::AddLabel, error))?;
                     }
                 }
-                other => {
-                    return Err(Failure::client(format!(
-                        "Expected a node, got {}.",
-                        other.type_name()
-                    )));
-                }
+                other => return Err(errors::not_a_node(name, &other)),
             },
         }
     }
@@ -318,10 +308,7 @@ fn set_property(
         return Ok(());
     }
     if !value.is_storable() {
-        return Err(Failure::client(format!(
-            "'{}' cannot be used as a property value.",
-            value.type_name()
-        )));
+        return Err(errors::not_to_be_stored(&value));
     }
     match target {
         Target::Node(gid) => context
@@ -333,7 +320,7 @@ fn set_property(
                 .set_relationship_property(context.transaction, gid, key, value)
         }
     }
-    .map_err(messages::write_error)
+    .map_err(|error| errors::write(context.version, Write::SetProperty, error))
 }
 
 /// REMOVE
@@ -360,15 +347,10 @@ pub(super) fn remove(
                             context
                                 .graph
                                 .remove_label(context.transaction, gid, label)
-                                .map_err(messages::write_error)?;
+                                .map_err(|error| errors::write(context.version, Write::RemoveLabel, error))?;
                         }
                     }
-                    other => {
-                        return Err(Failure::client(format!(
-                            "Expected a node, got {}.",
-                            other.type_name()
-                        )));
-                    }
+                    other => return Err(errors::not_a_node(name, &other)),
                 },
             }
         }
@@ -395,12 +377,7 @@ pub(super) fn delete(
                 Value::Relationship(gid) => {
                     relationships.insert(gid);
                 }
-                other => {
-                    return Err(Failure::client(format!(
-                        "Only edges and vertices can be deleted, not {}.",
-                        other.type_name()
-                    )));
-                }
+                _ => return Err(errors::not_to_be_deleted()),
             }
         }
     }
@@ -416,7 +393,7 @@ pub(super) fn delete(
             context
                 .graph
                 .delete_relationship(context.transaction, gid)
-                .map_err(messages::write_error)?;
+                .map_err(|error| errors::write(context.version, Write::Delete, error))?;
         }
     }
     for gid in nodes {
@@ -424,7 +401,7 @@ pub(super) fn delete(
             context
                 .graph
                 .delete_node(context.transaction, gid)
-                .map_err(messages::write_error)?;
+                .map_err(|error| errors::write(context.version, Write::Delete, error))?;
         }
     }
     Ok(table)

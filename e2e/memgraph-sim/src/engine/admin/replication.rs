@@ -16,6 +16,9 @@ use crate::{
     messages,
 };
 
+/// The port that a replica should not use, whatever `--bolt-port` says (`PrepareReplicationQuery`).
+const DEFAULT_BOLT_PORT: u16 = 7687;
+
 /// The replication port of a replica whose address names none.
 const DEFAULT_REPLICATION_PORT: u16 = 10_000;
 
@@ -32,7 +35,7 @@ impl Node {
                 self.demote(port)
                     .await
                     .map_err(|_| messages::cannot_become_replica())?;
-                if port == self.config.bolt_port {
+                if port == DEFAULT_BOLT_PORT {
                     notifications.push(Notification::warning(
                         "ReplicaPortWarning",
                         "Be careful the replication port must be different from the memgraph port!",

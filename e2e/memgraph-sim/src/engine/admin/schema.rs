@@ -7,7 +7,7 @@ use super::texts;
 use crate::{
     engine::{Node, session::Answer},
     messages,
-    storage::{Constraint, EnumError, Index, SchemaChange, SchemaOutcome, Transaction},
+    storage::{Constraint, Index, SchemaChange, SchemaOutcome, Transaction},
 };
 
 /// Refuses what no release can do.
@@ -84,10 +84,8 @@ impl Node {
                     format!("Constraint {kind} {on} already exists."),
                 ),
                 Err(_) => {
-                    return Err(Failure::client(format!(
-                        "Unable to create {} constraint :{label}({properties}), because an existing node violates it.",
-                        if kind == "EXISTS" { "existence" } else { "unique" }
-                    )));
+                    let kind = if kind == "EXISTS" { "existence" } else { "unique" };
+                    return Err(messages::violated_constraint(kind, &label, &properties));
                 }
             },
             SchemaAction::Drop => match database.graph.drop_constraint(transaction, constraint) {
@@ -110,48 +108,28 @@ impl Node {
         change: &EnumChange,
     ) -> Result<Answer, Failure> {
         check_enum(change)?;
-        let (change, failure): (SchemaChange, Box<dyn Fn(EnumError) -> String>) = match change.clone() {
-            EnumChange::Create { name, values } => (
-                SchemaChange::CreateEnum { name, values },
-                Box::new(|error| {
-                    match error {
-                        EnumError::DuplicateValue => "Enum value has duplicate.",
-                        _ => "Enum already exists.",
-                    }
-                    .to_owned()
-                }),
-            ),
-            EnumChange::AddValue { name, value } => (
-                SchemaChange::AddEnumValue { name, value },
-                Box::new(|error| {
-                    match error {
-                        EnumError::DuplicateValue => "Enum value already exists.",
-                        _ => "Unknown Enum type.",
-                    }
-                    .to_owned()
-                }),
-            ),
-            EnumChange::UpdateValue { name, old, new } => (
-                SchemaChange::RenameEnumValue {
+        let mut database = self.database.borrow_mut();
+        let mut apply = |change| database.graph.change_enum(transaction, change);
+        match change.clone() {
+            EnumChange::Create { name, values } => {
+                apply(SchemaChange::CreateEnum { name, values }).map_err(messages::enum_not_created)?;
+            }
+            EnumChange::AddValue { name, value } => {
+                apply(SchemaChange::AddEnumValue { name, value }).map_err(messages::enum_value_not_added)?;
+            }
+            EnumChange::UpdateValue { name, old, new } => {
+                let renaming = SchemaChange::RenameEnumValue {
                     name: name.clone(),
                     from: old.clone(),
                     to: new.clone(),
-                },
-                Box::new(move |error| match error {
-                    EnumError::DuplicateValue => format!("Enum value {name}::{new} already exists."),
-                    EnumError::UnknownValue => format!("Unknown Enum value {name}::{old}."),
-                    _ => format!("Unknown Enum name {name}."),
-                }),
-            ),
+                };
+                apply(renaming)
+                    .map_err(|error| messages::enum_value_not_renamed(error, &name, &old, &new))?;
+            }
             EnumChange::RemoveValue { .. } | EnumChange::Drop { .. } => {
                 return Err(messages::unsupported("this change of an enum"));
             }
-        };
-        let mut database = self.database.borrow_mut();
-        database
-            .graph
-            .change_enum(transaction, change)
-            .map_err(|error| Failure::client(failure(error)))?;
+        }
         Ok(Answer::default())
     }
 

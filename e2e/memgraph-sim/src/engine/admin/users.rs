@@ -49,10 +49,7 @@ impl Node {
             } => {
                 if self.users.borrow().0.contains_key(name) {
                     if !if_not_exists {
-                        return Err(Failure::client(format!(
-                            "User or role with name '{name}' already exists. Use the SHOW USERS or SHOW ROLES query to \
-                             list all users and roles. In addition you can rerun the current query with IF NOT EXISTS."
-                        )));
+                        return Err(messages::user_exists(self.config.version, name));
                     }
                     let title = format!("User '{name}' already exists.");
                     answer
@@ -66,11 +63,11 @@ impl Node {
             }
             Auth::DropUser { name } => {
                 let known = self.users.borrow_mut().0.remove(name);
-                known.ok_or_else(|| Failure::client(format!("User '{name}' doesn't exist.")))?;
+                known.ok_or_else(|| messages::no_user_to_drop(name))?;
             }
             Auth::SetPassword { name, password } => {
                 if !self.users.borrow().0.contains_key(name) {
-                    return Err(Failure::client(format!("User '{name}' doesn't exist.")));
+                    return Err(messages::unknown_user(name));
                 }
                 self.set_password(name, password.as_deref());
             }
