@@ -4,6 +4,7 @@
 //! simulator's own.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use crate::{ident::Uuid, storage::Delta};
 
@@ -45,18 +46,20 @@ pub(crate) enum Request {
         main: Uuid,
         database: Uuid,
         name: String,
+        #[serde(with = "serde_bytes")]
         content: Vec<u8>,
     },
     WalFiles {
         main: Uuid,
         database: Uuid,
         reset: bool,
-        files: Vec<Vec<u8>>,
+        files: Vec<ByteBuf>,
     },
     CurrentWal {
         main: Uuid,
         database: Uuid,
         reset: bool,
+        #[serde(with = "serde_bytes")]
         content: Vec<u8>,
     },
 }

@@ -14,6 +14,7 @@ mod io;
 mod lock;
 mod message;
 mod peers;
+mod plans;
 mod recovery;
 mod register;
 mod replica_client;

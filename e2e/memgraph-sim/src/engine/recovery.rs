@@ -121,7 +121,7 @@ impl Node {
             Step::WalFiles { paths } => {
                 let mut files = Vec::with_capacity(paths.len());
                 for path in paths {
-                    files.push(self.content(&path).await?);
+                    files.push(self.content(&path).await?.into());
                 }
                 Request::WalFiles {
                     main,

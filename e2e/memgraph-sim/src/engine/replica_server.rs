@@ -11,6 +11,7 @@ use futures::{
     StreamExt,
     channel::{mpsc, oneshot},
 };
+use serde_bytes::ByteBuf;
 
 use super::{
     Node,
@@ -180,7 +181,7 @@ impl Node {
                 reset,
                 content,
             } => Reply::Recovered(
-                self.receive_wal(name, (main, database), reset, vec![content])
+                self.receive_wal(name, (main, database), reset, vec![content.into()])
                     .await,
             ),
         }
@@ -404,7 +405,7 @@ impl Node {
         what: &str,
         (main, database): (Uuid, Uuid),
         reset: bool,
-        files: Vec<Vec<u8>>,
+        files: Vec<ByteBuf>,
     ) -> Option<u64> {
         let _role = self.hold_role()?;
         if !self.obeys(main, what) || !self.has_database(database) {
@@ -422,7 +423,7 @@ impl Node {
         }
         let mut complete = true;
         for file in files {
-            if !self.load_wal(file).await {
+            if !self.load_wal(file.into_vec()).await {
                 complete = false;
                 break;
             }

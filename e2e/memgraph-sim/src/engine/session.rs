@@ -446,9 +446,8 @@ impl Node {
     }
 
     fn parse(&self, text: &str) -> Result<Rc<Statement>, Failure> {
-        cypher_subset::parse(text, self.config.version)
-            .map(Rc::new)
-            .map_err(|error| Failure::client(error.to_string()))
+        let parsed = self.sessions.plans.parse(text, self.config.version);
+        parsed.map_err(|error| Failure::client(error.to_string()))
     }
 }
 

@@ -12,6 +12,7 @@ use futures::{StreamExt, channel::mpsc};
 use super::{
     Node,
     event::{Effect, SessionId, Time},
+    plans::Plans,
     session::Session,
 };
 
@@ -20,6 +21,7 @@ use super::{
 pub(super) struct Sessions {
     open: RefCell<BTreeMap<SessionId, SessionEntry>>,
     pub(super) last_transaction: Cell<u64>,
+    pub(super) plans: Plans,
 }
 
 /// How the engine reaches a session.

@@ -249,7 +249,7 @@ impl Graph {
         txn.changes.labels_added += 1;
         txn.deltas.push(Delta::AddLabel {
             gid,
-            label: label.to_owned(),
+            label: self.names.shared(name),
         });
         Ok(true)
     }
@@ -270,7 +270,7 @@ impl Graph {
         txn.changes.labels_removed += 1;
         txn.deltas.push(Delta::RemoveLabel {
             gid,
-            label: label.to_owned(),
+            label: self.names.shared(name),
         });
         Ok(true)
     }
@@ -289,7 +289,7 @@ impl Graph {
         txn.changes.properties_set += 1;
         txn.deltas.push(Delta::SetNodeProperty {
             gid,
-            key: key.to_owned(),
+            key: self.names.shared(name),
             value,
         });
         Ok(())
@@ -368,7 +368,7 @@ impl Graph {
         txn.relationships.push(gid);
         txn.deltas.push(Delta::CreateRelationship {
             gid,
-            kind: kind.to_owned(),
+            kind: self.names.shared(name),
             from,
             to,
         });
@@ -418,7 +418,7 @@ impl Graph {
         txn.changes.properties_set += 1;
         txn.deltas.push(Delta::SetRelationshipProperty {
             gid,
-            key: key.to_owned(),
+            key: self.names.shared(name),
             value,
         });
         Ok(())

@@ -1,6 +1,6 @@
 //! Labels, property keys and relationship types as small numbers.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, sync::Arc};
 
 /// A label, property key or relationship type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,8 +9,8 @@ pub(crate) struct Name(u32);
 /// The names that a database uses. They are never forgotten, as in Memgraph.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    by_text: HashMap<Rc<str>, Name>,
-    texts: Vec<Rc<str>>,
+    by_text: HashMap<Arc<str>, Name>,
+    texts: Vec<Arc<str>>,
 }
 
 impl Names {
@@ -20,8 +20,8 @@ impl Names {
             return *name;
         }
         let name = Name(u32::try_from(self.texts.len()).unwrap_or(u32::MAX));
-        let text: Rc<str> = text.into();
-        self.texts.push(Rc::clone(&text));
+        let text: Arc<str> = text.into();
+        self.texts.push(Arc::clone(&text));
         self.by_text.insert(text, name);
         name
     }
@@ -29,6 +29,11 @@ impl Names {
     /// The number of `text`, if it was ever used.
     pub(crate) fn find(&self, text: &str) -> Option<Name> {
         self.by_text.get(text).copied()
+    }
+
+    /// The text of a name, shared.
+    pub(crate) fn shared(&self, name: Name) -> Arc<str> {
+        Arc::clone(&self.texts[name.0 as usize])
     }
 
     /// The text of a name.

@@ -1,5 +1,7 @@
 //! An open transaction, and the deltas that it will leave in the log.
 
+use std::sync::Arc;
+
 use bolt_server::ChangeCounters;
 use serde::{Deserialize, Serialize};
 
@@ -20,21 +22,21 @@ pub(crate) enum Delta {
     },
     AddLabel {
         gid: Gid,
-        label: String,
+        label: Arc<str>,
     },
     RemoveLabel {
         gid: Gid,
-        label: String,
+        label: Arc<str>,
     },
     /// A null value removes the property.
     SetNodeProperty {
         gid: Gid,
-        key: String,
+        key: Arc<str>,
         value: Value,
     },
     CreateRelationship {
         gid: Gid,
-        kind: String,
+        kind: Arc<str>,
         from: Gid,
         to: Gid,
     },
@@ -44,7 +46,7 @@ pub(crate) enum Delta {
     /// A null value removes the property.
     SetRelationshipProperty {
         gid: Gid,
-        key: String,
+        key: Arc<str>,
         value: Value,
     },
     Schema(SchemaChange),
