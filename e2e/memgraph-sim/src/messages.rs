@@ -305,8 +305,23 @@ pub(crate) fn not_implemented(feature: &str) -> Failure {
     Failure::transient(format!("Not yet implemented: {feature}"))
 }
 
+pub(crate) fn isolation_in_analytical_mode() -> Failure {
+    // The missing space is Memgraph's.
+    Failure::client(
+        "Isolation level cannot be modified when storage mode is set to IN_MEMORY_ANALYTICAL.IN_MEMORY_ANALYTICAL mode \
+         doesn't provide any isolation guarantees, you can think about it as an equivalent to READ_UNCOMMITED.",
+    )
+}
+
+pub(crate) fn analytical_with_constraints() -> Failure {
+    Failure::transient(
+        "Constraints are not supported in analytical storage mode. Please drop them before changing storage mode to \
+         analytical or use transactional mode.",
+    )
+}
+
 pub(crate) fn analytical_with_replicas(count: usize) -> Failure {
-    Failure::client(format!(
+    Failure::transient(format!(
         "Cannot switch to IN_MEMORY_ANALYTICAL while {count} replica(s) replicate from this database. Analytical writes \
          are not replicated; unregister every replica first."
     ))

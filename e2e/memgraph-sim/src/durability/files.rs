@@ -31,6 +31,21 @@ pub(crate) fn readable_time(microseconds: i64) -> String {
         .to_string()
 }
 
+/// A size in bytes as SHOW SNAPSHOTS and SHOW STORAGE INFO print it (`src/utils/readable_size.cpp`).
+pub(crate) fn readable_size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.2}{}", UNITS[unit])
+}
+
 /// When a file with such a name was made, in microseconds since 1970; 0 if the name tells no date.
 pub(crate) fn created_at(name: &str) -> i64 {
     let parse = |text: &str| {
@@ -72,5 +87,14 @@ mod tests {
         assert_eq!(finished_wal(now, 1, 9), "20250720082640000123_from_1_to_9");
         assert_eq!(created_at(&snapshot(now, 7)), now);
         assert_eq!(created_at("else"), 0);
+    }
+
+    #[test]
+    fn sizes_have_memgraphs_form() {
+        assert_eq!(readable_size(0), "0B");
+        assert_eq!(readable_size(1023), "1023B");
+        assert_eq!(readable_size(1536), "1.50KiB");
+        assert_eq!(readable_size(3 << 30), "3.00GiB");
+        assert_eq!(readable_size(5 << 50), "5120.00TiB");
     }
 }

@@ -136,15 +136,16 @@ impl Node {
             let Some(content) = self.io.read(&path).await? else {
                 continue;
             };
+            let size = content.len() as u64;
             match Wal::read(content) {
-                Ok(wal) => wals.push((path, wal)),
+                Ok(wal) => wals.push((path, size, wal)),
                 Err(error) => self
                     .io
                     .log(Level::Warning, format!("Couldn't read {path}: {error}")),
             }
         }
         if self.catalogue.borrow().snapshots.is_empty()
-            && let Some((_, newest)) = wals.last()
+            && let Some((.., newest)) = wals.last()
         {
             // Names begin with the time, so the last one is the newest.
             let mut database = self.database.borrow_mut();
@@ -152,11 +153,11 @@ impl Node {
             database.epoch = newest.header.epoch;
         }
         let uuid = self.database.borrow().uuid;
-        wals.retain(|(_, wal)| wal.header.database == uuid);
-        wals.sort_by_key(|(_, wal)| wal.header.sequence);
+        wals.retain(|(.., wal)| wal.header.database == uuid);
+        wals.sort_by_key(|(.., wal)| wal.header.sequence);
         check_chain(&wals, snapshot)?;
-        for (path, wal) in wals {
-            self.replay(path, &wal)?;
+        for (path, size, wal) in wals {
+            self.replay(path, size, &wal)?;
         }
         let mut database = self.database.borrow_mut();
         if database.durable > 0 {
@@ -225,7 +226,7 @@ impl Node {
         Ok(Some(self.database.borrow().durable))
     }
 
-    fn replay(&self, path: String, wal: &Wal) -> Result<(), StartError> {
+    fn replay(&self, path: String, size: u64, wal: &Wal) -> Result<(), StartError> {
         let mut database = self.database.borrow_mut();
         if let Some((from, to)) = wal.range() {
             let file = WalFile {
@@ -234,6 +235,7 @@ impl Node {
                 sequence: wal.header.sequence,
                 from,
                 to,
+                size,
             };
             self.catalogue.borrow_mut().wals.push(file);
         }
@@ -334,8 +336,8 @@ impl Node {
 }
 
 /// Whether log files are missing. `snapshot` is the timestamp up to which one was loaded.
-fn check_chain(wals: &[(String, Wal)], snapshot: Option<u64>) -> Result<(), StartError> {
-    let Some((_, first)) = wals.first() else {
+fn check_chain(wals: &[(String, u64, Wal)], snapshot: Option<u64>) -> Result<(), StartError> {
+    let Some((.., first)) = wals.first() else {
         return Ok(());
     };
     if first.header.sequence != 0 {
@@ -356,7 +358,9 @@ fn check_chain(wals: &[(String, Wal)], snapshot: Option<u64>) -> Result<(), Star
         }
     }
     for pair in wals.windows(2) {
-        let [(_, before), (_, after)] = pair else { continue };
+        let [(.., before), (.., after)] = pair else {
+            continue;
+        };
         if after.header.sequence - before.header.sequence > 1 {
             return Err(StartError::Recovery(format!(
                 "You are missing a WAL file with the sequence number {}!",

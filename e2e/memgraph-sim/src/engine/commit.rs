@@ -142,7 +142,13 @@ impl Node {
         }
         let timestamp = database.tick();
         if !self.config.wal_enabled || database.analytical {
-            database.publish(transaction, timestamp, timestamp);
+            // In analytical mode the last durable timestamp stays where it is.
+            let durable = if database.analytical {
+                database.durable
+            } else {
+                timestamp
+            };
+            database.publish(transaction, timestamp, durable);
             return Ok(None);
         }
         let clients: Vec<_> = match &*self.role.borrow() {

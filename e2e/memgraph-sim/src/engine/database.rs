@@ -30,7 +30,7 @@ pub(super) struct CurrentWal {
     pub(super) sequence: u64,
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
-    size: u64,
+    pub(super) size: u64,
 }
 
 /// A transaction of a two-phase commit that waits for MAIN's decision.
@@ -285,6 +285,7 @@ impl Database {
             sequence: wal.sequence,
             from,
             to,
+            size: wal.size,
         };
         Some((wal.path, file))
     }

@@ -64,7 +64,11 @@ pub use self::{
     },
     message::{MalformedMessage, PeerMessage},
 };
-use crate::{config::Config, durability::state::Users, ident::Uuid};
+use crate::{
+    config::{Config, Isolation},
+    durability::state::Users,
+    ident::Uuid,
+};
 
 /// One instance. See the [module's documentation](self).
 pub struct Engine {
@@ -134,6 +138,8 @@ pub(crate) struct Node {
     snapshot_digest: Cell<Option<SnapshotDigest>>,
     /// The data could not be recovered, and the start went on all the same.
     broken: Cell<bool>,
+    /// SET GLOBAL TRANSACTION ISOLATION LEVEL
+    isolation: Cell<Isolation>,
     /// When the next periodic snapshot is due.
     next_snapshot: Cell<Option<Time>>,
     sessions: Sessions,
@@ -158,6 +164,7 @@ impl Node {
             uuid: Uuid::random(&mut random),
             replicas: Vec::new(),
         };
+        let isolation = config.isolation;
         Rc::new(Self {
             config,
             io: Io::default(),
@@ -172,6 +179,7 @@ impl Node {
             catalogue: RefCell::default(),
             snapshot_digest: Cell::new(None),
             broken: Cell::new(false),
+            isolation: Cell::new(isolation),
             next_snapshot: Cell::new(None),
             sessions: Sessions::default(),
             engine_lock: Lock::new(),

@@ -27,6 +27,17 @@ enum Step {
     },
 }
 
+impl Step {
+    /// The files that it sends, but for the log file that is being written.
+    fn paths(&self) -> Vec<&str> {
+        match self {
+            Self::Snapshot { path } => vec![path],
+            Self::WalFiles { paths } => paths.iter().map(String::as_str).collect(),
+            Self::CurrentWal { .. } => Vec::new(),
+        }
+    }
+}
+
 impl Node {
     /// Sends a replica what it lacks after `durable`. With `reset` it forgets what it has.
     pub(super) async fn recover(
@@ -57,6 +68,8 @@ impl Node {
             client.state.set(ReplicaState::MaybeBehind);
             return;
         };
+        // What is to be sent stays on disk until then.
+        let _hold = self.hold_files(steps.iter().flat_map(Step::paths).map(str::to_owned).collect());
         let mut durable = durable;
         for (index, step) in steps.into_iter().enumerate() {
             match self.carry_out(client, main, step, reset && index == 0).await {
@@ -258,6 +271,7 @@ mod tests {
             sequence,
             from,
             to,
+            size: 0,
         }
     }
 

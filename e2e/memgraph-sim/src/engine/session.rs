@@ -8,7 +8,7 @@ use bolt_server::{
 };
 use cypher_subset::{
     Access as QueryAccess,
-    ast::{Query, Statement, Transaction as Control},
+    ast::{Durability, Instance, Query, Statement, Transaction as Control},
 };
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     sessions::{RunningTransaction, SessionInfo},
 };
 use crate::{
+    config::Isolation,
     exec::{self, Parameters},
     messages::{self, AccessName},
     storage::Transaction,
@@ -130,6 +131,9 @@ impl Session {
             check_database(&options)?;
         }
         let statement = self.node.parse(&text)?;
+        if self.node.broken.get() && self.explicit.is_none() && !works_while_broken(&statement) {
+            return Err(messages::broken_database());
+        }
         self.note_query(&text, &options);
         let (plan, fields, open, system) = match &*statement {
             Statement::Query(query) => {
@@ -196,12 +200,22 @@ impl Session {
 
     async fn open(&self, access: Access, kind: AccessKind) -> Result<Open, Failure> {
         let guard = self.node.take_access(access).await?;
-        let transaction = self.node.database.borrow_mut().begin();
+        let mut transaction = self.node.database.borrow_mut().begin();
+        transaction.view.isolation = self.next_isolation();
         Ok(Open {
             transaction,
             kind,
             _access: guard,
         })
+    }
+
+    /// The isolation level of a transaction that begins now. Analytical mode has none.
+    fn next_isolation(&self) -> Isolation {
+        let next = self.info.next_isolation.take().or(self.info.isolation.get());
+        if self.node.database.borrow().analytical {
+            return Isolation::ReadUncommitted;
+        }
+        next.unwrap_or(self.node.isolation.get())
     }
 
     pub(super) async fn execute(&mut self, take: Option<u64>) -> Result<Executed, Failure> {
@@ -246,7 +260,7 @@ impl Session {
             Plan::Admin(plan) => {
                 let open = current.open.as_mut().or(self.explicit.as_mut());
                 let transaction = open.map(|open| &mut open.transaction);
-                match plan.execute(&self.node, transaction).await {
+                match plan.execute(&self.node, &self.info, transaction).await {
                     Ok(answer) => {
                         current.done = admin_summary(answer.notifications);
                         answer.rows
@@ -324,7 +338,15 @@ impl Session {
         if self.explicit.is_some() {
             return Err(Failure::client("Nested transactions are not supported."));
         }
-        self.explicit = Some(self.open(Access::Write, AccessKind::Write).await?);
+        if self.node.broken.get() {
+            return Err(messages::broken_database());
+        }
+        let access = if options.read_only {
+            Access::Read
+        } else {
+            Access::Write
+        };
+        self.explicit = Some(self.open(access, AccessKind::Write).await?);
         self.queries = 0;
         self.note_transaction(&options.metadata);
         Ok(())
@@ -404,10 +426,17 @@ impl Session {
 }
 
 impl Node {
-    /// Drops a transaction without a trace.
+    /// Drops a transaction without a trace. In analytical mode there is no way back: what it has done stays.
     fn discard(&self, open: Option<Open>) {
         if let Some(open) = open {
-            self.database.borrow_mut().graph.abort(open.transaction);
+            let mut database = self.database.borrow_mut();
+            if database.analytical {
+                let at = database.tick();
+                let durable = database.durable;
+                database.publish(open.transaction, at, durable);
+            } else {
+                database.graph.abort(open.transaction);
+            }
         }
     }
 
@@ -448,6 +477,33 @@ impl Node {
     fn parse(&self, text: &str) -> Result<Rc<Statement>, Failure> {
         let parsed = self.sessions.plans.parse(text, self.config.version);
         parsed.map_err(|error| Failure::client(error.to_string()))
+    }
+}
+
+/// Whether a statement is let through although the data could not be recovered: those that do not touch them, and
+/// the one that replaces them (3.12, `src/query/interpreter.cpp`).
+fn works_while_broken(statement: &Statement) -> bool {
+    match statement {
+        Statement::Durability(durability) => matches!(durability, Durability::RecoverSnapshot { .. }),
+        Statement::Instance(instance) => !matches!(
+            instance,
+            Instance::DumpDatabase | Instance::SetStorageMode(_) | Instance::SetIsolationLevel { .. }
+        ),
+        Statement::Query(_)
+        | Statement::Index { .. }
+        | Statement::Constraint { .. }
+        | Statement::Enum(_)
+        | Statement::Trigger(_)
+        | Statement::DatabaseInfo(_) => false,
+        // BEGIN is looked at by itself.
+        Statement::Transaction(_)
+        | Statement::Auth(_)
+        | Statement::Replication(_)
+        | Statement::ReplicationInfo(_)
+        | Statement::SystemInfo(_)
+        | Statement::MultiDatabase(_)
+        | Statement::TransactionQueue(_)
+        | Statement::Settings(_) => true,
     }
 }
 

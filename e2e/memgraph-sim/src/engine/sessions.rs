@@ -15,6 +15,7 @@ use super::{
     plans::Plans,
     session::Session,
 };
+use crate::config::Isolation;
 
 /// All sessions.
 #[derive(Default)]
@@ -37,6 +38,10 @@ pub(super) struct SessionInfo {
     pub(super) running: RefCell<Option<RunningTransaction>>,
     /// TERMINATE TRANSACTIONS
     pub(super) terminated: Cell<bool>,
+    /// SET SESSION TRANSACTION ISOLATION LEVEL
+    pub(super) isolation: Cell<Option<Isolation>>,
+    /// SET NEXT TRANSACTION ISOLATION LEVEL
+    pub(super) next_isolation: Cell<Option<Isolation>>,
 }
 
 /// A transaction as SHOW TRANSACTIONS shows it.

@@ -38,6 +38,7 @@ pub(super) struct WalFile {
     pub(super) sequence: u64,
     pub(super) from: u64,
     pub(super) to: u64,
+    pub(super) size: u64,
 }
 
 /// What lies in `snapshots/` and `wal/`.
@@ -89,7 +90,7 @@ impl Node {
             return Err(SnapshotError::Unchanged);
         }
         let durable = self.database.borrow().durable;
-        let path = self.write_snapshot(durable).await?;
+        let path = self.write_snapshot(Some(durable)).await?;
         drop(access);
         if !self.database.borrow().analytical {
             self.snapshot_digest.set(Some(digest));
@@ -97,13 +98,18 @@ impl Node {
         Ok(path)
     }
 
-    /// Writes a snapshot of everything, as the state at the timestamp `durable`.
-    pub(super) async fn write_snapshot(self: &Rc<Self>, durable: u64) -> Result<String, SnapshotError> {
+    /// Writes a snapshot of everything, as the state at the timestamp `durable`, or as one that is newer than all
+    /// transactions.
+    pub(super) async fn write_snapshot(
+        self: &Rc<Self>,
+        durable: Option<u64>,
+    ) -> Result<String, SnapshotError> {
         let created_at = wall_clock(&self.config, &self.io);
         let (file, content) = {
             let mut database = self.database.borrow_mut();
             let transaction = database.begin();
             let mut header = database.snapshot_header();
+            let durable = durable.unwrap_or(transaction.view.start);
             header.durable = durable;
             let uuid = header.database;
             let content = snapshot::encode(header, &database.graph, transaction.view);

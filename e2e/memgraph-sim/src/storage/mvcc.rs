@@ -5,6 +5,8 @@
 
 use thin_vec::ThinVec;
 
+use crate::config::Isolation;
+
 /// Who wrote a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stamp {
@@ -18,18 +20,19 @@ pub(crate) enum Stamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TransactionId(pub(crate) u64);
 
-/// What a transaction sees: everything committed before it started, and its own writes.
+/// What a transaction sees: its own writes and, unless it is less isolated, what was committed before it started.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     pub(crate) start: u64,
     pub(crate) transaction: TransactionId,
+    pub(crate) isolation: Isolation,
 }
 
 impl View {
     fn sees(self, stamp: Stamp) -> bool {
         match stamp {
-            Stamp::Committed(at) => at < self.start,
-            Stamp::Pending(by) => by == self.transaction,
+            Stamp::Committed(at) => at < self.start || self.isolation != Isolation::Snapshot,
+            Stamp::Pending(by) => by == self.transaction || self.isolation == Isolation::ReadUncommitted,
         }
     }
 }
@@ -174,6 +177,7 @@ mod tests {
         View {
             start,
             transaction: TransactionId(transaction),
+            isolation: Isolation::Snapshot,
         }
     }
 
@@ -191,6 +195,23 @@ mod tests {
         assert_eq!(object.get(view(4, 6)), Some(&'b'));
         assert_eq!(object.trim(3), []);
         assert_eq!(object.trim(6), ['a']);
+    }
+
+    #[test]
+    fn less_isolated_readers_see_more() {
+        let isolated = |isolation| View {
+            isolation,
+            ..view(2, 3)
+        };
+        let mut object = Versions::committed('a');
+        *object.write(view(3, 4)).unwrap().0 = Some('b');
+        assert_eq!(object.get(isolated(Isolation::ReadCommitted)), Some(&'a'));
+        assert_eq!(object.get(isolated(Isolation::ReadUncommitted)), Some(&'b'));
+        object.commit(TransactionId(3), 5);
+        assert_eq!(object.get(isolated(Isolation::Snapshot)), Some(&'a'));
+        assert_eq!(object.get(isolated(Isolation::ReadCommitted)), Some(&'b'));
+        // The isolation level does not count for writes.
+        assert!(object.write(isolated(Isolation::ReadCommitted)).is_err());
     }
 
     #[test]

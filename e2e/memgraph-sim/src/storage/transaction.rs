@@ -9,7 +9,10 @@ use super::{
     mvcc::{TransactionId, View},
     schema::SchemaChange,
 };
-use crate::value::{Gid, Value};
+use crate::{
+    config::Isolation,
+    value::{Gid, Value},
+};
 
 /// One change, as it is logged and sent to replicas.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +76,7 @@ impl Transaction {
             view: View {
                 start,
                 transaction: id,
+                isolation: Isolation::Snapshot,
             },
             deltas: Vec::new(),
             nodes: Vec::new(),

@@ -6,6 +6,7 @@
 mod info;
 mod replication;
 mod schema;
+mod storage;
 mod users;
 
 use std::rc::Rc;
@@ -19,7 +20,7 @@ use cypher_subset::{
     },
 };
 
-use super::{Node, lock::Access, message::AccessKind, session::Answer};
+use super::{Node, lock::Access, message::AccessKind, session::Answer, sessions::SessionInfo};
 use crate::{messages, storage::Transaction};
 
 /// An administrative statement that is ready to be executed.
@@ -40,6 +41,9 @@ impl AdminPlan {
             Statement::Trigger(_) => return Err(messages::unsupported("triggers")),
             Statement::Settings(_) => return Err(messages::unsupported("run-time settings")),
             Statement::Enum(change) => schema::check_enum(change)?,
+            Statement::Instance(Instance::SetIsolationLevel { .. }) if node.database.borrow().analytical => {
+                return Err(messages::isolation_in_analytical_mode());
+            }
             _ => {}
         }
         Ok(Self(statement, node.config.version))
@@ -114,6 +118,7 @@ impl AdminPlan {
     pub(super) async fn execute(
         &self,
         node: &Rc<Node>,
+        session: &SessionInfo,
         transaction: Option<&mut Transaction>,
     ) -> Result<Answer, Failure> {
         match (&*self.0, transaction) {
@@ -139,7 +144,7 @@ impl AdminPlan {
                 Err(messages::enterprise(self.1, "SHOW METRICS INFO"))
             }
             (Statement::DatabaseInfo(info), _) => Ok(node.show_schema(*info)),
-            (Statement::SystemInfo(info), _) => node.show_system(info),
+            (Statement::SystemInfo(info), _) => node.show_system(info, session),
             (Statement::MultiDatabase(statement), _) => info::databases(self.1, statement),
             (Statement::TransactionQueue(TransactionQueue::Show { statuses }), _) => {
                 Ok(node.show_transactions(statuses))
@@ -147,7 +152,9 @@ impl AdminPlan {
             (Statement::TransactionQueue(TransactionQueue::Terminate { ids }), _) => {
                 Ok(node.terminate_transactions(ids))
             }
-            (Statement::Instance(instance), transaction) => node.instance_statement(instance, transaction),
+            (Statement::Instance(instance), transaction) => {
+                node.instance_statement(instance, session, transaction).await
+            }
             _ => Err(messages::unsupported("this statement")),
         }
     }
