@@ -8,8 +8,10 @@ const HEAD: usize = 8;
 /// A file does not have the form that it should have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("corrupt {what}: {reason}")]
-pub(crate) struct CorruptFile {
+pub struct CorruptFile {
+    /// What kind of file it should be.
     pub(crate) what: &'static str,
+    /// What is wrong with it.
     pub(crate) reason: String,
 }
 

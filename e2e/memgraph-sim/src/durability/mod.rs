@@ -5,8 +5,9 @@
 
 pub(crate) mod files;
 mod frame;
+pub mod inspect;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod wal;
 
-pub(crate) use frame::CorruptFile;
+pub use frame::CorruptFile;

@@ -73,6 +73,7 @@ pub(crate) struct Wal {
     pub(crate) header: WalHeader,
     bytes: Vec<u8>,
     range: Option<(u64, u64)>,
+    undecided: Option<u64>,
 }
 
 impl Wal {
@@ -90,17 +91,34 @@ impl Wal {
             });
         };
         let mut range = None;
-        for timestamp in Committed::<u64>::new(records, |timestamp| *timestamp) {
+        let mut committed = Committed::<u64>::new(records, |timestamp| *timestamp);
+        for timestamp in committed.by_ref() {
             range = range.map_or(Some((timestamp, timestamp)), |(first, _)| {
                 Some((first, timestamp))
             });
         }
-        Ok(Self { header, bytes, range })
+        let undecided = committed.prepared;
+        Ok(Self {
+            header,
+            bytes,
+            range,
+            undecided,
+        })
     }
 
     /// The timestamps of the first and the last transaction.
     pub(crate) const fn range(&self) -> Option<(u64, u64)> {
         self.range
+    }
+
+    /// The last transaction, if it waits for its decision.
+    pub(crate) const fn undecided(&self) -> Option<u64> {
+        self.undecided
+    }
+
+    /// Whether there is no whole transaction in it, committed or not.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.range.is_none() && self.undecided.is_none()
     }
 
     /// What was committed, in order.
@@ -187,5 +205,6 @@ mod tests {
         };
         assert_eq!(transactions, [logged(2), logged(6)]);
         assert_eq!(wal.range(), Some((2, 6)));
+        assert_eq!(wal.undecided(), Some(8));
     }
 }

@@ -138,6 +138,12 @@ impl Node {
             };
             let size = content.len() as u64;
             match Wal::read(content) {
+                // `ReadWalInfo` (`src/storage/v2/durability/wal.cpp`) refuses a file without a whole transaction: its
+                // number is free again.
+                Ok(wal) if wal.is_empty() => self.io.log(
+                    Level::Warning,
+                    format!("Failed to read WAL file {path}. It is empty."),
+                ),
                 Ok(wal) => wals.push((path, size, wal)),
                 Err(error) => self
                     .io

@@ -256,6 +256,9 @@ impl Node {
     pub(super) fn finish_wal(self: &Rc<Self>) {
         let finished = self.database.borrow_mut().finish_wal();
         if let Some((name, file)) = finished {
+            // As `Encoder::Finalize` does (`src/storage/v2/durability/serialization.cpp`): only the newest transactions
+            // can be lost with the power.
+            self.io.write(DiskOperation::Sync(name.clone()));
             self.move_file(name, file.path.clone());
             self.catalogue.borrow_mut().wals.push(file);
         }
