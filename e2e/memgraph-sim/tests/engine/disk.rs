@@ -103,4 +103,17 @@ impl Disk {
             file.synced.is_some()
         });
     }
+
+    /// What a power loss can do as well: `choose` says how many of a file's unsynced bytes are left.
+    pub fn lose_part_of_unsynced(&mut self, mut choose: impl FnMut(usize) -> usize) {
+        self.files.retain(|_, file| {
+            let synced = file.synced.as_ref().map_or(0, Vec::len);
+            let left = choose(file.content.len() - synced);
+            file.content.truncate(synced + left);
+            let there = file.synced.is_some() || left > 0;
+            // From now on it is on the disk.
+            file.synced = Some(file.content.clone());
+            there
+        });
+    }
 }

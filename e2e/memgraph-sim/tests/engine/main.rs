@@ -10,6 +10,7 @@ mod disk;
 mod durability;
 mod faults;
 mod network;
+mod properties;
 mod random;
 mod registration;
 mod releases;

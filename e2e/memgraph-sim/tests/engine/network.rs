@@ -182,8 +182,8 @@ impl Network {
         member.ready = false;
         let random = StdRng::seed_from_u64(member.seed * 1000 + member.incarnation);
         let config = Config {
-            // Each process has its own clock that starts at zero.
-            started_at: 1_700_000_000_000_000 + i64::try_from(now.as_micros()).unwrap(),
+            // The engine's clock is the network's, which starts here.
+            started_at: 1_700_000_000_000_000,
             ..member.config.clone()
         };
         let mut engine = Engine::new(config, Box::new(random));
