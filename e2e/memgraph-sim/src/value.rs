@@ -81,6 +81,10 @@ impl Value {
         })
     }
 
+    fn is_nan(&self) -> bool {
+        matches!(self, Self::Float(value) if value.is_nan())
+    }
+
     /// Whether a property can hold the value.
     pub(crate) fn is_storable(&self) -> bool {
         match self {
@@ -152,7 +156,8 @@ impl Value {
             (Self::Node(a), Self::Node(b)) | (Self::Relationship(a), Self::Relationship(b)) => a.cmp(b),
             _ => self
                 .compare(other)
-                .unwrap_or_else(|| rank(self).cmp(&rank(other))),
+                // What is not a number stands after all numbers: an order with holes would confuse indexes.
+                .unwrap_or_else(|| (rank(self), self.is_nan()).cmp(&(rank(other), other.is_nan()))),
         }
     }
 }
@@ -178,6 +183,9 @@ mod tests {
 
     #[test]
     fn null_is_ordered_last() {
+        let nan = Value::Float(f64::NAN);
+        assert_eq!(nan.order(&nan), Ordering::Equal);
+        assert_eq!(nan.order(&Value::Int(1)), Ordering::Greater);
         let mut values = vec![
             Value::Null,
             Value::String("a".into()),

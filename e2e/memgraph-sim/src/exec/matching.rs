@@ -7,6 +7,7 @@ use cypher_subset::ast::{
 
 use super::{
     Context, Table,
+    demands::Demands,
     eval::{self, Row, Scope},
 };
 use crate::{
@@ -36,6 +37,7 @@ pub(super) fn run(
 ) -> Result<Table, Failure> {
     let mut scope = table.scope;
     patterns.iter().for_each(|part| declare(part, &mut scope));
+    let demands = Demands::of(condition);
     let mut rows = Vec::new();
     for row in table.rows {
         let mut found = vec![Partial {
@@ -43,7 +45,7 @@ pub(super) fn run(
             used: Vec::new(),
         }];
         for part in patterns {
-            found = extend(context, &scope, found, part)?;
+            found = extend(context, &scope, &demands, found, part)?;
         }
         let before = rows.len();
         for Partial { row, .. } in found {
@@ -71,7 +73,7 @@ pub(super) fn find(
         row: row.clone(),
         used: Vec::new(),
     }];
-    Ok(extend(context, scope, start, part)?
+    Ok(extend(context, scope, &Demands::default(), start, part)?
         .into_iter()
         .map(|partial| partial.row)
         .collect())
@@ -106,6 +108,7 @@ impl Partial {
 fn extend(
     context: &Context<'_>,
     scope: &Scope,
+    demands: &Demands<'_>,
     partials: Vec<Partial>,
     part: &PatternPart,
 ) -> Result<Vec<Partial>, Failure> {
@@ -113,14 +116,14 @@ fn extend(
     for partial in partials {
         match &part.hop {
             None => {
-                for node in nodes(context, scope, &partial, &part.start)? {
+                for node in nodes(context, scope, demands, &partial, &part.start)? {
                     let mut next = partial.clone();
                     if next.bind(scope, part.start.variable.as_ref(), Value::Node(node)) {
                         result.push(next);
                     }
                 }
             }
-            Some(hop) => expand(context, scope, &partial, &part.start, hop, &mut result)?,
+            Some(hop) => expand(context, scope, demands, &partial, (&part.start, hop), &mut result)?,
         }
     }
     Ok(result)
@@ -130,6 +133,7 @@ fn extend(
 fn nodes(
     context: &Context<'_>,
     scope: &Scope,
+    demands: &Demands<'_>,
     partial: &Partial,
     pattern: &NodePattern,
 ) -> Result<Vec<Gid>, Failure> {
@@ -146,6 +150,9 @@ fn nodes(
                 let by_value =
                     |(key, value): &(Name, Value)| context.graph.nodes_with_value(view, *label, *key, value);
                 wanted.properties.as_ref()?.iter().find_map(by_value)
+            });
+            let indexed = indexed.or_else(|| {
+                demands.candidates(context, scope, &partial.row, pattern.variable.as_ref(), &labels)
             });
             match (indexed, labels.first()) {
                 (Some(found), _) => found,
@@ -206,9 +213,9 @@ impl Wanted {
 fn expand(
     context: &Context<'_>,
     scope: &Scope,
+    demands: &Demands<'_>,
     partial: &Partial,
-    start: &NodePattern,
-    hop: &Hop,
+    (start, hop): (&NodePattern, &Hop),
     result: &mut Vec<Partial>,
 ) -> Result<(), Failure> {
     let from_end = partial.bound(scope, start.variable.as_ref()).is_none()
@@ -221,7 +228,7 @@ fn expand(
     let Some(far_labels) = labels(context, &far.labels) else {
         return Ok(());
     };
-    for near_node in nodes(context, scope, partial, near)? {
+    for near_node in nodes(context, scope, demands, partial, near)? {
         for (relationship, far_node) in relationships(context, near_node, &hop.relationship, from_end) {
             if partial.used.contains(&relationship) {
                 continue;

@@ -3,6 +3,7 @@
 //! Every clause sees all rows of the clause before it, as Memgraph's plans do where reads and writes meet.
 
 mod aggregate;
+mod demands;
 mod errors;
 mod eval;
 mod functions;

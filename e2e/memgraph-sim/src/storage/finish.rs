@@ -1,5 +1,7 @@
 //! The end of transactions, and of versions that nobody sees any more.
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::{graph::Graph, node::NodeData, transaction::Transaction};
 use crate::value::Gid;
 
@@ -47,8 +49,8 @@ impl Graph {
             if let Some(relationship) = self.relationships.get_mut(*gid) {
                 relationship.versions.abort(txn.id());
             }
-            self.drop_relationship_if_gone(*gid);
         }
+        self.drop_relationships_if_gone(&txn.relationships);
         for gid in &txn.nodes {
             let Some(node) = self.nodes.get_mut(*gid) else {
                 continue;
@@ -81,12 +83,12 @@ impl Graph {
             let Some(garbage) = self.garbage.pop_front() else {
                 break;
             };
-            for gid in garbage.relationships {
-                if let Some(relationship) = self.relationships.get_mut(gid) {
+            for gid in &garbage.relationships {
+                if let Some(relationship) = self.relationships.get_mut(*gid) {
                     relationship.versions.trim(oldest);
                 }
-                self.drop_relationship_if_gone(gid);
             }
+            self.drop_relationships_if_gone(&garbage.relationships);
             for gid in garbage.nodes {
                 let Some(node) = self.nodes.get_mut(gid) else {
                     continue;
@@ -120,22 +122,26 @@ impl Graph {
         }
     }
 
-    fn drop_relationship_if_gone(&mut self, gid: Gid) {
-        if !self
-            .relationships
-            .get(gid)
-            .is_some_and(|it| it.versions.is_gone())
-        {
-            return;
+    fn drop_relationships_if_gone(&mut self, gids: &[Gid]) {
+        let mut gone = HashSet::new();
+        let mut ends = BTreeSet::new();
+        for gid in gids {
+            if self
+                .relationships
+                .get(*gid)
+                .is_some_and(|it| it.versions.is_gone())
+                && let Some(relationship) = self.relationships.remove(*gid)
+            {
+                gone.insert(*gid);
+                ends.extend([relationship.from, relationship.to]);
+            }
         }
-        let Some(relationship) = self.relationships.remove(gid) else {
-            return;
-        };
-        if let Some(node) = self.nodes.get_mut(relationship.from) {
-            node.outgoing.retain(|known| *known != gid);
-        }
-        if let Some(node) = self.nodes.get_mut(relationship.to) {
-            node.incoming.retain(|known| *known != gid);
+        // One pass over the list of each node, however many of its relationships go.
+        for end in ends {
+            if let Some(node) = self.nodes.get_mut(end) {
+                node.outgoing.retain(|known| !gone.contains(known));
+                node.incoming.retain(|known| !gone.contains(known));
+            }
         }
     }
 }
