@@ -1,7 +1,7 @@
 //! The start of an instance, in Memgraph's order (semantics C.2): data, users, role and replicas, init file;
 //! the Bolt port opens last.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use super::{
     Node,
@@ -31,6 +31,10 @@ enum StartError {
     #[error("Failed to use the data directory: {0}")]
     Disk(#[from] DiskError),
 }
+
+/// What Memgraph needs for query modules and the like (`src/memgraph.cpp`) between the moment at which it has
+/// contacted its replicas and the init file, at least: those that lag are sent what they lack in the meantime.
+const REST_OF_START: Duration = Duration::from_millis(100);
 
 impl From<CorruptFile> for StartError {
     fn from(error: CorruptFile) -> Self {
@@ -319,6 +323,7 @@ impl Node {
                 for client in &replicas {
                     client.start_pings(self, main_uuid);
                 }
+                self.io.sleep(REST_OF_START).await;
                 Ok(())
             }
         }

@@ -34,6 +34,8 @@ pub(crate) enum Request {
     Heartbeat {
         main: Uuid,
         database: Uuid,
+        /// MAIN's last durable timestamp.
+        durable: u64,
     },
     PrepareCommit(Box<PrepareCommit>),
     FinalizeCommit {

@@ -7,7 +7,7 @@ use bolt_server::Version;
 use super::{
     Node,
     event::Level,
-    lock::Shared,
+    lock::{Exclusive, Shared},
     message::{Reply, Request},
     replica_client::{ReplicaClient, ReplicaState},
     role::Role,
@@ -152,6 +152,13 @@ impl Node {
     /// `SHOW REPLICAS`, from what MAIN remembers; `None` on a replica.
     pub(crate) async fn replicas(&self) -> Option<Vec<ReplicaRow>> {
         let _lock = self.replication_lock.acquire(Shared::Read).await;
+        let clients = match &*self.role.borrow() {
+            Role::Main(main) => main.replicas.clone(),
+            Role::Replica(_) => return None,
+        };
+        for client in clients {
+            let _state = client.opening.acquire(Exclusive).await;
+        }
         let durable = self.database.borrow().durable;
         let role = self.role.borrow();
         let Role::Main(main) = &*role else { return None };

@@ -12,6 +12,7 @@ use futures::{StreamExt, channel::mpsc};
 use super::{
     Node,
     event::Level,
+    lock::{Exclusive, Lock},
     message::{HeartbeatReply, PrepareCommit, Reply, Request},
     peers::{RpcClient, RpcError, RpcStream, timeouts},
 };
@@ -72,6 +73,8 @@ pub(super) struct ReplicaClient {
     /// Work for the single background worker, in order.
     tasks: RefCell<Option<mpsc::UnboundedSender<Task>>>,
     closed: Cell<bool>,
+    /// Held by a commit while it connects: who wants to know the state waits for that.
+    pub(super) opening: Rc<Lock<Exclusive>>,
 }
 
 /// An open stream of a commit to a replica.
@@ -89,6 +92,7 @@ impl ReplicaClient {
             system_behind: Cell::new(true),
             tasks: RefCell::new(None),
             closed: Cell::new(false),
+            opening: Lock::new(),
         })
     }
 
@@ -197,6 +201,9 @@ impl ReplicaClient {
 
     /// Asks the replica where it is, and decides what that means (semantics D.3, D.4).
     async fn check(self: &Rc<Self>, node: &Rc<Node>, main: Uuid) {
+        if node.broken.get() {
+            return;
+        }
         let heartbeat = match self.heartbeat(node, main).await {
             Ok(Some(heartbeat)) => heartbeat,
             // The RPC lock was busy: the next ping has it tried again.
@@ -224,7 +231,7 @@ impl ReplicaClient {
             return;
         }
         // The engine lock keeps commits from passing by while the decision is taken.
-        let _lock = node.engine_lock.acquire(super::lock::Exclusive).await;
+        let _lock = node.engine_lock.acquire(Exclusive).await;
         if self.state.get() == ReplicaState::Recovery {
             return;
         }
@@ -247,8 +254,14 @@ impl ReplicaClient {
         let Some(stream) = self.rpc.open(&node.io, &node.peers, patience).await? else {
             return Ok(None);
         };
-        let database = node.database.borrow().uuid;
-        let request = Request::Heartbeat { main, database };
+        let request = {
+            let database = node.database.borrow();
+            Request::Heartbeat {
+                main,
+                database: database.uuid,
+                durable: database.durable,
+            }
+        };
         match self.rpc.call(&node.io, &node.peers, &stream, request).await? {
             Reply::Heartbeat(reply) => Ok(Some(reply)),
             _ => Err(RpcError::Broken),
@@ -280,6 +293,7 @@ impl ReplicaClient {
         node: &Rc<Node>,
         main: Uuid,
     ) -> Result<CommitStream, FailureReason> {
+        let _state = self.opening.acquire(Exclusive).await;
         match self.state.get() {
             ReplicaState::Recovery => Err(FailureReason::NotInSync),
             ReplicaState::Replicating => {

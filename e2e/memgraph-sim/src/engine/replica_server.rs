@@ -16,8 +16,8 @@ use serde_bytes::ByteBuf;
 use super::{
     Node,
     database::Prepared,
-    event::{ConnectionId, Effect, Level},
-    io::Elapsed,
+    event::{ConnectionId, Effect, Level, Time},
+    io::{Elapsed, Io},
     lock::{Access, Exclusive, Guard, Lock, Shared},
     message::{AccessKind, HeartbeatReply, Message, PeerMessage, PrepareCommit, Reply, Request},
     role::{ReplicaRole, Role},
@@ -37,15 +37,33 @@ pub(super) struct Handlers {
     worker: Rc<Lock<Exclusive>>,
     /// Grows with each server, so that nothing is handled that was meant for a former one.
     server: Cell<u64>,
+    accepts: Cell<Accepts>,
     running: Cell<usize>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
+    /// When the thread began to wait for requests.
+    idle_since: Cell<Time>,
 }
+
+/// What the thread still takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepts {
+    Everything,
+    /// It is to end, but waits for a request yet.
+    OneMore,
+    Nothing,
+}
+
+/// For how long the thread waits for a request before it looks whether it is to end (`WaitAndProcessEvents` in
+/// `src/communication/listener.hpp`).
+const POLL: Duration = Duration::from_millis(200);
 
 impl Default for Handlers {
     fn default() -> Self {
         Self {
             worker: Lock::new(),
             server: Cell::new(0),
+            accepts: Cell::new(Accepts::Everything),
+            idle_since: Cell::new(Time::ZERO),
             running: Cell::new(0),
             waiting: RefCell::default(),
         }
@@ -53,13 +71,43 @@ impl Default for Handlers {
 }
 
 impl Handlers {
-    /// Handles nothing any more that has not been begun.
-    pub(super) fn stop(&self) {
+    /// Handles requests again.
+    pub(super) fn start(&self, now: Time) {
         self.server.set(self.server.get() + 1);
+        self.accepts.set(Accepts::Everything);
+        self.idle_since.set(now);
+    }
+
+    /// Whether a request to the server with this number is handled.
+    fn takes(&self, server: u64) -> bool {
+        if self.server.get() != server {
+            return false;
+        }
+        match self.accepts.get() {
+            Accepts::Everything => true,
+            Accepts::OneMore => {
+                self.accepts.set(Accepts::Nothing);
+                true
+            }
+            Accepts::Nothing => false,
+        }
+    }
+
+    /// Ends the thread: waits for what it is at or, if it waits for requests itself, for the end of that. A request
+    /// that comes in the meantime is still handled.
+    pub(super) async fn stop(&self, io: &Io) {
+        if self.running.get() == 0 {
+            self.accepts.set(Accepts::OneMore);
+            let waited = io.now().saturating_sub(self.idle_since.get()).as_micros() % POLL.as_micros();
+            let rest = POLL.saturating_sub(Duration::from_micros(waited as u64));
+            io.sleep(rest).await;
+        }
+        self.accepts.set(Accepts::Nothing);
+        self.idle().await;
     }
 
     /// Waits until nothing is being handled.
-    pub(super) async fn idle(&self) {
+    async fn idle(&self) {
         while self.running.get() > 0 {
             let (sender, receiver) = oneshot::channel();
             self.waiting.borrow_mut().push(sender);
@@ -69,8 +117,9 @@ impl Handlers {
         }
     }
 
-    fn finished(&self) {
+    fn finished(&self, now: Time) {
         self.running.set(self.running.get() - 1);
+        self.idle_since.set(now);
         if self.running.get() == 0 {
             for waiter in self.waiting.take() {
                 let _ = waiter.send(());
@@ -94,12 +143,12 @@ impl Node {
             while let Some(request) = receiver.next().await {
                 let _worker = node.handlers.worker.acquire(Exclusive).await;
                 // What has arrived is handled even if the sender is gone by now, but not after a promotion.
-                if node.handlers.server.get() != server {
+                if !node.handlers.takes(server) {
                     break;
                 }
                 node.handlers.running.set(node.handlers.running.get() + 1);
                 let reply = node.handle_reporting(id, request).await;
-                node.handlers.finished();
+                node.handlers.finished(node.io.now());
                 node.reply(id, reply);
             }
         });
@@ -141,8 +190,16 @@ impl Node {
             Request::SystemRecovery { main, database } => {
                 Reply::Success(self.obeys(main, name) && self.recover_system(database).await)
             }
-            Request::Heartbeat { main, database } => {
+            Request::Heartbeat {
+                main,
+                database,
+                durable,
+            } => {
                 let known = self.obeys(main, name) && self.has_database(database);
+                if known && durable == 0 && self.database.borrow().durable == 0 {
+                    // There is nothing to recover that could heal it.
+                    self.broken.set(false);
+                }
                 Reply::Heartbeat(known.then(|| self.position()))
             }
             Request::PrepareCommit(request) => Reply::Success(self.prepare_commit(*request).await),
@@ -301,6 +358,9 @@ impl Node {
         if !self.obeys(request.main, name) || !self.has_database(request.database) {
             return false;
         }
+        if self.broken.get() {
+            return false;
+        }
         self.discard_prepared();
         if self.database.borrow().epoch != request.epoch {
             self.finish_wal();
@@ -430,6 +490,9 @@ impl Node {
         }
         if reset {
             self.archive(&old);
+        }
+        if complete {
+            self.broken.set(false);
         }
         complete.then(|| self.database.borrow().durable)
     }

@@ -180,6 +180,7 @@ impl Node {
     pub(super) async fn start_replication_server(&self, port: u16) -> bool {
         let open = self.io.listen(port).await;
         self.serving.set(open);
+        self.handlers.start(self.io.now());
         if !open {
             self.io.log(
                 Level::Error,
@@ -189,16 +190,15 @@ impl Node {
         open
     }
 
-    /// Closes the replication port and its connections, and waits for what is being handled.
+    /// Closes the replication port, waits for what is being handled, and closes the connections.
     async fn stop_replication_server(&self) {
         if self.serving.replace(false) {
             self.io.effect(Effect::StopListening);
         }
-        self.handlers.stop();
+        self.handlers.stop(&self.io).await;
         let connections = self.peers.incoming.take();
         for id in connections.into_keys() {
             self.io.effect(Effect::Disconnect(id));
         }
-        self.handlers.idle().await;
     }
 }

@@ -3,16 +3,20 @@
 // The helpers below are test code, too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin;
 mod bolt;
 mod clients;
 mod commit_phases;
 mod disk;
 mod durability;
 mod faults;
+mod locks;
 mod network;
 mod properties;
 mod random;
+mod recovery;
 mod registration;
 mod releases;
 mod roles;
 mod sessions;
+mod timeouts;

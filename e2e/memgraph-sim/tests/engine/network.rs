@@ -173,6 +173,20 @@ impl Network {
         self.until_ready(name);
     }
 
+    /// Changes how an instance will be configured from its next start on.
+    pub fn configure(&mut self, name: &str, change: impl FnOnce(&mut Config)) {
+        change(&mut self.member(name).config);
+    }
+
+    /// Asks a process to end, and waits for that.
+    pub fn stop(&mut self, name: &str) {
+        self.schedule(Duration::ZERO, name, Delivery::Event(Event::Stop));
+        let limit = self.now + PATIENCE;
+        while self.member(name).exit.is_none() {
+            assert!(self.step(limit), "{name} does not end");
+        }
+    }
+
     /// Starts a stopped instance, without waiting for it.
     pub fn start(&mut self, name: &str) {
         let now = self.now;
@@ -498,6 +512,9 @@ impl Network {
     fn disk_operation(&mut self, name: &str, token: Option<Token>, operation: DiskOperation) {
         let delay = match operation {
             DiskOperation::Sync(_) => SYNC,
+            DiskOperation::Replace(ref path, _) if path.starts_with("snapshots/") => {
+                self.member(name).disk.slow_snapshots
+            }
             _ => Duration::ZERO,
         };
         let result = self.member(name).disk.perform(operation);

@@ -135,10 +135,11 @@ fn restart(network: &mut Network, watch: &Watch, main: &str, run: &str) {
 
 /// A promotion ends an epoch where the instance stands.
 fn promote(network: &mut Network, member: &str, run: &str) {
-    let durable = OnDisk::read(network, member).durable();
     if network.query(member, "SET REPLICATION ROLE TO MAIN").is_err() {
         return;
     }
+    // Not from before: until its server has ended, it can still get a transaction.
+    let durable = OnDisk::read(network, member).durable();
     if let Some(epochs) = epochs(network, member) {
         let (_, last) = epochs.history.last().unwrap();
         assert_eq!(

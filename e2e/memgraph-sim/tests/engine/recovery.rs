@@ -1,0 +1,476 @@
+//! How a replica is brought up to date, what RECOVER SNAPSHOT does, and which files there are afterwards.
+
+use std::time::Duration;
+
+use bolt_server::{Request, Response, Version};
+use memgraph_sim::{
+    config::Config,
+    engine::{DiskOperation, DiskReply, ExitReason},
+};
+
+use crate::clients::text;
+use crate::network::Network;
+
+const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
+
+/// Makes a snapshot and returns its path.
+fn snapshot(network: &mut Network, member: &str) -> String {
+    network.must(member, "CREATE SNAPSHOT");
+    text(&network.must(member, "SHOW SNAPSHOTS")[0][0])
+}
+
+fn read(network: &mut Network, member: &str, path: &str) -> Vec<u8> {
+    match network.disk(member).perform(DiskOperation::Read(path.to_owned())) {
+        Ok(DiskReply::Content(content)) => content,
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+fn write(network: &mut Network, member: &str, path: &str, content: Vec<u8>) {
+    let written = network
+        .disk(member)
+        .perform(DiskOperation::Replace(path.to_owned(), content));
+    assert!(written.is_ok());
+}
+
+fn files(network: &mut Network, member: &str, folder: &str) -> Vec<String> {
+    network.disk(member).list(folder)
+}
+
+/// Starts an instance that does not survive it, and returns the reason.
+fn fails_to_start(network: &mut Network, member: &str) -> String {
+    network.start(member);
+    network.run(Duration::from_secs(1));
+    match network.has_exited(member) {
+        Some(ExitReason::Fatal(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn superseded_files_go_to_a_folder_per_time_before_3_8() {
+    for version in Version::ALL {
+        let mut network = Network::new(version, &["a"]);
+        for count in 1..=3 {
+            network.must("a", "CREATE (:T)");
+            let path = snapshot(&mut network, "a");
+            network.run(Duration::from_secs(1));
+            network.must("a", "CREATE (:T)");
+            network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));
+            assert_eq!(network.count("a"), count);
+            network.run(Duration::from_secs(1));
+        }
+        let old = network.disk("a").folders("wal");
+        if version < Version::V3_8 {
+            assert_eq!(old.len(), 3, "{old:?}");
+            for name in &old {
+                let nanoseconds = name.strip_prefix(".old_").unwrap();
+                assert_eq!(nanoseconds.len(), 19, "{name}");
+            }
+        } else {
+            assert_eq!(old, [".old"]);
+        }
+        assert_eq!(files(&mut network, "a", "snapshots").len(), 1);
+        network.restart("a");
+        assert_eq!(network.count("a"), 3);
+    }
+}
+
+#[test]
+fn nothing_is_kept_without_the_backup_folder() {
+    let mut network = Network::new(Version::default(), &[]);
+    network.add(
+        "a",
+        Config {
+            backup_directory: false,
+            ..Config::default()
+        },
+    );
+    network.must("a", "CREATE (:T)");
+    let path = snapshot(&mut network, "a");
+    network.must("a", "CREATE (:T)");
+    network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));
+    assert!(network.disk("a").folders("wal").is_empty());
+    assert!(network.disk("a").folders("snapshots").is_empty());
+    assert!(files(&mut network, "a", "wal").is_empty());
+    network.restart("a");
+    assert_eq!(network.count("a"), 1);
+}
+
+#[test]
+fn a_snapshot_from_elsewhere_is_copied_and_gets_the_uuid_of_the_database() {
+    for version in Version::ALL {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.must("b", "CREATE (:Foreign)");
+        let path = snapshot(&mut network, "b");
+        let content = read(
+            &mut network,
+            "b",
+            path.strip_prefix("/var/lib/memgraph/").unwrap(),
+        );
+        write(
+            &mut network,
+            "a",
+            "/backup/20200101000000000000_timestamp_2",
+            content,
+        );
+        network.attach("a", "c", "ASYNC");
+        let statement = "RECOVER SNAPSHOT '/backup/20200101000000000000_timestamp_2'";
+        network.must("a", statement);
+        assert_eq!(network.must("a", "MATCH (n:Foreign) RETURN n").len(), 1);
+        let names = files(&mut network, "a", "snapshots");
+        assert_eq!(names.len(), 1);
+        // Since 3.8 it gets a name of its own.
+        assert_eq!(
+            names[0] == "20200101000000000000_timestamp_2",
+            version < Version::V3_8,
+            "{names:?}"
+        );
+        // Replicas stay what they are: it is still the same database.
+        network.until_status("a", "c", "ready");
+        assert_eq!(network.count("c"), 1);
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        assert_eq!(network.count("c"), 2);
+        network.restart("a");
+        assert_eq!(network.count("a"), 2);
+        network.until_status("a", "c", "ready");
+        assert_eq!(
+            network.refused("a", statement),
+            if version < Version::V3_8 {
+                // A file with this name is there already.
+                "Failed to copy snapshot over to local snapshots directory."
+            } else {
+                "Failed to recover a snapshot. Storage is not clean. Try using FORCE."
+            }
+        );
+        let names = files(&mut network, "a", "snapshots");
+        assert_eq!(names.len(), 1, "the copy is gone: {names:?}");
+    }
+}
+
+#[test]
+fn snapshots_that_cannot_be_taken_are_refused() {
+    let mut network = Network::new(Version::default(), &["a", "b"]);
+    for path in [
+        "/nowhere/x",
+        "relative",
+        "/var/lib/memgraph/snapshots/none",
+        "snapshots/none",
+    ] {
+        assert_eq!(
+            network.refused("a", &format!("RECOVER SNAPSHOT '{path}'")),
+            "Failed to find the defined snapshot file."
+        );
+    }
+    network.must("b", DEMOTE);
+    assert_eq!(
+        network.refused("b", "RECOVER SNAPSHOT '/nowhere/x'"),
+        "Failed to recover a snapshot. Replica instances are not allowed to create them."
+    );
+    assert!(
+        network
+            .refused(
+                "a",
+                "RECOVER SNAPSHOT 's3://bucket/x' WITH CONFIG {'aws_region': 'x'}"
+            )
+            .starts_with("not supported by the simulator")
+    );
+    // What was there is gone when the snapshot turns out to be none.
+    network.must("a", "CREATE (:T)");
+    write(&mut network, "a", "/backup/x", b"rubbish".to_vec());
+    let text = network.refused("a", "RECOVER SNAPSHOT '/backup/x' FORCE");
+    assert!(
+        text.starts_with("Couldn't recover from the snapshot because of: "),
+        "{text}"
+    );
+    assert_eq!(network.count("a"), 0);
+    assert!(files(&mut network, "a", "snapshots").is_empty());
+}
+
+#[test]
+fn a_replica_stops_its_own_snapshot_when_it_gets_one() {
+    for version in Version::ALL
+        .into_iter()
+        .filter(|version| *version >= Version::V3_8)
+    {
+        let mut network = Network::new(version, &["a", "b"]);
+        network.attach("a", "b", "ASYNC");
+        network.must("a", "CREATE (:T)");
+        let path = snapshot(&mut network, "a");
+        network.run(Duration::from_secs(1));
+        network.disk("b").slow_snapshots = Duration::from_secs(60);
+        let client = network.client("b");
+        network.prepare(&client, "CREATE SNAPSHOT");
+        network.send_request(&client, Request::Execute { take: None });
+        network.run(Duration::from_secs(1));
+        network.disk("b").slow_snapshots = Duration::ZERO;
+        network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));
+        let started = network.now;
+        let Response::Failed(failure) = network.wait(&client) else {
+            panic!()
+        };
+        assert_eq!(
+            failure.message,
+            "Failed to create snapshot. The current snapshot needs to be aborted."
+        );
+        assert!(network.now - started < Duration::from_secs(1));
+        network.until_status("a", "b", "ready");
+        assert_eq!(network.count("b"), 1);
+    }
+}
+
+#[test]
+fn only_mains_make_snapshots_by_themselves_before_3_8() {
+    for version in Version::ALL {
+        let mut network = Network::new(version, &[]);
+        for name in ["a", "b"] {
+            network.add(
+                name,
+                Config {
+                    version,
+                    snapshot_interval: Some(Duration::from_secs(10)),
+                    snapshot_on_exit: true,
+                    ..Config::default()
+                },
+            );
+        }
+        network.attach("a", "b", "SYNC");
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(25));
+        // Nothing has changed since the first one.
+        assert_eq!(files(&mut network, "a", "snapshots").len(), 1);
+        let of_replica = files(&mut network, "b", "snapshots").len();
+        assert_eq!(of_replica, usize::from(version >= Version::V3_8), "{version:?}");
+        network.must("a", "CREATE (:T)");
+        network.stop("b");
+        network.stop("a");
+        assert_eq!(files(&mut network, "a", "snapshots").len(), 2);
+        assert_eq!(files(&mut network, "b", "snapshots").len(), 2 * of_replica);
+        network.start("a");
+        network.until_ready("a");
+        assert_eq!(network.count("a"), 2);
+    }
+}
+
+#[test]
+fn a_wrong_tail_of_a_log_is_left_out_and_a_missing_file_stops_the_start() {
+    let mut network = Network::new(Version::default(), &[]);
+    network.add(
+        "a",
+        Config {
+            wal_file_kib: 0,
+            ..Config::default()
+        },
+    );
+    for _ in 0..4 {
+        network.must("a", "CREATE (:T)");
+    }
+    network.kill("a");
+    let logs = files(&mut network, "a", "wal");
+    assert_eq!(logs.len(), 4);
+    // The last transaction is torn.
+    let last = format!("wal/{}", logs[3]);
+    let mut content = read(&mut network, "a", &last);
+    content.truncate(content.len() - 1);
+    write(&mut network, "a", &last, content);
+    network.start("a");
+    network.until_ready("a");
+    assert_eq!(network.count("a"), 3);
+    network.kill("a");
+    // A file whose beginning cannot be read is as good as missing.
+    let second = format!("wal/{}", logs[1]);
+    let content = read(&mut network, "a", &second);
+    write(&mut network, "a", &second, b"rubbish".to_vec());
+    let reason = fails_to_start(&mut network, "a");
+    assert!(
+        reason.contains("You are missing a WAL file with the sequence number 1!"),
+        "{reason}"
+    );
+    write(&mut network, "a", &second, content);
+    network.disk("a").remove(&format!("wal/{}", logs[0]));
+    let reason = fails_to_start(&mut network, "a");
+    assert!(reason.contains("There are missing prefix WAL files"), "{reason}");
+    assert!(
+        !files(&mut network, "a", "wal").is_empty(),
+        "the files stay as they are"
+    );
+}
+
+#[test]
+fn an_older_snapshot_helps_if_the_newest_is_damaged() {
+    let mut network = Network::new(Version::default(), &["a"]);
+    network.must("a", "CREATE (:T)");
+    snapshot(&mut network, "a");
+    network.must("a", "CREATE (:T)");
+    let path = snapshot(&mut network, "a");
+    network.must("a", "CREATE (:T)");
+    network.kill("a");
+    let path = path.strip_prefix("/var/lib/memgraph/").unwrap().to_owned();
+    let mut content = read(&mut network, "a", &path);
+    content.truncate(content.len() - 1);
+    write(&mut network, "a", &path, content);
+    network.start("a");
+    network.until_ready("a");
+    assert_eq!(network.count("a"), 3);
+}
+
+/// An instance whose only snapshot is damaged.
+fn damaged(version: Version, allow: bool) -> Network {
+    let mut network = Network::new(version, &["b"]);
+    network.add(
+        "a",
+        Config {
+            version,
+            allow_recovery_failure: allow,
+            ..Config::default()
+        },
+    );
+    network.must("a", "CREATE (:T)");
+    let path = snapshot(&mut network, "a");
+    network.kill("a");
+    let path = path.strip_prefix("/var/lib/memgraph/").unwrap().to_owned();
+    let mut content = read(&mut network, "a", &path);
+    write(&mut network, "a", "/backup/good", content.clone());
+    content.truncate(content.len() - 1);
+    write(&mut network, "a", &path, content);
+    network
+}
+
+#[test]
+fn an_instance_may_start_without_its_data_since_3_12() {
+    let reason = fails_to_start(&mut damaged(Version::V3_12, false), "a");
+    assert!(
+        reason.contains("Couldn't recover using any of the specified snapshots!"),
+        "{reason}"
+    );
+    for version in [Version::V3_12, Version::Head] {
+        let mut network = damaged(version, true);
+        network.start("a");
+        network.until_ready("a");
+        let broken = "Database is in the broken state because the recovery process failed. Please recover your database \
+                      using the RECOVER SNAPSHOT query. If you have a backup of the whole data directory, please \
+                      replace the current data directory with the backup one and restart the process.";
+        for query in [
+            "MATCH (n) RETURN n",
+            "CREATE (:T)",
+            "CREATE SNAPSHOT",
+            "SHOW INDEX INFO",
+            "DUMP DATABASE",
+        ] {
+            assert_eq!(network.refused("a", query), broken, "{query}");
+        }
+        let client = network.client("a");
+        let Response::Failed(failure) = network.request(&client, Request::Begin(Default::default())) else {
+            panic!()
+        };
+        assert_eq!(failure.message, broken);
+        let info = network.must("a", "SHOW STORAGE INFO ON CURRENT DATABASE");
+        assert_eq!(text(&info.last().unwrap()[1]), "broken");
+        assert_eq!(network.role("a"), "main");
+        // Nothing is overwritten, however long it runs.
+        let before = files(&mut network, "a", "snapshots");
+        network.run(Duration::from_secs(700));
+        assert_eq!(files(&mut network, "a", "snapshots"), before);
+        network.must("a", "RECOVER SNAPSHOT '/backup/good' FORCE");
+        assert_eq!(network.count("a"), 1);
+        network.must("a", "CREATE (:T)");
+        network.restart("a");
+        assert_eq!(network.count("a"), 2);
+    }
+}
+
+#[test]
+fn a_broken_replica_is_filled_again() {
+    let mut network = damaged(Version::V3_12, true);
+    network.start("a");
+    network.until_ready("a");
+    network.must("b", "CREATE (:X)");
+    network.must("a", DEMOTE);
+    // It counts as empty, so that it takes the other database's UUID.
+    network.must("b", "REGISTER REPLICA a STRICT_SYNC TO 'a:10000'");
+    network.until_status("b", "a", "ready");
+    network.must("b", "CREATE (:X)");
+    assert_eq!(network.count("a"), 2);
+}
+
+#[test]
+fn files_that_a_replica_is_being_sent_stay() {
+    let mut network = Network::new(Version::default(), &["b"]);
+    network.add(
+        "a",
+        Config {
+            wal_file_kib: 0,
+            snapshot_retention: 1,
+            ..Config::default()
+        },
+    );
+    network.must("b", DEMOTE);
+    for _ in 0..3 {
+        network.must("a", "CREATE (:T)");
+    }
+    let logs = files(&mut network, "a", "wal");
+    network.lose(|_, _, message| message.name() == "WalFilesReq");
+    network.must("a", "REGISTER REPLICA b ASYNC TO 'b:10000'");
+    network.run(Duration::from_secs(1));
+    network.must("a", "CREATE SNAPSHOT");
+    network.must("a", "CREATE (:T)");
+    network.must("a", "CREATE SNAPSHOT");
+    let kept = files(&mut network, "a", "wal");
+    assert!(logs.iter().all(|name| kept.contains(name)), "{kept:?}");
+    network.heal();
+    network.until_status("a", "b", "ready");
+    assert_eq!(network.count("b"), 4);
+    let kept = files(&mut network, "a", "wal");
+    assert!(!kept.contains(&logs[0]), "they have gone afterwards: {kept:?}");
+}
+
+#[test]
+fn an_old_main_feeds_its_replicas_before_the_init_file_can_demote_it() {
+    let mut network = Network::new(Version::default(), &["a", "b"]);
+    network.attach("a", "b", "ASYNC");
+    network.must("a", "CREATE (:T)");
+    network.run(Duration::from_secs(1));
+    network.kill("b");
+    network.must("a", "CREATE (:Unacknowledged)");
+    network.kill("a");
+    network.start("b");
+    network.until_ready("b");
+    assert_eq!(network.count("b"), 1);
+    network.configure("a", |config| {
+        config.init_statements = Some(format!("{DEMOTE};"));
+    });
+    network.start("a");
+    network.until_ready("a");
+    assert_eq!(network.role("a"), "replica");
+    network.run(Duration::from_secs(1));
+    assert_eq!(
+        network.count("b"),
+        2,
+        "b has a transaction that nobody was told of"
+    );
+}
+
+#[test]
+fn a_prepared_transaction_that_main_gave_up_is_skipped_when_it_comes_late() {
+    let mut network = Network::new(Version::default(), &["a", "b"]);
+    network.attach("a", "b", "STRICT_SYNC");
+    network.must("a", "CREATE (:T)");
+    let mut done = false;
+    network.decide(move |_, _, message| {
+        if !done && message.name() == "PrepareCommitReq" {
+            done = true;
+            return crate::network::Fate::Delayed(Duration::from_secs(60));
+        }
+        crate::network::Fate::Delivered
+    });
+    network.refused("a", "CREATE (:GivenUp)");
+    network.until_status("a", "b", "ready");
+    network.must("a", "CREATE (:T)");
+    assert_eq!(network.count("b"), 2);
+    // Now it arrives; it is older than what is there.
+    network.run(Duration::from_secs(60));
+    network.must("a", "CREATE (:T)");
+    assert_eq!((network.count("a"), network.count("b")), (3, 3));
+    assert!(network.must("b", "MATCH (n:GivenUp) RETURN n").is_empty());
+}
