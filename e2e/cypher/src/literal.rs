@@ -16,9 +16,10 @@ pub(crate) fn integer(digits: &str) -> Result<i64, Error> {
 
 /// A number with a fraction or an exponent.
 pub(crate) fn float(digits: &str) -> Result<f64, Error> {
-    digits
-        .parse()
-        .map_err(|_| Error::Refused(format!("Couldn't parse string to double: {digits}")))
+    let parsed: Option<f64> = digits.parse().ok();
+    parsed
+        .filter(|value| value.is_finite())
+        .ok_or_else(|| Error::Refused("Couldn't parse string to double.".to_owned()))
 }
 
 /// A name between backticks, in which a doubled backtick stands for one.

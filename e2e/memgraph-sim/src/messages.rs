@@ -80,15 +80,6 @@ pub(crate) fn replicas_on_replica() -> Failure {
     Failure::client("Show replicas query should only be run on the main instance.")
 }
 
-/// MAIN's log line about a replica with data of its own.
-pub(crate) fn diverged(replica: &str) -> String {
-    format!(
-        "You cannot register Replica {replica} to this Main because at one point Replica {replica} acted as the Main \
-         instance. Both the Main and Replica {replica} now hold unique data. Please resolve data conflicts and start \
-         the replication on a clean instance."
-    )
-}
-
 /// Storage access was not to be had in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccessName {
@@ -263,7 +254,9 @@ pub(crate) fn snapshot_error(version: Version, error: &SnapshotError) -> Failure
         SnapshotError::Replica => {
             "Failed to create a snapshot. Replica instances are not allowed to create them.".to_owned()
         }
-        SnapshotError::Disk(error) => format!("Failed to create snapshot. {error}"),
+        SnapshotError::Disk(error) => {
+            return unsupported(format_args!("a snapshot on a disk that fails: {error}"));
+        }
     })
 }
 
@@ -281,7 +274,9 @@ pub(crate) fn enterprise(version: Version, feature: &str) -> Failure {
     Failure::client(if version >= Version::V3_11 {
         format!("Access to {feature} requires an enterprise, ai_platform, or oem license.")
     } else if version >= Version::V3_10 {
-        format!("Access to {feature} requires an enterprise or ai_platform license.\n")
+        format!(
+            "Your license has an invalid type. To use {feature} you need to have an enterprise or ai_platform license.\n"
+        )
     } else {
         format!(
             "Your license has an invalid type. To use {feature} you need to have an enterprise license. \n"
@@ -384,4 +379,14 @@ pub(crate) fn enum_value_not_renamed(error: EnumError, name: &str, from: &str, t
         EnumError::UnknownValue => format!("Unknown Enum value {name}::{from}."),
         _ => format!("Unknown Enum name {name}."),
     })
+}
+
+/// The users could not be stored.
+pub(crate) fn user_not_saved(name: &str) -> Failure {
+    Failure::client(format!("Couldn't save user '{name}'!"))
+}
+
+/// The removal of a user could not be stored.
+pub(crate) fn user_not_removed(name: &str) -> Failure {
+    Failure::client(format!("Couldn't remove user '{name}'!"))
 }

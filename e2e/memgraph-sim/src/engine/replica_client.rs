@@ -226,7 +226,7 @@ impl ReplicaClient {
         };
         if self.has_diverged(node, durable, epoch) {
             if self.state.replace(ReplicaState::Diverged) != ReplicaState::Diverged {
-                node.io.log(Level::Error, crate::messages::diverged(&self.name));
+                node.io.log(Level::Error, diverged(&self.name));
             }
             return;
         }
@@ -419,4 +419,13 @@ impl ReplicaClient {
     pub(super) fn confirm(&self, timestamp: u64) {
         self.durable.set(self.durable.get().max(timestamp));
     }
+}
+
+/// MAIN's log line about a replica with data of its own.
+fn diverged(replica: &str) -> String {
+    format!(
+        "You cannot register Replica {replica} to this Main because at one point Replica {replica} acted as the Main \
+         instance. Both the Main and Replica {replica} now hold unique data. Please resolve data conflicts and start \
+         the replication on a clean instance."
+    )
 }

@@ -138,7 +138,7 @@ impl Session {
         let (plan, fields, open, system) = match &*statement {
             Statement::Query(query) => {
                 let parameters = exec::parameters(parameters)?;
-                let fields = exec::fields(query)?;
+                let fields = exec::check::query(query, &parameters)?;
                 let open = self.prepare_query(query).await?;
                 (
                     Plan::Graph {
@@ -220,7 +220,7 @@ impl Session {
 
     pub(super) async fn execute(&mut self, take: Option<u64>) -> Result<Executed, Failure> {
         let Some(mut current) = self.current.take() else {
-            return Err(Failure::client("Trying to pull without a prepared query."));
+            return Err(messages::unsupported("PULL without a prepared query"));
         };
         if self.info.terminated.get() {
             self.node.discard(current.open.take());
@@ -290,7 +290,7 @@ impl Session {
 
     async fn finish(&mut self) -> Result<Summary, Failure> {
         let Some(mut current) = self.current.take() else {
-            return Err(Failure::client("There is no result to finish."));
+            return Err(messages::unsupported("the end of a result that is not open"));
         };
         let mut summary = std::mem::take(&mut current.done);
         if let Some(open) = current.open.take() {

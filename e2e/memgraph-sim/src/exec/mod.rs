@@ -3,6 +3,7 @@
 //! Every clause sees all rows of the clause before it, as Memgraph's plans do where reads and writes meet.
 
 mod aggregate;
+pub(crate) mod check;
 mod demands;
 mod errors;
 mod eval;
@@ -57,34 +58,6 @@ pub(crate) fn parameters(map: Map) -> Result<Parameters, Failure> {
             Ok((name, value))
         })
         .collect()
-}
-
-/// The columns of the result.
-pub(crate) fn fields(query: &Query) -> Result<Vec<String>, Failure> {
-    let mut scope = Scope::default();
-    for clause in &query.clauses {
-        match clause {
-            Clause::Match { patterns, filter, .. } => {
-                patterns
-                    .iter()
-                    .for_each(|part| matching::declare(part, &mut scope));
-                eval::check_variables(filter.iter(), &scope)?;
-            }
-            Clause::Create { patterns } => patterns
-                .iter()
-                .for_each(|part| matching::declare(part, &mut scope)),
-            Clause::Merge(merge) => matching::declare(&merge.pattern, &mut scope),
-            Clause::Unwind { list, variable } => {
-                eval::check_variables([list], &scope)?;
-                scope.add(variable);
-            }
-            Clause::With { projection, .. } => scope = project::columns(projection, &scope)?,
-            Clause::Return(projection) => return Ok(project::columns(projection, &scope)?.into_names()),
-            Clause::Delete { targets, .. } => eval::check_variables(targets, &scope)?,
-            Clause::Set(_) | Clause::Remove(_) => {}
-        }
-    }
-    Ok(Vec::new())
 }
 
 /// Executes a query inside a transaction.

@@ -61,13 +61,6 @@ impl Node {
             SyncMode::Async => ReplicaMode::Async,
             SyncMode::StrictSync => ReplicaMode::StrictSync,
         };
-        if !self.is_main() {
-            return Err(messages::not_registered(
-                self.config.version,
-                name,
-                crate::engine::RegisterError::NotMain,
-            ));
-        }
         let address = normalize(address).ok_or_else(messages::invalid_address)?;
         self.register(name.to_owned(), mode, address)
             .await

@@ -37,6 +37,7 @@ pub(super) fn check(node: &Node, auth: &Auth) -> Result<(), Failure> {
 impl Node {
     pub(super) async fn change_users(&self, auth: &Auth) -> Result<Answer, Failure> {
         let mut answer = Answer::default();
+        let before = self.users.borrow().clone();
         match auth {
             Auth::ShowUsers => {
                 answer.rows = self.users.borrow().0.keys().map(|name| texts([name])).collect();
@@ -76,9 +77,18 @@ impl Node {
             }
         }
         let users = self.users.borrow().clone();
-        self.save_state(&state::users_file(), &users)
-            .await
-            .map_err(|error| Failure::client(format!("Couldn't save the users: {error}")))?;
+        if self.save_state(&state::users_file(), &users).await.is_err() {
+            *self.users.borrow_mut() = before;
+            return Err(match auth {
+                Auth::DropUser { name } => messages::user_not_removed(name),
+                Auth::CreateUser { name, .. } | Auth::SetPassword { name, .. } => {
+                    messages::user_not_saved(name)
+                }
+                Auth::ShowUsers | Auth::ShowCurrentUser | Auth::ChangePassword { .. } => {
+                    messages::unsupported("saving users for this statement")
+                }
+            });
+        }
         Ok(answer)
     }
 
