@@ -8,6 +8,8 @@ use bolt_server::{
 };
 use bytes::BytesMut;
 
+use crate::clients::Stage;
+use crate::errors::Seen;
 use crate::network::{Client, Network};
 use crate::releases::each_release;
 
@@ -30,7 +32,7 @@ const LOGON: u8 = 0x6A;
 /// A reply: its signature (SUCCESS 0x70, RECORD 0x71, IGNORED 0x7E, FAILURE 0x7F) and its only field.
 type Reply = (u8, Value);
 
-struct Bolt {
+pub struct Bolt {
     session: Session,
     client: Client,
 }
@@ -89,6 +91,28 @@ impl Bolt {
             RUN,
             &[query.into(), Value::Map(Map::new()), Value::Map(map(extra))],
         )
+    }
+
+    /// The refusal of a password that is wrong.
+    pub fn refused_logon(network: &mut Network, version: Version) -> Option<Seen> {
+        let mut bolt = Self::new(network, version);
+        bolt.hello(network);
+        let reply = bolt.log_on(network, "bob", "wrong");
+        Some(Seen::new(Stage::Logon, failure(&reply)))
+    }
+
+    /// The refusal of a routing table.
+    pub fn refused_route(network: &mut Network, version: Version) -> Option<Seen> {
+        let mut bolt = Self::new(network, version);
+        bolt.hello(network);
+        bolt.log_on(network, "", "");
+        let fields = [
+            Value::Map(Map::new()),
+            Value::List(Vec::new()),
+            Value::Map(Map::new()),
+        ];
+        let reply = bolt.send(network, ROUTE, &fields);
+        Some(Seen::new(Stage::Route, failure(&reply)))
     }
 
     fn pull(&mut self, network: &mut Network) -> Vec<Reply> {

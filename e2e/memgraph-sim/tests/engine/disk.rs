@@ -1,6 +1,6 @@
 //! A disk that knows what a power loss would take.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use memgraph_sim::engine::{DiskError, DiskOperation, DiskReply};
 
@@ -17,8 +17,8 @@ pub struct Disk {
     files: BTreeMap<String, File>,
     /// The next sync fails.
     pub fail_next_sync: bool,
-    /// How long it takes to write a snapshot.
-    pub slow_snapshots: Duration,
+    /// The next time that this file is put in place fails.
+    pub fail_next_write: Option<String>,
 }
 
 impl Disk {
@@ -28,6 +28,13 @@ impl Disk {
                 self.files.entry(path).or_default().content.extend(content);
             }
             DiskOperation::Replace(path, content) => {
+                if self
+                    .fail_next_write
+                    .take_if(|wanted| path.starts_with(wanted.as_str()))
+                    .is_some()
+                {
+                    return Err(DiskError::Failed("injected".into()));
+                }
                 // State files are not synced by Memgraph, either; but here a rename is what it promises to be.
                 let file = self.files.entry(path).or_default();
                 file.content = content;
@@ -75,17 +82,6 @@ impl Disk {
             .filter(|name| !name.contains('/'))
             .map(str::to_owned)
             .collect()
-    }
-
-    /// The folders in a folder.
-    pub fn folders(&self, folder: &str) -> Vec<String> {
-        let prefix = format!("{folder}/");
-        let names = self.files.keys().filter_map(|path| path.strip_prefix(&prefix));
-        let mut folders: Vec<_> = names
-            .filter_map(|name| Some(name.split_once('/')?.0.to_owned()))
-            .collect();
-        folders.dedup();
-        folders
     }
 
     /// Removes a file or a folder.
