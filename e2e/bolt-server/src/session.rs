@@ -59,6 +59,7 @@ pub struct Session {
     bolt: Option<BoltVersion>,
     state: State,
     outstanding: Option<Outstanding>,
+    messages: u64,
 }
 
 /// Where the protocol stands between two messages.
@@ -118,6 +119,7 @@ impl Session {
             bolt: None,
             state: State::Handshake,
             outstanding: None,
+            messages: 0,
         }
     }
 
@@ -232,6 +234,12 @@ impl Session {
     /// The chosen protocol version, after the handshake.
     pub const fn bolt_version(&self) -> Option<BoltVersion> {
         self.bolt
+    }
+
+    /// How many messages a client that was let in has sent so far, those left out that were ignored after a
+    /// failure. Memgraph shows the sum over all sessions as `BoltMessages` (states/executing.hpp).
+    pub const fn messages(&self) -> u64 {
+        self.messages
     }
 
     fn refuse_response(&mut self, request: &str, response: &Response) -> Result<(), UnexpectedResponse> {

@@ -166,6 +166,7 @@ impl Statement {
             Self::TransactionQueue(_) => "Querying transaction status",
             Self::Settings(_) => "Updating or fetching settings",
             Self::Instance(Instance::DumpDatabase) => return None,
+            Self::Instance(Instance::ReloadBoltTls | Instance::ReloadClusterTls) => "Reloading SSL",
             Self::Instance(Instance::FreeMemory) => "Free memory query",
             Self::Instance(Instance::SetStorageMode(_)) => "Modifying storage modes",
             Self::Instance(Instance::SetIsolationLevel { .. }) => "Modifying isolation levels",

@@ -1,6 +1,6 @@
 //! How an instance is set up: the part of Memgraph's flags that its behaviour depends on.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bolt_server::Version;
 
@@ -71,6 +71,10 @@ pub struct Config {
     pub initial_user: Option<(String, String)>,
     /// The content of `--init-file`.
     pub init_statements: Option<String>,
+    /// The content of `--init-data-file`, which runs when clients can already connect.
+    pub init_data_statements: Option<String>,
+    /// The flags that were given, with their values: they override run-time settings that were stored.
+    pub given_flags: BTreeMap<String, String>,
     /// Name, default, current value and description of every flag, for SHOW CONFIG.
     pub flags: Vec<[String; 4]>,
 }
@@ -99,6 +103,8 @@ impl Default for Config {
             bolt_port: 7687,
             initial_user: None,
             init_statements: None,
+            init_data_statements: None,
+            given_flags: BTreeMap::new(),
             flags: Vec::new(),
         }
     }

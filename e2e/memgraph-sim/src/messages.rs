@@ -120,6 +120,11 @@ pub(crate) fn terminated() -> Failure {
     Failure::transient("Transaction was asked to abort by another user.")
 }
 
+/// A transaction ran for longer than `query.timeout` or `tx_timeout`.
+pub(crate) fn timed_out() -> Failure {
+    Failure::transient("Transaction was asked to abort because of transaction timeout.")
+}
+
 /// What a client hears of a failed commit. `autocommit` tells PULL from COMMIT.
 pub(crate) fn commit_error(version: Version, error: &CommitError, autocommit: bool) -> Failure {
     match error {

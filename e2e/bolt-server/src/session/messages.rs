@@ -114,7 +114,10 @@ impl Session {
         let signature = decoder.byte()?;
         match &self.state {
             State::Init => self.in_init(bolt, marker, signature, decoder),
-            State::Idle | State::Result(_) => self.in_ready(bolt, marker, signature, decoder),
+            State::Idle | State::Result(_) => {
+                self.messages += 1;
+                self.in_ready(bolt, marker, signature, decoder)
+            }
             State::Failed => self.in_failed(bolt, marker, signature, decoder),
             State::Handshake | State::Finishing | State::Closed => Ok(None),
         }

@@ -263,6 +263,10 @@ pub enum Instance {
     UnlockDataDirectory,
     /// `DATA DIRECTORY LOCK STATUS`
     DataDirectoryLockStatus,
+    /// `RELOAD BOLT_SERVER TLS`
+    ReloadBoltTls,
+    /// `RELOAD INTRA_CLUSTER TLS`
+    ReloadClusterTls,
     /// `SET .. TRANSACTION ISOLATION LEVEL ..`
     SetIsolationLevel {
         /// For whom.

@@ -181,6 +181,14 @@ fn instance(input: &mut Input<'_>) -> Parsed<Instance> {
         keywords(&["LOCK", "DATA", "DIRECTORY"]).value(Instance::LockDataDirectory),
         keywords(&["UNLOCK", "DATA", "DIRECTORY"]).value(Instance::UnlockDataDirectory),
         keywords(&["DATA", "DIRECTORY", "LOCK", "STATUS"]).value(Instance::DataDirectoryLockStatus),
+        since(
+            Version::V3_10,
+            keywords(&["RELOAD", "BOLT_SERVER", "TLS"]).value(Instance::ReloadBoltTls),
+        ),
+        since(
+            Version::V3_11,
+            keywords(&["RELOAD", "INTRA_CLUSTER", "TLS"]).value(Instance::ReloadClusterTls),
+        ),
         isolation_level,
     ))
     .parse_next(input)

@@ -225,7 +225,11 @@ impl Cluster {
     fn carry_out(&mut self, id: usize) -> anyhow::Result<()> {
         for effect in self.members[id].engine.take_effects() {
             match effect {
-                Effect::Ready | Effect::StopListening | Effect::Log(..) => {}
+                Effect::Ready
+                | Effect::StopListening
+                | Effect::Setting(..)
+                | Effect::ReloadTls(_)
+                | Effect::Log(..) => {}
                 Effect::Exit(reason) => bail!("engine {id} has ended: {reason:?}"),
                 Effect::Respond(_, response) => self.members[id].answer = Some(response),
                 Effect::Listen(token, _) => {

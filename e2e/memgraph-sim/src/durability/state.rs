@@ -110,6 +110,11 @@ pub(crate) fn users_file() -> String {
     format!("{}/users.json", files::AUTH)
 }
 
+/// The file with the run-time settings.
+pub(crate) fn settings_file() -> String {
+    "settings/settings.json".to_owned()
+}
+
 /// The file with the UUID of the default database, which outlives its data.
 pub(crate) fn database_file() -> String {
     "databases/.durability/memgraph.json".to_owned()

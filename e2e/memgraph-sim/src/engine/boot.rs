@@ -47,8 +47,15 @@ impl Node {
     pub(super) async fn boot(self: Rc<Self>) {
         match self.start().await {
             Ok(()) => {
-                self.io.log(Level::Info, "Memgraph successfully started!");
                 self.io.effect(Effect::Ready);
+                if let Some(text) = &self.config.init_data_statements {
+                    self.run_statements(text).await;
+                    self.io.log(
+                        Level::Info,
+                        "Running queries from init data file successfully finished.",
+                    );
+                }
+                self.io.log(Level::Info, "Memgraph successfully started!");
             }
             Err(error) => self.io.effect(Effect::Exit(ExitReason::Fatal(error.to_string()))),
         }
@@ -56,6 +63,7 @@ impl Node {
 
     async fn start(self: &Rc<Self>) -> Result<(), StartError> {
         self.io.write(DiskOperation::Remove(files::TEMPORARY.to_owned()));
+        self.restore_settings().await?;
         self.restore_database_uuid().await?;
         if self.config.recover_data {
             if let Err(error) = self.recover_data().await {
@@ -66,7 +74,10 @@ impl Node {
         }
         self.restore_users().await?;
         self.restore_role().await?;
-        self.run_init_statements().await;
+        if let Some(text) = &self.config.init_statements {
+            self.io.log(Level::Info, "Running init file...");
+            self.run_statements(text).await;
+        }
         // Memgraph reads its triggers in a transaction of its own.
         {
             let mut database = self.database.borrow_mut();
@@ -77,7 +88,7 @@ impl Node {
         Ok(())
     }
 
-    async fn restore<T: serde::de::DeserializeOwned>(
+    pub(super) async fn restore<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,
     ) -> Result<Option<Result<T, ()>>, DiskError> {
@@ -330,16 +341,17 @@ impl Node {
     }
 
     /// Runs the statements of `--init-file` as a user who may do everything. Errors are only logged.
-    async fn run_init_statements(self: &Rc<Self>) {
-        let Some(text) = &self.config.init_statements else {
-            return;
-        };
-        // Memgraph reads the file line by line.
+    /// Runs the lines of an init file (`InitFromCypherlFile` in memgraph.cpp).
+    async fn run_statements(self: &Rc<Self>, text: &str) {
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            self.io.log(Level::Trace, format!("Executing line: {line}"));
             if let Err(failure) = self.run_alone(line).await {
                 self.io.log(
                     Level::Warning,
-                    format!("Failed to execute init query {line:?}: {}", failure.message),
+                    format!(
+                        "Exception occurred while executing one line. The rest of the init-file will be run. {}",
+                        failure.message
+                    ),
                 );
             }
         }

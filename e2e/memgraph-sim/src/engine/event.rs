@@ -42,6 +42,8 @@ pub enum Event {
     Received(ConnectionId, PeerMessage),
     /// What became of [`Effect::Listen`].
     Listening(Token, bool),
+    /// What became of [`Effect::ReloadTls`]: why the files cannot be used, if so.
+    TlsReloaded(Token, Result<(), String>),
     /// What became of a disk operation.
     Disk(Token, Result<DiskReply, DiskError>),
 }
@@ -68,6 +70,10 @@ pub enum Effect {
     /// Do something on disk. With a token, tell with [`Event::Disk`]; all but [`DiskOperation::Sync`] and
     /// [`DiskOperation::Replace`] must take effect before the next effect is carried out.
     Disk(Option<Token>, DiskOperation),
+    /// A run-time setting has this value now; those that outlive a restart are also told at the start.
+    Setting(String, String),
+    /// Read the files of the Bolt port's TLS again, and tell with [`Event::TlsReloaded`].
+    ReloadTls(Token),
     /// A line for the log.
     Log(Level, String),
 }

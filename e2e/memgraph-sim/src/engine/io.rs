@@ -27,6 +27,7 @@ pub(crate) struct Io {
     timers: RefCell<BTreeMap<(Time, Token), oneshot::Sender<()>>>,
     disk: RefCell<HashMap<Token, oneshot::Sender<DiskResult>>>,
     listening: RefCell<HashMap<Token, oneshot::Sender<bool>>>,
+    reloading: RefCell<HashMap<Token, oneshot::Sender<Result<(), String>>>>,
 }
 
 /// The time was up.
@@ -157,6 +158,26 @@ impl Io {
     pub(crate) fn listening(&self, token: Token, open: bool) {
         if let Some(waiter) = self.listening.borrow_mut().remove(&token) {
             let _ = waiter.send(open);
+        }
+    }
+}
+
+impl Io {
+    /// Has the files of the Bolt port's TLS read again.
+    pub(crate) async fn reload_tls(&self) -> Result<(), String> {
+        let token = self.token();
+        let (sender, receiver) = oneshot::channel();
+        self.reloading.borrow_mut().insert(token, sender);
+        self.effect(Effect::ReloadTls(token));
+        match receiver.await {
+            Ok(result) => result,
+            Err(oneshot::Canceled) => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn tls_reloaded(&self, token: Token, result: Result<(), String>) {
+        if let Some(waiter) = self.reloading.borrow_mut().remove(&token) {
+            let _ = waiter.send(result);
         }
     }
 }

@@ -24,7 +24,9 @@ mod retainer;
 mod role;
 mod session;
 mod sessions;
+mod settings;
 mod snapshots;
+mod statistics;
 
 use std::{
     cell::{Cell, RefCell},
@@ -55,7 +57,9 @@ use self::{
     retainer::Retainer,
     role::{MainRole, Role},
     sessions::Sessions,
+    settings::Settings,
     snapshots::Catalogue,
+    statistics::Counters,
 };
 pub use self::{
     event::{
@@ -63,6 +67,7 @@ pub use self::{
         Token,
     },
     message::{MalformedMessage, PeerMessage},
+    statistics::Statistics,
 };
 use crate::{
     config::{Config, Isolation},
@@ -112,6 +117,24 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether there are users, so that clients have to say who they are.
+    pub fn is_access_controlled(&self) -> bool {
+        !self.node.users.borrow().0.is_empty()
+    }
+
+    /// Whether there is a user with this name and password.
+    pub fn authenticates(&self, name: &str, password: &str) -> bool {
+        let users = self.node.users.borrow();
+        users.0.get(name).is_some_and(|hash| hash.matches(password))
+    }
+
+    /// What the engine can tell for metrics.
+    pub fn statistics(&self) -> Statistics {
+        self.node.statistics()
+    }
+}
+
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
@@ -143,6 +166,8 @@ pub(crate) struct Node {
     /// When the next periodic snapshot is due.
     next_snapshot: Cell<Option<Time>>,
     sessions: Sessions,
+    settings: Settings,
+    counters: Counters,
     /// One commit at a time.
     engine_lock: Rc<Lock<Exclusive>>,
     /// Read by commits and by looks at the role; admin queries try to take it for writing.
@@ -164,6 +189,7 @@ impl Node {
             uuid: Uuid::random(&mut random),
             replicas: Vec::new(),
         };
+        let settings = Settings::new(&config);
         let isolation = config.isolation;
         Rc::new(Self {
             config,
@@ -182,6 +208,8 @@ impl Node {
             isolation: Cell::new(isolation),
             next_snapshot: Cell::new(None),
             sessions: Sessions::default(),
+            settings,
+            counters: Counters::default(),
             engine_lock: Lock::new(),
             replication_lock: Lock::new(),
             access: Lock::new(),
@@ -212,6 +240,7 @@ impl Node {
             Event::Disconnected(id) => self.peers.disconnected(id),
             Event::Received(id, message) => self.peers.received(id, message.0),
             Event::Listening(token, open) => self.io.listening(token, open),
+            Event::TlsReloaded(token, result) => self.io.tls_reloaded(token, result),
             Event::Disk(token, result) => self.io.disk_done(token, result),
         }
     }

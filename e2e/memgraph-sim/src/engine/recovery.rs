@@ -48,6 +48,7 @@ impl Node {
         reset: bool,
     ) {
         if client.state.get() != ReplicaState::Recovery {
+            self.counters.recovery_skipped.add();
             return;
         }
         self.io.log(
@@ -76,12 +77,14 @@ impl Node {
                 Ok(Some(reached)) => durable = reached,
                 Ok(None) => {}
                 Err(StepFailed) => {
+                    self.counters.recovery_failed.add();
                     client.durable.set(durable);
                     client.state.set(ReplicaState::MaybeBehind);
                     return;
                 }
             }
         }
+        self.counters.recovery_succeeded.add();
         // Under the engine lock, so that no commit can slip in between this look and the new state.
         let _lock = self.engine_lock.acquire(Exclusive).await;
         client.durable.set(durable);

@@ -15,6 +15,7 @@ use super::{
     Node,
     admin::AdminPlan,
     commit::CommitError,
+    event::Time,
     lock::{Access, Exclusive, Guard, Shared},
     message::AccessKind,
     sessions::{RunningTransaction, SessionInfo},
@@ -59,6 +60,8 @@ pub(super) struct Session {
     node: Rc<Node>,
     info: Rc<SessionInfo>,
     explicit: Option<Open>,
+    /// When the transaction has run for too long. Only graph queries look at it, when they are executed.
+    deadline: Option<Time>,
     /// Queries prepared in the explicit transaction.
     queries: i64,
     current: Option<Current>,
@@ -70,6 +73,7 @@ impl Session {
             node,
             info,
             explicit: None,
+            deadline: None,
             queries: 0,
             current: None,
         }
@@ -129,6 +133,7 @@ impl Session {
         } = request;
         if self.explicit.is_none() {
             check_database(&options)?;
+            self.set_deadline(&options);
         }
         let statement = self.node.parse(&text)?;
         if self.node.broken.get() && self.explicit.is_none() && !works_while_broken(&statement) {
@@ -226,6 +231,14 @@ impl Session {
             self.node.discard(current.open.take());
             return Err(messages::terminated());
         }
+        if matches!(current.plan, Plan::Graph { .. })
+            && self
+                .deadline
+                .is_some_and(|deadline| deadline < self.node.io.now())
+        {
+            self.node.discard(current.open.take());
+            return Err(messages::timed_out());
+        }
         let rows = match &current.plan {
             Plan::Graph {
                 statement,
@@ -304,6 +317,7 @@ impl Session {
     /// Commits; a failure that 3.13 only mentions becomes a notification.
     async fn commit_open(&mut self, open: Open, autocommit: bool) -> Result<Vec<Notification>, Failure> {
         let node = Rc::clone(&self.node);
+        node.counters.committed.add();
         if self.info.terminated.get() {
             node.discard(Some(open));
             self.forget_transaction();
@@ -347,6 +361,7 @@ impl Session {
             Access::Write
         };
         self.explicit = Some(self.open(access, AccessKind::Write).await?);
+        self.set_deadline(&options);
         self.queries = 0;
         self.note_transaction(&options.metadata);
         Ok(())
@@ -364,6 +379,7 @@ impl Session {
         let Some(open) = self.explicit.take() else {
             return Err(Failure::client("No current transaction to rollback."));
         };
+        self.node.counters.rolled_back.add();
         self.drop_current();
         self.node.discard(Some(open));
         self.forget_transaction();
@@ -394,6 +410,11 @@ impl Session {
         if let Some(mut current) = self.current.take() {
             self.node.discard(current.open.take());
         }
+    }
+
+    fn set_deadline(&mut self, options: &TransactionOptions) {
+        let now = self.node.io.now();
+        self.deadline = self.node.settings.deadline(now, options.timeout);
     }
 
     fn note_query(&self, text: &str, options: &TransactionOptions) {
@@ -453,7 +474,7 @@ impl Node {
     async fn take_access(&self, access: Access) -> Result<Guard<Access>, Failure> {
         let waiting = self.access.acquire(access);
         self.io
-            .timeout(self.config.access_timeout, waiting)
+            .timeout(self.settings.access_timeout(), waiting)
             .await
             .map_err(|_| {
                 let name = match access {

@@ -213,14 +213,24 @@ impl Node {
 
     /// Makes a snapshot now and then (`--storage-snapshot-interval-sec`). In analytical mode that is paused.
     pub(super) fn start_periodic_snapshots(self: &Rc<Self>) {
-        let Some(period) = self.config.snapshot_interval.filter(|period| !period.is_zero()) else {
-            return;
-        };
         let node = Rc::clone(self);
         self.spawn(async move {
             loop {
-                node.next_snapshot.set(Some(node.io.now() + period));
-                node.io.sleep(period).await;
+                // A new interval starts at once.
+                let changed = node.settings.interval_change();
+                let period = node.settings.snapshot_interval();
+                node.next_snapshot
+                    .set(period.map(|period| node.io.now() + period));
+                let due = match period {
+                    Some(period) => node.io.timeout(period, changed).await.is_err(),
+                    None => {
+                        let _ = changed.await;
+                        false
+                    }
+                };
+                if !due {
+                    continue;
+                }
                 if node.database.borrow().analytical || node.broken.get() {
                     continue;
                 }

@@ -1,22 +1,24 @@
-//! Memgraph's command line: flags in the forms that gflags takes, and configuration files with one flag a
-//! line.
+//! Memgraph's command line: flags in the forms that its gflags takes, and configuration files with one flag
+//! a line.
 
+mod help;
+mod kind;
 mod table;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+};
 
 use bolt_server::Version;
 
-use self::table::FLAGS;
+use self::{
+    kind::{Check, Kind},
+    table::FLAGS,
+};
 
-/// What a flag's value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bool,
-    Integer,
-    Number,
-    Text,
-}
+/// The name that sections of configuration files can name.
+const PROGRAM: &str = "memgraph";
 
 /// A flag that Memgraph has or had.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,8 @@ struct Flag {
     name: &'static str,
     kind: Kind,
     default: &'static str,
+    description: &'static str,
+    check: Check,
     since: Version,
     /// The first release without it.
     until: Option<Version>,
@@ -32,14 +36,30 @@ struct Flag {
 }
 
 impl Flag {
-    const fn new(name: &'static str, kind: Kind, default: &'static str) -> Self {
+    const fn new(name: &'static str, kind: Kind, default: &'static str, description: &'static str) -> Self {
         Self {
             name,
             kind,
             default,
+            description,
+            check: Check::Nothing,
             since: Version::V3_4,
             until: None,
             hidden: false,
+        }
+    }
+
+    const fn within(self, low: i64, high: u64) -> Self {
+        Self {
+            check: Check::Within(low, high),
+            ..self
+        }
+    }
+
+    const fn one_of(self, values: &'static [&'static str]) -> Self {
+        Self {
+            check: Check::OneOf(values),
+            ..self
         }
     }
 
@@ -61,55 +81,86 @@ impl Flag {
     fn is_known_to(&self, version: Version) -> bool {
         self.since <= version && self.until.is_none_or(|until| version < until)
     }
-
-    fn accepts(&self, value: &str) -> bool {
-        match self.kind {
-            Kind::Bool => boolean(value).is_some(),
-            Kind::Integer => value.parse::<i64>().is_ok(),
-            Kind::Number => value.parse::<f64>().is_ok(),
-            Kind::Text => true,
-        }
-    }
 }
 
-/// What gflags takes for a truth value.
-fn boolean(value: &str) -> Option<bool> {
-    match value.to_ascii_lowercase().as_str() {
-        "1" | "t" | "true" | "y" | "yes" => Some(true),
-        "0" | "f" | "false" | "n" | "no" => Some(false),
-        _ => None,
-    }
-}
-
-/// A command line that stops the start. The texts are those of gflags.
+/// Something on a command line that stops the start. The texts are those of gflags.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
     /// No such flag in this release.
     #[error("ERROR: unknown command line flag '{0}'")]
     Unknown(String),
+    /// `--no..` of a flag that is not boolean.
+    #[error("ERROR: boolean value ({flag}) specified for {kind} command line flag")]
+    NotBoolean {
+        /// The flag as written.
+        flag: String,
+        /// Its type.
+        kind: &'static str,
+    },
     /// The flag needs a value.
-    #[error("ERROR: flag '{0}' is missing its argument")]
-    MissingValue(String),
+    #[error("ERROR: flag '{flag}' is missing its argument; flag description: {description}")]
+    MissingValue {
+        /// The flag as written.
+        flag: String,
+        /// What it is for.
+        description: &'static str,
+    },
     /// The value has the wrong type.
     #[error("ERROR: illegal value '{value}' specified for {kind} flag '{name}'")]
     IllegalValue {
         /// The flag.
-        name: String,
+        name: &'static str,
         /// Its type.
         kind: &'static str,
         /// What was given.
         value: String,
     },
-    /// Words that belong to no flag (`--flag false` sets a flag and leaves a word).
-    #[error("ERROR: unexpected command line argument '{0}'")]
-    Stray(String),
+    /// The value is not among those that are allowed.
+    #[error("{complaint}\nERROR: failed validation of new value '{value}' for flag '{name}'")]
+    Refused {
+        /// The flag.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        complaint: String,
+    },
+    /// A file with flags cannot be read.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
 }
+
+/// All that is wrong with a command line, by flag.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlagErrors(pub BTreeMap<String, FlagError>);
+
+impl fmt::Display for FlagErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.values().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for FlagErrors {}
 
 /// The values of all flags of a release.
 #[derive(Debug, Clone)]
 pub struct Flags {
     version: Version,
     values: BTreeMap<&'static str, String>,
+    given: BTreeSet<&'static str>,
+    words: Vec<String>,
+    errors: FlagErrors,
 }
 
 impl Flags {
@@ -119,53 +170,87 @@ impl Flags {
         Self {
             version,
             values: known.map(|flag| (flag.name, flag.default.to_owned())).collect(),
+            given: BTreeSet::new(),
+            words: Vec::new(),
+            errors: FlagErrors::default(),
         }
     }
 
-    /// Takes the arguments of a command line, without the program's name.
+    /// Takes the arguments of a command line, without the program's name. What belongs to no flag becomes
+    /// [`words`](Self::words).
     ///
     /// # Errors
     ///
-    /// A flag is unknown or has no proper value, or (since 3.10, unless `--strict-flag-check=false`) a word
-    /// belongs to no flag.
-    pub fn parse(&mut self, arguments: impl IntoIterator<Item = String>) -> Result<(), FlagError> {
+    /// Flags are unknown or have no proper value. All are told at once; the others are set nevertheless.
+    pub fn parse(&mut self, arguments: impl IntoIterator<Item = String>) -> Result<(), FlagErrors> {
         let mut arguments = arguments.into_iter();
-        let mut stray = None;
         while let Some(argument) = arguments.next() {
-            let Some(body) = argument
-                .strip_prefix('-')
-                .map(|rest| rest.strip_prefix('-').unwrap_or(rest))
-            else {
-                stray.get_or_insert(argument);
+            let Some(body) = argument.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
+                self.words.push(argument);
                 continue;
             };
+            let body = body.strip_prefix('-').unwrap_or(body);
             if body.is_empty() {
                 // `--` ends the flags.
-                stray = stray.or_else(|| arguments.next());
+                self.words.extend(arguments);
                 break;
             }
-            match body.split_once('=') {
-                Some((name, value)) => self.set(name, value)?,
-                None => self.take(body, &mut arguments)?,
-            }
+            let (flag, value) = match self.split(body) {
+                Ok(found) => found,
+                Err(error) => {
+                    let key = body.split_once('=').map_or(body, |(name, _)| name);
+                    self.errors.0.insert(key.to_owned(), error);
+                    continue;
+                }
+            };
+            let Some(value) = value.or_else(|| arguments.next()) else {
+                let error = FlagError::MissingValue {
+                    flag: argument.clone(),
+                    description: flag.description,
+                };
+                self.errors.0.insert(body.to_owned(), error);
+                break;
+            };
+            self.set(flag, &value);
         }
-        match stray {
-            Some(word) if self.is_set("strict_flag_check") => Err(FlagError::Stray(word)),
-            _ => Ok(()),
-        }
+        self.report()
     }
 
-    /// Takes a configuration file: one flag a line, `#` starts a comment.
+    /// Takes a configuration file: one flag a line, with its value after `=`; `#` starts a comment. As with
+    /// gflags, lines that make no sense are passed over, and a line with names of programs begins a section
+    /// for those.
     ///
     /// # Errors
     ///
-    /// As [`parse`](Self::parse).
-    pub fn parse_file(&mut self, content: &str) -> Result<(), FlagError> {
-        let mut lines = content
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        lines.try_for_each(|line| self.parse([line.to_owned()]))
+    /// A flag has a wrong value.
+    pub fn parse_file(&mut self, content: &str) -> Result<(), FlagErrors> {
+        self.take_file(content);
+        self.report()
+    }
+
+    fn take_file(&mut self, content: &str) {
+        let (mut relevant, mut among_names) = (true, false);
+        for line in content.lines().map(str::trim_start) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some(body) = line.strip_prefix('-') else {
+                relevant = (among_names && relevant)
+                    || line.split_whitespace().any(|name| matches!(name, PROGRAM | "*"));
+                among_names = true;
+                continue;
+            };
+            among_names = false;
+            let body = body.strip_prefix('-').unwrap_or(body);
+            if relevant && let Ok((flag, Some(value))) = self.split(body) {
+                self.set(flag, &value);
+            }
+        }
+    }
+
+    fn report(&mut self) -> Result<(), FlagErrors> {
+        let errors = std::mem::take(&mut self.errors);
+        if errors.0.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn find(&self, name: &str) -> Option<&'static Flag> {
@@ -176,49 +261,77 @@ impl Flags {
             .find(|flag| flag.name == name && flag.is_known_to(self.version))
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), FlagError> {
-        let flag = self
-            .find(name)
-            .ok_or_else(|| FlagError::Unknown(name.to_owned()))?;
-        if !flag.accepts(value) {
-            let kind = match flag.kind {
-                Kind::Bool => "bool",
-                Kind::Integer => "int64",
-                Kind::Number => "double",
-                Kind::Text => "string",
-            };
-            return Err(FlagError::IllegalValue {
-                name: name.to_owned(),
-                kind,
-                value: value.to_owned(),
-            });
-        }
-        let value = match flag.kind {
-            Kind::Bool => boolean(value).unwrap_or_default().to_string(),
-            Kind::Integer | Kind::Number | Kind::Text => value.to_owned(),
+    /// The flag and the value that belongs to it, if the word itself tells it.
+    fn split(&self, body: &str) -> Result<(&'static Flag, Option<String>), FlagError> {
+        let (name, value) = match body.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (body, None),
         };
-        self.values.insert(flag.name, value);
-        Ok(())
+        if let Some(flag) = self.find(name) {
+            let implied = (flag.kind == Kind::Bool).then(|| "true".to_owned());
+            return Ok((flag, value.or(implied)));
+        }
+        match name.strip_prefix("no").and_then(|name| self.find(name)) {
+            Some(flag) if flag.kind == Kind::Bool => Ok((flag, Some("false".to_owned()))),
+            Some(flag) => Err(FlagError::NotBoolean {
+                flag: name.to_owned(),
+                kind: flag.kind.name(),
+            }),
+            None => Err(FlagError::Unknown(name.to_owned())),
+        }
     }
 
-    /// `--flag`, `--noflag` and `--flag value`.
-    fn take(&mut self, name: &str, rest: &mut impl Iterator<Item = String>) -> Result<(), FlagError> {
-        match self.find(name) {
-            Some(flag) if flag.kind == Kind::Bool => self.set(name, "true"),
-            Some(_) => {
-                let value = rest
-                    .next()
-                    .ok_or_else(|| FlagError::MissingValue(name.to_owned()))?;
-                self.set(name, &value)
-            }
-            None => {
-                let negated = name.strip_prefix("no").and_then(|name| self.find(name));
-                match negated {
-                    Some(flag) if flag.kind == Kind::Bool => self.set(flag.name, "false"),
-                    _ => Err(FlagError::Unknown(name.to_owned())),
+    fn set(&mut self, flag: &'static Flag, value: &str) {
+        let name = flag.name;
+        let Some(normal) = flag.kind.normalize(value) else {
+            let error = FlagError::IllegalValue {
+                name,
+                kind: flag.kind.name(),
+                value: value.to_owned(),
+            };
+            self.errors.0.insert(name.to_owned(), error);
+            return;
+        };
+        if let Some(complaint) = flag.check.complaint(name, &normal) {
+            let error = FlagError::Refused {
+                name,
+                value: normal,
+                complaint,
+            };
+            self.errors.0.insert(name.to_owned(), error);
+            return;
+        }
+        self.values.insert(name, normal);
+        self.given.insert(name);
+        if name == "flag_file" {
+            for path in value.split(',') {
+                match fs::read_to_string(path) {
+                    Ok(content) => self.take_file(&content),
+                    Err(error) => {
+                        let error = FlagError::File {
+                            path: path.to_owned(),
+                            reason: error.to_string(),
+                        };
+                        self.errors.0.insert(path.to_owned(), error);
+                    }
                 }
             }
         }
+    }
+
+    /// Words of the command line that belong to no flag (`--flag false` sets a flag and leaves a word).
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// Whether a flag was given, even with its default as the value.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
+    }
+
+    /// The flags that were given, with their values.
+    pub fn given(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given.iter().map(|name| (*name, self.text(name)))
     }
 
     /// The value of a flag; empty if this release does not have it.
@@ -236,101 +349,27 @@ impl Flags {
         self.text(name).parse().unwrap_or(0)
     }
 
-    /// Name, default, current value and description of all flags that are not hidden, for SHOW CONFIG. The
-    /// simulator has no descriptions.
-    pub fn table(&self) -> Vec<[String; 4]> {
-        let shown = FLAGS
+    /// The value of a flag with a port.
+    pub fn port(&self, name: &str) -> u16 {
+        u16::try_from(self.number(name)).unwrap_or(0)
+    }
+
+    /// The flags that are not hidden.
+    fn shown(&self) -> impl Iterator<Item = &'static Flag> {
+        FLAGS
             .iter()
-            .filter(|flag| flag.is_known_to(self.version) && !flag.hidden);
+            .filter(|flag| flag.is_known_to(self.version) && !flag.hidden)
+    }
+
+    /// Name, default, current value and description of all flags that are not hidden, for SHOW CONFIG.
+    pub fn table(&self) -> Vec<[String; 4]> {
         let row = |flag: &Flag| {
-            [
-                flag.name.to_owned(),
-                flag.default.to_owned(),
-                self.text(flag.name).to_owned(),
-                String::new(),
-            ]
+            let current = self.text(flag.name);
+            [flag.name, flag.default, current, flag.description].map(str::to_owned)
         };
-        shown.map(row).collect()
+        self.shown().map(row).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(version: Version, arguments: &[&str]) -> Result<Flags, FlagError> {
-        let mut flags = Flags::new(version);
-        flags.parse(arguments.iter().map(|it| (*it).to_owned()))?;
-        Ok(flags)
-    }
-
-    #[test]
-    fn all_forms_of_gflags_are_taken() {
-        let flags = parse(
-            Version::V3_12,
-            &[
-                "--bolt-port=1",
-                "-data_directory",
-                "/d",
-                "--storage-wal-enabled",
-                "--notelemetry-enabled",
-            ],
-        )
-        .unwrap();
-        assert_eq!(flags.number("bolt_port"), 1);
-        assert_eq!(flags.text("data_directory"), "/d");
-        assert!(flags.is_set("storage_wal_enabled"));
-        assert!(!flags.is_set("telemetry_enabled"));
-    }
-
-    #[test]
-    fn a_separate_false_is_a_stray_word() {
-        let arguments = ["--storage-wal-enabled", "false"];
-        assert_eq!(
-            parse(Version::V3_12, &arguments).unwrap_err(),
-            FlagError::Stray("false".into())
-        );
-        let before = parse(Version::V3_8, &arguments).unwrap();
-        assert!(before.is_set("storage_wal_enabled"), "and the flag is on");
-        let lenient = ["--storage-wal-enabled", "false", "--strict-flag-check=false"];
-        assert!(parse(Version::V3_12, &lenient).is_ok());
-    }
-
-    #[test]
-    fn unknown_and_removed_flags_stop_the_start() {
-        assert_eq!(
-            parse(Version::V3_12, &["--nope=1"]).unwrap_err(),
-            FlagError::Unknown("nope".into())
-        );
-        let removed = ["--bolt-session-inactivity-timeout=1"];
-        assert!(parse(Version::V3_6, &removed).is_ok());
-        assert!(parse(Version::V3_8, &removed).is_err());
-        assert!(parse(Version::V3_11, &["--storage-allow-recovery-failure"]).is_err());
-        assert!(parse(Version::V3_12, &["--storage-allow-recovery-failure"]).is_ok());
-        assert!(parse(Version::V3_12, &["--bolt-port=x"]).is_err());
-        assert!(parse(Version::V3_12, &["--bolt-port"]).is_err());
-    }
-
-    #[test]
-    fn files_hold_one_flag_a_line() {
-        let mut flags = Flags::new(Version::V3_12);
-        flags
-            .parse_file("# comment\n\n--log-level=TRACE\n  --storage-wal-enabled=true\n")
-            .unwrap();
-        assert_eq!(flags.text("log_level"), "TRACE");
-        assert!(flags.is_set("storage_wal_enabled"));
-        assert!(flags.parse_file("--nope").is_err());
-    }
-
-    #[test]
-    fn the_table_is_sorted_and_hides_hidden_flags() {
-        assert!(FLAGS.is_sorted_by_key(|flag| flag.name));
-        let table = Flags::new(Version::V3_12).table();
-        assert!(
-            table
-                .iter()
-                .any(|[name, default, ..]| name == "bolt_port" && default == "7687")
-        );
-        assert!(table.iter().all(|[name, ..]| name != "also_log_to_stderr"));
-    }
-}
+mod tests;

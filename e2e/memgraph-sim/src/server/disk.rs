@@ -44,6 +44,11 @@ impl Disk {
         }
     }
 
+    /// The data directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Whether an operation had better not be carried out at once.
     pub(super) fn is_large(operation: &DiskOperation) -> bool {
         matches!(operation, DiskOperation::Replace(_, content) if content.len() >= LARGE)

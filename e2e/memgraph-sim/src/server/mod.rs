@@ -4,10 +4,19 @@
 //! engine and its effects are carried out at once, in order.
 
 mod bolt;
+mod counters;
+mod directory;
 mod disk;
+mod environment;
+mod failure;
 mod faults;
+mod log;
+mod metrics;
+mod monitor;
 mod peers;
 mod setup;
+mod tls;
+mod transport;
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,8 +29,19 @@ use std::{
 use bolt_server::{Response, SessionConfig};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-pub use self::setup::{ExitCode, StartError, run};
-use self::{disk::Disk, faults::Faults, peers::Replication};
+use self::{
+    counters::Counters,
+    disk::Disk,
+    faults::Faults,
+    log::Log,
+    metrics::MetricsPort,
+    peers::Replication,
+    tls::{ClientTls, ClusterTls},
+};
+pub use self::{
+    failure::{ExitCode, StartError},
+    setup::run,
+};
 use crate::engine::{DiskOperation, Effect, Engine, Event, ExitReason, Level, SessionId, Time};
 
 /// How long the engine's clock may stand still at most while there is nothing to do.
@@ -36,8 +56,15 @@ struct Driver {
     replication: Replication,
     clients: RefCell<HashMap<SessionId, mpsc::UnboundedSender<Response>>>,
     last_session: Cell<u64>,
-    bolt: Arc<SessionConfig>,
+    /// What new sessions begin with.
+    bolt: RefCell<Arc<SessionConfig>>,
     bolt_address: (String, u16),
+    monitoring_address: (String, u16),
+    metrics_port: MetricsPort,
+    client_tls: ClientTls,
+    cluster_tls: Option<ClusterTls>,
+    counters: Counters,
+    log: Log,
     /// When the timer task will wake up.
     armed: Cell<Option<Time>>,
     rearm: Notify,
@@ -75,7 +102,7 @@ impl Driver {
         let effects = self.engine.borrow_mut().take_effects();
         for effect in effects {
             match effect {
-                Effect::Ready => self.open_bolt_port(),
+                Effect::Ready => self.open_ports(),
                 Effect::Exit(reason) => return self.leave(reason),
                 Effect::Respond(session, response) => {
                     if let Some(client) = self.clients.borrow().get(&session) {
@@ -111,8 +138,35 @@ impl Driver {
                         }
                     }
                 }
-                Effect::Log(level, line) => log(level, &line),
+                Effect::Setting(name, value) => self.apply_setting(&name, value),
+                Effect::ReloadTls(token) => {
+                    let result = self.client_tls.reload().map_err(|error| {
+                        let message = error.to_string();
+                        tracing::error!("{message}");
+                        message
+                    });
+                    events.push_back(Event::TlsReloaded(token, result));
+                }
+                Effect::Log(level, line) => write(level, &line),
             }
+        }
+    }
+
+    /// The start is complete. Bolt comes first, the others follow (memgraph.cpp).
+    fn open_ports(self: &Rc<Self>) {
+        if self.open_bolt_port() {
+            self.open_monitoring_port();
+            self.open_metrics_port();
+        }
+    }
+
+    /// What run-time settings mean for the server around the engine.
+    fn apply_setting(&self, name: &str, value: String) {
+        match name {
+            "log.level" => self.log.set_level(&value),
+            "log.to_stderr" => self.log.set_to_stderr(value == "true"),
+            "server.name" => Arc::make_mut(&mut self.bolt.borrow_mut()).server_name = value,
+            _ => {}
         }
     }
 
@@ -153,7 +207,7 @@ impl Driver {
     }
 }
 
-fn log(level: Level, line: &str) {
+fn write(level: Level, line: &str) {
     match level {
         Level::Trace => tracing::trace!("{line}"),
         Level::Debug => tracing::debug!("{line}"),

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::{AbortHandle, spawn_local},
@@ -16,6 +16,13 @@ use crate::engine::{ConnectionId, Event, PeerMessage};
 const GREETING: &[u8; 8] = b"MGSIM\x01\r\n";
 /// The longest message. Snapshots travel in one.
 const LONGEST: u32 = 1 << 30;
+
+/// What a connection is made of: with or without TLS.
+trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+
+type Stream = Box<dyn Wire>;
 
 /// Everything on the replication port, and connections to those of others.
 #[derive(Default)]
@@ -89,7 +96,11 @@ impl Driver {
         let id = ConnectionId(2 * accepted + 1);
         let driver = Rc::clone(self);
         self.hold(id, move |outgoing| async move {
-            let (mut reader, writer) = split(Line::accepted(stream, &driver.faults)?);
+            let line = Line::accepted(stream, &driver.faults)?;
+            let (mut reader, writer) = split(match &driver.cluster_tls {
+                Some(tls) => Box::new(tls.accept(line).await?),
+                None => Box::new(line),
+            });
             let mut greeting = [0; GREETING.len()];
             reader.read_exact(&mut greeting).await?;
             if greeting != *GREETING {
@@ -107,7 +118,11 @@ impl Driver {
     pub(super) fn connect(self: &Rc<Self>, id: ConnectionId, address: String) {
         let driver = Rc::clone(self);
         self.hold(id, move |outgoing| async move {
-            let (reader, mut writer) = split(Line::connect(&address, &driver.faults).await?);
+            let line = Line::connect(&address, &driver.faults).await?;
+            let (reader, mut writer) = split(match &driver.cluster_tls {
+                Some(tls) => Box::new(tls.connect(line).await?),
+                None => Box::new(line),
+            });
             writer.write_all(GREETING).await?;
             writer.flush().await?;
             driver.dispatch(Event::Connected(id));
@@ -140,8 +155,8 @@ impl Driver {
     async fn converse(
         self: &Rc<Self>,
         id: ConnectionId,
-        mut reader: BufReader<ReadHalf<Line>>,
-        mut writer: WriteHalf<Line>,
+        mut reader: BufReader<ReadHalf<Stream>>,
+        mut writer: WriteHalf<Stream>,
         mut outgoing: mpsc::UnboundedReceiver<PeerMessage>,
     ) -> io::Result<()> {
         let write = async {
@@ -172,8 +187,8 @@ pub(super) fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn split(line: Line) -> (BufReader<ReadHalf<Line>>, WriteHalf<Line>) {
-    let (reader, writer) = tokio::io::split(line);
+fn split(stream: Stream) -> (BufReader<ReadHalf<Stream>>, WriteHalf<Stream>) {
+    let (reader, writer) = tokio::io::split(stream);
     (BufReader::with_capacity(64 * 1024, reader), writer)
 }
 
@@ -191,7 +206,7 @@ fn frame(message: &PeerMessage) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn read_message(reader: &mut BufReader<ReadHalf<Line>>) -> io::Result<PeerMessage> {
+async fn read_message(reader: &mut BufReader<ReadHalf<Stream>>) -> io::Result<PeerMessage> {
     let length = reader.read_u32().await?;
     if length > LONGEST {
         return Err(invalid("a message longer than 1 GiB"));

@@ -444,6 +444,13 @@ impl Network {
                 }
             }
             Effect::Disk(token, operation) => self.disk_operation(name, token, operation),
+            // They matter only to a server.
+            Effect::Setting(..) => {}
+            Effect::ReloadTls(token) => {
+                let refusal = Err("there is no TLS in this network".to_owned());
+                let answer = Event::TlsReloaded(token, refusal);
+                self.schedule(Duration::ZERO, name, Delivery::Event(answer));
+            }
             Effect::Log(level, line) => self.member(name).log.push((level, line)),
         }
     }

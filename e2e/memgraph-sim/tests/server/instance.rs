@@ -85,6 +85,22 @@ impl Instance {
         instance
     }
 
+    /// A flag for the next start.
+    pub fn add_flag(&mut self, flag: &str) {
+        self.extra.push(flag.to_owned());
+    }
+
+    /// Connects to one of the other ports of a server that has just opened its Bolt port.
+    pub async fn connect(port: u16) -> tokio::net::TcpStream {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+                Ok(stream) => return stream,
+                Err(error) => assert!(Instant::now() < limit, "port {port}: {error}"),
+            }
+        }
+    }
+
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -128,8 +144,17 @@ impl Instance {
 
     /// `SIGTERM`, and what the process ends with.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM)
+    }
+
+    /// `SIGINT`, and what the process ends with.
+    pub fn interrupt(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::INT)
+    }
+
+    fn signal(&mut self, signal: rustix::process::Signal) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(self.process.as_ref().unwrap());
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
         self.wait()
     }
 

@@ -4,16 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 // The cluster on virtual time; the tests of the engine use more of it.
+mod certificates;
 #[allow(dead_code)]
 #[path = "../engine/disk.rs"]
 mod disk;
 mod faults;
 mod instance;
+mod metrics;
 #[allow(dead_code)]
 #[path = "../engine/network.rs"]
 mod network;
 mod schedules;
+mod settings;
 mod startup;
+mod tls;
+mod websocket;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use bolt_server::{Failure, Value as BoltValue, Version};
+use bolt_server::{Failure, Notification, Value as BoltValue, Version};
 use cypher_subset::ast::{Durability, MultiDatabase, SystemInfo, TransactionStatus};
 
 use super::texts;
@@ -76,7 +76,10 @@ impl Node {
                 .config
                 .flags
                 .iter()
-                .map(|[name, default, current, about]| texts([name, default, current, about]))
+                .map(|[name, default, current, about]| {
+                    let current = self.current_flag(name).unwrap_or_else(|| current.clone());
+                    texts([name, default, &current, about])
+                })
                 .collect(),
         }))
     }
@@ -172,6 +175,20 @@ impl Node {
                 Ok(rows(next.into_iter().collect()))
             }
         }
+    }
+
+    /// `RELOAD BOLT_SERVER TLS` (`PrepareReloadSSLQuery` in query/interpreter.cpp).
+    pub(super) async fn reload_tls(&self) -> Result<Answer, Failure> {
+        self.io.reload_tls().await.map_err(Failure::client)?;
+        let title = if self.config.version >= Version::V3_11 {
+            "Reloaded TLS on Bolt server"
+        } else {
+            "Reloading SSL for Bolt server"
+        };
+        Ok(Answer {
+            rows: Vec::new(),
+            notifications: vec![Notification::info("ReloadSSL", title)],
+        })
     }
 
     fn absolute(&self, path: &str) -> String {

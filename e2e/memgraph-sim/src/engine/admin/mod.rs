@@ -15,7 +15,7 @@ use bolt_server::{Failure, Value as BoltValue, Version};
 use cypher_subset::{
     ReplicaRefusal, StorageAccess,
     ast::{
-        DatabaseInfo, Durability, Instance, MultiDatabase, Replication, ReplicationInfo, Statement,
+        DatabaseInfo, Durability, Instance, MultiDatabase, Replication, ReplicationInfo, Settings, Statement,
         SystemInfo, TransactionQueue,
     },
 };
@@ -39,7 +39,6 @@ impl AdminPlan {
             }
             Statement::Auth(auth) => users::check(node, auth)?,
             Statement::Trigger(_) => return Err(messages::unsupported("triggers")),
-            Statement::Settings(_) => return Err(messages::unsupported("run-time settings")),
             Statement::Enum(change) => schema::check_enum(change)?,
             Statement::Instance(Instance::SetIsolationLevel { .. }) if node.database.borrow().analytical => {
                 return Err(messages::isolation_in_analytical_mode());
@@ -94,6 +93,8 @@ impl AdminPlan {
             Statement::SystemInfo(SystemInfo::Config) => {
                 &["name", "default_value", "current_value", "description"]
             }
+            Statement::Settings(Settings::Show { .. }) => &["setting_value"],
+            Statement::Settings(Settings::ShowAll) => &["setting_name", "setting_value"],
             Statement::Auth(auth) => users::fields(auth),
             Statement::MultiDatabase(MultiDatabase::ShowCurrent) => &["Name"],
             Statement::MultiDatabase(MultiDatabase::ShowAll) if version >= Version::V3_12 => {
@@ -152,6 +153,8 @@ impl AdminPlan {
             (Statement::TransactionQueue(TransactionQueue::Terminate { ids }), _) => {
                 Ok(node.terminate_transactions(ids))
             }
+            (Statement::Settings(statement), _) => node.setting_statement(statement).await,
+            (Statement::Instance(Instance::ReloadBoltTls), _) => node.reload_tls().await,
             (Statement::Instance(instance), transaction) => {
                 node.instance_statement(instance, session, transaction).await
             }

@@ -92,6 +92,9 @@ impl Node {
                 }
                 done
             }
+            (Instance::ReloadBoltTls | Instance::ReloadClusterTls, _) => {
+                Err(messages::enterprise(self.config.version, "RELOAD TLS"))
+            }
         }
     }
 
