@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use bolt_server::{Map, Value};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::bolt::Client;
 
@@ -134,7 +135,8 @@ impl Instance {
 
 /// CPU time of this thread.
 pub fn own_cpu() -> anyhow::Result<Duration> {
-    scheduled("/proc/thread-self/schedstat".as_ref()).map(Duration::from_nanos)
+    // What `/proc` tells of a running thread is some milliseconds old.
+    Ok(clock_gettime(ClockId::ThreadCPUTime).try_into()?)
 }
 
 /// The first number of a `schedstat`: nanoseconds on a CPU.
