@@ -1,6 +1,6 @@
 //! A disk that knows what a power loss would take.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use memgraph_sim::engine::{DiskError, DiskOperation, DiskReply};
 
@@ -17,7 +17,9 @@ pub struct Disk {
     files: BTreeMap<String, File>,
     /// The next sync fails.
     pub fail_next_sync: bool,
-    /// The next time that this file is put in place fails.
+    /// How long it takes to write a snapshot.
+    pub slow_snapshots: Duration,
+    /// The next time that a file is put in place whose path starts so fails.
     pub fail_next_write: Option<String>,
 }
 
@@ -82,6 +84,17 @@ impl Disk {
             .filter(|name| !name.contains('/'))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// The folders in a folder.
+    pub fn folders(&self, folder: &str) -> Vec<String> {
+        let prefix = format!("{folder}/");
+        let names = self.files.keys().filter_map(|path| path.strip_prefix(&prefix));
+        let mut folders: Vec<_> = names
+            .filter_map(|name| Some(name.split_once('/')?.0.to_owned()))
+            .collect();
+        folders.dedup();
+        folders
     }
 
     /// Removes a file or a folder.
