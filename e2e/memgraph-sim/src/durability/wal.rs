@@ -77,7 +77,7 @@ pub(crate) struct Wal {
 }
 
 impl Wal {
-    /// Reads a log file. A torn tail and undecided transactions are left out.
+    /// Reads a log file. A torn tail is left out.
     ///
     /// # Errors
     ///
@@ -90,14 +90,20 @@ impl Wal {
                 reason: "it does not start with a header".into(),
             });
         };
-        let mut range = None;
-        let mut committed = Committed::<u64>::new(records, |timestamp| *timestamp);
-        for timestamp in committed.by_ref() {
-            range = range.map_or(Some((timestamp, timestamp)), |(first, _)| {
-                Some((first, timestamp))
-            });
+        let mut range: Option<(u64, u64)> = None;
+        let mut undecided = None;
+        while let Some(record) = records.next::<Head>() {
+            match record {
+                Record::Header(_) => break,
+                Record::Committed(timestamp) | Record::Prepared(timestamp) => {
+                    range = Some((range.map_or(timestamp, |(first, _)| first), timestamp));
+                    undecided = matches!(record, Record::Prepared(_)).then_some(timestamp);
+                }
+                Record::Decided { timestamp } => {
+                    undecided.take_if(|open| *open == timestamp);
+                }
+            }
         }
-        let undecided = committed.prepared;
         Ok(Self {
             header,
             bytes,
@@ -106,7 +112,8 @@ impl Wal {
         })
     }
 
-    /// The timestamps of the first and the last transaction.
+    /// The timestamps of the first and the last whole transaction, be they committed or not: `ReadWalInfo`
+    /// (`src/storage/v2/durability/wal.cpp`) does not look at that.
     pub(crate) const fn range(&self) -> Option<(u64, u64)> {
         self.range
     }
@@ -114,11 +121,6 @@ impl Wal {
     /// The last transaction, if it waits for its decision.
     pub(crate) const fn undecided(&self) -> Option<u64> {
         self.undecided
-    }
-
-    /// Whether there is no whole transaction in it, committed or not.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.range.is_none() && self.undecided.is_none()
     }
 
     /// What was committed, in order.
@@ -204,7 +206,7 @@ mod tests {
             deltas: deltas.clone(),
         };
         assert_eq!(transactions, [logged(2), logged(6)]);
-        assert_eq!(wal.range(), Some((2, 6)));
+        assert_eq!(wal.range(), Some((2, 8)));
         assert_eq!(wal.undecided(), Some(8));
     }
 }

@@ -155,7 +155,7 @@ impl Node {
             match Wal::read(content) {
                 // `ReadWalInfo` (`src/storage/v2/durability/wal.cpp`) refuses a file without a whole transaction: its
                 // number is free again.
-                Ok(wal) if wal.is_empty() => self.io.log(
+                Ok(wal) if wal.range().is_none() => self.io.log(
                     Level::Warning,
                     format!("Failed to read WAL file {path}. It is empty."),
                 ),

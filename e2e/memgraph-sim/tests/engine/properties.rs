@@ -84,7 +84,7 @@ fn write(random: &mut StdRng, token: i64, enums: bool) -> String {
     }
 }
 
-/// Everything that an instance shows of its data and schema.
+/// Everything that an instance shows of its data and schema, but the sizes of indexes: those are estimates.
 fn content(network: &mut Network, member: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for query in [
@@ -93,7 +93,12 @@ fn content(network: &mut Network, member: &str) -> Vec<String> {
         "SHOW CONSTRAINT INFO",
         "SHOW ENUMS",
     ] {
-        lines.extend(network.must(member, query).iter().map(|row| format!("{row:?}")));
+        for mut row in network.must(member, query) {
+            if query == "SHOW INDEX INFO" {
+                row.pop();
+            }
+            lines.push(format!("{row:?}"));
+        }
     }
     lines.sort();
     lines
@@ -136,6 +141,12 @@ impl OnDisk {
             .chain(self.snapshots.iter().map(|snapshot| snapshot.durable))
             .max()
             .unwrap_or(0)
+    }
+
+    /// Whether a transaction waits for its decision, or waited for one in vain.
+    fn is_undecided(&self) -> bool {
+        let newest = self.logs.iter().max_by_key(|log| log.sequence);
+        newest.is_some_and(|log| log.undecided.is_some())
     }
 
     /// Whether a transaction is there, or waits for its decision.
