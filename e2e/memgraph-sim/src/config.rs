@@ -64,6 +64,8 @@ pub struct Config {
     pub access_timeout: Duration,
     /// `--isolation-level`
     pub isolation: Isolation,
+    /// `--storage-mode=IN_MEMORY_ANALYTICAL`
+    pub analytical: bool,
     /// `--bolt-port`, which the port of a replica should not be.
     pub bolt_port: u16,
     /// The user of `MEMGRAPH_USER` and `MEMGRAPH_PASSWORD`, created at each start if there is none of that
@@ -100,6 +102,7 @@ impl Default for Config {
             replica_check: Duration::from_secs(1),
             access_timeout: Duration::from_secs(1),
             isolation: Isolation::Snapshot,
+            analytical: false,
             bolt_port: 7687,
             initial_user: None,
             init_statements: None,

@@ -184,7 +184,8 @@ pub(crate) struct Node {
 
 impl Node {
     fn new(config: Config, mut random: Box<dyn RngCore>, spawner: LocalSpawner) -> Rc<Self> {
-        let database = Database::new(Uuid::random(&mut random), Uuid::random(&mut random));
+        let mut database = Database::new(Uuid::random(&mut random), Uuid::random(&mut random));
+        database.analytical = config.analytical;
         let main = MainRole {
             uuid: Uuid::random(&mut random),
             replicas: Vec::new(),

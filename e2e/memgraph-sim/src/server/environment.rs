@@ -129,8 +129,11 @@ fn snapshot_interval(flags: &Flags) -> Result<Option<Duration>, StartError> {
 /// All that the engine has to know.
 pub(super) fn configure(version: Version, flags: &Flags, directory: &Path) -> Result<Config, StartError> {
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let snapshot_interval = snapshot_interval(flags)?;
-    let wal_enabled = flags.is_set("storage_wal_enabled");
+    refuse_unknown(flags)?;
+    let analytical = flags.text("storage_mode") == "IN_MEMORY_ANALYTICAL";
+    // In this mode there is neither a log nor are there periodic snapshots.
+    let snapshot_interval = snapshot_interval(flags)?.filter(|_| !analytical);
+    let wal_enabled = flags.is_set("storage_wal_enabled") && !analytical;
     if wal_enabled && snapshot_interval.is_none() {
         return Err(StartError::Fatal(
             "In order to use write-ahead-logging you must enable periodic snapshots by setting the snapshot interval to \
@@ -158,6 +161,7 @@ pub(super) fn configure(version: Version, flags: &Flags, directory: &Path) -> Re
         replica_check: Duration::from_secs(flags.number("replication_replica_check_frequency_sec")),
         access_timeout: Duration::from_secs(flags.number("storage_access_timeout_sec")),
         isolation: isolation(flags),
+        analytical,
         bolt_port: bolt_port(flags)?,
         initial_user: initial_user(),
         init_statements: statements(flags.text("init_file")),
@@ -165,6 +169,26 @@ pub(super) fn configure(version: Version, flags: &Flags, directory: &Path) -> Re
         given_flags: given_flags(flags),
         flags: flags.table(),
     })
+}
+
+/// Refuses what would silently be another server than the one that was asked for.
+fn refuse_unknown(flags: &Flags) -> Result<(), StartError> {
+    let coordination = [
+        "management_port",
+        "coordinator_port",
+        "coordinator_id",
+        "coordinator_hostname",
+    ];
+    let what = if flags.text("storage_mode") == "ON_DISK_TRANSACTIONAL" {
+        "storage on disk"
+    } else if coordination.iter().any(|name| flags.is_given(name)) {
+        "instances that coordinators manage, and coordinators"
+    } else {
+        return Ok(());
+    };
+    Err(StartError::Fatal(format!(
+        "not supported by the simulator: {what}"
+    )))
 }
 
 fn isolation(flags: &Flags) -> Isolation {

@@ -194,12 +194,17 @@ async fn serve(
     spawn_local(Rc::clone(&driver).keep_time());
     spawn_local(Arc::clone(&driver.faults).obey());
     driver.tick();
+    let mut stopping = false;
     loop {
         let received = tokio::select! {
             reason = &mut exit => return Ok(reason.unwrap_or(ExitReason::Stopped)),
             _ = terminate.recv() => SignalKind::terminate(),
             _ = interrupt.recv() => SignalKind::interrupt(),
         };
+        // Only the first signal counts (`WaitForShutdownSignal` in memgraph.cpp).
+        if std::mem::replace(&mut stopping, true) {
+            continue;
+        }
         if version >= Version::V3_10 {
             tracing::info!("Received signal {}, shutting down...", received.as_raw_value());
         }

@@ -158,14 +158,19 @@ impl Instance {
         self.wait()
     }
 
-    /// Runs a statement; a result's rows as lists of columns.
-    pub async fn query(&self, text: &str) -> Result<Vec<neo4rs::Row>, neo4rs::Error> {
+    /// A client.
+    pub fn graph(&self) -> Result<Graph, neo4rs::Error> {
         let config = ConfigBuilder::new()
             .uri(format!("127.0.0.1:{}", self.bolt))
             .user("")
             .password("")
             .build()?;
-        let graph = Graph::connect(config)?;
+        Graph::connect(config)
+    }
+
+    /// Runs a statement; a result's rows as lists of columns.
+    pub async fn query(&self, text: &str) -> Result<Vec<neo4rs::Row>, neo4rs::Error> {
+        let graph = self.graph()?;
         let mut stream = graph.execute(query(text)).await?;
         let mut rows = Vec::new();
         while let Some(row) = stream.next().await? {

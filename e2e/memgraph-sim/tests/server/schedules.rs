@@ -81,7 +81,8 @@ fn arguments(schedule: &Schedule) -> Vec<String> {
         "--bolt-address=127.0.0.1".to_owned(),
         "--storage-wal-enabled=true".to_owned(),
         "--storage-properties-on-edges=true".to_owned(),
-        "--storage-snapshot-interval-sec=0".to_owned(),
+        // Memgraph does not log without periodic snapshots; this is the longest interval.
+        "--storage-snapshot-interval-sec=604800".to_owned(),
         format!("--replication-replica-check-frequency-sec={pings}"),
     ]
     .into()

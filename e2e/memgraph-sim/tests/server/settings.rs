@@ -120,6 +120,24 @@ async fn snapshots_follow_their_interval() {
 }
 
 #[tokio::test]
+async fn long_transactions_are_aborted() {
+    let instance = Instance::new(&[]);
+    set(&instance, "query.timeout", "0.2").await.unwrap();
+    let mut transaction = instance.graph().unwrap().start_txn().await.unwrap();
+    let limit = Instant::now() + Duration::from_secs(30);
+    let error = loop {
+        assert!(Instant::now() < limit, "it goes on for ever");
+        if let Err(error) = transaction.run("RETURN 1").await {
+            break error.to_string();
+        }
+    };
+    assert!(
+        error.contains("Transaction was asked to abort because of transaction timeout."),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn the_log_level_changes_at_once() {
     let folder = crate::instance::Folder::new();
     let flag = format!("--log-file={}/memgraph.log", folder.path().display());

@@ -162,6 +162,26 @@ fn a_log_file_that_cannot_be_written_is_refused() {
     assert_eq!(run(&folder, &[&file], &[(OLD, "3.10")]).status.code(), Some(134));
 }
 
+#[tokio::test]
+async fn analytical_mode_needs_no_log_and_what_is_not_simulated_is_refused() {
+    let instance = Instance::new(&[
+        "--storage-mode=IN_MEMORY_ANALYTICAL",
+        "--storage-snapshot-interval-sec=0",
+    ]);
+    let rows = instance.must("SHOW STORAGE INFO ON CURRENT DATABASE").await;
+    let modes = rows.iter().filter(|row| {
+        row.get::<String>("value")
+            .is_ok_and(|value| value == "IN_MEMORY_ANALYTICAL")
+    });
+    assert_eq!(modes.count(), 1);
+    let folder = Folder::new();
+    for flag in ["--storage-mode=ON_DISK_TRANSACTIONAL", "--management-port=10001"] {
+        let output = run(&folder, &[flag], &[]);
+        assert_eq!(output.status.code(), Some(134));
+        assert!(stderr(&output).contains("not supported by the simulator: "));
+    }
+}
+
 /// The lines of the only file in a folder.
 fn log_lines(folder: &Path) -> Vec<String> {
     let mut files = std::fs::read_dir(folder)
