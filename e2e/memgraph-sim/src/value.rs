@@ -1,9 +1,31 @@
 //! The values that queries compute with and that properties hold.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{cell::Cell, cmp::Ordering, collections::BTreeMap};
 
 use bolt_server::Value as BoltValue;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+/// How deep lists and maps may nest in what is stored, logged and replicated. As deep as parameters can
+/// ([`bolt_server::packstream::MAX_DEPTH`]).
+pub(crate) const MAX_DEPTH: usize = 128;
+
+thread_local! {
+    /// How deep the value is whose parts are being read.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Reads the parts of a value, but refuses what is nested too deep: otherwise bytes of a file or of another instance
+/// could exhaust the stack.
+fn nested<'de, D: Deserializer<'de>, Parts: Deserialize<'de>>(deserializer: D) -> Result<Parts, D::Error> {
+    let depth = DEPTH.get();
+    if depth == MAX_DEPTH {
+        return Err(D::Error::custom("a value is nested too deep"));
+    }
+    DEPTH.set(depth + 1);
+    let parts = Parts::deserialize(deserializer);
+    DEPTH.set(depth);
+    parts
+}
 
 /// The internal id of a node or a relationship (`id(n)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,8 +48,8 @@ pub(crate) enum Value {
     Int(i64),
     Float(f64),
     String(String),
-    List(Vec<Value>),
-    Map(BTreeMap<String, Value>),
+    List(#[serde(deserialize_with = "nested")] Vec<Value>),
+    Map(#[serde(deserialize_with = "nested")] BTreeMap<String, Value>),
     /// In a box, because it is rare and would make every value larger.
     Enum(Box<EnumValue>),
     /// A reference into the graph; never stored.
@@ -83,6 +105,20 @@ impl Value {
 
     fn is_nan(&self) -> bool {
         matches!(self, Self::Float(value) if value.is_nan())
+    }
+
+    /// Whether lists and maps in it nest no deeper than `limit`.
+    pub(crate) fn nests_within(&self, limit: usize) -> bool {
+        let inner = |value: &Self| {
+            limit
+                .checked_sub(1)
+                .is_some_and(|limit| value.nests_within(limit))
+        };
+        match self {
+            Self::List(values) => limit > 0 && values.iter().all(inner),
+            Self::Map(map) => limit > 0 && map.values().all(inner),
+            _ => true,
+        }
     }
 
     /// Whether a property can hold the value.
@@ -171,6 +207,25 @@ mod tests {
         assert_eq!(Value::Int(1).equals(&Value::Float(1.0)), Some(true));
         assert_eq!(Value::Int(1).compare(&Value::Float(1.5)), Some(Ordering::Less));
         assert_eq!(Value::Int(1).compare(&Value::String("1".into())), None);
+    }
+
+    #[test]
+    fn values_nest_up_to_the_limit() {
+        let deep = |levels: usize| (0..levels).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+        for levels in [0, 1, MAX_DEPTH, MAX_DEPTH + 1] {
+            let allowed = levels <= MAX_DEPTH;
+            assert_eq!(deep(levels).nests_within(MAX_DEPTH), allowed);
+            let bytes = postcard::to_stdvec(&deep(levels)).unwrap();
+            let read = postcard::from_bytes::<Value>(&bytes);
+            assert_eq!(read.is_ok(), allowed);
+        }
+        // The fifth variant, a list of one, again and again.
+        let endless = [5, 1].repeat(1_000_000);
+        assert!(postcard::from_bytes::<Value>(&endless).is_err());
+        assert!(
+            postcard::from_bytes::<Value>(&[5, 0]).is_ok(),
+            "a failure leaves nothing behind"
+        );
     }
 
     #[test]

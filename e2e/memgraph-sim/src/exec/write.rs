@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     messages,
-    value::{Gid, Value},
+    value::{Gid, MAX_DEPTH, Value},
 };
 
 /// CREATE
@@ -309,6 +309,11 @@ fn set_property(
     }
     if !value.is_storable() {
         return Err(errors::not_to_be_stored(&value));
+    }
+    if !value.nests_within(MAX_DEPTH) {
+        return Err(messages::unsupported(format_args!(
+            "a property whose lists and maps are nested deeper than {MAX_DEPTH}"
+        )));
     }
     match target {
         Target::Node(gid) => context
