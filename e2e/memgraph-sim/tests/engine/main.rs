@@ -5,6 +5,7 @@
 
 mod admin;
 mod bolt;
+mod changes;
 mod clients;
 mod commit_phases;
 mod disk;
@@ -22,3 +23,4 @@ mod releases;
 mod roles;
 mod sessions;
 mod timeouts;
+mod traps;
