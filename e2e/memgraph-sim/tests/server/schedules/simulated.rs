@@ -50,7 +50,7 @@ impl<'a> Simulation<'a> {
             let config = Config {
                 version: schedule.version,
                 data_directory: DATA.to_owned(),
-                snapshot_interval: None,
+                snapshot_interval: Some(Duration::from_secs(604_800)),
                 replica_check: Duration::from_secs(schedule.pings),
                 flags: flags.table(),
                 ..Config::default()
