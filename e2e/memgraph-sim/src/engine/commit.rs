@@ -183,6 +183,7 @@ impl Node {
             deltas,
             ..
         } = shipment;
+        let _log_lock = self.log_lock.acquire(Shared::Write).await;
         self.database
             .borrow_mut()
             .log(&self.config, &self.io, *timestamp, deltas, *two_phase);
@@ -260,6 +261,7 @@ impl Node {
         let timestamp = shipment.timestamp;
         let mut aborted = None;
         if commit {
+            let _log_lock = self.log_lock.acquire(Shared::Write).await;
             let mut database = self.database.borrow_mut();
             database.log_decision(&self.config, &self.io, timestamp);
             database.publish(transaction, timestamp, timestamp);

@@ -170,6 +170,9 @@ pub(crate) struct Node {
     counters: Counters,
     /// One commit at a time.
     engine_lock: Rc<Lock<Exclusive>>,
+    /// Read while the current log file is being sent to a replica: nobody can log anything then, so that all writers
+    /// wait (`DisableFlushing` and `Write` of `OutputFile` in `src/utils/file.cpp`).
+    log_lock: Rc<Lock<Shared>>,
     /// Read by commits and by looks at the role; admin queries try to take it for writing.
     replication_lock: Rc<Lock<Shared>>,
     /// Access to the storage.
@@ -212,6 +215,7 @@ impl Node {
             settings,
             counters: Counters::default(),
             engine_lock: Lock::new(),
+            log_lock: Lock::new(),
             replication_lock: Lock::new(),
             access: Lock::new(),
             system_lock: Lock::new(),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{
     Node,
     event::Level,
-    lock::Exclusive,
+    lock::{Exclusive, Shared},
     message::{Reply, Request},
     replica_client::{ReplicaClient, ReplicaState},
     snapshots::{Catalogue, SnapshotFile, WalFile},
@@ -123,6 +123,7 @@ impl Node {
         reset: bool,
     ) -> Result<Option<u64>, StepFailed> {
         let database = self.database.borrow().uuid;
+        let mut _log_lock = None;
         let request = match step {
             Step::Snapshot { path } => {
                 let content = self.content(&path).await?;
@@ -152,6 +153,7 @@ impl Node {
                 let Some(wal) = wal.filter(|wal| wal.sequence == sequence) else {
                     return Ok(None);
                 };
+                _log_lock = Some(self.log_lock.acquire(Shared::Read).await);
                 let content = self.content(&wal.path).await?;
                 Request::CurrentWal {
                     main,

@@ -408,3 +408,137 @@ fn a_strict_commit_is_kept_once_the_replica_has_voted() {
         ],
     );
 }
+
+/// Lets a commit come as far as `leg` and takes main away then.
+fn main_dies(leg: Leg, fate: Fate) -> Network {
+    let mut network = prepared(Version::default(), "STRICT_SYNC", leg, fate);
+    let client = network.client("a");
+    network.prepare(&client, "CREATE (:T)");
+    network.send_request(&client, Request::Execute { take: None });
+    network.run(Duration::from_millis(100));
+    assert!(network.response(&client).is_none(), "nobody has heard of it");
+    network.kill("a");
+    network.heal();
+    network
+}
+
+#[test]
+fn a_main_that_dies_before_its_decision_has_not_committed() {
+    let mut network = main_dies(Leg::Reply(PREPARE), Fate::Lost);
+    network.start("a");
+    network.until_ready("a");
+    assert_eq!((network.count("a"), network.count("b")), (1, 1));
+    network.until_status("a", "b", "ready");
+    network.must("a", "CREATE (:T)");
+    assert_eq!((network.count("a"), network.count("b")), (2, 2));
+    network.restart("b");
+    assert_eq!(network.count("b"), 2);
+}
+
+#[test]
+fn a_main_that_dies_after_its_decision_has_committed() {
+    let mut network = main_dies(Leg::Request(FINALIZE), Fate::Lost);
+    assert_eq!(network.count("b"), 1);
+    network.start("a");
+    network.until_ready("a");
+    assert_eq!(network.count("a"), 2);
+    network.until_status("a", "b", "ready");
+    assert_eq!(network.count("b"), 2, "the recovery brings it");
+}
+
+#[test]
+fn a_replica_that_dies_with_a_prepared_transaction_has_nothing_of_it() {
+    for leg in [Leg::Reply(PREPARE), Leg::Request(FINALIZE)] {
+        let mut network = prepared(Version::default(), "STRICT_SYNC", leg, Fate::Lost);
+        let client = network.client("a");
+        network.prepare(&client, "CREATE (:T)");
+        network.send_request(&client, Request::Execute { take: None });
+        network.run(Duration::from_millis(100));
+        network.power_off("b");
+        network.start("b");
+        network.until_ready("b");
+        network.run(Duration::from_secs(60));
+        let decided = leg == Leg::Request(FINALIZE);
+        assert_eq!(network.count("a"), 1 + i64::from(decided), "{leg:?}");
+        let _ = network.query("a", "CREATE (:Probe)");
+        network.until_status("a", "b", "ready");
+        network.must("a", "CREATE (:T)");
+        assert_eq!(network.count("a"), network.count("b"), "{leg:?}");
+    }
+}
+
+#[test]
+fn a_prepared_change_of_an_enum_locks_a_replica_until_somebody_decides() {
+    // Readers of b wait until the next transaction, a promotion or a restart discards it.
+    for heal_by_promotion in [false, true] {
+        let mut network = prepared(Version::default(), "STRICT_SYNC", Leg::Reply(PREPARE), Fate::Lost);
+        let text = network.refused("a", "CREATE ENUM E VALUES { x }");
+        assert!(text.contains(LATE), "{text}");
+        network.until_status("a", "b", "ready");
+        network.run(Duration::from_secs(60));
+        let text = network.refused("b", "MATCH (n) RETURN n");
+        assert!(
+            text.starts_with("Cannot get shared access to the storage."),
+            "{text}"
+        );
+        if heal_by_promotion {
+            network.must("b", "SET REPLICATION ROLE TO MAIN");
+        } else {
+            network.must("a", "CREATE (:T)");
+        }
+        network.must("b", "MATCH (n) RETURN n");
+    }
+}
+
+#[test]
+fn a_stop_fails_the_commits_that_wait_for_replicas() {
+    for (mode, kept) in [("SYNC", 2), ("STRICT_SYNC", 1)] {
+        let mut network = prepared(Version::default(), mode, Leg::Request(PREPARE), Fate::Lost);
+        let client = network.client("a");
+        network.prepare(&client, "CREATE (:T)");
+        network.send_request(&client, Request::Execute { take: None });
+        network.run(Duration::from_secs(1));
+        let started = network.now;
+        network.stop("a");
+        assert!(
+            network.now - started < Duration::from_secs(1),
+            "replication is cut"
+        );
+        network.start("a");
+        network.until_ready("a");
+        assert_eq!(network.count("a"), kept, "{mode}");
+        network.until_status("a", "b", "ready");
+        assert_eq!(network.count("b"), kept, "{mode}");
+    }
+}
+
+#[test]
+fn mixed_with_strict_replicas_a_sync_one_is_passed_over_and_blocks_the_next_commit() {
+    for version in versions("STRICT_SYNC") {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "b", "STRICT_SYNC");
+        network.attach("a", "c", "SYNC");
+        for round in 1..=3 {
+            network.must("a", "CREATE (:T)");
+            assert_eq!((network.count("b"), network.count("c")), (round, round - 1));
+            // Main believes that c has it.
+            let (_, behind, status) = network.replica("a", "c").unwrap();
+            assert_eq!((behind, status.as_str()), (0, "replicating"), "{version:?}");
+            let text = network.refused("a", "CREATE (:T)");
+            if version >= Version::V3_10 {
+                assert_eq!(
+                    text,
+                    format!(
+                        "Replication Exception: Failed to replicate to SYNC replica 'c': {AWAY}. Replica will be \
+                         recovered automatically. Transaction was aborted on all instances. Check the status of the \
+                         replicas using 'SHOW REPLICAS' query."
+                    )
+                );
+            }
+            // Only now it is looked at, and gets what it lacks.
+            network.until_status("a", "c", "ready");
+            assert_eq!(network.count("c"), round, "{version:?}");
+            network.until_status("a", "b", "ready");
+        }
+    }
+}

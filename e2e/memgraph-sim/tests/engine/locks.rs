@@ -372,3 +372,40 @@ fn a_read_only_transaction_leaves_room_for_the_creation_of_an_index() {
         "{text}"
     );
 }
+
+#[test]
+fn all_writers_wait_while_the_log_file_is_being_sent_to_whoever() {
+    for version in Version::ALL {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "c", "SYNC");
+        network.attach("a", "b", "ASYNC");
+        network.kill("b");
+        network.run(Duration::from_secs(5));
+        network.must("a", "CREATE (:T)");
+        // The replica vanishes while it is brought up to date.
+        network.lose(|_, _, message| message.name() == "CurrentWalReq");
+        network.start("b");
+        network.until_ready("b");
+        network.until_status("a", "b", "recovery");
+        network.run(Duration::from_millis(100));
+        let writer = start(&mut network, "a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        let started = network.now;
+        assert_eq!(network.count("a"), 1, "readers do not wait");
+        assert!(
+            network
+                .refused("a", "DROP REPLICA b")
+                .contains("lack of unique access"),
+            "and it cannot be dropped"
+        );
+        assert!(matches!(network.wait(&writer), Response::Executed(_)));
+        let waited = (network.now - started).as_secs();
+        assert!((25..30).contains(&waited), "{version:?}: {waited}");
+        network.heal();
+        network.until_status("a", "b", "ready");
+        assert_eq!(
+            (network.count("a"), network.count("b"), network.count("c")),
+            (2, 2, 2)
+        );
+    }
+}

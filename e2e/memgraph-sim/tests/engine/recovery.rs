@@ -474,3 +474,60 @@ fn a_prepared_transaction_that_main_gave_up_is_skipped_when_it_comes_late() {
     assert_eq!((network.count("a"), network.count("b")), (3, 3));
     assert!(network.must("b", "MATCH (n:GivenUp) RETURN n").is_empty());
 }
+
+#[test]
+fn data_that_shall_not_be_recovered_are_set_aside() {
+    let mut network = Network::new(Version::default(), &["a", "b"]);
+    network.attach("b", "a", "SYNC");
+    network.must("b", "CREATE (:T)");
+    network.kill("a");
+    network.configure("a", |config| config.recover_data = false);
+    network.start("a");
+    network.until_ready("a");
+    assert!(!network.disk("a").list(".backup/wal").is_empty());
+    assert_eq!(
+        network.role("a"),
+        "replica",
+        "the role is kept apart from the data"
+    );
+    // It was away for less than three pings, so that main notices nothing before the next commit.
+    network.run(Duration::from_secs(10));
+    assert_eq!(network.status("b", "a"), "ready");
+    assert_eq!(network.count("a"), 0);
+    let text = network.refused("b", "CREATE (:T)");
+    assert!(text.contains("RPC communication error"), "{text}");
+    network.until_status("b", "a", "ready");
+    assert_eq!(network.count("a"), 2, "main fills it again");
+}
+
+#[test]
+fn an_instance_that_keeps_no_replication_state_is_a_main_after_each_start() {
+    let mut network = Network::new(Version::default(), &["b"]);
+    network.add(
+        "a",
+        Config {
+            restore_replication: false,
+            ..Config::default()
+        },
+    );
+    network.attach("a", "b", "SYNC");
+    network.must("a", "CREATE (:T)");
+    network.restart("a");
+    assert!(network.must("a", "SHOW REPLICAS").is_empty());
+    network.must("a", DEMOTE);
+    network.restart("a");
+    assert_eq!(network.role("a"), "main");
+    assert_eq!(network.count("a"), 1);
+}
+
+#[test]
+fn a_role_that_cannot_be_read_stops_the_start() {
+    let mut network = Network::new(Version::default(), &["a"]);
+    network.must("a", DEMOTE);
+    network.kill("a");
+    write(&mut network, "a", "replication/state.json", b"rubbish".to_vec());
+    assert_eq!(
+        fails_to_start(&mut network, "a"),
+        "Cannot parse previously saved configuration of replication role."
+    );
+}
