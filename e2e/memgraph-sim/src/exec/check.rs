@@ -125,7 +125,7 @@ fn check_parameters(clause: &Clause, parameters: &Parameters) -> Result<(), Fail
         true => Ok(()),
         false => Err(errors::unprovided_parameter(name)),
     };
-    for properties in patterns(clause).into_iter().flat_map(all_properties) {
+    for properties in patterns(clause).iter().flat_map(all_properties) {
         if let Properties::Parameter(name) = properties {
             check(name)?;
         }
