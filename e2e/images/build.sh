@@ -11,7 +11,7 @@ platform=x86_64-unknown-linux-gnu
 # throw away what the last one has made.
 build_programs() {
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile image --target "$platform" \
-        --target-dir "$target/static" --package memgraph-operator --package memgraph-sim --bins
+        --target-dir "$target/static" --package memgraph-operator --package memgraph-sim --package mgconsole --bins
 }
 
 # The Python of this machine's Debian release: the image gets it from there.

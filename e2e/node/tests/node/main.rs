@@ -6,6 +6,7 @@ mod deletion;
 mod drivers;
 mod failover;
 mod quiet;
+mod recipes;
 mod refusals;
 mod scaling;
 mod volumes;
@@ -62,6 +63,8 @@ const TESTS: &[(&str, Body)] = tests! {
         a_deleted_cluster_leaves_its_volumes_and_nothing_else
         with_the_policy_delete_the_volumes_go_too
         an_object_of_somebody_else_is_not_adopted;
+    recipes:
+        what_operators_type_into_a_pod_works;
     refusals:
         wrong_clusters_are_refused_with_field_and_reason;
     quiet:
