@@ -57,6 +57,10 @@ crds: ## Write the CustomResourceDefinition from the Rust types
 deny: ## Check licences, bans and security advisories of all dependencies
 	@.ci/deny.sh
 
+.PHONY: sim-fuzz
+sim-fuzz: ## Feed the simulator's decoders with made-up input (SECONDS=60: all together; a C++ compiler is needed)
+	@.ci/fuzz.sh $(SECONDS)
+
 .PHONY: cluster-up
 cluster-up: $(DEVCLUSTER) ## Start a Kubernetes cluster on this machine (NODES=3, NAME=e2e)
 	$(DEVCLUSTER) up --name $(NAME) --nodes $(NODES)

@@ -8,6 +8,7 @@ mod bolt;
 mod changes;
 mod clients;
 mod commit_phases;
+mod corpus;
 mod disk;
 mod durability;
 mod errors;
