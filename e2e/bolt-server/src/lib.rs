@@ -20,5 +20,5 @@ pub use exchange::{
 };
 pub use handshake::BoltVersion;
 pub use session::{Session, SessionConfig, UnexpectedResponse};
-pub use value::{Map, Node, Path, Relationship, UnboundRelationship, Value};
+pub use value::{Map, Node, Path, Relationship, Temporal, UnboundRelationship, Value};
 pub use version::{UnknownVersion, Version};

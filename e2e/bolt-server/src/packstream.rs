@@ -41,4 +41,11 @@ mod structure {
     pub(super) const RELATIONSHIP: u8 = b'R';
     pub(super) const UNBOUND_RELATIONSHIP: u8 = b'r';
     pub(super) const PATH: u8 = b'P';
+    pub(super) const DATE: u8 = b'D';
+    pub(super) const LOCAL_TIME: u8 = b't';
+    pub(super) const LOCAL_DATE_TIME: u8 = b'd';
+    pub(super) const DATE_TIME: u8 = b'I';
+    /// Counts local seconds instead of those of UTC.
+    pub(super) const LEGACY_DATE_TIME: u8 = b'F';
+    pub(super) const DURATION: u8 = b'E';
 }

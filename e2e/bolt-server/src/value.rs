@@ -7,7 +7,8 @@ pub type Map = BTreeMap<String, Value>;
 
 /// A value of the Bolt type system, as far as Memgraph's graph queries need it.
 ///
-/// Bytes do not exist in Memgraph; temporal and spatial values are outside of what this crate carries.
+/// Bytes do not exist in Memgraph; date-times in a named time zone and points are outside of what this crate
+/// carries.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
     /// The absent value.
@@ -31,6 +32,50 @@ pub enum Value {
     Relationship(Relationship),
     /// A walk through the graph.
     Path(Path),
+    /// A date, a time or a span of time.
+    Temporal(Temporal),
+}
+
+/// A date, a time or a span of time, in Bolt's units. Memgraph itself keeps microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temporal {
+    /// A day.
+    Date {
+        /// Days since 1970-01-01.
+        days: i64,
+    },
+    /// A time of any day.
+    LocalTime {
+        /// Nanoseconds since midnight.
+        nanoseconds: i64,
+    },
+    /// A day and a time, wherever.
+    LocalDateTime {
+        /// Seconds since 1970-01-01T00:00:00.
+        seconds: i64,
+        /// Nanoseconds after that.
+        nanoseconds: i64,
+    },
+    /// A moment, as told where the clock differs from UTC by an offset.
+    DateTime {
+        /// Seconds since 1970-01-01T00:00:00Z.
+        seconds: i64,
+        /// Nanoseconds after that.
+        nanoseconds: i64,
+        /// Seconds that the local time is ahead of UTC.
+        offset: i64,
+    },
+    /// A span.
+    Duration {
+        /// Months.
+        months: i64,
+        /// Days besides the months.
+        days: i64,
+        /// Seconds besides the days.
+        seconds: i64,
+        /// Nanoseconds besides the seconds.
+        nanoseconds: i64,
+    },
 }
 
 /// A node as sent to a client. Its element id (Bolt 5) is the decimal form of `id`, as in Memgraph.
@@ -96,6 +141,7 @@ impl Value {
             Self::Node(_) => "node",
             Self::Relationship(_) => "relationship",
             Self::Path(_) => "path",
+            Self::Temporal(_) => "temporal value",
         }
     }
 

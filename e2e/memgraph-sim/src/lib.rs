@@ -20,6 +20,7 @@ mod messages;
 pub mod server;
 
 mod storage;
+mod temporal;
 mod value;
 
 pub use ident::Uuid;

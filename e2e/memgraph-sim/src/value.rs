@@ -27,6 +27,8 @@ fn nested<'de, D: Deserializer<'de>, Parts: Deserialize<'de>>(deserializer: D) -
     parts
 }
 
+use crate::temporal::Temporal;
+
 /// The internal id of a node or a relationship (`id(n)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Gid(pub(crate) u64);
@@ -56,6 +58,17 @@ pub(crate) enum Value {
     Node(Gid),
     /// A reference into the graph; never stored.
     Relationship(Gid),
+    Temporal(Temporal),
+    /// References into the graph; never stored.
+    Path(Box<Path>),
+}
+
+/// A node, or two nodes and the relationship between them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Path {
+    pub(crate) start: Gid,
+    /// The relationship, and the node behind it.
+    pub(crate) hop: Option<(Gid, Gid)>,
 }
 
 /// The value has a type that the simulator does not carry.
@@ -77,6 +90,8 @@ impl Value {
             Self::Enum(_) => "enum",
             Self::Node(_) => "vertex",
             Self::Relationship(_) => "edge",
+            Self::Temporal(value) => value.type_name(),
+            Self::Path(_) => "path",
         }
     }
 
@@ -99,6 +114,9 @@ impl Value {
                     .map(|(key, value)| Ok((key, Self::from_bolt(value)?)))
                     .collect::<Result<_, _>>()?,
             ),
+            BoltValue::Temporal(value) => {
+                Self::Temporal(Temporal::from_bolt(value).ok_or(UnsupportedValue("time out of range"))?)
+            }
             other => return Err(UnsupportedValue(other.type_name())),
         })
     }
@@ -124,7 +142,7 @@ impl Value {
     /// Whether a property can hold the value.
     pub(crate) fn is_storable(&self) -> bool {
         match self {
-            Self::Node(_) | Self::Relationship(_) => false,
+            Self::Node(_) | Self::Relationship(_) | Self::Path(_) => false,
             Self::List(values) => values.iter().all(Self::is_storable),
             Self::Map(map) => map.values().all(Self::is_storable),
             _ => true,
@@ -162,6 +180,7 @@ impl Value {
             (Self::Float(a), Self::Int(b)) => a.partial_cmp(&(*b as f64)),
             (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
             (Self::String(a), Self::String(b)) => Some(a.cmp(b)),
+            (Self::Temporal(a), Self::Temporal(b)) if a.type_name() == b.type_name() => Some(a.cmp(b)),
             _ => None,
         }
     }
@@ -178,7 +197,9 @@ impl Value {
                 Value::Enum(_) => 5,
                 Value::Node(_) => 6,
                 Value::Relationship(_) => 7,
-                Value::Null => 8,
+                Value::Path(_) => 8,
+                Value::Temporal(_) => 9,
+                Value::Null => 10,
             }
         }
         match (self, other) {
@@ -188,8 +209,17 @@ impl Value {
                 .map(|(a, b)| a.order(b))
                 .find(|order| order.is_ne())
                 .unwrap_or_else(|| a.len().cmp(&b.len())),
+            (Self::Map(a), Self::Map(b)) => a
+                .iter()
+                .zip(b)
+                .map(|((key, a), (other, b))| key.cmp(other).then_with(|| a.order(b)))
+                .find(|order| order.is_ne())
+                .unwrap_or_else(|| a.len().cmp(&b.len())),
+            (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
             (Self::Enum(a), Self::Enum(b)) => a.cmp(b),
             (Self::Node(a), Self::Node(b)) | (Self::Relationship(a), Self::Relationship(b)) => a.cmp(b),
+            (Self::Path(a), Self::Path(b)) => a.cmp(b),
+            (Self::Temporal(a), Self::Temporal(b)) => a.cmp(b),
             _ => self
                 .compare(other)
                 // What is not a number stands after all numbers: an order with holes would confuse indexes.

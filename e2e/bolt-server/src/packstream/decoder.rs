@@ -1,7 +1,7 @@
 //! From bytes to values.
 
 use super::{Structures, marker, structure};
-use crate::{Map, Node, Path, Relationship, UnboundRelationship, Value};
+use crate::{Map, Node, Path, Relationship, Temporal, UnboundRelationship, Value};
 
 /// How deep values may nest. Deeper input is malformed; Memgraph would recurse until its stack ends.
 pub const MAX_DEPTH: usize = 128;
@@ -111,6 +111,14 @@ impl<'a> Decoder<'a> {
         self.nested_value(0)?.as_integer().ok_or(DecodeError::Malformed)
     }
 
+    fn integers<const N: usize>(&mut self) -> Result<[i64; N], DecodeError> {
+        let mut fields = [0; N];
+        for field in &mut fields {
+            *field = self.integer()?;
+        }
+        Ok(fields)
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.bytes.split_at_checked(count).ok_or(DecodeError::Malformed)?;
         self.bytes = rest;
@@ -174,11 +182,44 @@ impl<'a> Decoder<'a> {
                 self.relationship(depth).map(Value::Relationship)
             }
             (structure::PATH, 3) => self.path(depth).map(Value::Path),
-            (b'D', 1) => Err(DecodeError::Unsupported("dates")),
-            (b't', 1) => Err(DecodeError::Unsupported("local times")),
-            (b'd', 2) => Err(DecodeError::Unsupported("local date-times")),
-            (b'I' | b'i' | b'F' | b'f', 3) => Err(DecodeError::Unsupported("date-times")),
-            (b'E', 4) => Err(DecodeError::Unsupported("durations")),
+            (structure::DATE, 1) => {
+                let [days] = self.integers()?;
+                Ok(Value::Temporal(Temporal::Date { days }))
+            }
+            (structure::LOCAL_TIME, 1) => {
+                let [nanoseconds] = self.integers()?;
+                Ok(Value::Temporal(Temporal::LocalTime { nanoseconds }))
+            }
+            (structure::LOCAL_DATE_TIME, 2) => {
+                let [seconds, nanoseconds] = self.integers()?;
+                Ok(Value::Temporal(Temporal::LocalDateTime { seconds, nanoseconds }))
+            }
+            (structure::DATE_TIME, 3) => {
+                let [seconds, nanoseconds, offset] = self.integers()?;
+                Ok(Value::Temporal(Temporal::DateTime {
+                    seconds,
+                    nanoseconds,
+                    offset,
+                }))
+            }
+            (structure::LEGACY_DATE_TIME, 3) if self.structures == Structures::Legacy => {
+                let [local, nanoseconds, offset] = self.integers()?;
+                Ok(Value::Temporal(Temporal::DateTime {
+                    seconds: local.checked_sub(offset).ok_or(DecodeError::Malformed)?,
+                    nanoseconds,
+                    offset,
+                }))
+            }
+            (structure::DURATION, 4) => {
+                let [months, days, seconds, nanoseconds] = self.integers()?;
+                Ok(Value::Temporal(Temporal::Duration {
+                    months,
+                    days,
+                    seconds,
+                    nanoseconds,
+                }))
+            }
+            (b'i' | b'f', 3) => Err(DecodeError::Unsupported("date-times in a named time zone")),
             (b'X', 3) | (b'Y', 4) => Err(DecodeError::Unsupported("points")),
             _ => Err(DecodeError::Malformed),
         }

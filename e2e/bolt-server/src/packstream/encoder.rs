@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{Structures, marker, structure};
-use crate::{Map, Node, Path, Relationship, Value};
+use crate::{Map, Node, Path, Relationship, Temporal, Value};
 
 /// Appends the encoding of values to a buffer.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ impl<'a> Encoder<'a> {
             Value::Node(node) => self.node(node),
             Value::Relationship(relationship) => self.relationship(relationship),
             Value::Path(path) => self.path(path),
+            Value::Temporal(temporal) => self.temporal(*temporal),
         }
     }
 
@@ -136,6 +137,40 @@ impl<'a> Encoder<'a> {
         self.element_id(relationship.id);
         self.element_id(relationship.start);
         self.element_id(relationship.end);
+    }
+
+    fn integers<const N: usize>(&mut self, tag: u8, fields: [i64; N]) {
+        self.structure(tag, fields.len() as u8);
+        fields.into_iter().for_each(|field| self.integer(field));
+    }
+
+    fn temporal(&mut self, temporal: Temporal) {
+        match temporal {
+            Temporal::Date { days } => self.integers(structure::DATE, [days]),
+            Temporal::LocalTime { nanoseconds } => self.integers(structure::LOCAL_TIME, [nanoseconds]),
+            Temporal::LocalDateTime { seconds, nanoseconds } => {
+                self.integers(structure::LOCAL_DATE_TIME, [seconds, nanoseconds]);
+            }
+            Temporal::DateTime {
+                seconds,
+                nanoseconds,
+                offset,
+            } => match self.structures {
+                Structures::WithElementIds => {
+                    self.integers(structure::DATE_TIME, [seconds, nanoseconds, offset]);
+                }
+                Structures::Legacy => {
+                    let local = seconds.saturating_add(offset);
+                    self.integers(structure::LEGACY_DATE_TIME, [local, nanoseconds, offset]);
+                }
+            },
+            Temporal::Duration {
+                months,
+                days,
+                seconds,
+                nanoseconds,
+            } => self.integers(structure::DURATION, [months, days, seconds, nanoseconds]),
+        }
     }
 
     fn path(&mut self, path: &Path) {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bolt_server::{
-    BoltVersion, Map, Node, Path, Relationship, Session, SessionConfig, UnboundRelationship, Value, Version,
+    BoltVersion, Map, Node, Path, Relationship, Session, SessionConfig, Temporal, UnboundRelationship, Value,
+    Version,
     packstream::{Decoder, Encoder, Structures},
 };
 use bytes::BytesMut;
@@ -56,6 +57,27 @@ fn path() -> impl Strategy<Value = Path> {
         })
 }
 
+fn temporal() -> impl Strategy<Value = Temporal> {
+    let field = || any::<i32>().prop_map(i64::from);
+    prop_oneof![
+        field().prop_map(|days| Temporal::Date { days }),
+        any::<i64>().prop_map(|nanoseconds| Temporal::LocalTime { nanoseconds }),
+        (field(), field())
+            .prop_map(|(seconds, nanoseconds)| Temporal::LocalDateTime { seconds, nanoseconds }),
+        (field(), field(), field()).prop_map(|(seconds, nanoseconds, offset)| Temporal::DateTime {
+            seconds,
+            nanoseconds,
+            offset,
+        }),
+        any::<[i64; 4]>().prop_map(|[months, days, seconds, nanoseconds]| Temporal::Duration {
+            months,
+            days,
+            seconds,
+            nanoseconds,
+        }),
+    ]
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -71,6 +93,7 @@ fn value() -> impl Strategy<Value = Value> {
         node().prop_map(Value::Node),
         relationship().prop_map(Value::Relationship),
         path().prop_map(Value::Path),
+        temporal().prop_map(Value::Temporal),
     ];
     leaf.prop_recursive(4, 64, 20, |inner| {
         prop_oneof![

@@ -2,7 +2,7 @@
 
 use bolt_server::{
     BoltVersion, Executed, ExecutionSummary, Map, Node, Notification, Path, Prepared, QueryKind,
-    Relationship, Request, Response, Summary, UnboundRelationship, Value, Version,
+    Relationship, Request, Response, Summary, Temporal, UnboundRelationship, Value, Version,
 };
 
 use crate::client::{Client, RUN_ID, Reply, client_error, done, map};
@@ -268,11 +268,43 @@ fn graph_objects_have_element_ids_in_bolt_5() {
 }
 
 #[test]
-fn temporal_parameters_are_refused_by_name() {
+fn moments_are_local_before_bolt_5() {
+    // RUN "Q" {x: a date-time of 1970-01-01T02:00:01 at +02:00} {}
+    let legacy = "b3 10 81 51 a1 81 78 b3 46 c9 1c 21 05 c9 1c 20 a0";
+    let utc = "b3 10 81 51 a1 81 78 b3 49 01 05 c9 1c 20 a0";
+    let moment = Value::Temporal(Temporal::DateTime {
+        seconds: 1,
+        nanoseconds: 5,
+        offset: 7200,
+    });
+    for (bolt, body) in [
+        (BoltVersion::V4_3, legacy),
+        (BoltVersion::V4_3, utc),
+        (BoltVersion::V5_2, utc),
+    ] {
+        let mut client = Client::ready(bolt, Version::Head);
+        client
+            .session
+            .receive(&crate::client::framed(&crate::client::hex(body)));
+        let Some(Request::Prepare(prepare)) = client.session.next_request() else {
+            panic!("{bolt:?}");
+        };
+        assert_eq!(prepare.parameters["x"], moment, "{bolt:?}");
+    }
+    // In Bolt 5 nobody says it that way any more.
+    let mut client = Client::ready(BoltVersion::V5_2, Version::Head);
+    client.send_bytes(&crate::client::framed(&crate::client::hex(legacy)));
+    assert!(client.session.is_closed());
+}
+
+#[test]
+fn points_are_refused_by_name() {
     let mut client = Client::ready(BoltVersion::V4_4, Version::Head);
-    // RUN "Q" {x: Date(18262)} {}
-    let body = crate::client::hex("b3 10 81 51 a1 81 78 b1 44 c9 47 56 a0");
-    let refusal = client_error("not supported by the simulator: dates in Bolt messages");
+    // RUN "Q" {x: Point2D(7203, 0.0, 0.0)} {}
+    let body = crate::client::hex(
+        "b3 10 81 51 a1 81 78 b3 58 c9 1c 23 c1 00 00 00 00 00 00 00 00 c1 00 00 00 00 00 00 00 00 a0",
+    );
+    let refusal = client_error("not supported by the simulator: points in Bolt messages");
     assert_eq!(client.send_bytes(&crate::client::framed(&body)), [refusal]);
     // Nothing of the message is left behind.
     assert_eq!(client.reset(), [done()]);

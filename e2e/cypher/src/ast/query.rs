@@ -118,6 +118,8 @@ pub enum SortOrder {
 /// A node, or two nodes and the relationship between them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PatternPart {
+    /// `name =` before the pattern: the whole of it as a path.
+    pub path: Option<String>,
     /// The first node of the text.
     pub start: NodePattern,
     /// The relationship and the second node.

@@ -17,11 +17,9 @@ pub(super) fn patterns(input: &mut Input<'_>) -> Parsed<Vec<PatternPart>> {
     separated(1.., part, symbol(",")).parse_next(input)
 }
 
-/// A node, or two with a relationship between them.
+/// A node, or two with a relationship between them; with a name for the path if it has one.
 pub(super) fn part(input: &mut Input<'_>) -> Parsed<PatternPart> {
-    if peek(opt((name, symbol("=")))).parse_next(input)?.is_some() {
-        return Err(unsupported("named paths"));
-    }
+    let path = opt((name, symbol("=")).map(|(name, ())| name)).parse_next(input)?;
     if peek(opt((symbol("("), symbol("(")))).parse_next(input)?.is_some() {
         return Err(unsupported("patterns in parentheses"));
     }
@@ -30,7 +28,7 @@ pub(super) fn part(input: &mut Input<'_>) -> Parsed<PatternPart> {
     if hop.is_some() && peek(opt(arrow_start)).parse_next(input)?.is_some() {
         return Err(unsupported("patterns of more than one relationship"));
     }
-    Ok(PatternPart { start, hop })
+    Ok(PatternPart { path, start, hop })
 }
 
 /// `(variable:Label {key: value})`

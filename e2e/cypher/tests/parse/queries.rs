@@ -35,7 +35,11 @@ fn node(variable: &str, labels: &[&str], properties: Option<Properties>) -> Node
 }
 
 fn alone(start: NodePattern) -> Vec<PatternPart> {
-    vec![PatternPart { start, hop: None }]
+    vec![PatternPart {
+        path: None,
+        start,
+        hop: None,
+    }]
 }
 
 fn item(expression: Expression, name: &str, aliased: bool) -> ProjectionItem {
@@ -169,10 +173,12 @@ fn patterns() {
         [Clause::Create {
             patterns: vec![
                 PatternPart {
+                    path: None,
                     start: node("a", &["A", "B"], Some(Properties::Parameter("props".to_owned()))),
                     hop: None
                 },
                 PatternPart {
+                    path: None,
                     start: node("", &["C"], None),
                     hop: Some(Hop {
                         relationship: RelationshipPattern {
@@ -184,12 +190,23 @@ fn patterns() {
                     })
                 },
                 PatternPart {
+                    path: None,
                     start: NodePattern::default(),
                     hop: None
                 },
             ]
         }]
     );
+}
+
+#[test]
+fn paths_have_names() {
+    let named = clauses("MATCH p = (a)-->(b), (c) RETURN p");
+    let Clause::Match { patterns, .. } = &named[0] else {
+        panic!("{named:?}");
+    };
+    let names: Vec<_> = patterns.iter().map(|part| part.path.as_deref()).collect();
+    assert_eq!(names, [Some("p"), None]);
 }
 
 #[test]
@@ -280,6 +297,7 @@ fn merge_with_actions() {
         clauses("MERGE (n:A) ON CREATE SET n.a = 1 ON MATCH SET n.b = 1, n.c = 1 ON CREATE SET n.d = 1"),
         [Clause::Merge(Merge {
             pattern: PatternPart {
+                path: None,
                 start: node("n", &["A"], None),
                 hop: None
             },
@@ -429,7 +447,6 @@ fn unsupported_clauses_and_patterns() {
         ("PROFILE MATCH (n) RETURN n", "PROFILE"),
         ("USING PERIODIC COMMIT 1 MATCH (n) DELETE n", "USING"),
         ("RETURN 1 QUERY MEMORY LIMIT 1 KB", "QUERY MEMORY"),
-        ("MATCH p = (a)-->(b) RETURN p", "named paths"),
         (
             "MATCH (a)-->(b)-->(c) RETURN c",
             "patterns of more than one relationship",

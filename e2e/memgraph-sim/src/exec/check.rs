@@ -35,21 +35,30 @@ pub(crate) fn query(query: &Query, parameters: &Parameters) -> Result<Vec<String
     Ok(Vec::new())
 }
 
+/// Adds the variables of a pattern, of which the path has to be new.
+fn declare(part: &PatternPart, scope: &mut Scope) -> Result<(), Failure> {
+    if let Some(path) = part.path.as_ref().filter(|path| scope.index(path).is_some()) {
+        return Err(errors::redeclared_variable(path));
+    }
+    matching::declare(part, scope);
+    Ok(())
+}
+
 fn check_clause(clause: &Clause, scope: &mut Scope) -> Result<(), Failure> {
     match clause {
         Clause::Match { patterns, filter, .. } => {
-            patterns.iter().for_each(|part| matching::declare(part, scope));
+            patterns.iter().try_for_each(|part| declare(part, scope))?;
             check_filter(filter.as_ref(), scope)?;
         }
         Clause::Create { patterns } => {
             for part in patterns {
                 check_new(part, scope, true)?;
-                matching::declare(part, scope);
+                declare(part, scope)?;
             }
         }
         Clause::Merge(merge) => {
             check_new(&merge.pattern, scope, false)?;
-            matching::declare(&merge.pattern, scope);
+            declare(&merge.pattern, scope)?;
             check_variables_set(merge.on_create.iter().chain(&merge.on_match), scope)?;
         }
         Clause::Set(items) => check_variables_set(items, scope)?,

@@ -2,9 +2,10 @@
 
 use bolt_server::Failure;
 
-use super::Context;
+use super::{Context, text as strings};
 use crate::{
     messages,
+    temporal::Temporal,
     value::{Gid, Value},
 };
 
@@ -27,6 +28,9 @@ pub(super) fn call(context: &Context<'_>, name: &str, arguments: Vec<Value>) -> 
     }
     if name == "RANGE" {
         return range(&arguments).ok_or_else(wrong)?;
+    }
+    if let Some(result) = strings::call(name, &arguments) {
+        return result;
     }
     let [argument] = <[Value; 1]>::try_from(arguments)
         .map_err(|_| messages::unsupported(format_args!("function {}", name.to_lowercase())))?;
@@ -67,16 +71,47 @@ pub(super) fn call(context: &Context<'_>, name: &str, arguments: Vec<Value>) -> 
                 .map(Value::String);
             Ok(Value::List(keys.collect()))
         }
-        ("SIZE", Value::List(items)) => Ok(int(items.len() as u64)),
-        ("SIZE", Value::String(text)) => Ok(int(text.chars().count() as u64)),
-        ("SIZE", Value::Map(map)) => Ok(int(map.len() as u64)),
+        ("SIZE" | "LENGTH", Value::List(items)) => Ok(int(items.len() as u64)),
+        // The number of bytes.
+        ("SIZE" | "LENGTH", Value::String(text)) => Ok(int(text.len() as u64)),
+        ("SIZE" | "LENGTH", Value::Map(map)) => Ok(int(map.len() as u64)),
+        ("SIZE" | "LENGTH", Value::Path(path)) => Ok(int(path.hop.iter().len() as u64)),
+        ("NODES", Value::Path(path)) => {
+            let end = path.hop.map(|(_, end)| end);
+            let nodes = std::iter::once(path.start).chain(end);
+            Ok(Value::List(nodes.map(Value::Node).collect()))
+        }
+        ("RELATIONSHIPS", Value::Path(path)) => {
+            let relationships = path.hop.into_iter().map(|(gid, _)| Value::Relationship(gid));
+            Ok(Value::List(relationships.collect()))
+        }
+        ("TAIL", Value::List(items)) => Ok(Value::List(items.into_iter().skip(1).collect())),
         ("HEAD", Value::List(items)) => Ok(items.into_iter().next().unwrap_or_default()),
         ("LAST", Value::List(items)) => Ok(items.into_iter().next_back().unwrap_or_default()),
         ("ABS", Value::Int(value)) => Ok(Value::Int(value.saturating_abs())),
         ("ABS", Value::Float(value)) => Ok(Value::Float(value.abs())),
-        ("TOUPPER", Value::String(text)) => Ok(Value::String(text.to_uppercase())),
-        ("TOLOWER", Value::String(text)) => Ok(Value::String(text.to_lowercase())),
-        ("TRIM", Value::String(text)) => Ok(Value::String(text.trim().to_owned())),
+        // Only ASCII letters have two cases in Memgraph.
+        ("TOUPPER", Value::String(text)) => Ok(Value::String(text.to_ascii_uppercase())),
+        ("TOLOWER", Value::String(text)) => Ok(Value::String(text.to_ascii_lowercase())),
+        ("TRIM", Value::String(text)) => Ok(Value::String(text.trim_matches(strings::is_space).to_owned())),
+        ("FLOOR" | "CEIL" | "ROUND" | "SQRT", value @ (Value::Int(_) | Value::Float(_))) => {
+            let number = match value {
+                Value::Int(value) => value as f64,
+                Value::Float(value) => value,
+                _ => return Err(wrong()),
+            };
+            Ok(Value::Float(match name {
+                "FLOOR" => number.floor(),
+                "CEIL" => number.ceil(),
+                "ROUND" => number.round(),
+                _ => number.sqrt(),
+            }))
+        }
+        ("DATE", Value::String(text)) => temporal(&text, Temporal::parse_date),
+        ("LOCALTIME", Value::String(text)) => temporal(&text, Temporal::parse_local_time),
+        ("LOCALDATETIME", Value::String(text)) => temporal(&text, Temporal::parse_local_date_time),
+        ("DATETIME", Value::String(text)) => temporal(&text, Temporal::parse_date_time),
+        ("DURATION", Value::String(text)) => temporal(&text, Temporal::parse_duration),
         ("TOSTRING", value) => text(&value).map(Value::String).ok_or_else(wrong),
         ("TOINTEGER", Value::Float(value)) => Ok(Value::Int(value as i64)),
         ("TOINTEGER", Value::Bool(value)) => Ok(Value::Int(value.into())),
@@ -99,8 +134,10 @@ pub(super) fn call(context: &Context<'_>, name: &str, arguments: Vec<Value>) -> 
         | ("TOINTEGER", value @ Value::Int(_))
         | ("TOFLOAT", value @ Value::Float(_)) => Ok(value),
         (
-            "ID" | "LABELS" | "TYPE" | "STARTNODE" | "ENDNODE" | "SIZE" | "HEAD" | "LAST" | "ABS" | "TOUPPER"
-            | "TOLOWER" | "TRIM" | "TOINTEGER" | "TOFLOAT" | "TOBOOLEAN",
+            "ID" | "LABELS" | "TYPE" | "STARTNODE" | "ENDNODE" | "SIZE" | "LENGTH" | "NODES"
+            | "RELATIONSHIPS" | "TAIL" | "HEAD" | "LAST" | "ABS" | "TOUPPER" | "TOLOWER" | "TRIM" | "LTRIM"
+            | "RTRIM" | "REVERSE" | "FLOOR" | "CEIL" | "ROUND" | "SQRT" | "TOINTEGER" | "TOFLOAT"
+            | "TOBOOLEAN",
             _,
         ) => Err(wrong()),
         _ => Err(messages::unsupported(format_args!(
@@ -136,11 +173,28 @@ pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Int(value) => Some(value.to_string()),
-        Value::Float(value) => Some(value.to_string()),
+        Value::Float(value) => Some(float_text(*value)),
         Value::Bool(value) => Some(value.to_string()),
         Value::Enum(it) => Some(format!("{}::{}", it.name, it.value)),
+        Value::Temporal(value) => Some(value.to_string()),
         _ => None,
     }
+}
+
+/// 15 decimal places, less zeros at the end (`DoubleToString` in `utils/string.hpp`).
+fn float_text(value: f64) -> String {
+    if !value.is_finite() {
+        return value.to_string().to_lowercase();
+    }
+    let text = format!("{value:.15}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A temporal value of its text.
+fn temporal(text: &str, parse: fn(&str) -> Option<Temporal>) -> Result<Value, Failure> {
+    parse(text)
+        .map(Value::Temporal)
+        .ok_or_else(|| messages::unsupported(format_args!("the date or time {text:?}")))
 }
 
 /// `range(from, to, step)`; `None` when the arguments have the wrong types.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     storage::Name,
-    value::{Gid, Value},
+    value::{Gid, Path, Value},
 };
 
 /// Adds the variables of a pattern to the scope, in the order in which matching binds them.
@@ -23,6 +23,7 @@ pub(super) fn declare(part: &PatternPart, scope: &mut Scope) {
             .as_ref()
             .and_then(|hop| hop.relationship.variable.as_ref()),
         part.hop.as_ref().and_then(|hop| hop.end.variable.as_ref()),
+        part.path.as_ref(),
     ];
     names.into_iter().flatten().for_each(|name| scope.add(name));
 }
@@ -103,6 +104,14 @@ impl Partial {
             }
         }
     }
+
+    /// Binds the name of the path that a part has matched.
+    fn bind_path(&mut self, scope: &Scope, part: &PatternPart, start: Gid, hop: Option<(Gid, Gid)>) {
+        if part.path.is_some() {
+            let path = Value::Path(Box::new(Path { start, hop }));
+            self.bind(scope, part.path.as_ref(), path);
+        }
+    }
 }
 
 fn extend(
@@ -119,11 +128,12 @@ fn extend(
                 for node in nodes(context, scope, demands, &partial, &part.start)? {
                     let mut next = partial.clone();
                     if next.bind(scope, part.start.variable.as_ref(), Value::Node(node)) {
+                        next.bind_path(scope, part, node, None);
                         result.push(next);
                     }
                 }
             }
-            Some(hop) => expand(context, scope, demands, &partial, (&part.start, hop), &mut result)?,
+            Some(hop) => expand(context, scope, demands, &partial, (part, hop), &mut result)?,
         }
     }
     Ok(result)
@@ -215,9 +225,10 @@ fn expand(
     scope: &Scope,
     demands: &Demands<'_>,
     partial: &Partial,
-    (start, hop): (&NodePattern, &Hop),
+    (part, hop): (&PatternPart, &Hop),
     result: &mut Vec<Partial>,
 ) -> Result<(), Failure> {
+    let start = &part.start;
     let from_end = partial.bound(scope, start.variable.as_ref()).is_none()
         && partial.bound(scope, hop.end.variable.as_ref()).is_some();
     let (near, far) = if from_end {
@@ -258,6 +269,7 @@ fn expand(
             if node_fits(context, far_node, &far_labels, &wanted)
                 && next.bind(scope, hop.end.variable.as_ref(), Value::Node(last))
             {
+                next.bind_path(scope, part, first, Some((relationship, last)));
                 result.push(next);
             }
         }

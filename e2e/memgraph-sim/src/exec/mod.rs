@@ -11,6 +11,7 @@ mod functions;
 mod matching;
 mod operators;
 mod project;
+mod text;
 mod write;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use self::eval::{Row, Scope};
 use crate::{
     messages,
     storage::{Graph, Transaction, View},
-    value::{Gid, Value},
+    value::{Gid, Path, Value},
 };
 
 /// Values of `$name`.
@@ -151,6 +152,8 @@ fn to_bolt(context: &Context<'_>, value: Value) -> BoltValue {
         ])),
         Value::Node(gid) => BoltValue::Node(bolt_node(context, gid)),
         Value::Relationship(gid) => BoltValue::Relationship(bolt_relationship(context, gid)),
+        Value::Temporal(value) => BoltValue::Temporal(value.to_bolt()),
+        Value::Path(path) => BoltValue::Path(bolt_path(context, &path)),
     }
 }
 
@@ -192,6 +195,33 @@ fn bolt_relationship(context: &Context<'_>, gid: Gid) -> bolt_server::Relationsh
         properties: data
             .map(|data| bolt_properties(context, &data.properties))
             .unwrap_or_default(),
+    }
+}
+
+fn bolt_path(context: &Context<'_>, path: &Path) -> bolt_server::Path {
+    let mut nodes = vec![bolt_node(context, path.start)];
+    let Some((gid, end)) = path.hop else {
+        return bolt_server::Path {
+            nodes,
+            ..bolt_server::Path::default()
+        };
+    };
+    let relationship = bolt_relationship(context, gid);
+    let end_index = if end == path.start {
+        0
+    } else {
+        nodes.push(bolt_node(context, end));
+        1
+    };
+    let along = relationship.start == id(path.start);
+    bolt_server::Path {
+        nodes,
+        indices: vec![if along { 1 } else { -1 }, end_index],
+        relationships: vec![bolt_server::UnboundRelationship {
+            id: relationship.id,
+            kind: relationship.kind,
+            properties: relationship.properties,
+        }],
     }
 }
 

@@ -149,7 +149,7 @@ fn compare(left: &Value, right: &Value) -> Option<Option<Ordering>> {
     let orders = |value: &Value| {
         matches!(
             value,
-            Value::Null | Value::Int(_) | Value::Float(_) | Value::String(_)
+            Value::Null | Value::Int(_) | Value::Float(_) | Value::String(_) | Value::Temporal(_)
         )
     };
     let canonical = |value: &Value| !matches!(value, Value::Enum { .. });

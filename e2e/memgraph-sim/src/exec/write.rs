@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     messages,
-    value::{Gid, MAX_DEPTH, Value},
+    value::{Gid, MAX_DEPTH, Path, Value},
 };
 
 /// CREATE
@@ -51,7 +51,8 @@ fn create_part(
             let name = part.start.variable.as_deref().unwrap_or_default();
             return Err(errors::redeclared_variable(name));
         }
-        create_node(context, scope, row, &part.start)?;
+        let start = create_node(context, scope, row, &part.start)?;
+        bind_path(row, part, Path { start, hop: None });
         return Ok(());
     };
     // Variables are bound in the order of the pattern: node, relationship, node.
@@ -94,7 +95,22 @@ fn create_part(
     if let Some(slot) = slot {
         row[slot] = Value::Relationship(gid);
     }
+    bind_path(
+        row,
+        part,
+        Path {
+            start,
+            hop: Some((gid, end)),
+        },
+    );
     Ok(())
+}
+
+/// Binds the name of the path that was created; it comes after all other variables of the pattern.
+fn bind_path(row: &mut Row, part: &PatternPart, path: Path) {
+    if part.path.is_some() {
+        row.push(Value::Path(Box::new(path)));
+    }
 }
 
 fn bound<'a>(scope: &Scope, row: &'a Row, name: &str) -> Option<&'a Value> {

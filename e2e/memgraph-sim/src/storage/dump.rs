@@ -6,7 +6,7 @@ use super::{
     names::Name,
     schema::{Constraint, Index},
 };
-use crate::value::Value;
+use crate::{temporal::Temporal, value::Value};
 
 impl Graph {
     /// The statements that build what `view` sees.
@@ -119,7 +119,7 @@ fn quote_all(names: &[String]) -> String {
 
 fn literal(value: &Value) -> String {
     match value {
-        Value::Null | Value::Node(_) | Value::Relationship(_) => "null".to_owned(),
+        Value::Null | Value::Node(_) | Value::Relationship(_) | Value::Path(_) => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Float(value) => format!("{value:?}"),
@@ -133,5 +133,15 @@ fn literal(value: &Value) -> String {
             format!("{{{}}}", pairs.join(", "))
         }
         Value::Enum(it) => format!("{}::{}", quote(&it.name), quote(&it.value)),
+        Value::Temporal(value) => {
+            let function = match value {
+                Temporal::Date(_) => "DATE",
+                Temporal::LocalTime(_) => "LOCALTIME",
+                Temporal::LocalDateTime(_) => "LOCALDATETIME",
+                Temporal::DateTime { .. } => "DATETIME",
+                Temporal::Duration(_) => "DURATION",
+            };
+            format!("{function}(\"{value}\")")
+        }
     }
 }

@@ -17,6 +17,7 @@ mod literals;
 mod locks;
 mod network;
 mod properties;
+mod queries;
 mod random;
 mod recovery;
 mod registration;
