@@ -66,7 +66,7 @@ pub struct Config {
     pub isolation: Isolation,
     /// `--storage-mode=IN_MEMORY_ANALYTICAL`
     pub analytical: bool,
-    /// `--bolt-port`, which the port of a replica should not be.
+    /// `--bolt-port`
     pub bolt_port: u16,
     /// The user of `MEMGRAPH_USER` and `MEMGRAPH_PASSWORD`, created at each start if there is none of that
     /// name.
