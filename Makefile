@@ -44,6 +44,10 @@ node-test: images ## Only the tests on a real node (TESTS=name: only those; REUS
 bench-sim: ## Measure the simulator's speed and size; fails when a goal of docs/benchmarks.md is missed
 	cargo bench --locked --package memgraph-sim --bench goals -- $(PARTS)
 
+.PHONY: sim-drivers
+sim-drivers: ## Check the official drivers against the simulator (SIM_VERSIONS="3.4 3.12 HEAD")
+	@SIM_VERSIONS="$(or $(SIM_VERSIONS),3.4 3.12 HEAD)" PYTHONDONTWRITEBYTECODE=1 e2e/drivers/simulator.py
+
 .PHONY: images
 images: ## Build the images of operator, simulator and client
 	@e2e/images/build.sh

@@ -128,7 +128,7 @@ def test_temporal_values(run, label):
     values = {
         "date": date(2024, 2, 29),
         "local_time": time(13, 14, 15, 123456),
-        "local_date_time": datetime(1969, 12, 31, 23, 59, 59, 999999),
+        "local_date_time": datetime(2024, 2, 29, 23, 59, 59, 999999),
         "duration": timedelta(days=2, hours=1, seconds=1, microseconds=5),
     }
     for name, value in values.items():
