@@ -74,7 +74,8 @@ fn run(version: Version, seed: u64) {
 #[test]
 fn a_power_loss_leaves_a_prefix_of_the_commits() {
     for version in Version::ALL {
-        for seed in seeds(25) {
+        // With the last one, an empty log file was taken for a part of the chain.
+        for seed in seeds(25).chain([34]) {
             run(version, seed);
         }
     }
