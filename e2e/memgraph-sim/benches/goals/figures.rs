@@ -34,12 +34,16 @@ impl Figure {
         self.samples.sort_by(f64::total_cmp);
     }
 
-    /// The middle one of the samples.
+    /// The middle one of the samples, or the mean of the two in the middle.
     pub fn median(&self) -> f64 {
-        self.samples
-            .get(self.samples.len() / 2)
-            .copied()
-            .unwrap_or(f64::NAN)
+        let count = self.samples.len();
+        match (
+            self.samples.get(count / 2),
+            self.samples.get(count.wrapping_sub(1) / 2),
+        ) {
+            (Some(upper), Some(lower)) => f64::midpoint(*lower, *upper),
+            _ => f64::NAN,
+        }
     }
 
     /// Whether the median reaches the goal. Without a sample it does not.
