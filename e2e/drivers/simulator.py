@@ -3,8 +3,8 @@
 
     simulator.py [DRIVER...]
 
-SIM_VERSIONS says which releases, by default "3.4 3.12 HEAD"; without DRIVERs all are run. For each release two servers
-are started on free ports, one without users and one with a user. SIM_BINARY names a simulator that is built already.
+SIM_VERSIONS says which releases, by default "3.4 3.12 HEAD"; without DRIVERs all are run. For each release three servers
+are started on free ports, one without users, one with a user and one with TLS. SIM_BINARY names a simulator that is built already.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def running(command, environment, log):
 
 
 @contextlib.contextmanager
-def server(binary, version, environment, log):
+def server(binary, version, environment, log, *flags):
     """A simulator; gives its port."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="sim-drivers-") as folder:
@@ -62,6 +62,7 @@ def server(binary, version, environment, log):
             "--bolt-address=127.0.0.1",
             f"--bolt-port={port}",
             f"--data-directory={Path(folder) / 'data'}",
+            *flags,
         ]
         with running(command, {"MEMGRAPH_SIM_VERSION": version, **environment}, log) as process:
             limit = time.monotonic() + PATIENCE
@@ -80,6 +81,18 @@ def accepts(port):
     except OSError:
         return False
     return True
+
+
+def certificate(folder):
+    """Makes a certificate for this machine, and returns the flags that have a server use it."""
+    certificate, key = Path(folder) / "certificate.pem", Path(folder) / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    return [f"--bolt-cert-file={certificate}", f"--bolt-key-file={key}"]
 
 
 @contextlib.contextmanager
@@ -104,8 +117,10 @@ def main():
     for version in versions:
         with (
             (logs / f"simulator-{version}.log").open("w") as log,
+            tempfile.TemporaryDirectory(prefix="sim-drivers-") as folder,
             server(binary, version, {}, log) as port,
             server(binary, version, USER, log) as users_port,
+            server(binary, version, {}, log, *certificate(folder)) as tls_port,
             cutter(port) as (cut_port, closed_port),
         ):
             os.environ.update(
@@ -114,6 +129,7 @@ def main():
                 BOLT_USERS_PORT=str(users_port),
                 BOLT_USER=USER["MEMGRAPH_USER"],
                 BOLT_PASSWORD=USER["MEMGRAPH_PASSWORD"],
+                BOLT_TLS_PORT=str(tls_port),
                 BOLT_CUT_PORT=cut_port,
                 BOLT_CLOSED_PORT=closed_port,
             )

@@ -467,6 +467,18 @@ func TestConnectionRefused(t *testing.T) {
 	equal(t, neo4j.IsConnectivityError(err), true)
 }
 
+func TestTLS(t *testing.T) {
+	port := os.Getenv("BOLT_TLS_PORT")
+	if port == "" {
+		t.Skip("there is no server with TLS")
+	}
+	// The certificate is the server's own.
+	address := "bolt+ssc://" + environment(t, "BOLT_HOST") + ":" + port
+	if err := connect(t, address, neo4j.NoAuth()).VerifyConnectivity(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestConnectionLost(t *testing.T) {
 	for _, end := range []string{"fin:query", "rst:query", "rst:result"} {
 		t.Run(end, func(t *testing.T) {

@@ -341,6 +341,12 @@ test('connection refused', async () => {
   assert.equal(error.code, 'ServiceUnavailable')
 })
 
+test('tls', { skip: process.env.BOLT_TLS_PORT === undefined }, async () => {
+  // The certificate is the server's own.
+  const address = `bolt+ssc://${environment('BOLT_HOST')}:${environment('BOLT_TLS_PORT')}`
+  await connect(address).verifyConnectivity()
+})
+
 for (const end of ['fin:query', 'rst:query', 'rst:result']) {
   test(`connection lost ${end}`, async () => {
     const session = connect(CUT, undefined, { fetchSize: -1 }).session()

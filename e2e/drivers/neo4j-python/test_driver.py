@@ -1,5 +1,6 @@
 """The official Python driver against Memgraph. The checks are those of e2e/drivers/README.md."""
 
+import os
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -288,6 +289,18 @@ def test_session_after_failure(session, label):
 def test_connection_refused(server):
     with neo4j.GraphDatabase.driver(server.closed_uri()) as driver, pytest.raises(ServiceUnavailable):
         driver.verify_connectivity()
+
+
+@pytest.mark.skipif("BOLT_TLS_PORT" not in os.environ, reason="there is no server with TLS")
+def test_tls(server):
+    port = os.environ["BOLT_TLS_PORT"]
+    # The certificate is the server's own.
+    with neo4j.GraphDatabase.driver(f"bolt+ssc://{server.host}:{port}") as driver:
+        driver.verify_connectivity()
+        assert driver.get_server_info().protocol_version == (5, 2)
+    for scheme in ("bolt+s", "bolt"):
+        with neo4j.GraphDatabase.driver(f"{scheme}://{server.host}:{port}") as driver, pytest.raises(DriverError):
+            driver.verify_connectivity()
 
 
 @pytest.mark.parametrize("end", ["fin:query", "rst:query", "rst:result"])

@@ -462,6 +462,19 @@ async fn connection_refused() -> Result {
 
 #[tokio::test]
 #[ignore = "needs a server: make sim-drivers"]
+async fn tls() -> Result {
+    // Not every server has it.
+    let Ok(port) = std::env::var("BOLT_TLS_PORT") else {
+        return Ok(());
+    };
+    // The certificate is the server's own.
+    let graph = connect(format!("bolt+ssc://{}:{port}", environment("BOLT_HOST")))?;
+    assert_eq!(value::<i64>(&graph, query("RETURN 1 AS value")).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a server: make sim-drivers"]
 async fn connection_lost() -> Result {
     for end in ["fin:query", "rst:query", "rst:result"] {
         let graph = log_in(local("BOLT_CUT_PORT"), "", "", 50_000)?;

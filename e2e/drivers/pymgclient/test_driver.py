@@ -190,6 +190,12 @@ def test_connection_refused(connect):
         connect((LOCAL, port("BOLT_CLOSED_PORT")))
 
 
+@pytest.mark.skipif("BOLT_TLS_PORT" not in os.environ, reason="there is no server with TLS")
+def test_tls(connect):
+    address = (os.environ["BOLT_HOST"], port("BOLT_TLS_PORT"))
+    assert rows(connect(address, sslmode=mgclient.MG_SSLMODE_REQUIRE), "RETURN 1") == [(1,)]
+
+
 @pytest.mark.parametrize("end", ["fin:query", "rst:query", "rst:result"])
 def test_connection_lost(connect, end):
     connection = connect((LOCAL, port("BOLT_CUT_PORT")), autocommit=True)

@@ -28,6 +28,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInfo;
+import org.junit.jupiter.api.condition.EnabledIfEnvironmentVariable;
 import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -426,6 +427,16 @@ class DriverTest {
     void connectionRefused() {
         try (var refused = connect(local("BOLT_CLOSED_PORT"), AuthTokens.none())) {
             assertThrows(ServiceUnavailableException.class, refused::verifyConnectivity);
+        }
+    }
+
+    @Test
+    @EnabledIfEnvironmentVariable(named = "BOLT_TLS_PORT", matches = ".+")
+    void tls() {
+        // The certificate is the server's own.
+        var address = "bolt+ssc://" + environment("BOLT_HOST") + ":" + environment("BOLT_TLS_PORT");
+        try (var own = connect(address, AuthTokens.none())) {
+            own.verifyConnectivity();
         }
     }
 
