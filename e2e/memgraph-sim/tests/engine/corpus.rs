@@ -95,10 +95,13 @@ impl Seeds {
     }
 }
 
-/// One message of each kind and size class: bytes by the name of the message.
+/// The name of a message, and its bytes.
+type Traffic = (String, Vec<u8>);
+
+/// One message of each kind and size class.
 fn replicate(seeds: &mut Seeds) {
     let mut network = Network::new(Version::default(), &["a", "b", "c"]);
-    let seen: Rc<RefCell<Vec<(String, Vec<u8>)>>> = Rc::default();
+    let seen = Rc::<RefCell<Vec<Traffic>>>::default();
     let record = Rc::clone(&seen);
     network.decide(move |_, _, message| {
         let bytes = message.encode().unwrap();
