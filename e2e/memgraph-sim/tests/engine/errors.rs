@@ -344,8 +344,9 @@ fn own_literals() -> Vec<String> {
                         "Failure::transient(",
                         "refused(",
                         "Refused(",
-                        "_or(",
-                        "_or_null(",
+                        "string_or(",
+                        "string_or_null(",
+                        "integer_or(",
                     ],
                 ));
             }
