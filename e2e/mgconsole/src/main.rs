@@ -2,14 +2,15 @@
 //! the same output and exit codes, for scripts and recipes that pipe statements into it. Written anew after the
 //! behaviour of mgconsole 1.5.
 //!
-//! What is not there: `--import-mode` other than `serial`, line editing and history, the output of temporal and
-//! spatial values.
+//! What is not there: `--import-mode` other than `serial`, line editing and history, points, and date-times
+//! in a named time zone.
 
 mod client;
 mod flags;
 mod input;
 mod interactive;
 mod output;
+mod temporal;
 mod tls;
 mod values;
 

@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use bolt_server::{Map, Node, Path, Value};
 
+use crate::temporal;
+
 /// Shows a value.
 pub(crate) struct Shown<'a>(pub(crate) &'a Value);
 
@@ -29,6 +31,7 @@ impl Display for Shown<'_> {
             Value::Node(value) => node(output, value),
             Value::Relationship(value) => relationship(output, &value.kind, &value.properties),
             Value::Path(value) => path(output, value),
+            Value::Temporal(value) => temporal::show(output, *value),
         }
     }
 }

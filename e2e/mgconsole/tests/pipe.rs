@@ -5,7 +5,7 @@
 use std::{
     io::Write as _,
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -33,13 +33,23 @@ impl Drop for Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// Starts a server with more flags, which may name files in a folder of its own.
+    fn start_with(flags: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let port = free_port();
         let data = std::env::temp_dir().join(format!("mgconsole-test-{}-{port}", std::process::id()));
-        let arguments = [
+        std::fs::create_dir_all(&data).unwrap();
+        let mut arguments = vec![
             format!("--bolt-port={port}"),
             "--bolt-address=127.0.0.1".into(),
-            format!("--data-directory={}", data.display()),
+            format!("--data-directory={}", data.join("data").display()),
+            // Only one of several servers can have them.
+            format!("--monitoring-port={}", free_port()),
+            format!("--metrics-port={}", free_port()),
         ];
+        arguments.extend(flags(&data));
         std::thread::spawn(move || memgraph_sim::server::run(arguments).unwrap());
         let limit = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -163,4 +173,24 @@ fn large_results_arrive_whole() {
     assert_eq!(shown, format!("\"text\"\n\"\"\"{long}\"\"\"\n"));
     let shown = server.prints(&["--output-format=csv"], "UNWIND range(1, 5000) AS i RETURN i;\n");
     assert_eq!(shown.lines().count(), 5001);
+}
+
+#[test]
+fn a_server_with_tls_is_reached_with_tls() {
+    let server = Server::start_with(|folder| {
+        let made = rcgen::generate_simple_self_signed(["anybody".to_owned()]).unwrap();
+        let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        vec![
+            format!("--bolt-cert-file={}", certificate.display()),
+            format!("--bolt-key-file={}", key.display()),
+        ]
+    });
+    let flags = ["--use-ssl", "--output-format=csv"];
+    assert_eq!(server.prints(&flags, "RETURN 1 AS one;\n"), "\"one\"\n\"1\"\n");
+    let plain = server.pipe(&[], "RETURN 1 AS one;\n");
+    assert_eq!(plain.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&plain.stderr).into_owned();
+    assert!(errors.starts_with("Connection failure: "), "{errors}");
 }
