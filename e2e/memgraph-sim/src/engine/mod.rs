@@ -27,6 +27,7 @@ mod sessions;
 mod settings;
 mod snapshots;
 mod statistics;
+mod worker;
 
 use std::{
     cell::{Cell, RefCell},
@@ -53,13 +54,13 @@ use self::{
     lock::{Access, Exclusive, Lock, Shared},
     message::AccessKind,
     peers::Peers,
-    replica_server::Handlers,
     retainer::Retainer,
     role::{MainRole, Role},
     sessions::Sessions,
     settings::Settings,
     snapshots::Catalogue,
     statistics::Counters,
+    worker::Handlers,
 };
 pub use self::{
     event::{

@@ -27,5 +27,6 @@ mod releases;
 mod roles;
 mod sessions;
 mod surprises;
+mod starts;
 mod timeouts;
 mod traps;

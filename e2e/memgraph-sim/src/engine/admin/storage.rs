@@ -159,11 +159,7 @@ impl Node {
             relationships: integer(relationships),
             degree: BoltValue::Float(degree),
             uuid: database.uuid.to_string(),
-            mode: if database.analytical {
-                "IN_MEMORY_ANALYTICAL"
-            } else {
-                "IN_MEMORY_TRANSACTIONAL"
-            },
+            mode: mode_name(database.analytical),
             memory: readable_size(memory),
             disk: readable_size(snapshots + logs + current),
         }
@@ -185,7 +181,7 @@ impl Node {
             texts(["global_isolation_level", self.config.isolation.as_str()]),
         ];
         rows.extend(session_levels(session));
-        rows.push(texts(["global_storage_mode", "IN_MEMORY_TRANSACTIONAL"]));
+        rows.push(texts(["global_storage_mode", mode_name(self.config.analytical)]));
         rows
     }
 
@@ -259,6 +255,14 @@ impl Node {
             ]));
         }
         rows
+    }
+}
+
+const fn mode_name(analytical: bool) -> &'static str {
+    if analytical {
+        "IN_MEMORY_ANALYTICAL"
+    } else {
+        "IN_MEMORY_TRANSACTIONAL"
     }
 }
 
