@@ -26,7 +26,7 @@ mod registration;
 mod releases;
 mod roles;
 mod sessions;
-mod surprises;
 mod starts;
+mod surprises;
 mod timeouts;
 mod traps;
