@@ -8,6 +8,7 @@ pub mod api;
 pub mod controller;
 pub mod gateway;
 pub mod http;
+pub mod leader;
 pub mod memgraph;
 pub mod plan;
 pub mod resources;

@@ -8,9 +8,10 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use kube::{Client, CustomResourceExt};
 use memgraph_operator::{
-    api::MemgraphCluster,
-    controller::{self, OperatorConfig},
+    api::{DurationString, MemgraphCluster},
+    controller::{self, Election, OperatorConfig},
     gateway::{self, Addresses, GatewayConfig},
+    leader::{Timing, TimingError},
     memgraph::Neo4rsBolt,
     resources::OperatorImage,
     telemetry,
@@ -46,7 +47,32 @@ struct OperatorArgs {
     #[arg(long, env = "HTTP_BIND_ADDRESS", default_value = "0.0.0.0:8080")]
     http_bind_address: SocketAddr,
     #[command(flatten)]
+    election: ElectionArgs,
+    #[command(flatten)]
     log: LogArgs,
+}
+
+/// Of several operator processes, the one that holds a Lease acts.
+#[derive(Args)]
+struct ElectionArgs {
+    /// Namespace of the Lease: the operator's own.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "memgraph-operator-system")]
+    lease_namespace: String,
+    /// Name of the Lease.
+    #[arg(long, env = "LEASE_NAME", default_value = "memgraph-operator")]
+    lease_name: String,
+    /// What this process is called in the Lease; a random number is added.
+    #[arg(long, env = "POD_NAME", default_value = "memgraph-operator")]
+    identity: String,
+    /// For how long the Lease must stand unchanged before another process takes it: whole seconds.
+    #[arg(long, env = "LEASE_DURATION", default_value = "2s")]
+    lease_duration: DurationString,
+    /// For how long this process acts after it renewed the Lease: at most nine tenths of the duration.
+    #[arg(long, env = "LEASE_RENEW_DEADLINE", default_value = "1500ms")]
+    lease_renew_deadline: DurationString,
+    /// How often it is renewed, and looked at by the others: at most half of the renew deadline.
+    #[arg(long, env = "LEASE_RETRY_PERIOD", default_value = "400ms")]
+    lease_retry_period: DurationString,
 }
 
 #[derive(Args)]
@@ -90,6 +116,8 @@ enum Error {
         "cannot find the Kubernetes API server; in a pod it comes with the service account, elsewhere set KUBECONFIG"
     )]
     Client(#[from] Box<kube::Error>),
+    #[error("cannot take part in the election")]
+    Timing(#[from] TimingError),
     #[error(transparent)]
     Operator(#[from] controller::OperatorError),
     #[error(transparent)]
@@ -144,8 +172,22 @@ async fn operator(args: OperatorArgs) -> Result<(), Error> {
         image: OperatorImage(args.image),
         cluster_domain: args.cluster_domain,
         http: args.http_bind_address,
+        election: election(args.election)?,
     };
     Ok(controller::run(client().await?, Neo4rsBolt::anonymous(), config).await?)
+}
+
+fn election(args: ElectionArgs) -> Result<Election, TimingError> {
+    Ok(Election {
+        namespace: args.lease_namespace,
+        lease: args.lease_name,
+        name: args.identity,
+        timing: Timing::new(
+            args.lease_duration.0,
+            args.lease_renew_deadline.0,
+            args.lease_retry_period.0,
+        )?,
+    })
 }
 
 async fn gateway(args: GatewayArgs) -> Result<(), Error> {

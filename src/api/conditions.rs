@@ -86,6 +86,8 @@ pub enum Reason {
     Bootstrapping,
     /// MAIN is being replaced.
     FailingOver,
+    /// MAIN is being moved, as was asked for.
+    SwitchingOver,
     /// MAIN does not answer.
     MainUnreachable,
     /// MAIN is lost, and no copy may be promoted.
@@ -121,6 +123,7 @@ impl Reason {
             Self::WaitingForInstances => "WaitingForInstances",
             Self::Bootstrapping => "Bootstrapping",
             Self::FailingOver => "FailingOver",
+            Self::SwitchingOver => "SwitchingOver",
             Self::MainUnreachable => "MainUnreachable",
             Self::NoCandidate => "NoCandidate",
             Self::ManualFailover => "ManualFailover",

@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::status::SwitchoverState;
+
 /// The decisions about one cluster that must outlive any process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +38,9 @@ pub struct Ledger {
     /// Why the route is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+    /// The last request to move MAIN that was dealt with: each is carried out once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<SwitchoverRecord>,
 }
 
 /// Whether clients may reach MAIN.
@@ -110,6 +115,24 @@ pub enum OperationKind {
     Restart,
     /// MAIN stays, but a registration on which durability rests must be made anew.
     Repair,
+    /// MAIN moves because somebody has asked for it.
+    Switchover,
+}
+
+/// What has become of a request to move MAIN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SwitchoverRecord {
+    /// The request's id.
+    pub request_id: String,
+    /// How far it has come.
+    pub state: SwitchoverState,
+    /// Where MAIN is now, or why it did not move.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it was over (RFC 3339), for people; never read by a decision.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub finished_at: String,
 }
 
 impl Member {

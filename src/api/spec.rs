@@ -38,6 +38,10 @@ use super::{DurationString, status::MemgraphClusterStatus};
     validation = (
         "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name: at most 40 characters of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit, because pods, Services and DNS names are made from it"
+    ),
+    validation = (
+        "!has(self.spec.switchover) || !has(self.spec.switchover.target) || self.spec.switchover.target.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
+        "spec.switchover.target: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     )
 )]
 #[x_kube(validation = (
@@ -85,6 +89,11 @@ pub struct MemgraphClusterSpec {
     #[serde(default)]
     pub failover: FailoverSpec,
 
+    /// Asks for MAIN to be moved. Carried out once for each new `requestId`, when that is possible;
+    /// `status.switchover` says what has become of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<SwitchoverSpec>,
+
     /// The TCP gateway in front of the instances.
     #[serde(default)]
     pub gateway: GatewaySpec,
@@ -102,8 +111,8 @@ pub struct MemgraphClusterSpec {
         "config: a flag is written without leading dashes, in lower case and with '-' between words, such as log-level"
     ))]
     #[x_kube(validation = (
-        "!self.exists(flag, flag in ['bolt-address', 'bolt-port', 'bolt-cert-file', 'bolt-key-file', 'data-directory', 'data-recovery-on-startup', 'also-log-to-stderr', 'log-file', 'flagfile', 'fromenv', 'tryfromenv', 'undefok', 'help', 'version', 'init-file', 'init-data-file', 'storage-mode', 'storage-wal-enabled', 'storage-wal-file-flush-every-n-tx', 'storage-snapshot-on-exit', 'storage-snapshot-interval', 'replication-restore-state-on-startup', 'replication-replica-check-frequency-sec', 'telemetry-enabled', 'management-port', 'coordinator-id', 'coordinator-port', 'coordinator-hostname', 'storage-allow-recovery-failure'])",
-        "config: belongs to the operator and cannot be set: bolt-address, bolt-port, bolt-cert-file, bolt-key-file, data-directory, data-recovery-on-startup, also-log-to-stderr, log-file, flagfile, fromenv, tryfromenv, undefok, help, version, init-file, init-data-file, storage-mode, storage-wal-enabled, storage-wal-file-flush-every-n-tx, storage-snapshot-on-exit, storage-snapshot-interval, replication-restore-state-on-startup, replication-replica-check-frequency-sec, telemetry-enabled, management-port, coordinator-id, coordinator-port, coordinator-hostname, storage-allow-recovery-failure"
+        "!self.exists(flag, flag in ['bolt-address', 'bolt-port', 'bolt-cert-file', 'bolt-key-file', 'data-directory', 'data-recovery-on-startup', 'also-log-to-stderr', 'log-file', 'flag-file', 'flagfile', 'fromenv', 'tryfromenv', 'undefok', 'help', 'version', 'init-file', 'init-data-file', 'storage-mode', 'storage-wal-enabled', 'storage-wal-file-flush-every-n-tx', 'storage-snapshot-on-exit', 'storage-snapshot-interval', 'replication-restore-state-on-startup', 'replication-replica-check-frequency-sec', 'telemetry-enabled', 'management-port', 'coordinator-id', 'coordinator-port', 'coordinator-hostname', 'storage-allow-recovery-failure'])",
+        "config: belongs to the operator and cannot be set: bolt-address, bolt-port, bolt-cert-file, bolt-key-file, data-directory, data-recovery-on-startup, also-log-to-stderr, log-file, flag-file, flagfile, fromenv, tryfromenv, undefok, help, version, init-file, init-data-file, storage-mode, storage-wal-enabled, storage-wal-file-flush-every-n-tx, storage-snapshot-on-exit, storage-snapshot-interval, replication-restore-state-on-startup, replication-replica-check-frequency-sec, telemetry-enabled, management-port, coordinator-id, coordinator-port, coordinator-hostname, storage-allow-recovery-failure"
     ))]
     #[x_kube(validation = (
         "!self.exists(flag, flag.startsWith('no'))",
@@ -118,6 +127,19 @@ pub struct MemgraphClusterSpec {
 
 /// The value of a Memgraph flag.
 pub type FlagValue = String;
+
+/// A request to move MAIN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SwitchoverSpec {
+    /// Any text that was not used before, such as the date and time.
+    #[schemars(length(min = 1, max = 63))]
+    pub request_id: String,
+    /// The instance that is to be MAIN, such as `demo-1`. Unset: the replica that is best fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub target: Option<String>,
+}
 
 /// How data is copied between the instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Ledger, OperationKind};
+use super::ledger::{Ledger, OperationKind, SwitchoverRecord};
 
 /// What the operator reports about a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -56,6 +56,10 @@ pub struct MemgraphClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayStatus>,
 
+    /// What has become of `spec.switchover`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<SwitchoverRecord>,
+
     /// The newest change of MAIN that was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<FailoverRecord>,
@@ -85,12 +89,29 @@ pub enum Phase {
     WritesBlocked,
     /// MAIN is being replaced.
     FailingOver,
+    /// MAIN is being moved, as was asked for.
+    SwitchingOver,
     /// No MAIN serves.
     Unavailable,
     /// A human must decide; the condition Stalled says what.
     Unknown,
     /// The cluster is being deleted.
     Terminating,
+}
+
+/// How far a request to move MAIN has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SwitchoverState {
+    /// It will be carried out once that is possible.
+    Pending,
+    /// It is being carried out.
+    Running,
+    /// MAIN is where it was to be.
+    Succeeded,
+    /// It was begun, and MAIN is elsewhere.
+    Failed,
+    /// It cannot be carried out. Ask again with another `requestId`.
+    Refused,
 }
 
 /// One instance as the operator sees it.

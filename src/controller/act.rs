@@ -105,8 +105,9 @@ impl<B: Bolt> Hands<'_, B> {
                 self.require_life(instance, incarnation).await?;
                 Ok(memgraph::promote(self.bolt, self.address(instance)?, instance).await?)
             }
-            Action::Demote { instance } => {
-                Ok(memgraph::demote(self.bolt, self.address(instance)?, instance).await?)
+            Action::Demote { instance } | Action::StepDown { instance } => {
+                let at = self.address(instance)?;
+                Ok(patiently(|| memgraph::demote(self.bolt, at, instance)).await?)
             }
             Action::Register {
                 main,

@@ -10,7 +10,14 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Operator, objects::Applied, sightings::Sightings};
-use crate::{api::MemgraphCluster, memgraph::Bolt, plan::observation::Numbers};
+use crate::{
+    api::{
+        MemgraphCluster,
+        ledger::{Ledger, Route},
+    },
+    memgraph::Bolt,
+    plan::observation::Numbers,
+};
 
 /// How often the instances of a cluster are looked at between two changes.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -30,6 +37,8 @@ struct Memory {
     written_at: Option<Instant>,
     /// Failures in a row.
     failures: u32,
+    /// The term in which the route was seen closed, and since when.
+    closed: Option<(i64, Instant)>,
 }
 
 impl Cluster {
@@ -68,6 +77,18 @@ impl Cluster {
 
     pub(super) fn succeeded(&self) {
         self.memory().failures = 0;
+    }
+
+    /// For how long this process has seen the route closed in the ledger's term.
+    pub(super) fn closed_for(&self, ledger: Option<&Ledger>) -> Duration {
+        let mut memory = self.memory();
+        let term = ledger.filter(|l| l.route == Route::Closed).map(|l| l.term);
+        memory.closed = match (term, memory.closed) {
+            (Some(term), Some((seen, since))) if seen == term => Some((term, since)),
+            (Some(term), _) => Some((term, Instant::now())),
+            (None, _) => None,
+        };
+        memory.closed.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     pub(super) fn since_write(&self) -> Duration {

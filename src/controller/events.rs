@@ -108,6 +108,12 @@ fn opened(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -
             "Promote",
             format!("{main} has restarted and is MAIN again, in term {term}"),
         ),
+        OperationKind::Switchover => event(
+            EventType::Normal,
+            "SwitchedOver",
+            "Switchover",
+            format!("{main} is MAIN in term {term} instead of {from}, as was asked for"),
+        ),
         OperationKind::Repair => event(
             EventType::Warning,
             "ReplicationRepaired",

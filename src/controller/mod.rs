@@ -47,12 +47,20 @@ use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
 use stores::{Pokes, Stores};
 
-use crate::{api::MemgraphCluster, http, memgraph::Bolt, resources::OperatorImage};
+use crate::{
+    api::MemgraphCluster,
+    http,
+    leader::{self, BootClock, Campaign, KubernetesLease, Leadership, Timing, Watchdog, guarded},
+    memgraph::{Bolt, Led},
+    resources::OperatorImage,
+};
 
 /// How soon a step is tried again that failed for the first time.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// How soon a step is tried again that has failed many times.
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// For how long steps that are under way may go on after the end was asked for. The next leader waits for them.
+const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// What the operator is started with.
 #[derive(Clone, Debug)]
@@ -63,6 +71,28 @@ pub struct OperatorConfig {
     pub cluster_domain: String,
     /// Where health checks are answered.
     pub http: SocketAddr,
+    /// By what it is decided which of several operator processes acts.
+    pub election: Election,
+}
+
+/// How this process takes part in the election of the one that acts.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease.
+    pub lease: String,
+    /// What people know this process by, such as the name of its pod.
+    pub name: String,
+    /// How leadership is timed.
+    pub timing: Timing,
+}
+
+impl Election {
+    /// What no other process has ever campaigned as, nor will.
+    fn identity(&self) -> String {
+        format!("{}_{:016x}", self.name, fastrand::u64(..))
+    }
 }
 
 /// Why the operator ended.
@@ -79,6 +109,9 @@ pub enum OperatorError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The thread that ends a process which does not lead any more could not be started.
+    #[error("cannot start the thread that watches over leadership; the system is out of threads or memory")]
+    Watchdog(#[source] std::io::Error),
     /// The end could not be asked for.
     #[error("cannot wait for the signal SIGTERM")]
     Signals(#[source] std::io::Error),
@@ -87,7 +120,7 @@ pub enum OperatorError {
 /// What all reconciliations share.
 pub struct Operator<B> {
     client: Client,
-    bolt: B,
+    bolt: Led<B>,
     fence: Fence,
     events: Events,
     stores: Stores,
@@ -100,15 +133,17 @@ pub struct Operator<B> {
 
 impl<B> Operator<B> {
     fn new(
-        client: Client,
+        client: &Client,
         bolt: B,
+        leadership: Leadership,
         config: OperatorConfig,
         stores: Stores,
         cached: Store<MemgraphCluster>,
         pokes: Pokes,
     ) -> Self {
+        let client = guarded(client.clone(), leadership.clone());
         Self {
-            bolt,
+            bolt: Led::new(bolt, leadership),
             fence: Fence::default(),
             events: Events::new(client.clone()),
             stores,
@@ -168,11 +203,7 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
         }
         asked.cancel();
     });
-    let controlled = tokio::select! {
-        controlled = control(client, bolt, config, &ready, stop.clone()) => controlled,
-        // While the caches are being filled there is nothing to end gracefully.
-        () = stopped_early(&stop, &ready) => Ok(()),
-    };
+    let controlled = control(client, bolt, config, &ready, &stop).await;
     stop.cancel();
     if let Err(error) = answers.await {
         tracing::warn!(%error, "the HTTP server has broken");
@@ -180,35 +211,96 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
     controlled
 }
 
-/// Resolves when the end was asked for before the controller ran, which ends by itself.
-async fn stopped_early(stop: &CancellationToken, ready: &AtomicBool) {
-    stop.cancelled().await;
-    if ready.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
-    }
-}
-
+/// Fills the caches, waits for leadership, and controls until `stop`.
 async fn control<B: Bolt>(
     client: Client,
     bolt: B,
     config: OperatorConfig,
     ready: &AtomicBool,
-    stop: CancellationToken,
+    stop: &CancellationToken,
 ) -> Result<(), OperatorError> {
-    let (pokes, poked) = unbounded_channel();
+    let (pokes, mut poked) = unbounded_channel();
     let stores = Stores::start(&client, &pokes);
-    stores.wait_until_ready().await?;
+    tokio::select! {
+        filled = stores.wait_until_ready() => filled?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    ready.store(true, Ordering::Relaxed);
+    tracing::info!("the operator has started");
+    let election = &config.election;
+    let lease = KubernetesLease::new(client.clone(), &election.namespace, &election.lease);
+    let campaign = Campaign::new(lease, BootClock, election.timing, election.identity());
+    let leader = tokio::select! {
+        leader = campaign.win() => leader,
+        // Whoever leads first looks at every cluster: what has changed before is of no interest.
+        () = ignore(&mut poked) => return Ok(()),
+        () = stop.cancelled() => return Ok(()),
+    };
+    let record = leader.record();
+    tracing::info!(
+        holder = record.holder,
+        transitions = record.transitions,
+        "this process leads"
+    );
+    let watchdog = Watchdog::start(leader.leadership(), lost).map_err(OperatorError::Watchdog)?;
+    let over = CancellationToken::new();
     let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
     let operator = Arc::new(Operator::new(
-        client,
+        &client,
         bolt,
+        leader.leadership(),
         config,
         stores,
         controller.store(),
         pokes,
     ));
-    ready.store(true, Ordering::Relaxed);
-    tracing::info!("the operator has started");
+    let acting = async {
+        let ended = lead(controller, operator, poked, stop.clone());
+        let overdue = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_STEPS).await;
+        };
+        tokio::select! {
+            () = ended => {}
+            // What is broken off is taken up again by the next leader.
+            () = overdue => tracing::info!("steps under way are broken off"),
+        }
+        watchdog.dismiss();
+        over.cancel();
+    };
+    let (held, ()) = tokio::join!(
+        async {
+            let held = leader.hold(over.clone()).await;
+            if held.is_err() && !over.is_cancelled() {
+                lost();
+            }
+            held
+        },
+        acting
+    );
+    if held.is_err() {
+        tracing::info!("leadership had run out by the end");
+    }
+    Ok(())
+}
+
+/// Another process may be leading: nothing of this one may go on.
+fn lost() {
+    tracing::error!("this process does not lead any more; it starts over");
+    leader::start_over();
+}
+
+async fn ignore<T>(received: &mut UnboundedReceiver<T>) {
+    while received.recv().await.is_some() {}
+}
+
+/// Reconciles every cluster until `stop`, and ends what has been begun.
+async fn lead<B: Bolt>(
+    controller: Controller<MemgraphCluster>,
+    operator: Arc<Operator<B>>,
+    poked: UnboundedReceiver<ObjectRef<MemgraphCluster>>,
+    stop: CancellationToken,
+) {
     controller
         // Clusters do not wait for each other, however many there are.
         .with_config(Config::default().concurrency(0))
@@ -221,7 +313,6 @@ async fn control<B: Bolt>(
             }
         })
         .await;
-    Ok(())
 }
 
 fn received(

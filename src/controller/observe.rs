@@ -1,5 +1,7 @@
 //! Puts together what Kubernetes and the instances themselves say.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 
@@ -173,6 +175,7 @@ impl Inventory {
         numbers: Numbers,
         fresh_lineage: String,
         cluster_domain: &str,
+        closed_for: Duration,
     ) -> Observation {
         let ledger = cluster.status.as_ref().and_then(|status| status.ledger.clone());
         let namespace = cluster.namespace().unwrap_or_default();
@@ -203,6 +206,7 @@ impl Inventory {
             instances,
             stray_volumes: self.stray_volumes(cluster),
             numbers,
+            closed_for,
             fresh_lineage,
         }
     }

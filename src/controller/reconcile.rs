@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{
-        MemgraphCluster, MemgraphClusterStatus,
+        MemgraphCluster, MemgraphClusterStatus, SwitchoverState,
         conditions::Reason,
         ledger::{Ledger, Route},
     },
@@ -176,6 +176,7 @@ impl<B: Bolt> Operator<B> {
                 state.numbers(),
                 lineage,
                 &self.cluster_domain,
+                state.closed_for(ledger(cluster)),
             )
             .await
     }
@@ -298,7 +299,7 @@ impl<B: Bolt> Operator<B> {
     }
 }
 
-/// The ledger with the time at which its operation was announced.
+/// The ledger with the times at which its operation was announced and a switchover was over.
 fn dated(ledger: &Ledger) -> Ledger {
     let mut ledger = ledger.clone();
     if let Some(operation) = ledger
@@ -307,6 +308,13 @@ fn dated(ledger: &Ledger) -> Ledger {
         .filter(|operation| operation.started_at.is_empty())
     {
         operation.started_at = jiff::Timestamp::now().to_string();
+    }
+    if let Some(record) = ledger
+        .switchover
+        .as_mut()
+        .filter(|record| record.state != SwitchoverState::Running && record.finished_at.is_empty())
+    {
+        record.finished_at = jiff::Timestamp::now().to_string();
     }
     ledger
 }

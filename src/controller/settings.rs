@@ -2,7 +2,7 @@
 
 use crate::{
     api::{FailoverMode, MemgraphClusterSpec, ReplicationMode},
-    plan::observation::Settings,
+    plan::observation::{Settings, SwitchoverRequest},
 };
 
 /// The part of the spec that decisions depend on, with every default made explicit.
@@ -23,6 +23,10 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
         electable: spec.replication.electable_instances.unwrap_or(spec.replicas),
         automatic_failover: spec.failover.mode == FailoverMode::Automatic,
         detection_timeout: spec.failover.detection_timeout.0,
+        switchover: spec.switchover.as_ref().map(|asked| SwitchoverRequest {
+            id: asked.request_id.clone(),
+            target: asked.target.clone(),
+        }),
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn compose(
         ),
         version: report.version.or(before.version),
         instances: report.instances,
+        switchover: report.switchover,
         gateway: gateway(cluster, cluster_domain),
         last_failover: finished.or(before.last_failover),
         conditions: conditions::merge(

@@ -187,7 +187,7 @@ pub async fn demote<B: Bolt>(client: &B, at: SocketAddr, instance: &str) -> Resu
 }
 
 /// Memgraph answers with the same words whether the role was there already, a lock was busy or a port was
-/// taken: so the role itself is read before and after.
+/// taken: so the role itself is read before and after. That it is still the old one means: busy.
 async fn change_role<B: Bolt>(
     client: &B,
     at: SocketAddr,
@@ -205,6 +205,11 @@ async fn change_role<B: Bolt>(
         return Ok(());
     }
     match result {
+        Err(BoltError::Failure { message, .. }) if message.starts_with("Couldn't set role to replica") => {
+            Err(AdminError::Busy {
+                action: action.to_owned(),
+            })
+        }
         Err(error) => Err(bolt(action)(error)),
         Ok(_) => Err(AdminError::Precondition(format!(
             "{action}: the role is not {wanted:?} afterwards"

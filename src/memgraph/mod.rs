@@ -5,6 +5,7 @@
 
 mod admin;
 mod bolt;
+mod led;
 mod marker;
 mod rows;
 
@@ -14,6 +15,7 @@ pub use admin::{
     AdminError, Question, confirm, demote, drop_replica, look, mark, probe_commit, promote, register,
 };
 pub use bolt::Neo4rsBolt;
+pub use led::Led;
 
 /// One row of an answer, by column name.
 pub type Row = BTreeMap<String, serde_json::Value>;
@@ -42,6 +44,12 @@ pub enum BoltError {
         code: String,
         /// Memgraph's message.
         message: String,
+    },
+    /// It was not sent: another operator process may be leading by now.
+    #[error("nothing was sent to {at}: this process does not lead any more")]
+    NotLeading {
+        /// The server's address.
+        at: SocketAddr,
     },
     /// The connection broke, or what came back was no Bolt.
     #[error("the connection to {at} failed: {detail}")]

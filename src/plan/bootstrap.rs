@@ -9,8 +9,10 @@ use super::{
     Plan, Situation, Step,
     numbers::parse_registration_name,
     observation::{Instance, Observation, Role},
+    switchover,
 };
 use crate::api::{
+    SwitchoverState,
     conditions::Reason,
     ledger::{DataCopy, Ledger, Operation, OperationKind, Route},
 };
@@ -101,6 +103,10 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
             from: adopted,
             started_at: String::new(),
         }),
+        switchover: seen.settings.switchover.as_ref().map(|request| {
+            let why = "it was asked for before the cluster was set up".to_owned();
+            switchover::record(request, SwitchoverState::Refused, why)
+        }),
         main,
         ..Ledger::default()
     };
@@ -111,7 +117,7 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
     let mut numbers = seen.numbers;
     numbers.ensure(&mut ledger);
     Plan {
-        steps: vec![Step::Write(ledger)],
+        steps: vec![Step::write(ledger)],
         situation,
         numbers,
     }

@@ -8,6 +8,7 @@ use super::{
     Action, Plan, Situation, Step, loss,
     members::{self, Members},
     observation::{Instance, Observation, Registration, Role},
+    switchover,
 };
 use crate::api::{
     RegistrationMode,
@@ -20,6 +21,9 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .as_ref()
         .map_or(OperationKind::Failover, |o| o.kind);
     let working = |message: String| Situation::Working(kind, message);
+    if let Some(plan) = switchover::go_on(seen, ledger) {
+        return plan;
+    }
     let main = seen.instance(&ledger.main.instance);
 
     if let Some(main) = main.filter(|m| m.incarnation.as_ref() == Some(&ledger.main.incarnation)) {
@@ -157,9 +161,10 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         in_sync,
         candidates: Vec::new(),
         operation: None,
+        switchover: switchover::concluded(ledger),
         ..ledger.clone()
     };
-    Plan::with(seen, working("letting clients in"), [Step::Write(open)])
+    Plan::with(seen, working("letting clients in"), [Step::write(open)])
 }
 
 /// The instances to register as in-sync replicas: first those that will not need a full copy of the data (clients

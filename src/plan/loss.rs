@@ -174,7 +174,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
     let mut numbers = seen.numbers;
     numbers.ensure(&mut next);
     let steps = vec![
-        Step::Write(next.clone()),
+        Step::write(next.clone()),
         Step::Do(Action::Fence { term: next.term }),
         Step::Do(Action::Promote {
             instance: to.copy.instance,
@@ -210,7 +210,7 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
             ..ledger.clone()
         };
         numbers.ensure(&mut next);
-        steps.push(Step::Write(next));
+        steps.push(Step::write(next));
     }
     steps.push(Step::Do(Action::Fence { term }));
     steps.push(Step::Do(Action::Demote {

@@ -124,10 +124,15 @@ impl<'a> Members<'a> {
     /// MAIN's view of a replica may be seconds old: an instance that came back empty has none.
     pub(super) fn confirmed(&self, registration: &Registration) -> Option<Member> {
         let instance = self.instance_of(registration)?;
-        let (_, generation) = parse_registration_name(&registration.name)?;
         if !(registration.is_sync() && registration.in_sync()) {
             return None;
         }
+        self.as_member(instance, registration)
+    }
+
+    /// The copy that `instance` is under this registration, if it is one that may be promoted at all.
+    pub(super) fn as_member(&self, instance: &Instance, registration: &Registration) -> Option<Member> {
+        let (_, generation) = parse_registration_name(&registration.name)?;
         if !(instance.is_replica() && instance.carries(self.ledger) && self.seen.electable(instance)) {
             return None;
         }
@@ -152,6 +157,6 @@ pub(super) fn after_reserving(before: &Ledger, ledger: Ledger, steps: Vec<Step>)
     if *before == ledger {
         steps
     } else {
-        [Step::Write(ledger)].into_iter().chain(steps).collect()
+        [Step::write(ledger)].into_iter().chain(steps).collect()
     }
 }

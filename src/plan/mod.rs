@@ -12,6 +12,7 @@ mod numbers;
 pub mod observation;
 pub mod report;
 mod steady;
+mod switchover;
 
 pub use numbers::{parse_registration_name, registration_name};
 
@@ -38,7 +39,7 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Write the ledger, at the version at which it was read.
-    Write(Ledger),
+    Write(Box<Ledger>),
     /// Do something to an instance or to the gateways.
     Do(Action),
 }
@@ -60,6 +61,11 @@ pub enum Action {
     },
     /// Make a MAIN that the ledger does not know a replica.
     Demote {
+        /// The instance.
+        instance: String,
+    },
+    /// Make the ledger's MAIN a replica, for another one to follow it.
+    StepDown {
         /// The instance.
         instance: String,
     },
@@ -145,6 +151,12 @@ pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>) 
         .filter_map(|name| crate::api::names::ordinal(cluster, name))
         .map(|ordinal| ordinal.saturating_add(1))
         .fold(replicas, i32::max)
+}
+
+impl Step {
+    fn write(ledger: Ledger) -> Self {
+        Self::Write(Box::new(ledger))
+    }
 }
 
 impl Plan {

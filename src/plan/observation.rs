@@ -20,6 +20,8 @@ pub struct Observation {
     pub stray_volumes: Vec<String>,
     /// Registration numbers that this leader has reserved and not yet used.
     pub numbers: Numbers,
+    /// For how long this process has seen the route closed in this term; zero while it is open.
+    pub closed_for: Duration,
     /// A name never used before, in case a new history begins.
     pub fresh_lineage: String,
 }
@@ -39,6 +41,17 @@ pub struct Settings {
     pub automatic_failover: bool,
     /// For how long MAIN must be silent before it is taken for dead.
     pub detection_timeout: Duration,
+    /// The newest request to move MAIN.
+    pub switchover: Option<SwitchoverRequest>,
+}
+
+/// A request to move MAIN to another instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchoverRequest {
+    /// What tells it from every other request; each is dealt with once.
+    pub id: String,
+    /// Where to; none: to whichever replica is best.
+    pub target: Option<String>,
 }
 
 impl Settings {

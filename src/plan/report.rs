@@ -4,11 +4,12 @@ use super::{
     Situation,
     members::Members,
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
+    switchover::{self, Standing},
 };
 use crate::api::{
-    Health, InstanceRole, InstanceStatus, Phase,
+    Health, InstanceRole, InstanceStatus, Phase, SwitchoverState,
     conditions::{ConditionType, Reason, Truth, Verdict},
-    ledger::{Ledger, OperationKind, Route},
+    ledger::{Ledger, OperationKind, Route, SwitchoverRecord},
 };
 
 /// What is known of the gateway beside the instances.
@@ -33,6 +34,8 @@ pub struct Report {
     pub version: Option<String>,
     /// The instances.
     pub instances: Vec<InstanceStatus>,
+    /// What has become of the newest request to move MAIN.
+    pub switchover: Option<SwitchoverRecord>,
     /// The conditions.
     pub verdicts: Vec<Verdict>,
 }
@@ -55,6 +58,7 @@ pub fn report(
             .and_then(Instance::view)
             .map(|view| view.version.clone()),
         instances: seen.declared().map(|i| facts.instance(i)).collect(),
+        switchover: facts.switchover(),
         verdicts: facts.verdicts(),
     }
 }
@@ -176,6 +180,23 @@ impl<'a> Facts<'a> {
                 .is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
     }
 
+    fn switchover(&self) -> Option<SwitchoverRecord> {
+        let ledger = self.ledger?;
+        let Some(request) = switchover::pending(self.seen, ledger) else {
+            return ledger.switchover.clone();
+        };
+        let why = match self
+            .members
+            .as_ref()
+            .map(|members| switchover::consider(members, request))
+        {
+            Some(Standing::Waiting(why)) => why,
+            Some(_) => "it is about to begin".to_owned(),
+            None => "it begins once MAIN serves".to_owned(),
+        };
+        Some(switchover::record(request, SwitchoverState::Pending, why))
+    }
+
     fn gateway_serves(&self) -> bool {
         !self.gateway.enabled || self.gateway.ready > 0
     }
@@ -186,6 +207,7 @@ impl<'a> Facts<'a> {
             Situation::Stalled(..) => Phase::Unknown,
             Situation::Waiting(..) => Phase::Pending,
             Situation::Working(OperationKind::Bootstrap, _) => Phase::Bootstrapping,
+            Situation::Working(OperationKind::Switchover, _) => Phase::SwitchingOver,
             Situation::Working(..) => Phase::FailingOver,
             Situation::MainLost(..) => Phase::Unavailable,
             Situation::Serving if !self.main_serves() => Phase::Unavailable,
@@ -256,6 +278,9 @@ impl<'a> Facts<'a> {
             | Situation::MainLost(reason, message) => Some((*reason, message.clone())),
             Situation::Working(OperationKind::Bootstrap, message) => {
                 Some((Reason::Bootstrapping, message.clone()))
+            }
+            Situation::Working(OperationKind::Switchover, message) => {
+                Some((Reason::SwitchingOver, message.clone()))
             }
             Situation::Working(_, message) => Some((Reason::FailingOver, message.clone())),
             Situation::Serving => None,

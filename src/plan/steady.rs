@@ -8,9 +8,10 @@ use super::{
     members::{self, Members},
     numbers::parse_registration_name,
     observation::{Instance, Observation, Registration},
+    switchover::{self, Standing},
 };
 use crate::api::{
-    RegistrationMode,
+    RegistrationMode, SwitchoverState,
     ledger::{Ledger, Member, Operation, OperationKind, Route},
 };
 
@@ -39,6 +40,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     let steps = None
         .or_else(|| desk.demote_impostors())
         .or_else(|| desk.repair())
+        .or_else(|| desk.switch_over())
         .or_else(|| desk.admit())
         .or_else(|| desk.shrink())
         .or_else(|| desk.remove())
@@ -117,13 +119,7 @@ impl<'a> Desk<'a> {
             term: before.term + 1,
             main_address: String::new(),
             route: Route::Closed,
-            // Only those that MAIN has gone on waiting for: what was acknowledged without the others is missing there.
-            candidates: before
-                .in_sync
-                .iter()
-                .filter(|m| self.is_waited_for(m))
-                .cloned()
-                .collect(),
+            candidates: self.waited_for(),
             operation: Some(Operation {
                 kind: OperationKind::Repair,
                 target: before.main.instance.clone(),
@@ -138,8 +134,27 @@ impl<'a> Desk<'a> {
         Some(Work::Close(Plan::with(
             self.members.seen,
             situation,
-            [Step::Write(next), fence],
+            [Step::write(next), fence],
         )))
+    }
+
+    /// Moves MAIN to another instance where that was asked for and can be done now.
+    fn switch_over(&mut self) -> Option<Work> {
+        let request = switchover::pending(self.members.seen, self.members.ledger)?;
+        let (state, message) = match switchover::consider(&self.members, request) {
+            Standing::Possible(target) => {
+                let candidates = self.waited_for();
+                let plan = switchover::begin(&self.members, request, target, candidates);
+                self.numbers = plan.numbers;
+                return Some(Work::Close(plan));
+            }
+            // The report says so.
+            Standing::Waiting(_) => return None,
+            Standing::Refused(why) => (SwitchoverState::Refused, why),
+            Standing::Done(why) => (SwitchoverState::Succeeded, why),
+        };
+        self.ledger.switchover = Some(switchover::record(request, state, message));
+        Some(Work::Steps(Vec::new()))
     }
 
     /// Writes into the ledger who holds everything: a replica that was registered as sync and has caught up,
@@ -178,7 +193,7 @@ impl<'a> Desk<'a> {
             steps.push(self.members.probe_commit());
         }
         steps.push(self.members.confirm(names));
-        steps.push(Step::Write(next));
+        steps.push(Step::write(next));
         Some(Work::Steps(steps))
     }
 
@@ -216,6 +231,12 @@ impl<'a> Desk<'a> {
         let required = self.members.seen.settings.required_members();
         let syncs = self.members.all().iter().filter(|r| r.is_sync()).count();
         self.members.member(instance).is_some() || registration.is_sync() && syncs <= required
+    }
+
+    /// The members that MAIN has gone on waiting for: what was acknowledged without the others is missing there.
+    fn waited_for(&self) -> Vec<Member> {
+        let set = self.members.ledger.in_sync.iter();
+        set.filter(|m| self.is_waited_for(m)).cloned().collect()
     }
 
     /// Whether MAIN waits for this member before it acknowledges a write.

@@ -27,6 +27,7 @@ const OWNED: [&str; 29] = [
     "coordinator-port",
     "data-directory",
     "data-recovery-on-startup",
+    "flag-file",
     "flagfile",
     "fromenv",
     "help",

@@ -21,8 +21,16 @@ impl Scene {
     /// # Errors
     /// When it does not run.
     pub fn freeze(&self, pod: &str) -> Result<()> {
+        self.freeze_in(&self.namespace, pod)
+    }
+
+    /// Freezes a pod of any namespace until [`Self::thaw`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze_in(&self, namespace: &str, pod: &str) -> Result<()> {
         self.node.cluster.freeze_container(&Container {
-            namespace: self.namespace.clone(),
+            namespace: namespace.to_owned(),
             pod: pod.to_owned(),
             container: None,
         })

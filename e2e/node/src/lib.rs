@@ -4,5 +4,6 @@
 pub mod database;
 pub mod faults;
 pub mod node;
+pub mod operators;
 pub mod scene;
 pub mod wait;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Where an object lies: API version, plural, namespace, name.
-type Place = (String, String, String, String);
+pub(super) type Place = (String, String, String, String);
 
 #[derive(Default)]
 struct State {
@@ -124,6 +124,11 @@ impl FakeApi {
             name.to_owned(),
         );
         self.state().objects.get(&place).cloned()
+    }
+
+    /// All objects, by where they lie.
+    pub(super) fn objects(&self) -> BTreeMap<Place, Value> {
+        self.state().objects.clone()
     }
 
     /// The requests since the last call, watches left out: `METHOD path`.

@@ -41,6 +41,15 @@ impl FakeMemgraph {
         }
     }
 
+    /// Whether each instance is MAIN, and what is registered on it.
+    pub(super) fn roles(&self) -> Vec<(bool, usize)> {
+        let servers = self.servers.lock().unwrap();
+        servers
+            .values()
+            .map(|server| (server.main, server.replicas.len()))
+            .collect()
+    }
+
     fn address_of(host: &str) -> IpAddr {
         let ordinal = host
             .split('.')

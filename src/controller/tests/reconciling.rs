@@ -1,6 +1,12 @@
 //! Whole reconciliations.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::StreamExt;
 use kube::{
@@ -11,12 +17,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
-    super::{Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
+    super::{Election, Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
 };
 use crate::{
     api::{MemgraphCluster, Phase, RegistrationMode, ledger::Route, names},
+    leader::{Leadership, Timing},
     resources::OperatorImage,
 };
 
@@ -84,7 +91,7 @@ fn api() -> FakeApi {
     api
 }
 
-async fn operator(api: &FakeApi) -> Arc<Operator<FakeMemgraph>> {
+async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMemgraph>> {
     let client = api.client();
     let (pokes, _) = unbounded_channel();
     let stores = Stores::start(&client, &pokes);
@@ -96,15 +103,11 @@ async fn operator(api: &FakeApi) -> Arc<Operator<FakeMemgraph>> {
         .reflect(writer);
     tokio::spawn(watch.for_each(|_| async {}));
     cached.wait_until_ready().await.unwrap();
-    let config = OperatorConfig {
-        image: OperatorImage("operator:1".into()),
-        cluster_domain: "cluster.local".into(),
-        http: ([127, 0, 0, 1], 0).into(),
-    };
     Arc::new(Operator::new(
-        client,
-        FakeMemgraph::fresh(3),
-        config,
+        &client,
+        memgraph.clone(),
+        Leadership::for_ever(),
+        config(),
         stores,
         cached,
         pokes,
@@ -112,22 +115,36 @@ async fn operator(api: &FakeApi) -> Arc<Operator<FakeMemgraph>> {
 }
 
 /// A new process in the place of this one: it shares nothing with it but the world outside.
-fn successor(operator: &Operator<FakeMemgraph>) -> Arc<Operator<FakeMemgraph>> {
-    let config = OperatorConfig {
-        image: operator.image.clone(),
-        cluster_domain: operator.cluster_domain.clone(),
-        http: ([127, 0, 0, 1], 0).into(),
-    };
+fn successor(
+    operator: &Operator<FakeMemgraph>,
+    memgraph: &FakeMemgraph,
+    leadership: Leadership,
+) -> Arc<Operator<FakeMemgraph>> {
     let (pokes, _) = unbounded_channel();
-    let (client, bolt) = (operator.client.clone(), operator.bolt.clone());
     Arc::new(Operator::new(
-        client,
-        bolt,
-        config,
+        &operator.client,
+        memgraph.clone(),
+        leadership,
+        config(),
         operator.stores.clone(),
         operator.cached.clone(),
         pokes,
     ))
+}
+
+fn config() -> OperatorConfig {
+    let millis = Duration::from_millis;
+    OperatorConfig {
+        image: OperatorImage("operator:1".into()),
+        cluster_domain: "cluster.local".into(),
+        http: ([127, 0, 0, 1], 0).into(),
+        election: Election {
+            namespace: NAMESPACE.into(),
+            lease: "operator".into(),
+            name: "test".into(),
+            timing: Timing::new(millis(2_000), millis(1_500), millis(500)).unwrap(),
+        },
+    }
 }
 
 fn cluster(api: &FakeApi) -> MemgraphCluster {
@@ -152,7 +169,7 @@ async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph>>) {
 #[tokio::test]
 async fn a_new_cluster_becomes_operational() {
     let api = api();
-    let operator = operator(&api).await;
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
     settle(&api, &operator).await;
     let status = cluster(&api).status.unwrap();
     let ledger = status.ledger.unwrap();
@@ -198,7 +215,7 @@ async fn a_new_cluster_becomes_operational() {
 #[tokio::test]
 async fn the_second_reconciliation_of_a_healthy_cluster_sends_no_request() {
     let api = api();
-    let operator = operator(&api).await;
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
     settle(&api, &operator).await;
     reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
         .await
@@ -215,9 +232,10 @@ async fn the_second_reconciliation_of_a_healthy_cluster_sends_no_request() {
 #[tokio::test]
 async fn a_new_operator_process_changes_nothing_either() {
     let api = api();
-    let first = operator(&api).await;
+    let memgraph = FakeMemgraph::fresh(3);
+    let first = operator(&api, &memgraph).await;
     settle(&api, &first).await;
-    let second = successor(&first);
+    let second = successor(&first, &memgraph, Leadership::for_ever());
     api.take_requests();
     reconcile(Arc::new(cluster(&api)), second).await.unwrap();
     assert_eq!(api.take_requests(), Vec::<String>::new());
@@ -233,7 +251,7 @@ async fn an_object_of_somebody_else_is_left_alone_and_named() {
     });
     api.put("services", foreign);
     let before = api.get("v1", "services", NAMESPACE, "demo-gateway");
-    let operator = operator(&api).await;
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
     let error = reconcile(Arc::new(cluster(&api)), operator).await.unwrap_err();
     assert!(error.to_string().contains("Service demo-gateway"), "{error}");
     assert_eq!(api.get("v1", "services", NAMESPACE, "demo-gateway"), before);
@@ -252,12 +270,38 @@ async fn an_object_of_somebody_else_is_left_alone_and_named() {
 #[tokio::test]
 async fn a_write_by_somebody_else_is_met_by_reading_again() {
     let api = api();
-    let operator = operator(&api).await;
+    let memgraph = FakeMemgraph::fresh(3);
+    let operator = operator(&api, &memgraph).await;
     let stale = cluster(&api);
     settle(&api, &operator).await;
     let ledger = cluster(&api).status.unwrap().ledger;
     // The cache shows the cluster as it was before anything was decided.
-    let second = successor(&operator);
+    let second = successor(&operator, &memgraph, Leadership::for_ever());
     reconcile(Arc::new(stale), second).await.unwrap();
     assert_eq!(cluster(&api).status.unwrap().ledger, ledger);
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_lead_changes_nothing() {
+    let api = api();
+    let memgraph = FakeMemgraph::fresh(3);
+    let leads = Arc::new(AtomicBool::new(true));
+    let settled = operator(&api, &memgraph).await;
+    let operator = successor(&settled, &memgraph, Leadership::while_true(Arc::clone(&leads)));
+    // Leadership is lost after any number of steps; each time everything stays as it was then.
+    for steps in 0..6 {
+        for _ in 0..steps {
+            reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+                .await
+                .ok();
+        }
+        leads.store(false, Ordering::Release);
+        let (roles, objects) = (memgraph.roles(), api.objects());
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .ok();
+        assert_eq!(memgraph.roles(), roles, "after {steps} steps");
+        assert_eq!(api.objects(), objects, "after {steps} steps");
+        leads.store(true, Ordering::Release);
+    }
 }

@@ -1,5 +1,7 @@
 //! Random faults between, and in the middle of, plans.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::world::World;
@@ -14,6 +16,10 @@ enum Event {
     LoseVolume(usize),
     /// The operator is replaced: it forgets its reserved numbers.
     NewLeader,
+    /// Somebody asks for MAIN to be moved, to wherever or to this instance.
+    AskForSwitchover(Option<usize>),
+    /// What waits for long has waited for long, or has only just begun.
+    Wait(bool),
 }
 
 fn event(instances: usize) -> impl Strategy<Value = Event> {
@@ -23,6 +29,8 @@ fn event(instances: usize) -> impl Strategy<Value = Event> {
         1 => (0..instances).prop_map(Event::Stop),
         2 => (0..instances).prop_map(Event::Restart),
         1 => Just(Event::NewLeader),
+        1 => proptest::option::of(0..instances).prop_map(Event::AskForSwitchover),
+        1 => any::<bool>().prop_map(Event::Wait),
     ]
 }
 
@@ -35,6 +43,8 @@ fn play(world: &mut World, events: &[Event]) {
             Event::Restart(index) => world.restart(index, true),
             Event::LoseVolume(index) => world.restart(index, false),
             Event::NewLeader => world.numbers = Default::default(),
+            Event::AskForSwitchover(target) => world.ask_for_switchover(target),
+            Event::Wait(long) => world.closed_for = Duration::from_secs(if long { 60 } else { 0 }),
         }
         world.check();
     }

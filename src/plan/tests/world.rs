@@ -11,7 +11,7 @@ use super::super::{
     Action, Plan, Step,
     observation::{
         Container, Contents, DataStatus, Instance, Marker, Numbers, Observation, Registration, Role,
-        Settings, Sight, View,
+        Settings, Sight, SwitchoverRequest, View,
     },
     plan,
 };
@@ -46,6 +46,9 @@ pub(super) struct World {
     pub(super) acknowledged: Vec<Write>,
     pub(super) used_names: Vec<String>,
     pub(super) history: Vec<String>,
+    /// For how long the operator says that it has seen the route closed.
+    pub(super) closed_for: Duration,
+    requests: u32,
     reigns: u32,
     writes: u32,
 }
@@ -58,6 +61,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         electable: replicas,
         automatic_failover: true,
         detection_timeout: Duration::from_secs(1),
+        switchover: None,
     }
 }
 
@@ -82,6 +86,8 @@ impl World {
             acknowledged: Vec::new(),
             used_names: Vec::new(),
             history: Vec::new(),
+            closed_for: Duration::ZERO,
+            requests: 0,
             reigns: 0,
             writes: 0,
         }
@@ -177,6 +183,7 @@ impl World {
             instances: (0..self.servers.len()).map(instance).collect(),
             stray_volumes: Vec::new(),
             numbers: self.numbers,
+            closed_for: self.closed_for,
             fresh_lineage: "l1".into(),
         }
     }
@@ -226,6 +233,15 @@ impl World {
         if self.commit(main, |server| server.data.push(write)).is_some() {
             self.acknowledged.push(write);
         }
+    }
+
+    /// A request of its own each time.
+    pub(super) fn ask_for_switchover(&mut self, target: Option<usize>) {
+        self.requests += 1;
+        self.settings.switchover = Some(SwitchoverRequest {
+            id: self.requests.to_string(),
+            target: target.map(Self::name),
+        });
     }
 
     /// The process dies and starts again behind the gate, or loses its volume too.
@@ -279,7 +295,7 @@ impl World {
             let done = match step {
                 Step::Write(ledger) => {
                     self.check_write(ledger);
-                    self.ledger = Some(ledger.clone());
+                    self.ledger = Some(Ledger::clone(ledger));
                     self.numbers = plan.numbers;
                     true
                 }
@@ -323,14 +339,28 @@ impl World {
                 }
                 true
             }
+            Action::StepDown { instance } => {
+                let index = Self::index(instance);
+                let ledger = self.ledger.as_ref().expect("a change of MAIN follows a ledger");
+                assert_eq!((&ledger.main.instance, ledger.route), (instance, Route::Closed));
+                let target = &ledger.operation.as_ref().expect("it is announced").target;
+                assert!(
+                    ledger.candidates.iter().any(|m| m.instance == *target),
+                    "{}",
+                    self.tell()
+                );
+                if !up(self, instance) {
+                    return false;
+                }
+                self.step_down(index);
+                true
+            }
             Action::Demote { instance } => {
                 let index = Self::index(instance);
                 let ledger = self.ledger.as_ref().expect("a demotion follows a ledger");
                 let announced = ledger.main.instance != *instance || ledger.route == Route::Closed;
                 assert!(announced, "MAIN is never demoted while open");
-                let server = &mut self.servers[index];
-                (server.role, server.reign) = (Role::Replica, 0);
-                server.replicas.clear();
+                self.step_down(index);
                 true
             }
             Action::Register {
@@ -385,6 +415,12 @@ impl World {
                         .is_some()
             }
         }
+    }
+
+    fn step_down(&mut self, index: usize) {
+        let server = &mut self.servers[index];
+        (server.role, server.reign) = (Role::Replica, 0);
+        server.replicas.clear();
     }
 
     /// What must hold of every ledger write.

@@ -96,6 +96,19 @@ fn the_operator_has_the_rights_that_it_gives() {
     }
 }
 
+/// Two processes of the operator agree on who acts through a Lease beside their pods.
+#[test]
+fn the_operator_may_take_part_in_its_election() {
+    let role = read("rbac/leader_election_role.yaml");
+    let deployment = read("manager/deployment.yaml");
+    assert_eq!(role["metadata"]["namespace"], deployment["metadata"]["namespace"]);
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let rules: Vec<Rule> = serde_json::from_value(role["rules"].clone()).unwrap();
+    for verb in ["get", "create", "update"] {
+        assert!(allows(&rules, "coordination.k8s.io", "leases", verb), "{verb}");
+    }
+}
+
 #[test]
 fn operator_and_gateways_run_the_image_of_this_version() {
     let image = concat!(

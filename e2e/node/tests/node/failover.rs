@@ -119,18 +119,6 @@ async fn restarted(database: &Database, instance: &str, before: &Pod) -> Result<
     .await
 }
 
-async fn operator_pod(scene: &Scene) -> Result<Pod> {
-    let pods: Api<Pod> = Api::namespaced(scene.node.client.clone(), OPERATOR_NAMESPACE);
-    let all = pods
-        .list(&ListParams::default().labels("app.kubernetes.io/name=memgraph-operator"))
-        .await?;
-    let running = all
-        .items
-        .into_iter()
-        .find(|pod| pod.metadata.deletion_timestamp.is_none());
-    running.ok_or_else(|| anyhow::anyhow!("the operator has no pod"))
-}
-
 async fn gateways(scene: &Scene) -> Result<Vec<Pod>> {
     let selector = format!("{}={}", names::COMPONENT_LABEL, names::GATEWAY);
     let pods = scene
@@ -155,7 +143,7 @@ pub async fn an_operator_that_starts_in_the_middle_of_a_failover_ends_it(scene: 
     database
         .wait("the failover to be announced", FAILOVER_LIMIT, closed)
         .await?;
-    scene.node.kill(&operator_pod(&scene).await?)?;
+    scene.node.kill(&scene.node.leading_pod().await?)?;
     let announced = database.ledger().await?;
     ensure!(
         announced.route == Route::Closed,
@@ -174,15 +162,17 @@ pub async fn a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
     let term = database.ledger().await?.term;
-    let pod = operator_pod(&scene).await?;
-    scene.node.kill(&pod)?;
+    let pods: Api<Pod> = Api::namespaced(scene.node.client.clone(), OPERATOR_NAMESPACE);
+    for pod in pods.list(&ListParams::default()).await?.items {
+        scene.node.kill(&pod)?;
+    }
     scene.node.kill(&database.pod("demo-0").await?)?;
     database.write("after").await?;
     let now = database.settled_after(term).await?;
     ensure!(ledger(&now).is_some_and(|l| l.term > term), "no new term");
     // Once more, now that all is done: a restart alone changes nothing.
     let settled = database.ledger().await?;
-    scene.node.kill(&operator_pod(&scene).await?)?;
+    scene.node.kill(&scene.node.leading_pod().await?)?;
     wait_for_operator(&scene.node.cluster, SETTLE_LIMIT)?;
     database.write("later").await?;
     database.settled().await?;

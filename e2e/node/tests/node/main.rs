@@ -5,10 +5,12 @@ mod bootstrap;
 mod deletion;
 mod drivers;
 mod failover;
+mod operators;
 mod quiet;
 mod recipes;
 mod refusals;
 mod scaling;
+mod switchover;
 mod volumes;
 
 use std::future::Future;
@@ -55,8 +57,15 @@ const TESTS: &[(&str, Body)] = tests! {
         a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_back
         a_gateway_that_is_replaced_serves_again
         two_clusters_of_one_name_do_not_disturb_each_other;
+    operators:
+        the_other_one_takes_over_from_one_that_dies
+        one_that_is_deleted_hands_over_at_once
+        one_that_hung_starts_over;
     scaling:
         instances_are_added_and_removed;
+    switchover:
+        main_moves_under_load_and_back_without_a_loss
+        a_request_is_carried_out_once_or_refused;
     volumes:
         an_instance_whose_volume_is_lost_gets_the_data_again;
     deletion:

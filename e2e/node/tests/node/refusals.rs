@@ -23,6 +23,16 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
         ),
         (
             "demo",
+            json!({"switchover": {"target": "demo-1"}}),
+            ["spec.switchover.requestId", "Required value"],
+        ),
+        (
+            "demo",
+            json!({"switchover": {"requestId": "a", "target": "other-1"}}),
+            ["spec.switchover.target", "must be the name of an instance"],
+        ),
+        (
+            "demo",
             json!({"replication": {"mode": "Fast"}}),
             ["spec.replication.mode", "supported values: \"StrictSync\""],
         ),

@@ -1,0 +1,158 @@
+//! Who may hold the Lease: the decision, without a clock and without a request.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How leadership is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    lease: Duration,
+    renew_deadline: Duration,
+    retry_period: Duration,
+}
+
+/// Why times do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimingError {
+    /// A Lease counts in seconds.
+    #[error("the lease duration must be a whole number of seconds, at least 1")]
+    NotSeconds,
+    /// The holder would not stop before others begin.
+    #[error("the renew deadline must be at most nine tenths of the lease duration")]
+    DeadlineTooLate,
+    /// There would be too few tries.
+    #[error("the retry period must be above zero and at most half of the renew deadline")]
+    TooFewTries,
+}
+
+impl Timing {
+    /// `lease`: for how long others must have seen no change before they take over. `renew_deadline`: for how long the
+    /// holder acts after its last successful renewal. `retry_period`: how often it renews, and others look.
+    ///
+    /// # Errors
+    /// When a holder would not have stopped before another one begins, or would renew too seldom.
+    pub fn new(
+        lease: Duration,
+        renew_deadline: Duration,
+        retry_period: Duration,
+    ) -> Result<Self, TimingError> {
+        if lease.is_zero() || lease.subsec_nanos() != 0 || i32::try_from(lease.as_secs()).is_err() {
+            return Err(TimingError::NotSeconds);
+        }
+        // The tenth is for clocks that do not run equally fast.
+        if renew_deadline > lease.mul_f64(0.9) {
+            return Err(TimingError::DeadlineTooLate);
+        }
+        if retry_period.is_zero() || retry_period > renew_deadline / 2 {
+            return Err(TimingError::TooFewTries);
+        }
+        Ok(Self {
+            lease,
+            renew_deadline,
+            retry_period,
+        })
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    pub(super) fn renew_deadline(&self) -> Duration {
+        self.renew_deadline
+    }
+
+    pub(super) fn retry_period(&self) -> Duration {
+        self.retry_period
+    }
+}
+
+/// What stands in the Lease. Its times are for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The process that holds it; none when it was given up.
+    pub holder: Option<String>,
+    /// For how long others wait after its last change.
+    pub duration: Duration,
+    /// Since when this holder has it.
+    pub acquired: Option<Timestamp>,
+    /// When it was renewed last.
+    pub renewed: Option<Timestamp>,
+    /// How often it has gone from one holder to another.
+    pub transitions: i32,
+}
+
+/// One process's view of the Lease.
+#[derive(Debug)]
+pub(super) struct Observer {
+    identity: String,
+    duration: Duration,
+    /// What was seen last, and since when it has not changed.
+    seen: Option<(Record, Duration)>,
+}
+
+impl Observer {
+    pub(super) fn new(identity: String, duration: Duration) -> Self {
+        Self {
+            identity,
+            duration,
+            seen: None,
+        }
+    }
+
+    /// What to write over `found`, which was read just now, if the Lease may be taken. `now` is this process's own
+    /// clock, `date` what stands in the Lease for people.
+    pub(super) fn consider(
+        &mut self,
+        found: Option<&Record>,
+        now: Duration,
+        date: Timestamp,
+    ) -> Option<Record> {
+        let Some(found) = found else {
+            return Some(self.taken(None, date));
+        };
+        let unchanged_since = match &self.seen {
+            Some((seen, since)) if seen == found => *since,
+            _ => {
+                self.seen = Some((found.clone(), now));
+                now
+            }
+        };
+        let patience = self.duration.max(found.duration);
+        let free = match found.holder.as_deref() {
+            None => true,
+            Some(holder) => holder == self.identity || now.saturating_sub(unchanged_since) > patience,
+        };
+        free.then(|| self.taken(Some(found), date))
+    }
+
+    fn taken(&self, found: Option<&Record>, date: Timestamp) -> Record {
+        let again = found.filter(|record| record.holder.as_deref() == Some(&self.identity));
+        let transitions = found.map_or(0, |record| record.transitions);
+        Record {
+            holder: Some(self.identity.clone()),
+            duration: self.duration,
+            acquired: again.map_or(Some(date), |record| record.acquired),
+            renewed: Some(date),
+            transitions: match (found, again) {
+                (Some(_), None) => transitions.saturating_add(1),
+                _ => transitions,
+            },
+        }
+    }
+
+    /// What gives the Lease up: the next process need not wait.
+    pub(super) fn released(record: &Record, date: Timestamp) -> Record {
+        Record {
+            holder: None,
+            duration: Duration::from_secs(1),
+            acquired: record.acquired,
+            renewed: Some(date),
+            transitions: record.transitions,
+        }
+    }
+
+    pub(super) fn is_mine(&self, record: &Record) -> bool {
+        record.holder.as_deref() == Some(&self.identity)
+    }
+}

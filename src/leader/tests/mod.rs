@@ -1,0 +1,4 @@
+mod contest;
+mod guarding;
+mod requests;
+mod watching;

@@ -1,0 +1,55 @@
+//! A Bolt client that sends nothing without leadership.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{Bolt, BoltError, Row, Session};
+use crate::leader::Leadership;
+
+/// Asks for leadership before each statement: Bolt has nothing by which a server could refuse a late one.
+pub struct Led<B> {
+    bolt: B,
+    leadership: Leadership,
+}
+
+impl<B> Led<B> {
+    /// The same client, under this leadership.
+    pub fn new(bolt: B, leadership: Leadership) -> Self {
+        Self { bolt, leadership }
+    }
+}
+
+/// A session of [`Led`].
+pub struct LedSession<S> {
+    session: S,
+    at: SocketAddr,
+    leadership: Leadership,
+}
+
+impl<B: Bolt> Bolt for Led<B> {
+    type Session = LedSession<B::Session>;
+
+    fn session(&self, at: SocketAddr) -> Self::Session {
+        LedSession {
+            session: self.bolt.session(at),
+            at,
+            leadership: self.leadership.clone(),
+        }
+    }
+
+    async fn handshake(&self, at: SocketAddr, deadline: Duration) -> Result<(), BoltError> {
+        self.bolt.handshake(at, deadline).await
+    }
+
+    async fn reaches(&self, address: &str, deadline: Duration) -> bool {
+        self.bolt.reaches(address, deadline).await
+    }
+}
+
+impl<S: Session> Session for LedSession<S> {
+    async fn run(&mut self, statement: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
+        self.leadership
+            .check()
+            .map_err(|_| BoltError::NotLeading { at: self.at })?;
+        self.session.run(statement, deadline).await
+    }
+}

@@ -1,0 +1,269 @@
+//! A planned change of MAIN: asked for by `spec.switchover`, once for each request id.
+//!
+//! The route is closed and the old MAIN fenced first, so that nothing is acknowledged any more; then a commit shows that
+//! the chosen replica holds everything; only then the old MAIN steps down. Until that moment everything can be undone by
+//! opening the route again. Both copies hold every acknowledged write throughout, and either may lead afterwards.
+
+use std::time::Duration;
+
+use super::{
+    Action, Plan, Situation, Step,
+    loss::{self, Successor},
+    members::Members,
+    observation::{Instance, Observation, Role, SwitchoverRequest},
+};
+use crate::api::{
+    SwitchoverState,
+    ledger::{Ledger, Member, Operation, OperationKind, Route, SwitchoverRecord},
+};
+
+/// How far the chosen replica may be behind, in Memgraph's count, when the route is closed: clients wait until it has
+/// caught up.
+const NEAR: i64 = 1_000;
+
+/// How long clients wait at most for the old MAIN to be ready to step down. Then it goes on as MAIN.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be done about a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Standing<'a> {
+    /// It can be begun, to this instance.
+    Possible(&'a Instance),
+    /// Not now, for this reason.
+    Waiting(String),
+    /// Never.
+    Refused(String),
+    /// There is nothing to do.
+    Done(String),
+}
+
+/// The request that has not been dealt with.
+pub(super) fn pending<'a>(seen: &'a Observation, ledger: &Ledger) -> Option<&'a SwitchoverRequest> {
+    let request = seen.settings.switchover.as_ref()?;
+    let dealt_with = ledger
+        .switchover
+        .as_ref()
+        .is_some_and(|record| record.request_id == request.id);
+    (!dealt_with).then_some(request)
+}
+
+/// A record of what has become of a request.
+pub(super) fn record(
+    request: &SwitchoverRequest,
+    state: SwitchoverState,
+    message: String,
+) -> SwitchoverRecord {
+    SwitchoverRecord {
+        request_id: request.id.clone(),
+        state,
+        message,
+        finished_at: String::new(),
+    }
+}
+
+/// What can be done about `request` while MAIN serves.
+pub(super) fn consider<'a>(members: &Members<'a>, request: &SwitchoverRequest) -> Standing<'a> {
+    let seen = members.seen;
+    if members.all().iter().any(|r| r.is_sync() && !r.follows()) {
+        // The commit that proves that the target holds everything would not succeed.
+        return Standing::Waiting("a sync replica is away, so that MAIN cannot commit".to_owned());
+    }
+    let Some(name) = &request.target else {
+        let mut able: Vec<_> = members.others().filter(|i| seen.electable(i)).collect();
+        if able.is_empty() {
+            return Standing::Refused("no other instance may be MAIN".to_owned());
+        }
+        able.retain(|i| unfit(members, i).is_none());
+        able.sort_by_key(|i| (members.member(i).is_none(), i.ordinal));
+        return match able.first() {
+            Some(instance) => Standing::Possible(instance),
+            None => Standing::Waiting("no replica follows MAIN closely enough".to_owned()),
+        };
+    };
+    if *name == members.main.name {
+        return Standing::Done(format!("{name} is MAIN already"));
+    }
+    match seen.instance(name).filter(|i| seen.electable(i)) {
+        None => Standing::Refused(format!(
+            "{name} may not be MAIN: see spec.replicas and spec.replication.electableInstances"
+        )),
+        Some(instance) => match unfit(members, instance) {
+            None => Standing::Possible(instance),
+            Some(why) => Standing::Waiting(why),
+        },
+    }
+}
+
+/// Why MAIN cannot move to this replica now.
+fn unfit(members: &Members<'_>, instance: &Instance) -> Option<String> {
+    let name = &instance.name;
+    let registration = members.registration_of(instance);
+    if !(instance.is_replica() && instance.carries(members.ledger)) {
+        Some(format!("{name} is not known to be a copy of MAIN"))
+    } else if !registration.is_some_and(|r| r.follows() && r.behind >= -NEAR) {
+        Some(format!("{name} does not follow MAIN closely enough"))
+    } else {
+        None
+    }
+}
+
+/// Closes the route for a change to `target`.
+pub(super) fn begin(
+    members: &Members<'_>,
+    request: &SwitchoverRequest,
+    target: &Instance,
+    candidates: Vec<Member>,
+) -> Plan {
+    let (seen, before) = (members.seen, members.ledger);
+    let main = &members.main.name;
+    let mut next = Ledger {
+        term: before.term + 1,
+        main_address: String::new(),
+        route: Route::Closed,
+        candidates,
+        operation: Some(Operation {
+            kind: OperationKind::Switchover,
+            target: target.name.clone(),
+            from: Some(main.clone()),
+            started_at: String::new(),
+        }),
+        switchover: Some(record(request, SwitchoverState::Running, String::new())),
+        ..before.clone()
+    };
+    let mut numbers = seen.numbers;
+    numbers.ensure(&mut next);
+    let fence = Step::Do(Action::Fence { term: next.term });
+    Plan {
+        steps: vec![Step::write(next), fence],
+        situation: working(format!("moving MAIN from {main} to {}", target.name)),
+        numbers,
+    }
+}
+
+fn working(message: String) -> Situation {
+    Situation::Working(OperationKind::Switchover, message)
+}
+
+/// Where MAIN is to move, while it has not moved yet.
+fn under_way(ledger: &Ledger) -> Option<&Operation> {
+    ledger
+        .operation
+        .as_ref()
+        .filter(|o| o.kind == OperationKind::Switchover && o.target != ledger.main.instance)
+}
+
+/// Goes on with an announced change while the old MAIN is the ledger's: makes sure that the target holds everything,
+/// has the old MAIN step down, and names the new one. None where it is not for this to decide: MAIN is lost, or there is
+/// no such change.
+pub(super) fn go_on(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
+    let operation = under_way(ledger)?;
+    let main = seen
+        .instance(&ledger.main.instance)
+        .filter(|main| main.incarnation.as_ref() == Some(&ledger.main.incarnation))?;
+    let target = seen.instance(&operation.target);
+    match main.role()? {
+        Role::Main => {
+            let members = Members::of(seen, ledger)?;
+            if members.impostors().next().is_some() {
+                return None;
+            }
+            Some(prove(&members, target))
+        }
+        Role::Replica => {
+            let member = ledger
+                .candidates
+                .iter()
+                .find(|m| m.instance == operation.target)?;
+            let target = target.filter(|i| i.is(member) && i.is_replica() && i.carries(ledger))?;
+            let to = Successor {
+                copy: target.copy()?,
+                kind: OperationKind::Switchover,
+            };
+            let why = format!("promoting {}", target.name);
+            Some(loss::hand_over(seen, ledger, to, &why))
+        }
+    }
+}
+
+/// Makes sure that the target holds everything that MAIN does, and has MAIN step down; or gives up.
+fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let found = target.and_then(|target| Some((target, members.registration_of(target)?)));
+    let Some((target, registration)) = found else {
+        return give_up(members, "its registration on MAIN is gone");
+    };
+    if seen.closed_for > PATIENCE {
+        return give_up(members, "it did not get everything from MAIN in time");
+    }
+    let mut steps = vec![
+        Step::Do(Action::Fence { term: ledger.term }),
+        members.probe_commit(),
+        members.confirm(vec![registration.name.clone()]),
+    ];
+    if !ledger.candidates.iter().any(|m| target.is(m)) {
+        let Some(member) = members.as_member(target, registration) else {
+            return Plan::new(seen, working(format!("waiting for {}", target.name)));
+        };
+        let mut candidates = ledger.candidates.clone();
+        candidates.retain(|m| m.instance != target.name);
+        candidates.push(member);
+        steps.push(Step::write(Ledger {
+            candidates,
+            ..ledger.clone()
+        }));
+    }
+    steps.push(Step::Do(Action::StepDown {
+        instance: members.main.name.clone(),
+    }));
+    let message = format!("{} is to step down for {}", members.main.name, target.name);
+    Plan::with(seen, working(message), steps)
+}
+
+/// Leaves MAIN where it is; what follows is the way back to an open route.
+fn give_up(members: &Members<'_>, why: &str) -> Plan {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let operation = ledger.operation.clone().map(|operation| Operation {
+        kind: OperationKind::Repair,
+        target: ledger.main.instance.clone(),
+        ..operation
+    });
+    let from = ledger
+        .operation
+        .as_ref()
+        .map_or("the target", |o| o.target.as_str());
+    let message = format!("{} stays MAIN instead of {from}: {why}", ledger.main.instance);
+    let next = Ledger {
+        operation,
+        switchover: ledger.switchover.clone().map(|record| SwitchoverRecord {
+            state: SwitchoverState::Failed,
+            message: message.clone(),
+            ..record
+        }),
+        ..ledger.clone()
+    };
+    Plan::with(seen, working(message), [Step::write(next)])
+}
+
+/// What the ledger says of the request once the route is opened to `main`.
+pub(super) fn concluded(ledger: &Ledger) -> Option<SwitchoverRecord> {
+    let record = ledger.switchover.clone()?;
+    if record.state != SwitchoverState::Running {
+        return Some(record);
+    }
+    let main = &ledger.main.instance;
+    let as_planned = ledger
+        .operation
+        .as_ref()
+        .is_some_and(|o| o.kind == OperationKind::Switchover);
+    let (state, message) = if as_planned {
+        (SwitchoverState::Succeeded, format!("{main} is MAIN"))
+    } else {
+        let message = format!("something failed meanwhile; {main} is MAIN");
+        (SwitchoverState::Failed, message)
+    };
+    Some(SwitchoverRecord {
+        state,
+        message,
+        ..record
+    })
+}
