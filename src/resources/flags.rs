@@ -16,7 +16,7 @@ pub(super) const DATA_MOUNT: &str = "/var/lib/memgraph";
 const DATA_DIRECTORY: &str = "/var/lib/memgraph/mg_data";
 
 /// Flags on which replication and recovery rest, or that would keep an instance from starting at all.
-const OWNED: [&str; 29] = [
+const OWNED: [&str; 30] = [
     "also-log-to-stderr",
     "bolt-address",
     "bolt-cert-file",

@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn texts_are_read_and_written_as_by_memgraph() {
-        let cases: [(fn(&str) -> Option<Temporal>, &str, &str); 8] = [
+        type Parse = fn(&str) -> Option<Temporal>;
+        let cases: [(Parse, &str, &str); 8] = [
             (Temporal::parse_date, "2024-02-29", "2024-02-29"),
             (Temporal::parse_date, "0001-01-01", "0001-01-01"),
             (Temporal::parse_local_time, "13:14:15", "13:14:15.000000"),

@@ -165,6 +165,7 @@ mod tests {
         folder.append(&mut ledger, "wal/synced", "kept");
         let sync = ledger.sync("wal/synced").unwrap();
         folder.append(&mut ledger, "wal/synced", "+lost");
+        fs::rename(folder.0.join("wal/synced"), folder.0.join("wal/renamed")).unwrap();
         ledger.renamed("wal/synced", "wal/renamed");
         sync.succeeded();
         assert_eq!(ledger.lose().unwrap(), 5 + 4 + 5);
