@@ -7,7 +7,7 @@ use kube::{
 
 use crate::{
     api::{
-        MemgraphCluster, MemgraphClusterStatus,
+        MemgraphCluster, MemgraphClusterStatus, SwitchoverState,
         ledger::{OperationKind, Route},
         names,
     },
@@ -39,6 +39,9 @@ impl Events {
             self.publish(now, event).await;
         }
         if let Some(event) = stalled(before, status) {
+            self.publish(now, event).await;
+        }
+        if let Some(event) = unmoved(before, status) {
             self.publish(now, event).await;
         }
     }
@@ -121,6 +124,21 @@ fn opened(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -
             format!("replicas of {main} were registered anew, in term {term}"),
         ),
     })
+}
+
+/// A request to move MAIN has come to nothing.
+fn unmoved(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -> Option<Event> {
+    let record = now.ledger.as_ref()?.switchover.as_ref()?;
+    let known = before.and_then(|status| status.ledger.as_ref()?.switchover.as_ref());
+    let news =
+        known.is_none_or(|known| (&known.request_id, known.state) != (&record.request_id, record.state));
+    let reason = match record.state {
+        SwitchoverState::Failed => "SwitchoverFailed",
+        SwitchoverState::Refused => "SwitchoverRefused",
+        SwitchoverState::Pending | SwitchoverState::Running | SwitchoverState::Succeeded => return None,
+    };
+    let note = format!("request {}: {}", record.request_id, record.message);
+    news.then(|| event(EventType::Warning, reason, "Switchover", note))
 }
 
 /// A human is needed now, and was not before, or for something else.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use e2e_node::database::{Database, SETTLE_LIMIT, ledger, run};
 use e2e_node::scene::Scene;
+use e2e_node::wait::until;
 use memgraph_operator::api::{SwitchoverState, ledger::Route};
 use serde_json::json;
 
@@ -101,6 +102,14 @@ pub async fn a_request_is_carried_out_once_or_refused(scene: Arc<Scene>) -> Resu
         .await?;
     let state = move_main(&scene, &database, json!({"requestId": "a", "target": "demo-2"})).await?;
     ensure!(state == SwitchoverState::Refused, "{state:?}");
+    until("the refusal to be an event", SETTLE_LIMIT, async || {
+        let events = scene.kubectl(&["get", "events", "--output=custom-columns=REASON:.reason"])?;
+        Ok(events
+            .lines()
+            .any(|line| line == "SwitchoverRefused")
+            .then_some(()))
+    })
+    .await?;
     let state = move_main(&scene, &database, json!({"requestId": "b", "target": "demo-1"})).await?;
     ensure!(state == SwitchoverState::Succeeded, "{state:?}");
     database.settled().await?;
