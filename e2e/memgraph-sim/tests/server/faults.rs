@@ -13,7 +13,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::instance::{Folder, Instance, free_port};
+use crate::{
+    instance::{Folder, Instance},
+    ports::ReservedPort,
+};
 
 /// The most common log setting of those who want no acknowledged write to get lost.
 const SYNC_EACH: &str = "--storage-wal-file-flush-every-n-tx=1";
@@ -21,13 +24,13 @@ const SYNC_EACH: &str = "--storage-wal-file-flush-every-n-tx=1";
 /// An instance and the port on which it can be asked for faults.
 struct Sufferer {
     instance: Instance,
-    port: u16,
+    port: ReservedPort,
 }
 
 impl Sufferer {
     fn new(extra: &[&str]) -> Self {
-        let port = free_port();
-        let address = format!("127.0.0.1:{port}");
+        let port = ReservedPort::new();
+        let address = format!("127.0.0.1:{}", port.number());
         let instance = Instance::with_environment(extra, &[("MEMGRAPH_SIM_FAULTS", &address)]);
         Self { instance, port }
     }
@@ -38,7 +41,9 @@ impl Sufferer {
         path: &str,
         body: &Value,
     ) -> Result<(StatusCode, Bytes), hyper::Error> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.port.number()))
+            .await
+            .unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = Request::builder()

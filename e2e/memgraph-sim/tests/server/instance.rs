@@ -1,7 +1,7 @@
 //! A `memgraph-sim` process with a data directory of its own.
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -9,6 +9,8 @@ use std::{
 };
 
 use neo4rs::{ConfigBuilder, Graph, query};
+
+use crate::ports::ReservedPort;
 
 /// How long a test waits for something that happens within milliseconds on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,20 +39,12 @@ impl Drop for Folder {
     }
 }
 
-/// A port that nobody uses at the moment.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 /// A server process; killed when it is dropped.
 pub struct Instance {
     pub folder: Folder,
     pub bolt: u16,
     pub replication: u16,
+    _reserved: [ReservedPort; 2],
     extra: Vec<String>,
     environment: Vec<(String, String)>,
     process: Option<Child>,
@@ -71,10 +65,13 @@ impl Instance {
     /// Like [`Self::new`], with environment variables.
     pub fn with_environment(extra: &[&str], environment: &[(&str, &str)]) -> Self {
         let environment = environment.iter();
+        let reserved = [ReservedPort::new(), ReservedPort::new()];
+        let [bolt, replication] = reserved.each_ref().map(ReservedPort::number);
         let mut instance = Self {
             folder: Folder::new(),
-            bolt: free_port(),
-            replication: free_port(),
+            bolt,
+            replication,
+            _reserved: reserved,
             extra: extra.iter().map(|it| (*it).to_owned()).collect(),
             environment: environment
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

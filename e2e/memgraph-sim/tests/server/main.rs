@@ -14,6 +14,7 @@ mod metrics;
 #[allow(dead_code)]
 #[path = "../engine/network.rs"]
 mod network;
+mod ports;
 mod schedules;
 mod settings;
 mod startup;

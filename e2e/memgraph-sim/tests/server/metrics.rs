@@ -3,11 +3,11 @@
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::instance::{Instance, free_port};
+use crate::{instance::Instance, ports::ReservedPort};
 
 /// Status line and body of an answer.
-async fn get(port: u16, path: &str) -> (String, String) {
-    let mut stream = Instance::connect(port).await;
+async fn get(port: &ReservedPort, path: &str) -> (String, String) {
+    let mut stream = Instance::connect(port.number()).await;
     let request = format!("GET {path} HTTP/1.0\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -16,9 +16,9 @@ async fn get(port: u16, path: &str) -> (String, String) {
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
-fn measured(version: &str, extra: &[&str]) -> (Instance, u16) {
-    let port = free_port();
-    let flag = format!("--metrics-port={port}");
+fn measured(version: &str, extra: &[&str]) -> (Instance, ReservedPort) {
+    let port = ReservedPort::new();
+    let flag = format!("--metrics-port={}", port.number());
     let flags: Vec<&str> = extra.iter().copied().chain([flag.as_str()]).collect();
     let instance = Instance::with_environment(&flags, &[("MEMGRAPH_SIM_VERSION", version)]);
     (instance, port)
@@ -27,7 +27,7 @@ fn measured(version: &str, extra: &[&str]) -> (Instance, u16) {
 #[tokio::test]
 async fn up_to_3_10_metrics_need_a_licence() {
     let (_instance, port) = measured("3.10", &[]);
-    let (status, body) = get(port, "/metrics").await;
+    let (status, body) = get(&port, "/metrics").await;
     assert!(status.contains("400 Bad Request"), "{status}");
     assert_eq!(
         body,
@@ -46,7 +46,7 @@ async fn numbers_are_those_of_the_instance() {
     replica.demote().await;
     main.register("r", &replica, "ASYNC").await;
     main.until_ready("r").await;
-    let (status, body) = get(port, "/any/path").await;
+    let (status, body) = get(&port, "/any/path").await;
     assert!(status.contains("200 OK"), "{status}");
     let shown: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(shown["General"]["vertex_count"], 20);
@@ -64,7 +64,7 @@ async fn numbers_are_those_of_the_instance() {
 async fn open_metrics_are_there_for_those_who_ask() {
     let (instance, port) = measured("3.12", &["--metrics-format=OpenMetrics"]);
     instance.must("CREATE (:T)").await;
-    let (status, body) = get(port, "/metrics").await;
+    let (status, body) = get(&port, "/metrics").await;
     assert!(status.contains("200 OK"), "{status}");
     assert!(
         body.contains(
@@ -73,7 +73,7 @@ async fn open_metrics_are_there_for_those_who_ask() {
     );
     assert!(body.contains("\nmemgraph_replica_recovery_success_total 0\n"));
     assert!(body.ends_with("# EOF\n"));
-    let (status, body) = get(port, "/other").await;
+    let (status, body) = get(&port, "/other").await;
     assert!(status.contains("404 Not Found"), "{status}");
     assert_eq!(body, "Not Found");
 }

@@ -5,12 +5,16 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::instance::{Folder, Instance, free_port};
+use crate::{
+    instance::{Folder, Instance},
+    ports::ReservedPort,
+};
 
 /// Runs a server that is expected to end by itself.
 pub fn run(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let port = ReservedPort::new();
     Command::new(env!("CARGO_BIN_EXE_memgraph-sim"))
-        .arg(format!("--bolt-port={}", free_port()))
+        .arg(format!("--bolt-port={}", port.number()))
         .arg(format!(
             "--data-directory={}",
             folder.path().join("data").display()
@@ -278,10 +282,10 @@ async fn a_data_directory_is_used_by_one_process() {
 async fn the_init_file_makes_a_replica_before_bolt_opens() {
     let folder = Folder::new();
     let file = folder.path().join("init.cypherl");
-    let port = free_port();
+    let port = ReservedPort::new();
     std::fs::write(
         &file,
-        format!("SET REPLICATION ROLE TO REPLICA WITH PORT {port};\n").repeat(5),
+        format!("SET REPLICATION ROLE TO REPLICA WITH PORT {};\n", port.number()).repeat(5),
     )
     .unwrap();
     let mut instance = Instance::new(&[&format!("--init-file={}", file.display())]);

@@ -8,7 +8,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _, handshake::client::Response},
 };
 
-use crate::instance::{Instance, free_port};
+use crate::{instance::Instance, ports::ReservedPort};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -68,10 +68,10 @@ async fn until_logged(socket: &mut Socket, text: &str) -> Value {
 
 #[tokio::test]
 async fn the_log_is_streamed() {
-    let port = free_port();
-    let flag = format!("--monitoring-port={port}");
+    let port = ReservedPort::new();
+    let flag = format!("--monitoring-port={}", port.number());
     let instance = Instance::new(&[&flag, "--monitoring-address=127.0.0.1", "--log-level=INFO"]);
-    let (mut socket, response) = open(port, None).await;
+    let (mut socket, response) = open(port.number(), None).await;
     assert_eq!(response.headers()["server"], "Memgraph WS");
     // The server is told by any client that the stream is set up.
     let listening = async { until_logged(&mut socket, "Accepted a connection from Bolt").await };
@@ -90,8 +90,8 @@ async fn the_log_is_streamed() {
 
 #[tokio::test]
 async fn who_listens_to_the_log_has_to_be_a_user() {
-    let port = free_port();
-    let flag = format!("--monitoring-port={port}");
+    let port = ReservedPort::new();
+    let flag = format!("--monitoring-port={}", port.number());
     let instance = Instance::with_environment(
         &[&flag, "--log-level=TRACE"],
         &[("MEMGRAPH_USER", "u"), ("MEMGRAPH_PASSWORD", "p")],
@@ -104,7 +104,7 @@ async fn who_listens_to_the_log_has_to_be_a_user() {
         ("[".to_owned(), "Cannot parse JSON for WebSocket authentication"),
         ("{}".to_owned(), "key 'username' not found!"),
     ] {
-        let (mut socket, _) = open(port, None).await;
+        let (mut socket, _) = open(port.number(), None).await;
         socket.send(Message::text(message)).await.unwrap();
         let refusal = socket.next().await.unwrap().unwrap();
         let refusal: Value = serde_json::from_str(refusal.to_text().unwrap()).unwrap();
@@ -117,7 +117,7 @@ async fn who_listens_to_the_log_has_to_be_a_user() {
                 .is_none_or(|it| it.is_err() || it.unwrap().is_close())
         );
     }
-    let (mut socket, _) = open(port, None).await;
+    let (mut socket, _) = open(port.number(), None).await;
     let who = json!({ "username": "u", "password": "p" });
     socket.send(Message::text(who.to_string())).await.unwrap();
     let answer = socket.next().await.unwrap().unwrap();

@@ -4,9 +4,8 @@ use std::{
     fmt::Debug,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpStream},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -19,25 +18,12 @@ use super::{
     simulated::snapshot_path,
     wire::{Identity, Message, Reply, handshake, login, mask, take_replies},
 };
-use crate::instance::Folder;
+use crate::{instance::Folder, ports::ReservedPort};
 
 /// How long to wait for what has happened on virtual time; much more than a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a process that is starting or settling.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// A port below those that the kernel gives to clients, so that none of these takes it.
-fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        // Another run of the tests begins elsewhere.
-        let number = std::process::id() * 100 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(12_000 + number % 20_000).unwrap();
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 struct Connection {
     stream: TcpStream,
@@ -48,8 +34,10 @@ struct Connection {
 
 struct Server {
     folder: Folder,
-    bolt: u16,
-    replication: u16,
+    bolt: ReservedPort,
+    replication: ReservedPort,
+    metrics: ReservedPort,
+    monitoring: ReservedPort,
     process: Option<Child>,
     observer: Option<Connection>,
     snapshot: String,
@@ -65,8 +53,10 @@ impl Server {
     fn new() -> Self {
         Self {
             folder: Folder::new(),
-            bolt: free_port(),
-            replication: free_port(),
+            bolt: ReservedPort::new(),
+            replication: ReservedPort::new(),
+            metrics: ReservedPort::new(),
+            monitoring: ReservedPort::new(),
             process: None,
             observer: None,
             snapshot: "/none".to_owned(),
@@ -109,9 +99,9 @@ impl Server {
             .args([
                 format!("--data-directory={}", self.folder.path().join("data").display()),
                 format!("--log-file={}", self.folder.path().join("log").display()),
-                format!("--bolt-port={}", self.bolt),
-                format!("--metrics-port={}", free_port()),
-                format!("--monitoring-port={}", free_port()),
+                format!("--bolt-port={}", self.bolt.number()),
+                format!("--metrics-port={}", self.metrics.number()),
+                format!("--monitoring-port={}", self.monitoring.number()),
                 "--metrics-address=127.0.0.1".to_owned(),
                 "--monitoring-address=127.0.0.1".to_owned(),
             ])
@@ -124,7 +114,7 @@ impl Server {
             .unwrap();
         let process = self.process.insert(process);
         let limit = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.bolt)).is_err() {
+        while TcpStream::connect(("127.0.0.1", self.bolt.number())).is_err() {
             if process.try_wait().unwrap().is_some() {
                 break;
             }
@@ -159,7 +149,7 @@ impl<'a> Processes<'a> {
         let mut places = Vec::new();
         for (server, name) in servers.iter_mut().zip(NAMES) {
             server.start(schedule)?;
-            let address = format!("127.0.0.1:{}", server.replication);
+            let address = format!("127.0.0.1:{}", server.replication.number());
             places.push((address, format!("@address:{name}@")));
             let data = server.folder.path().join("data").canonicalize().unwrap();
             places.push((data.display().to_string(), "@data@".to_owned()));
@@ -230,7 +220,7 @@ impl<'a> Processes<'a> {
 
     /// Connects, and sends what opens a session; the replies to that come before all others.
     fn connect(&self, instance: usize, bolt: BoltVersion, who: Identity) -> io::Result<Connection> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.servers[instance].bolt))?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.servers[instance].bolt.number()))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(&handshake(bolt))?;
@@ -257,9 +247,9 @@ impl<'a> Processes<'a> {
     ) -> io::Result<Vec<Reply>> {
         let server = &self.servers[instance];
         let fill = |text: &str| {
-            let text = text.replace("@port@", &server.replication.to_string());
+            let text = text.replace("@port@", &server.replication.number().to_string());
             let text = self.servers.iter().zip(NAMES).fold(text, |text, (other, name)| {
-                let address = format!("127.0.0.1:{}", other.replication);
+                let address = format!("127.0.0.1:{}", other.replication.number());
                 text.replace(&format!("@address:{name}@"), &address)
             });
             // Who is not there refuses connections.
