@@ -290,7 +290,7 @@ impl Cluster {
                 files.insert(path, bytes);
                 Ok(DiskReply::Done)
             }
-            DiskOperation::Sync(_) => Ok(DiskReply::Done),
+            DiskOperation::Sync { .. } => Ok(DiskReply::Done),
             DiskOperation::Rename(from, to) => {
                 if let Some(bytes) = files.remove(&from) {
                     files.insert(to, bytes);

@@ -31,6 +31,24 @@ pub(super) struct CurrentWal {
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
     pub(super) size: u64,
+    /// Bytes since its last sync.
+    unsynced: u64,
+}
+
+impl CurrentWal {
+    /// The sync of all that was written until now.
+    pub(super) fn sync(&mut self) -> DiskOperation {
+        DiskOperation::Sync {
+            path: self.path.clone(),
+            unsynced: std::mem::take(&mut self.unsynced),
+        }
+    }
+
+    fn append(&mut self, io: &Io, bytes: Vec<u8>) {
+        self.size += bytes.len() as u64;
+        self.unsynced += bytes.len() as u64;
+        io.write(DiskOperation::Append(self.path.clone(), bytes));
+    }
 }
 
 /// A transaction of a two-phase commit that waits for MAIN's decision.
@@ -72,8 +90,8 @@ pub(super) struct Database {
 /// What remains to be done after a transaction was logged.
 #[must_use]
 pub(super) struct Logged {
-    /// The file to sync, to keep the promise of `--storage-wal-file-flush-every-n-tx`.
-    pub(super) sync: Option<String>,
+    /// The sync that keeps the promise of `--storage-wal-file-flush-every-n-tx`.
+    pub(super) sync: Option<DiskOperation>,
     /// The file is to be closed.
     pub(super) full: bool,
 }
@@ -238,24 +256,24 @@ impl Database {
                 epoch,
                 sequence,
             });
-            let size = header.len() as u64;
-            io.write(DiskOperation::Append(path.clone(), header));
-            CurrentWal {
+            let mut wal = CurrentWal {
                 path,
                 created_at,
                 sequence,
                 from: None,
                 to: None,
-                size,
-            }
+                size: 0,
+                unsynced: 0,
+            };
+            wal.append(io, header);
+            wal
         });
-        wal.size += bytes.len() as u64;
-        io.write(DiskOperation::Append(wal.path.clone(), bytes));
+        wal.append(io, bytes);
     }
 
     /// Counts a logged transaction: the file to sync, when it is time for that, and whether the file is full.
     pub(super) fn transaction_logged(&mut self, config: &Config) -> Logged {
-        let Some(wal) = &self.wal else {
+        let Some(wal) = &mut self.wal else {
             return Logged {
                 sync: None,
                 full: false,
@@ -267,14 +285,14 @@ impl Database {
             self.unsynced = 0;
         }
         Logged {
-            sync: due.then(|| wal.path.clone()),
+            sync: due.then(|| wal.sync()),
             full: wal.size / 1024 >= config.wal_file_kib,
         }
     }
 
-    /// Closes the log file, so that the next transaction starts another one. Returns the name that it had, and
-    /// what it is now; the renaming is left to the caller.
-    pub(super) fn finish_wal(&mut self) -> Option<(String, WalFile)> {
+    /// Closes the log file, so that the next transaction starts another one. Returns what it was, and what it is
+    /// now; the last sync and the renaming are left to the caller.
+    pub(super) fn finish_wal(&mut self) -> Option<(CurrentWal, WalFile)> {
         let wal = self.wal.take()?;
         self.unsynced = 0;
         let (from, to) = (wal.from?, wal.to?);
@@ -287,7 +305,7 @@ impl Database {
             to,
             size: wal.size,
         };
-        Some((wal.path, file))
+        Some((wal, file))
     }
 }
 

@@ -68,7 +68,8 @@ pub enum Effect {
     /// Close a connection, without an event.
     Disconnect(ConnectionId),
     /// Do something on disk. With a token, tell with [`Event::Disk`]; all but [`DiskOperation::Sync`] and
-    /// [`DiskOperation::Replace`] must take effect before the next effect is carried out.
+    /// [`DiskOperation::Replace`] must take effect before the next effect is carried out. Without one, all must,
+    /// and the process ends with [`DiskOperation::last_words`] if it cannot be done.
     Disk(Option<Token>, DiskOperation),
     /// A run-time setting has this value now; those that outlive a restart are also told at the start.
     Setting(String, String),
@@ -110,7 +111,12 @@ pub enum DiskOperation {
     /// Put a whole file in place, so that a reader sees the old content or the new one.
     Replace(String, Vec<u8>),
     /// Make what was written to a file survive a power loss.
-    Sync(String),
+    Sync {
+        /// The file.
+        path: String,
+        /// How many bytes were written to it since its last sync: Memgraph tells that if the sync fails.
+        unsynced: u64,
+    },
     /// Rename a file or folder; a file in the way is replaced.
     Rename(String, String),
     /// Remove a file, or a folder with all that is in it; it need not exist.
@@ -119,6 +125,25 @@ pub enum DiskOperation {
     Read(String),
     /// List the files of a folder, but not its folders; a folder that does not exist is empty.
     List(String),
+}
+
+impl DiskOperation {
+    /// What an instance says before it ends because this could not be done.
+    ///
+    /// For a sync, it is what Memgraph says (`OutputFile::Sync` in `src/utils/file.cpp`): it cannot know what is on
+    /// the disk after that, and aborts itself. Log files and snapshots are synced in the same way.
+    pub fn last_words(&self, data_directory: &str, error: &DiskError) -> String {
+        match self {
+            Self::Sync { path, unsynced } => {
+                let directory = data_directory.trim_end_matches('/');
+                format!(
+                    "While trying to sync {directory}/{path}, an error occurred: {error}. Possibly {unsynced} bytes from \
+                     previous write calls were lost."
+                )
+            }
+            _ => format!("Couldn't write to disk: {error}"),
+        }
+    }
 }
 
 /// The result of a [`DiskOperation`] that worked.
@@ -138,7 +163,8 @@ pub enum DiskError {
     /// There is no such file.
     #[error("no such file")]
     Missing,
-    /// Anything else, as the operating system words it.
+    /// Anything else, as the operating system words it, with the number that it has there:
+    /// `Input/output error (5)`.
     #[error("{0}")]
     Failed(String),
 }

@@ -254,16 +254,20 @@ impl Node {
     /// Ends what a logged transaction leaves to do: the sync that is due, and the change to a new file.
     async fn finish_logging(self: &Rc<Self>) {
         let logged = self.database.borrow_mut().transaction_logged(&self.config);
-        if let Some(path) = logged.sync
-            && let Err(error) = self.io.perform(DiskOperation::Sync(path.clone())).await
-        {
-            // Memgraph cannot go on without its log, either.
-            let reason = format!("Couldn't sync {path}: {error}");
-            self.io.effect(Effect::Exit(ExitReason::Fatal(reason)));
-            std::future::pending::<()>().await;
+        if let Some(sync) = logged.sync {
+            self.sync(sync).await;
         }
         if logged.full {
             self.finish_wal();
+        }
+    }
+
+    /// Carries out the sync of a file; when it fails, the process ends.
+    async fn sync(&self, operation: DiskOperation) {
+        if let Err(error) = self.io.perform(operation.clone()).await {
+            let reason = operation.last_words(&self.config.data_directory, &error);
+            self.io.effect(Effect::Exit(ExitReason::Fatal(reason)));
+            std::future::pending::<()>().await;
         }
     }
 
@@ -274,10 +278,9 @@ impl Node {
                 client.shut_down(&self);
             }
         }
-        let current = self.database.borrow().wal.as_ref().map(|wal| wal.path.clone());
-        if let Some(path) = current {
-            // What cannot be synced now is in the page cache, and the process is about to end anyway.
-            let _ = self.io.perform(DiskOperation::Sync(path)).await;
+        let due = self.database.borrow_mut().wal.as_mut().map(|wal| wal.sync());
+        if let Some(due) = due {
+            self.sync(due).await;
         }
         self.finish_wal();
         if self.config.snapshot_on_exit

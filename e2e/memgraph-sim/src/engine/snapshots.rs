@@ -127,12 +127,7 @@ impl Node {
             )
         };
         let path = file.path.clone();
-        let writing = async {
-            self.io
-                .perform(DiskOperation::Replace(path.clone(), content))
-                .await?;
-            self.io.perform(DiskOperation::Sync(path.clone())).await
-        };
+        let writing = self.io.perform(DiskOperation::Replace(path.clone(), content));
         let (abort, aborted) = oneshot::channel();
         *self.snapshot_abort.borrow_mut() = Some(abort);
         let finished = match select(std::pin::pin!(writing), aborted).await {
@@ -145,6 +140,12 @@ impl Node {
             return Err(SnapshotError::Aborted);
         };
         written.map_err(SnapshotError::Disk)?;
+        // From here on it is too late to abort it.
+        self.sync(DiskOperation::Sync {
+            path: path.clone(),
+            unsynced: file.size as u64,
+        })
+        .await;
         self.catalogue.borrow_mut().snapshots.push(file);
         self.remove_superseded();
         self.io.log(Level::Info, "Snapshot creation successful!");
@@ -265,11 +266,11 @@ impl Node {
     /// Closes the current log file and lists it.
     pub(super) fn finish_wal(self: &Rc<Self>) {
         let finished = self.database.borrow_mut().finish_wal();
-        if let Some((name, file)) = finished {
+        if let Some((mut closed, file)) = finished {
             // As `Encoder::Finalize` does (`src/storage/v2/durability/serialization.cpp`): only the newest transactions
             // can be lost with the power.
-            self.io.write(DiskOperation::Sync(name.clone()));
-            self.move_file(name, file.path.clone());
+            self.io.write(closed.sync());
+            self.move_file(closed.path, file.path.clone());
             self.catalogue.borrow_mut().wals.push(file);
         }
     }

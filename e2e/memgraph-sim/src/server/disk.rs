@@ -28,17 +28,26 @@ type DiskResult = Result<DiskReply, DiskError>;
 impl From<io::Error> for DiskError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::NotFound {
-            Self::Missing
-        } else {
-            Self::Failed(error.to_string())
+            return Self::Missing;
         }
+        let text = error.to_string();
+        Self::Failed(match error.raw_os_error() {
+            Some(number) => {
+                let text = text
+                    .strip_suffix(&format!(" (os error {number})"))
+                    .unwrap_or(&text);
+                format!("{text} ({number})")
+            }
+            None => text,
+        })
     }
 }
 
 impl Disk {
     pub(super) fn new(root: PathBuf, faults: Arc<Faults>) -> Self {
         Self {
-            root,
+            // As Memgraph names its files.
+            root: fs::canonicalize(&root).unwrap_or(root),
             appending: RefCell::new(None),
             faults,
         }
@@ -55,30 +64,30 @@ impl Disk {
     }
 
     /// Carries out an operation on this thread.
-    pub(super) fn perform(&self, operation: DiskOperation) -> DiskResult {
+    pub(super) fn perform(&self, operation: &DiskOperation) -> DiskResult {
         let at = |path: &str| self.root.join(path);
         match operation {
-            DiskOperation::Append(path, content) => self.append(path, &content, &mut self.faults.ledger()),
-            DiskOperation::Replace(..) | DiskOperation::Sync(_) => self.prepare(operation)(),
+            DiskOperation::Append(path, content) => self.append(path, content, &mut self.faults.ledger()),
+            DiskOperation::Replace(..) | DiskOperation::Sync { .. } => self.prepare(operation.clone())(),
             DiskOperation::Rename(from, to) => {
                 let mut ledger = self.faults.ledger();
-                self.close(&from);
-                let place = at(&to);
+                self.close(from);
+                let place = at(to);
                 make_parent(&place)?;
-                fs::rename(at(&from), place)?;
-                ledger.renamed(&from, &to);
+                fs::rename(at(from), place)?;
+                ledger.renamed(from, to);
                 Ok(DiskReply::Done)
             }
             DiskOperation::Remove(path) => {
                 let mut ledger = self.faults.ledger();
-                self.close(&path);
-                ledger.forget(&path);
-                remove(&at(&path))
+                self.close(path);
+                ledger.forget(path);
+                remove(&at(path))
             }
-            DiskOperation::Read(path) => Ok(DiskReply::Content(fs::read(at(&path))?)),
+            DiskOperation::Read(path) => Ok(DiskReply::Content(fs::read(at(path))?)),
             DiskOperation::List(path) => {
                 let mut names = Vec::new();
-                for entry in fs::read_dir(at(&path))? {
+                for entry in fs::read_dir(at(path))? {
                     let entry = entry?;
                     if entry.file_type()?.is_file()
                         && let Ok(name) = entry.file_name().into_string()
@@ -104,10 +113,10 @@ impl Disk {
     /// What remains to be done for an operation, on whichever thread.
     fn prepare(&self, operation: DiskOperation) -> impl FnOnce() -> DiskResult + Send + use<> {
         let root = self.root.clone();
-        let fails = matches!(operation, DiskOperation::Sync(_)) && self.faults.take_failed_sync();
+        let fails = matches!(operation, DiskOperation::Sync { .. }) && self.faults.take_failed_sync();
         let mut ledger = self.faults.ledger();
         let pending = match &operation {
-            DiskOperation::Sync(path) => ledger.sync(path),
+            DiskOperation::Sync { path, .. } => ledger.sync(path),
             DiskOperation::Replace(path, _) => {
                 ledger.forget(path);
                 None
@@ -115,11 +124,8 @@ impl Disk {
             _ => None,
         };
         move || match operation {
-            DiskOperation::Sync(_) if fails => {
-                let error = io::Error::from(rustix::io::Errno::IO);
-                Err(DiskError::Failed(error.to_string()))
-            }
-            DiskOperation::Sync(path) => {
+            DiskOperation::Sync { .. } if fails => Err(io::Error::from(rustix::io::Errno::IO).into()),
+            DiskOperation::Sync { path, .. } => {
                 let reply = sync(&root.join(path))?;
                 if let Some(pending) = pending {
                     pending.succeeded();
@@ -131,20 +137,20 @@ impl Disk {
         }
     }
 
-    fn append(&self, path: String, content: &[u8], ledger: &mut Ledger) -> DiskResult {
+    fn append(&self, path: &str, content: &[u8], ledger: &mut Ledger) -> DiskResult {
         let mut appending = self.appending.borrow_mut();
         let file = match &mut *appending {
-            Some((open, file)) if *open == path => file,
+            Some((open, file)) if open == path => file,
             other => {
-                let place = self.root.join(&path);
+                let place = self.root.join(path);
                 make_parent(&place)?;
-                ledger.opened(&path);
+                ledger.opened(path);
                 let file = OpenOptions::new().append(true).create(true).open(place)?;
-                &mut other.insert((path.clone(), file)).1
+                &mut other.insert((path.to_owned(), file)).1
             }
         };
         file.write_all(content)?;
-        ledger.appended(&path, content.len());
+        ledger.appended(path, content.len());
         Ok(DiskReply::Done)
     }
 

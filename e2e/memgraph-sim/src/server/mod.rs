@@ -119,7 +119,7 @@ impl Driver {
                 Effect::Send(id, message) => self.replication.send(id, message),
                 Effect::Disconnect(id) => self.replication.disconnect(id),
                 Effect::Disk(token, operation) => {
-                    let later = matches!(operation, DiskOperation::Sync(_)) || Disk::is_large(&operation);
+                    let later = matches!(operation, DiskOperation::Sync { .. }) || Disk::is_large(&operation);
                     match token {
                         Some(token) if later => {
                             let work = self.disk.later(operation);
@@ -129,11 +129,12 @@ impl Driver {
                                 driver.dispatch(Event::Disk(token, result));
                             });
                         }
-                        Some(token) => events.push_back(Event::Disk(token, self.disk.perform(operation))),
+                        Some(token) => events.push_back(Event::Disk(token, self.disk.perform(&operation))),
                         None => {
-                            if let Err(error) = self.disk.perform(operation) {
+                            if let Err(error) = self.disk.perform(&operation) {
+                                let directory = self.disk.root().display().to_string();
                                 return self
-                                    .leave(ExitReason::Fatal(format!("Couldn't write to disk: {error}")));
+                                    .leave(ExitReason::Fatal(operation.last_words(&directory, &error)));
                             }
                         }
                     }

@@ -42,9 +42,9 @@ impl Disk {
                 file.content = content;
                 file.synced = Some(file.content.clone());
             }
-            DiskOperation::Sync(path) => {
+            DiskOperation::Sync { path, .. } => {
                 if std::mem::take(&mut self.fail_next_sync) {
-                    return Err(DiskError::Failed("injected".into()));
+                    return Err(DiskError::Failed("Input/output error (5)".into()));
                 }
                 if let Some(file) = self.files.get_mut(&path) {
                     file.synced = Some(file.content.clone());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bolt_server::{Failure, Version};
-use memgraph_sim::config::Config;
+use memgraph_sim::{config::Config, engine::ExitReason};
 
 use crate::clients::{Stage, text};
 use crate::network::Network;
@@ -69,22 +69,44 @@ fn an_instance_without_its_volume_is_an_empty_main() {
     assert_eq!(network.count("a"), 0);
 }
 
-#[test]
-fn a_failed_sync_ends_the_process() {
-    let mut network = Network::new(Version::default(), &[]);
-    network.add(
-        "a",
-        Config {
-            wal_flush_every: 1,
-            ..Config::default()
-        },
-    );
+/// With what the process ends after a sync has failed that `query` leads to.
+fn after_a_failed_sync(version: Version, query: &str) -> String {
+    let mut network = Network::new(version, &[]);
+    let config = Config {
+        version,
+        wal_flush_every: 1,
+        ..Config::default()
+    };
+    network.add("a", config);
+    network.must("a", "CREATE (:T)");
     network.disk("a").fail_next_sync = true;
     let client = network.client("a");
-    network.prepare(&client, "CREATE (:T)");
+    network.prepare(&client, query);
     network.send_request(&client, bolt_server::Request::Execute { take: None });
     network.run(Duration::from_secs(1));
-    assert!(network.has_exited("a").is_some());
+    match network.has_exited("a") {
+        Some(ExitReason::Fatal(reason)) => reason,
+        other => panic!("{query} with {version}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_failed_sync_ends_the_process() {
+    for version in Version::ALL {
+        for (query, folder) in [("CREATE (:T)", "wal"), ("CREATE SNAPSHOT", "snapshots")] {
+            let reason = after_a_failed_sync(version, query);
+            let (path, rest) = reason.split_once(", ").unwrap();
+            let beginning = format!("While trying to sync /var/lib/memgraph/{folder}/");
+            assert!(path.starts_with(&beginning), "{reason}");
+            let bytes = rest
+                .strip_prefix("an error occurred: Input/output error (5). Possibly ")
+                .and_then(|rest| rest.strip_suffix(" bytes from previous write calls were lost."));
+            assert!(
+                bytes.is_some_and(|bytes| bytes.parse::<u64>().unwrap() > 0),
+                "{reason}"
+            );
+        }
+    }
 }
 
 #[test]

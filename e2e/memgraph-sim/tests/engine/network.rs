@@ -518,7 +518,7 @@ impl Network {
 
     fn disk_operation(&mut self, name: &str, token: Option<Token>, operation: DiskOperation) {
         let delay = match operation {
-            DiskOperation::Sync(_) => SYNC,
+            DiskOperation::Sync { .. } => SYNC,
             DiskOperation::Replace(ref path, _) if path.starts_with("snapshots/") => {
                 self.member(name).disk.slow_snapshots
             }
