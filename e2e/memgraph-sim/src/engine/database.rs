@@ -266,6 +266,8 @@ impl Database {
                 unsynced: 0,
             };
             wal.append(io, header);
+            // As the constructor of `WalFile` does (`src/storage/v2/durability/wal.cpp`).
+            io.write(wal.sync());
             wal
         });
         wal.append(io, bytes);

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use bolt_server::{Failure, Version};
-use memgraph_sim::{config::Config, engine::ExitReason};
+use memgraph_sim::{
+    config::Config,
+    durability::inspect,
+    engine::{DiskOperation, DiskReply, ExitReason},
+};
 
 use crate::clients::{Stage, text};
 use crate::network::Network;
@@ -53,6 +57,33 @@ fn a_power_loss_takes_the_unsynced_tail() {
         network.start("a");
         network.until_ready("a");
         assert_eq!(network.count("a"), expected, "flush every {every}");
+    }
+}
+
+#[test]
+fn a_power_loss_leaves_the_header_of_a_new_log_file() {
+    for version in Version::ALL {
+        let mut network = Network::new(version, &["a"]);
+        network.must("a", "CREATE (:T)");
+        network.kill("a");
+        network.disk("a").lose_unsynced();
+        let names = network.disk("a").list("wal");
+        assert_eq!(names.len(), 1, "{version}: {names:?}");
+        let read = DiskOperation::Read(format!("wal/{}", names[0]));
+        let Ok(DiskReply::Content(bytes)) = network.disk("a").perform(read) else {
+            panic!("{version}: {names:?} cannot be read");
+        };
+        let log = inspect::log(&bytes).unwrap();
+        assert_eq!((log.sequence, log.committed), (0, Vec::new()), "{version}");
+        // It counts for nothing, now and later.
+        for nodes in 0..3 {
+            network.run(Duration::from_millis(10));
+            network.start("a");
+            network.until_ready("a");
+            assert_eq!(network.count("a"), nodes, "{version}");
+            network.must("a", "CREATE (:T)");
+            network.kill("a");
+        }
     }
 }
 
