@@ -183,7 +183,7 @@ impl Database {
             history: self.history.iter().copied().collect(),
             durable: self.durable,
             next_ids: self.graph.next_ids(),
-            schema: self.graph.schema().clone(),
+            schema: self.graph.published_schema(),
         }
     }
 

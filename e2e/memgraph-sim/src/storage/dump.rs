@@ -12,7 +12,8 @@ impl Graph {
     /// The statements that build what `view` sees.
     pub(crate) fn dump(&self, view: View) -> Vec<String> {
         let mut lines = Vec::new();
-        for it in &self.schema.enums {
+        let schema = self.published_schema();
+        for it in &schema.enums {
             let values: Vec<_> = it.values.iter().map(|value| quote(value)).collect();
             lines.push(format!(
                 "CREATE ENUM {} VALUES {{ {} }};",
@@ -20,7 +21,7 @@ impl Graph {
                 values.join(", ")
             ));
         }
-        for index in &self.schema.indexes {
+        for index in &schema.indexes {
             lines.push(match index {
                 Index::Label(label) => format!("CREATE INDEX ON :{};", quote(label)),
                 Index::LabelProperties(label, keys) => {
@@ -32,7 +33,7 @@ impl Graph {
                 }
             });
         }
-        for constraint in &self.schema.constraints {
+        for constraint in &schema.constraints {
             lines.push(match constraint {
                 Constraint::Exists(label, key) => {
                     format!(

@@ -26,6 +26,7 @@ impl Graph {
                 relationship.versions.commit(txn.id(), at);
             }
         }
+        self.publish_schema(&txn);
         self.close(txn.view.start);
         if !txn.nodes.is_empty() || !txn.relationships.is_empty() {
             let garbage = Garbage {

@@ -43,6 +43,8 @@ pub(crate) struct Graph {
     pub(super) by_label: HashMap<Name, GidSet>,
     pub(super) value_indexes: Vec<ValueIndex>,
     pub(super) schema: Schema,
+    /// Indexes and constraints of `schema` that open transactions have created.
+    pub(super) unpublished: Schema,
     pub(super) next_node: u64,
     pub(super) next_relationship: u64,
     next_transaction: u64,
@@ -59,9 +61,23 @@ impl Graph {
         Transaction::new(TransactionId(self.next_transaction), start)
     }
 
-    /// The schema as it is now; it has no versions.
+    /// The schema as it is now; it has no versions. What open transactions have created is in it.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// The schema without indexes and constraints of transactions that have not committed, which nobody is shown
+    /// (`ListIndices` in `src/storage/v2/inmemory/label_index.cpp`). What they have dropped is gone already.
+    pub(crate) fn published_schema(&self) -> Schema {
+        let mut schema = self.schema.clone();
+        let Schema {
+            indexes, constraints, ..
+        } = &self.unpublished;
+        schema.indexes.retain(|index| !indexes.contains(index));
+        schema
+            .constraints
+            .retain(|constraint| !constraints.contains(constraint));
+        schema
     }
 
     pub(crate) fn name(&self, name: Name) -> &str {

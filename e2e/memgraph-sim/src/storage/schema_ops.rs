@@ -28,6 +28,7 @@ impl Graph {
             return SchemaOutcome::Unchanged;
         }
         self.add_index(index.clone());
+        self.unpublished.indexes.push(index.clone());
         txn.schema_undo.push(SchemaChange::DropIndex(index.clone()));
         txn.deltas.push(Delta::Schema(SchemaChange::CreateIndex(index)));
         SchemaOutcome::Changed
@@ -60,6 +61,7 @@ impl Graph {
             self.remove_constraint(&constraint);
             return Err(Violation(constraint));
         }
+        self.unpublished.constraints.push(constraint.clone());
         txn.schema_undo
             .push(SchemaChange::DropConstraint(constraint.clone()));
         txn.deltas
@@ -196,6 +198,24 @@ impl Graph {
         Ok(())
     }
 
+    /// Shows what a transaction has created, now that it has committed.
+    pub(super) fn publish_schema(&mut self, txn: &Transaction) {
+        for change in &txn.schema_undo {
+            match change {
+                SchemaChange::DropIndex(index) => self.unpublished.indexes.retain(|known| known != index),
+                SchemaChange::DropConstraint(constraint) => {
+                    self.unpublished.constraints.retain(|known| known != constraint);
+                }
+                // These are taken back by creating something, or not at all.
+                SchemaChange::CreateIndex(_)
+                | SchemaChange::CreateConstraint(_)
+                | SchemaChange::CreateEnum { .. }
+                | SchemaChange::AddEnumValue { .. }
+                | SchemaChange::RenameEnumValue { .. } => {}
+            }
+        }
+    }
+
     pub(super) fn undo_schema(&mut self, change: &SchemaChange) {
         match change {
             SchemaChange::CreateIndex(index) => self.add_index(index.clone()),
@@ -217,6 +237,7 @@ impl Graph {
 
     fn remove_index(&mut self, index: &Index) {
         self.schema.indexes.retain(|known| known != index);
+        self.unpublished.indexes.retain(|known| known != index);
         self.drop_unused_value_indexes();
     }
 
@@ -229,6 +250,7 @@ impl Graph {
 
     fn remove_constraint(&mut self, constraint: &Constraint) {
         self.schema.constraints.retain(|known| known != constraint);
+        self.unpublished.constraints.retain(|known| known != constraint);
         self.drop_unused_value_indexes();
     }
 

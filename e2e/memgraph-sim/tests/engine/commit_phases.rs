@@ -491,6 +491,42 @@ fn a_prepared_change_of_an_enum_locks_a_replica_until_somebody_decides() {
 }
 
 #[test]
+fn an_index_is_shown_once_it_is_decided_upon() {
+    for version in versions("STRICT_SYNC") {
+        let mut network = Network::new(version, &["a", "b"]);
+        network.attach("a", "b", "STRICT_SYNC");
+        network.lose(|_, _, message| message.name() == "FinalizeCommitReq");
+        let client = network.client("a");
+        network.prepare(&client, "CREATE INDEX ON :T");
+        network.send_request(&client, Request::Execute { take: None });
+        network.run(Duration::from_secs(1));
+        assert_eq!(
+            network.must("a", "SHOW INDEX INFO").len(),
+            1,
+            "{version}: it has decided"
+        );
+        assert!(network.must("b", "SHOW INDEX INFO").is_empty(), "{version}");
+        let dump = network.must("b", "DUMP DATABASE");
+        assert!(
+            dump.iter().all(|line| line[0] != "CREATE INDEX ON :`T`;".into()),
+            "{version}: {dump:?}"
+        );
+        // Nor is it in a snapshot.
+        if version >= Version::V3_8 {
+            network.must("b", "CREATE SNAPSHOT");
+            network.restart("b");
+            assert!(network.must("b", "SHOW INDEX INFO").is_empty(), "{version}");
+        }
+        network.lose(|_, _, _| false);
+        network.run(Duration::from_secs(15));
+        // The next commit finds out that the replica lacks one, and fails.
+        network.query("a", "CREATE (:T)").unwrap_err();
+        network.until_status("a", "b", "ready");
+        assert_eq!(network.must("b", "SHOW INDEX INFO").len(), 1, "{version}");
+    }
+}
+
+#[test]
 fn a_stop_fails_the_commits_that_wait_for_replicas() {
     for (mode, kept) in [("SYNC", 2), ("STRICT_SYNC", 1)] {
         let mut network = prepared(Version::default(), mode, Leg::Request(PREPARE), Fate::Lost);

@@ -135,7 +135,7 @@ impl Node {
 
     pub(super) fn show_schema(&self, info: DatabaseInfo) -> Answer {
         let database = self.database.borrow();
-        let schema = database.graph.schema();
+        let schema = database.graph.published_schema();
         let list = |items: &[String]| BoltValue::List(items.iter().map(|it| it.as_str().into()).collect());
         let rows = match info {
             DatabaseInfo::Indexes => {
