@@ -102,6 +102,9 @@ pub struct Operation {
     pub from: Option<String>,
     /// When it was announced (RFC 3339), for people and for the history; never read by a decision.
     pub started_at: String,
+    /// Of a planned change: the target was shown to hold everything, after clients were cut off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proven: bool,
 }
 
 /// The kinds of [`Operation`].
@@ -125,6 +128,9 @@ pub enum OperationKind {
 pub struct SwitchoverRecord {
     /// The request's id.
     pub request_id: String,
+    /// The instance that was chosen; none before one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// How far it has come.
     pub state: SwitchoverState,
     /// Where MAIN is now, or why it did not move.

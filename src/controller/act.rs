@@ -62,19 +62,26 @@ const UNREACHABLE_PAUSE: Duration = Duration::from_secs(3);
 /// How soon an instance is registered again that MAIN has failed to register.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
-/// Tries a command again while commits hold the lock that it needs.
+/// For how long something is waited for that comes by itself.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Tries a command again while commits hold the lock that it needs, or asks again for what comes by itself.
 async fn patiently<F>(mut command: impl FnMut() -> F) -> Result<(), AdminError>
 where
     F: Future<Output = Result<(), AdminError>>,
 {
     let started = Instant::now();
     loop {
-        match command().await {
-            Err(AdminError::Busy { .. }) if started.elapsed() < BUSY_FOR => {
-                tokio::time::sleep(BUSY_PAUSE).await
-            }
-            result => return result,
+        let result = command().await;
+        let patience = match &result {
+            Err(AdminError::Busy { .. }) => BUSY_FOR,
+            Err(AdminError::NotYet(_)) => SOON,
+            _ => return result,
+        };
+        if started.elapsed() >= patience {
+            return result;
         }
+        tokio::time::sleep(BUSY_PAUSE).await;
     }
 }
 
@@ -105,9 +112,21 @@ impl<B: Bolt> Hands<'_, B> {
                 self.require_life(instance, incarnation).await?;
                 Ok(memgraph::promote(self.bolt, self.address(instance)?, instance).await?)
             }
-            Action::Demote { instance } | Action::StepDown { instance } => {
+            Action::ReachGateways => {
+                let (namespace, name) = (self.namespace(), self.cluster.name_any());
+                Ok(self.fence.reach(self.client, &namespace, &name).await?)
+            }
+            Action::Demote { instance } => {
                 let at = self.address(instance)?;
                 Ok(patiently(|| memgraph::demote(self.bolt, at, instance)).await?)
+            }
+            // Once: if a commit is under way, what was proven is not so any more.
+            Action::StepDown { instance } => {
+                Ok(memgraph::demote(self.bolt, self.address(instance)?, instance).await?)
+            }
+            Action::Quiesce { main } => {
+                let at = self.address(main)?;
+                Ok(patiently(|| memgraph::quiesced(self.bolt, at)).await?)
             }
             Action::Register {
                 main,
@@ -130,7 +149,8 @@ impl<B: Bolt> Hands<'_, B> {
             }
             Action::ProbeCommit { main } => Ok(memgraph::probe_commit(self.bolt, self.address(main)?).await?),
             Action::Confirm { main, names } => {
-                Ok(memgraph::confirm(self.bolt, self.address(main)?, names).await?)
+                let at = self.address(main)?;
+                Ok(patiently(|| memgraph::confirm(self.bolt, at, names)).await?)
             }
             Action::Mark { main, lineage, term } => {
                 let marker = Marker {
@@ -150,7 +170,7 @@ impl<B: Bolt> Hands<'_, B> {
                     self.sightings.refuse(instance, ledger.term).await;
                 }
             }
-            AdminError::Busy { .. } => {}
+            AdminError::Busy { .. } | AdminError::NotYet(_) => {}
             // MAIN was not asked.
             AdminError::Precondition(_) => self.sightings.unregistrable(instance, UNREACHABLE_PAUSE).await,
             AdminError::Bolt { .. } | AdminError::Answer { .. } => {

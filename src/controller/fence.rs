@@ -42,6 +42,14 @@ pub enum FenceError {
         /// Why not.
         source: kube::Error,
     },
+    /// A gateway does not answer.
+    #[error("the gateway {pod} does not answer ({last})")]
+    Unreachable {
+        /// Its pod.
+        pod: String,
+        /// What became of the question.
+        last: String,
+    },
     /// A gateway may still lead to the old MAIN.
     #[error("the gateway {pod} has not confirmed that it cut the sessions of older terms ({last})")]
     Unconfirmed {
@@ -85,25 +93,36 @@ impl Fence {
         uid: &str,
         term: i64,
     ) -> Result<(), FenceError> {
-        let selector = names::selector(cluster, names::GATEWAY);
-        let selector: Vec<_> = selector
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        // A list without a resourceVersion is served by a quorum: it shows every pod made before now.
-        let pods = Api::<Pod>::namespaced(client.clone(), namespace)
-            .list(&ListParams::default().labels(&selector.join(",")))
-            .await
-            .map_err(|source| FenceError::List {
-                cluster: cluster.to_owned(),
-                source,
-            })?;
         let deadline = Instant::now() + DEADLINE;
-        let waits = pods.iter().filter_map(|pod| {
-            let gateway = Gateway::of(pod)?;
-            Some(self.confirmation(gateway, uid, term, deadline))
-        });
+        let gateways = gateways(client, namespace, cluster).await?;
+        let waits = gateways
+            .into_iter()
+            .map(|gateway| self.confirmation(gateway, uid, term, deadline));
         join_all(waits).await.into_iter().collect()
+    }
+
+    /// Whether every gateway of this cluster answers, so that a fence would stand now. To be asked before a route is
+    /// closed without need.
+    pub(super) async fn reach(
+        &self,
+        client: &Client,
+        namespace: &str,
+        cluster: &str,
+    ) -> Result<(), FenceError> {
+        let asked = gateways(client, namespace, cluster)
+            .await?
+            .into_iter()
+            .map(|gateway| async move {
+                match self.ask(gateway.address).await {
+                    Ok(_) => Ok(()),
+                    Err(Unasked::Refused) if !gateway.started => Ok(()),
+                    Err(error) => Err(FenceError::Unreachable {
+                        pod: gateway.pod,
+                        last: error.to_string(),
+                    }),
+                }
+            });
+        join_all(asked).await.into_iter().collect()
     }
 
     async fn confirmation(
@@ -156,6 +175,24 @@ impl Fence {
         let answered = tokio::time::timeout(Duration::from_secs(1), exchange).await;
         answered.unwrap_or_else(|_| Err(Unasked::Failed("no answer in 1 s".to_owned())))
     }
+}
+
+/// The gateways that may carry sessions.
+async fn gateways(client: &Client, namespace: &str, cluster: &str) -> Result<Vec<Gateway>, FenceError> {
+    let selector = names::selector(cluster, names::GATEWAY);
+    let selector: Vec<_> = selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    // A list without a resourceVersion is served by a quorum: it shows every pod made before now.
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace)
+        .list(&ListParams::default().labels(&selector.join(",")))
+        .await
+        .map_err(|source| FenceError::List {
+            cluster: cluster.to_owned(),
+            source,
+        })?;
+    Ok(pods.iter().filter_map(Gateway::of).collect())
 }
 
 /// Why a gateway told nothing.

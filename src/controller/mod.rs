@@ -226,6 +226,9 @@ async fn control<B: Bolt>(
         () = stop.cancelled() => return Ok(()),
     }
     ready.store(true, Ordering::Relaxed);
+    if std::env::var_os(leader::STARTED_OVER).is_some() {
+        tracing::error!("this process did not lead any more, and has started over");
+    }
     tracing::info!("the operator has started");
     let election = &config.election;
     let lease = KubernetesLease::new(client.clone(), &election.namespace, &election.lease);
@@ -242,7 +245,9 @@ async fn control<B: Bolt>(
         transitions = record.transitions,
         "this process leads"
     );
-    let watchdog = Watchdog::start(leader.leadership(), lost).map_err(OperatorError::Watchdog)?;
+    let (bark, ended) = (stop.clone(), stop.clone());
+    let watchdog =
+        Watchdog::start(leader.leadership(), move || lost(&bark)).map_err(OperatorError::Watchdog)?;
     let over = CancellationToken::new();
     let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
     let operator = Arc::new(Operator::new(
@@ -272,7 +277,7 @@ async fn control<B: Bolt>(
         async {
             let held = leader.hold(over.clone()).await;
             if held.is_err() && !over.is_cancelled() {
-                lost();
+                lost(&ended);
             }
             held
         },
@@ -285,8 +290,10 @@ async fn control<B: Bolt>(
 }
 
 /// Another process may be leading: nothing of this one may go on.
-fn lost() {
-    tracing::error!("this process does not lead any more; it starts over");
+fn lost(stop: &CancellationToken) {
+    if stop.is_cancelled() {
+        std::process::exit(0);
+    }
     leader::start_over();
 }
 

@@ -1,6 +1,6 @@
 //! Getting the Lease, keeping it, giving it up.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use jiff::Timestamp;
@@ -55,9 +55,8 @@ impl<L: Lock, C: Clock> Campaign<L, C> {
     pub async fn win(mut self) -> Leader<L, C> {
         let mut failures = 0_u32;
         loop {
-            let sent = self.clock.now();
             match self.attempt(None).await {
-                Ok(Some(held)) => {
+                Ok(Some((held, sent))) => {
                     let deadline = Arc::new(Deadline::default());
                     deadline.set(sent.saturating_add(self.timing.renew_deadline()));
                     return Leader {
@@ -83,8 +82,9 @@ impl<L: Lock, C: Clock> Campaign<L, C> {
         }
     }
 
-    /// One try to get the Lease, or to keep the one that is held. None: it is another one's.
-    async fn attempt(&mut self, held: Option<&Held>) -> Result<Option<Held>, LockError> {
+    /// One try to get the Lease, or to keep the one that is held. None: it is another one's. With the time right before it
+    /// was written.
+    async fn attempt(&mut self, held: Option<&Held>) -> Result<Option<(Held, Duration)>, LockError> {
         let found = match held {
             Some(held) => Some(held.clone()),
             None => self.in_time("read", self.lock.read()).await?,
@@ -94,8 +94,9 @@ impl<L: Lock, C: Clock> Campaign<L, C> {
             return Ok(None);
         };
         let over = found.as_ref().map(|found| found.version.as_str());
+        let sent = self.clock.now();
         match self.in_time("write", self.lock.write(&taken, over)).await {
-            Ok(written) => Ok(Some(written)),
+            Ok(written) => Ok(Some((written, sent))),
             Err(LockError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -154,10 +155,9 @@ impl<L: Lock, C: Clock> Leader<L, C> {
                 () = self.campaign.pause() => {}
             }
             let remaining = leadership.remaining();
-            let sent = self.campaign.clock.now();
             let renewed = timeout(remaining, self.renewed(known)).await;
             match renewed {
-                Ok(Ok(held)) => {
+                Ok(Ok((held, sent))) => {
                     known = true;
                     self.held = held;
                     self.deadline
@@ -183,7 +183,7 @@ impl<L: Lock, C: Clock> Leader<L, C> {
     }
 
     /// Renews once. Where the last answer is not known, the Lease is read first.
-    async fn renewed(&mut self, known: bool) -> Result<Held, Unrenewed> {
+    async fn renewed(&mut self, known: bool) -> Result<(Held, Duration), Unrenewed> {
         if known && let Some(held) = self.campaign.attempt(Some(&self.held)).await? {
             return Ok(held);
         }

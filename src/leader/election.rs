@@ -82,6 +82,9 @@ pub struct Record {
     pub transitions: i32,
 }
 
+/// The duration of a Lease that its holder has given up; client-go writes the same.
+const GIVEN_UP: Duration = Duration::from_secs(1);
+
 /// One process's view of the Lease.
 #[derive(Debug)]
 pub(super) struct Observer {
@@ -108,22 +111,29 @@ impl Observer {
         now: Duration,
         date: Timestamp,
     ) -> Option<Record> {
-        let Some(found) = found else {
+        let lost = self.seen.as_ref().map(|(seen, _)| Record {
+            duration: seen.duration,
+            ..Record::default()
+        });
+        // Where it has never been seen, nobody holds it.
+        let Some(record) = found.or(lost.as_ref()) else {
             return Some(self.taken(None, date));
         };
         let unchanged_since = match &self.seen {
-            Some((seen, since)) if seen == found => *since,
+            Some((seen, since)) if seen == record => *since,
             _ => {
-                self.seen = Some((found.clone(), now));
+                self.seen = Some((record.clone(), now));
                 now
             }
         };
-        let patience = self.duration.max(found.duration);
-        let free = match found.holder.as_deref() {
-            None => true,
-            Some(holder) => holder == self.identity || now.saturating_sub(unchanged_since) > patience,
-        };
-        free.then(|| self.taken(Some(found), date))
+        // Its holder has said that nobody need wait. One that somebody else has emptied or deleted says no such thing:
+        // its holder may not know it yet.
+        let given_up = record.holder.is_none() && record.duration == GIVEN_UP;
+        let patience = self.duration.max(record.duration);
+        let free = given_up
+            || record.holder.as_deref() == Some(&self.identity)
+            || now.saturating_sub(unchanged_since) > patience;
+        free.then(|| self.taken(found, date))
     }
 
     fn taken(&self, found: Option<&Record>, date: Timestamp) -> Record {
@@ -145,7 +155,7 @@ impl Observer {
     pub(super) fn released(record: &Record, date: Timestamp) -> Record {
         Record {
             holder: None,
-            duration: Duration::from_secs(1),
+            duration: GIVEN_UP,
             acquired: record.acquired,
             renewed: Some(date),
             transitions: record.transitions,

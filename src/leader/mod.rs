@@ -24,4 +24,4 @@ pub use election::{Record, Timing, TimingError};
 pub use guard::guarded;
 pub use leadership::{Leadership, NotLeading};
 pub use lease::{Held, KubernetesLease, Lock, LockError};
-pub use watchdog::{Watchdog, start_over};
+pub use watchdog::{STARTED_OVER, Watchdog, start_over};

@@ -49,11 +49,17 @@ impl Watchdog {
     }
 }
 
+/// The variable that tells a process that it has taken the place of one which did not lead any more.
+pub const STARTED_OVER: &str = "MEMGRAPH_OPERATOR_STARTED_OVER";
+
 /// Puts a new process in the place of this one, under the same process id: nothing of the old one goes on, not even a
 /// request that is half sent. Kubernetes, which makes a container wait ever longer after each end, is not involved.
+///
+/// The new process finds [`STARTED_OVER`] in its environment. Nothing is logged here: that could block.
 pub fn start_over() -> ! {
     let error = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1))
+        .env(STARTED_OVER, "1")
         .exec();
     eprintln!("memgraph-operator: cannot start over: {error}");
     std::process::abort()

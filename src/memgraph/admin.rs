@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     Bolt, BoltError, Row, Session,
     marker::{self, ENUM, Reading},
-    rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_VERSION, UnexpectedAnswer},
+    rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_TRANSACTIONS, SHOW_VERSION, UnexpectedAnswer},
 };
 use crate::{
     api::{RegistrationMode, names::REPLICATION_PORT},
@@ -53,6 +53,9 @@ pub enum AdminError {
         /// What was to be done.
         action: String,
     },
+    /// What is waited for has not come yet; it may come by itself, very soon.
+    #[error("{0}")]
+    NotYet(String),
     /// The state is not the one in which the operation is allowed.
     #[error("{0}")]
     Precondition(String),
@@ -383,7 +386,7 @@ pub async fn mark<B: Bolt>(client: &B, main: SocketAddr, marker: &Marker) -> Res
 /// Succeeds only if MAIN now shows every one of these registrations `ready` and not behind.
 ///
 /// # Errors
-/// [`AdminError::Precondition`] otherwise.
+/// [`AdminError::NotYet`] otherwise.
 pub async fn confirm<B: Bolt>(client: &B, main: SocketAddr, names: &[String]) -> Result<(), AdminError> {
     let action = "confirm that replicas are in sync";
     let mut session = client.session(main);
@@ -397,10 +400,30 @@ pub async fn confirm<B: Bolt>(client: &B, main: SocketAddr, names: &[String]) ->
             .iter()
             .any(|registration| registration.name == *name && registration.in_sync())
         {
-            return Err(AdminError::Precondition(format!("{name} is not in sync yet")));
+            return Err(AdminError::NotYet(format!("{name} is not in sync yet")));
         }
     }
     Ok(())
+}
+
+/// Succeeds only if no transaction runs on MAIN. A client that was cut off may have left one behind: Memgraph goes on
+/// with it until it has something to send.
+///
+/// # Errors
+/// [`AdminError::NotYet`] otherwise.
+pub async fn quiesced<B: Bolt>(client: &B, main: SocketAddr) -> Result<(), AdminError> {
+    let action = "see whether transactions run";
+    let mut session = client.session(main);
+    let rows = session
+        .run(SHOW_TRANSACTIONS, ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action))?;
+    match rows::transactions(&rows).map_err(answer(action))? {
+        0 => Ok(()),
+        running => Err(AdminError::NotYet(format!(
+            "{running} transactions still run on MAIN"
+        ))),
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ mod rows;
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
 pub use admin::{
-    AdminError, Question, confirm, demote, drop_replica, look, mark, probe_commit, promote, register,
+    AdminError, Question, confirm, demote, drop_replica, look, mark, probe_commit, promote, quiesced,
+    register,
 };
 pub use bolt::Neo4rsBolt;
 pub use led::Led;

@@ -42,6 +42,7 @@ fn only(statement: &'static str, rows: &[Row]) -> Result<Row, UnexpectedAnswer> 
 
 pub(super) const SHOW_ROLE: &str = "SHOW REPLICATION ROLE";
 pub(super) const SHOW_REPLICAS: &str = "SHOW REPLICAS";
+pub(super) const SHOW_TRANSACTIONS: &str = "SHOW TRANSACTIONS";
 pub(super) const SHOW_VERSION: &str = "SHOW VERSION";
 
 pub(super) fn role(rows: &[Row]) -> Result<Role, UnexpectedAnswer> {
@@ -54,6 +55,30 @@ pub(super) fn role(rows: &[Row]) -> Result<Role, UnexpectedAnswer> {
             detail: format!("the role {other:?}"),
         }),
     }
+}
+
+/// How many transactions run, but for the one that asks.
+pub(super) fn transactions(rows: &[Row]) -> Result<usize, UnexpectedAnswer> {
+    let mut running = 0;
+    for row in rows {
+        let queries = row
+            .get("query")
+            .and_then(Value::as_array)
+            .ok_or_else(|| UnexpectedAnswer {
+                statement: SHOW_TRANSACTIONS,
+                detail: format!("a row without a list \"query\": {row:?}"),
+            })?;
+        let asks = !queries.is_empty()
+            && queries.iter().all(|query| {
+                query
+                    .as_str()
+                    .is_some_and(|q| q.eq_ignore_ascii_case(SHOW_TRANSACTIONS))
+            });
+        if !asks {
+            running += 1;
+        }
+    }
+    Ok(running)
 }
 
 pub(super) fn version(rows: &[Row]) -> Result<String, UnexpectedAnswer> {

@@ -102,6 +102,7 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
             target: main.instance.clone(),
             from: adopted,
             started_at: String::new(),
+            proven: false,
         }),
         switchover: seen.settings.switchover.as_ref().map(|request| {
             let why = "it was asked for before the cluster was set up".to_owned();

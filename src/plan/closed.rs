@@ -24,6 +24,9 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     if let Some(plan) = switchover::go_on(seen, ledger) {
         return plan;
     }
+    if let Some(plan) = loss::turn_back(seen, ledger) {
+        return fenced(ledger, plan);
+    }
     let main = seen.instance(&ledger.main.instance);
 
     if let Some(main) = main.filter(|m| m.incarnation.as_ref() == Some(&ledger.main.incarnation)) {
@@ -68,11 +71,28 @@ fn fenced(ledger: &Ledger, mut plan: Plan) -> Plan {
         .iter()
         .any(|step| matches!(step, Step::Do(Action::Fence { .. })));
     let first = plan.steps.iter().position(|step| matches!(step, Step::Do(_)));
-    if let Some(first) = first.filter(|_| !has_one && !is_new(ledger)) {
+    if let Some(first) = first.filter(|_| !has_one && !is_new(ledger) && !leaves_all(ledger, &plan)) {
         plan.steps
             .insert(first, Step::Do(Action::Fence { term: ledger.term }));
     }
     plan
+}
+
+/// Whether MAIN stays who it was, and the plan changes neither a role nor a registration: then a client that has not been
+/// cut off does no harm, and a gateway that cannot be asked must not keep the route from being opened again.
+fn leaves_all(ledger: &Ledger, plan: &Plan) -> bool {
+    let stays = ledger
+        .operation
+        .as_ref()
+        .is_some_and(|o| o.kind == OperationKind::Repair);
+    let harmless = |step: &Step| {
+        matches!(
+            step,
+            Step::Write(_)
+                | Step::Do(Action::ProbeCommit { .. } | Action::Mark { .. } | Action::Confirm { .. })
+        )
+    };
+    stays && plan.steps.iter().all(harmless)
 }
 
 /// MAIN is MAIN: register what is needed, make its epoch durable, mark it, open.
@@ -204,7 +224,8 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
 /// opening does so: it never goes back and forth.
 fn ahead(members: &Members<'_>) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
-    if ledger.term != ledger.marker_term + 1 || members.main.marker().is_some_and(|m| m.term == ledger.term) {
+    // A planned change closes the route in a term of its own first.
+    if ledger.term > ledger.marker_term + 2 || members.main.marker().is_some_and(|m| m.term == ledger.term) {
         return None;
     }
     let refused = |instance: &&Instance| {

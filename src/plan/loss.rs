@@ -1,5 +1,7 @@
 //! Judges whether MAIN is lost, and who may follow it.
 
+use std::time::Duration;
+
 use super::{
     Action, Plan, Situation, Step,
     observation::{Container, Instance, Observation, Role, Sight},
@@ -168,6 +170,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
                 Some(ledger.main.instance.clone())
             },
             started_at: String::new(),
+            proven: false,
         }),
         ..ledger.clone()
     };
@@ -206,6 +209,7 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
                 target: main.name.clone(),
                 from: Some(main.name.clone()),
                 started_at: String::new(),
+                proven: false,
             }),
             ..ledger.clone()
         };
@@ -223,9 +227,35 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
     }
 }
 
+/// For how long the target of a planned change may take to become MAIN once it is announced.
+const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether MAIN is to be the target of a planned change: the old MAIN and other candidates hold as much, and clients wait.
+fn is_taking_over(ledger: &Ledger) -> bool {
+    ledger.route == Route::Closed
+        && ledger
+            .operation
+            .as_ref()
+            .is_some_and(|o| o.kind == OperationKind::Switchover && o.target == ledger.main.instance)
+}
+
+/// Hands over to another candidate when the target of a planned change does not become MAIN. Nothing was acknowledged
+/// since the route was closed, so that every candidate still holds everything.
+pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
+    let late = is_taking_over(ledger) && seen.closed_for > PROMOTION_PATIENCE;
+    let name = &ledger.main.instance;
+    if !late || seen.instance(name).and_then(Instance::role) == Some(Role::Main) {
+        return None;
+    }
+    let to = successor(seen, ledger, true).filter(|to| to.copy.instance != *name)?;
+    let why = format!("{name} does not become MAIN");
+    Some(hand_over(seen, ledger, to, &why))
+}
+
 /// What to do, or to say, when MAIN has met `fate`.
 pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<Plan> {
-    let automatic = seen.settings.automatic_failover;
+    // A human has asked for the change of MAIN that is going on: its end needs no further word.
+    let automatic = seen.settings.automatic_failover || is_taking_over(ledger);
     let (why, others) = match fate {
         Fate::Serving => return None,
         Fate::Unsure(why) => {

@@ -64,7 +64,14 @@ pub enum Action {
         /// The instance.
         instance: String,
     },
-    /// Make the ledger's MAIN a replica, for another one to follow it.
+    /// Fail unless every gateway answers.
+    ReachGateways,
+    /// Fail unless no transaction runs on MAIN.
+    Quiesce {
+        /// MAIN.
+        main: String,
+    },
+    /// Make the ledger's MAIN a replica, for another one to follow it. Not tried again by itself.
     StepDown {
         /// The instance.
         instance: String,

@@ -191,7 +191,7 @@ impl<'a> Facts<'a> {
             .map(|members| switchover::consider(members, request))
         {
             Some(Standing::Waiting(why)) => why,
-            Some(_) => "it is about to begin".to_owned(),
+            Some(_) => "it begins once every gateway answers".to_owned(),
             None => "it begins once MAIN serves".to_owned(),
         };
         Some(switchover::record(request, SwitchoverState::Pending, why))

@@ -125,6 +125,7 @@ impl<'a> Desk<'a> {
                 target: before.main.instance.clone(),
                 from: Some(before.main.instance.clone()),
                 started_at: String::new(),
+                proven: false,
             }),
             ..before.clone()
         };

@@ -13,7 +13,7 @@ use super::{
     observation::{Instance, Observation, Role, SwitchoverRequest},
 };
 use crate::api::{
-    SwitchoverState,
+    ReplicationMode, SwitchoverState,
     ledger::{Ledger, Member, Operation, OperationKind, Route, SwitchoverRecord},
 };
 
@@ -21,7 +21,8 @@ use crate::api::{
 /// caught up.
 const NEAR: i64 = 1_000;
 
-/// How long clients wait at most for the old MAIN to be ready to step down. Then it goes on as MAIN.
+/// After what time the old MAIN goes on as MAIN if it could not step down. A commit that waits for a replica is not broken
+/// off before: it may take longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be done about a request.
@@ -55,6 +56,7 @@ pub(super) fn record(
 ) -> SwitchoverRecord {
     SwitchoverRecord {
         request_id: request.id.clone(),
+        target: request.target.clone(),
         state,
         message,
         finished_at: String::new(),
@@ -126,15 +128,20 @@ pub(super) fn begin(
             target: target.name.clone(),
             from: Some(main.clone()),
             started_at: String::new(),
+            proven: false,
         }),
-        switchover: Some(record(request, SwitchoverState::Running, String::new())),
+        switchover: Some(SwitchoverRecord {
+            target: Some(target.name.clone()),
+            ..record(request, SwitchoverState::Running, String::new())
+        }),
         ..before.clone()
     };
     let mut numbers = seen.numbers;
     numbers.ensure(&mut next);
     let fence = Step::Do(Action::Fence { term: next.term });
     Plan {
-        steps: vec![Step::write(next), fence],
+        // Clients are not cut off for something that cannot be done.
+        steps: vec![Step::Do(Action::ReachGateways), Step::write(next), fence],
         situation: working(format!("moving MAIN from {main} to {}", target.name)),
         numbers,
     }
@@ -169,7 +176,8 @@ pub(super) fn go_on(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
             }
             Some(prove(&members, target))
         }
-        Role::Replica => {
+        // It has stepped down, by our word or by somebody else's.
+        Role::Replica if operation.proven || seen.settings.mode == ReplicationMode::StrictSync => {
             let member = ledger
                 .candidates
                 .iter()
@@ -182,6 +190,7 @@ pub(super) fn go_on(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
             let why = format!("promoting {}", target.name);
             Some(loss::hand_over(seen, ledger, to, &why))
         }
+        Role::Replica => None,
     }
 }
 
@@ -195,20 +204,30 @@ fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
     if seen.closed_for > PATIENCE {
         return give_up(members, "it did not get everything from MAIN in time");
     }
+    let Some(member) = members.as_member(target, registration) else {
+        return give_up(members, "it is no copy any more that may be MAIN");
+    };
+    let main = members.main.name.clone();
     let mut steps = vec![
         Step::Do(Action::Fence { term: ledger.term }),
+        Step::Do(Action::Quiesce { main }),
         members.probe_commit(),
         members.confirm(vec![registration.name.clone()]),
     ];
-    if !ledger.candidates.iter().any(|m| target.is(m)) {
-        let Some(member) = members.as_member(target, registration) else {
-            return Plan::new(seen, working(format!("waiting for {}", target.name)));
-        };
+    // A strict replica that MAIN waits for holds everything without a proof, and so do the others of its kind.
+    let strict = seen.settings.mode == ReplicationMode::StrictSync;
+    let candidate = ledger.candidates.iter().any(|m| target.is(m));
+    let proven = ledger.operation.as_ref().is_some_and(|o| o.proven);
+    if !(candidate && (strict || proven)) {
         let mut candidates = ledger.candidates.clone();
-        candidates.retain(|m| m.instance != target.name);
+        candidates.retain(|m| strict && m.instance != target.name);
         candidates.push(member);
         steps.push(Step::write(Ledger {
             candidates,
+            operation: ledger.operation.clone().map(|operation| Operation {
+                proven: true,
+                ..operation
+            }),
             ..ledger.clone()
         }));
     }
@@ -225,6 +244,7 @@ fn give_up(members: &Members<'_>, why: &str) -> Plan {
     let operation = ledger.operation.clone().map(|operation| Operation {
         kind: OperationKind::Repair,
         target: ledger.main.instance.clone(),
+        proven: false,
         ..operation
     });
     let from = ledger
@@ -251,11 +271,7 @@ pub(super) fn concluded(ledger: &Ledger) -> Option<SwitchoverRecord> {
         return Some(record);
     }
     let main = &ledger.main.instance;
-    let as_planned = ledger
-        .operation
-        .as_ref()
-        .is_some_and(|o| o.kind == OperationKind::Switchover);
-    let (state, message) = if as_planned {
+    let (state, message) = if record.target.as_ref() == Some(main) {
         (SwitchoverState::Succeeded, format!("{main} is MAIN"))
     } else {
         let message = format!("something failed meanwhile; {main} is MAIN");

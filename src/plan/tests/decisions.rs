@@ -11,12 +11,12 @@ use super::{
     world::World,
 };
 use crate::api::{
-    RegistrationMode, SwitchoverState,
+    RegistrationMode,
     conditions::Reason,
     ledger::{OperationKind, Route},
 };
 
-fn running() -> World {
+pub(super) fn running() -> World {
     let mut world = World::new(3);
     world.settle();
     for _ in 0..3 {
@@ -25,7 +25,7 @@ fn running() -> World {
     world
 }
 
-fn modes(world: &World, main: usize) -> Vec<(usize, RegistrationMode)> {
+pub(super) fn modes(world: &World, main: usize) -> Vec<(usize, RegistrationMode)> {
     let mut modes: Vec<_> = world.servers[main]
         .replicas
         .iter()
@@ -484,136 +484,4 @@ fn a_volume_that_the_cache_does_not_know_is_no_restart() {
         plan.situation,
         Situation::MainLost(Reason::MainUnreachable, _)
     ));
-}
-
-/// What has become of the newest request.
-fn outcome(world: &World) -> Option<SwitchoverState> {
-    let record = world.ledger.as_ref()?.switchover.as_ref()?;
-    let asked = world.settings.switchover.as_ref()?;
-    (record.request_id == asked.id).then_some(record.state)
-}
-
-#[test]
-fn main_moves_where_it_was_asked_to_once() {
-    let mut world = running();
-    let term = world.ledger.as_ref().unwrap().term;
-    world.ask_for_switchover(None);
-    world.settle();
-    assert_eq!(world.main(), Some(1), "the in-sync replica is the best choice");
-    assert_eq!(outcome(&world), Some(SwitchoverState::Succeeded));
-    assert_eq!(
-        world.ledger.as_ref().unwrap().term,
-        term + 2,
-        "closing, and the change"
-    );
-    world.client_write();
-    assert_eq!(world.acknowledged.len(), 4);
-    // The request is still there.
-    world.settle();
-    assert_eq!(world.main(), Some(1));
-}
-
-#[test]
-fn main_moves_to_an_asynchronous_replica_that_was_asked_for() {
-    let mut world = running();
-    world.ask_for_switchover(Some(2));
-    world.settle();
-    assert_eq!(
-        (world.main(), outcome(&world)),
-        (Some(2), Some(SwitchoverState::Succeeded))
-    );
-    world.client_write();
-    assert_eq!(world.acknowledged.len(), 4);
-    assert_eq!(modes(&world, 2).len(), 2);
-}
-
-#[test]
-fn a_target_that_cannot_be_main_is_refused_and_one_that_is_main_is_done() {
-    let mut world = running();
-    for (target, state) in [(7, SwitchoverState::Refused), (0, SwitchoverState::Succeeded)] {
-        world.ask_for_switchover(Some(target));
-        let term = world.ledger.as_ref().unwrap().term;
-        world.settle();
-        assert_eq!(outcome(&world), Some(state));
-        assert_eq!(
-            world.ledger.as_ref().unwrap().term,
-            term,
-            "clients notice nothing"
-        );
-    }
-}
-
-#[test]
-fn a_request_waits_for_its_target() {
-    let mut world = running();
-    world.servers[2].up = false;
-    world.ask_for_switchover(Some(2));
-    world.settle();
-    assert_eq!((world.main(), outcome(&world)), (Some(0), None));
-    world.restart(2, true);
-    world.settle();
-    assert_eq!(
-        (world.main(), outcome(&world)),
-        (Some(2), Some(SwitchoverState::Succeeded))
-    );
-}
-
-#[test]
-fn main_goes_on_when_its_successor_is_lost_before_it_has_stepped_down() {
-    let mut world = running();
-    world.ask_for_switchover(Some(1));
-    world.step(2);
-    assert!(!world.is_open());
-    world.servers[1].up = false;
-    world.step(usize::MAX);
-    assert!(!world.is_open(), "it may come back");
-    world.closed_for = Duration::from_secs(60);
-    world.settle();
-    assert_eq!(
-        (world.main(), outcome(&world)),
-        (Some(0), Some(SwitchoverState::Failed))
-    );
-    world.client_write();
-    assert_eq!(world.acknowledged.len(), 4);
-}
-
-#[test]
-fn main_is_promoted_again_when_its_successor_is_lost_after_it_has_stepped_down() {
-    let mut world = running();
-    world.ask_for_switchover(Some(1));
-    world.step(2);
-    // Fence, commit, confirmation, and the step down; but not the write that follows.
-    world.step(4);
-    assert_eq!(world.servers[0].role, Role::Replica);
-    world.servers[1].up = false;
-    world.closed_for = Duration::from_secs(60);
-    world.settle();
-    assert_eq!(
-        (world.main(), outcome(&world)),
-        (Some(0), Some(SwitchoverState::Failed))
-    );
-}
-
-#[test]
-fn a_main_that_dies_in_the_middle_is_followed_by_whom_it_was_to_be() {
-    for steps in 0..6 {
-        let mut world = running();
-        world.ask_for_switchover(Some(1));
-        world.step(2);
-        world.step(steps);
-        world.servers[0].up = false;
-        world.settle();
-        assert_eq!(world.main(), Some(1), "after {steps} steps");
-    }
-}
-
-#[test]
-fn a_request_that_is_older_than_the_cluster_is_not_carried_out() {
-    let mut world = World::new(3);
-    world.ask_for_switchover(Some(1));
-    world.settle();
-    assert_eq!(
-        (world.main(), outcome(&world)),
-        (Some(0), Some(SwitchoverState::Refused))
-    );
 }

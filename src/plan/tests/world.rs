@@ -34,6 +34,8 @@ pub(super) struct Server {
     pub(super) replicas: Vec<(String, usize, RegistrationMode)>,
     /// The promotion in which it is MAIN.
     pub(super) reign: u32,
+    /// It does not become MAIN, whoever says so.
+    pub(super) stubborn: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub(super) struct World {
     /// For how long the operator says that it has seen the route closed.
     pub(super) closed_for: Duration,
     requests: u32,
+    /// Copies that MAIN has refused to register, and in which term.
+    refusals: Vec<(Incarnation, i64)>,
     reigns: u32,
     writes: u32,
 }
@@ -77,6 +81,7 @@ impl World {
             marker: None,
             replicas: Vec::new(),
             reign: 0,
+            stubborn: false,
         };
         Self {
             settings: settings(replicas),
@@ -88,6 +93,7 @@ impl World {
             history: Vec::new(),
             closed_for: Duration::ZERO,
             requests: 0,
+            refusals: Vec::new(),
             reigns: 0,
             writes: 0,
         }
@@ -173,7 +179,10 @@ impl World {
                 } else {
                     Duration::from_secs(60)
                 },
-                refused: false,
+                refused: self
+                    .ledger
+                    .as_ref()
+                    .is_some_and(|ledger| self.refusals.contains(&(self.incarnation(index), ledger.term))),
                 unregistrable: false,
             }
         };
@@ -233,6 +242,13 @@ impl World {
         if self.commit(main, |server| server.data.push(write)).is_some() {
             self.acknowledged.push(write);
         }
+    }
+
+    /// MAIN commits and is lost to its replicas and its client before it can tell them.
+    pub(super) fn commit_alone(&mut self, main: usize) {
+        self.writes += 1;
+        let write = (self.servers[main].reign, self.writes);
+        self.servers[main].data.push(write);
     }
 
     /// A request of its own each time.
@@ -321,7 +337,8 @@ impl World {
                 incarnation,
             } => {
                 let index = Self::index(instance);
-                if !up(self, instance) || self.incarnation(index) != *incarnation {
+                let stubborn = self.servers[index].stubborn;
+                if !up(self, instance) || stubborn || self.incarnation(index) != *incarnation {
                     return false;
                 }
                 let ledger = self.ledger.as_ref().expect("a promotion follows a ledger");
@@ -339,6 +356,8 @@ impl World {
                 }
                 true
             }
+            Action::ReachGateways => true,
+            Action::Quiesce { main } => up(self, main),
             Action::StepDown { instance } => {
                 let index = Self::index(instance);
                 let ledger = self.ledger.as_ref().expect("a change of MAIN follows a ledger");
@@ -387,6 +406,9 @@ impl World {
                 let fits = Self::prefix(&self.servers[replica].data, &self.servers[main].data);
                 if fits {
                     self.servers[main].replicas.push((name.clone(), replica, *mode));
+                } else {
+                    let term = self.ledger.as_ref().map_or(0, |ledger| ledger.term);
+                    self.refusals.push((self.incarnation(replica), term));
                 }
                 fits
             }
@@ -448,14 +470,14 @@ impl World {
             let strict = main
                 .replicas
                 .iter()
-                .any(|(_, _, mode)| *mode == RegistrationMode::StrictSync);
+                .any(|(_, _, mode)| *mode == self.settings.sync_mode());
             assert!(strict, "open without a strict replica: {}", self.tell());
             for member in &ledger.in_sync {
                 let index = Self::index(&member.instance);
                 let registered = main
                     .replicas
                     .iter()
-                    .any(|(_, r, m)| *r == index && *m == RegistrationMode::StrictSync);
+                    .any(|(_, r, m)| *r == index && *m == self.settings.sync_mode());
                 assert!(
                     registered,
                     "{} is in the set but MAIN does not wait for it: {}",

@@ -80,7 +80,7 @@ pub async fn one_that_hung_starts_over(scene: Arc<Scene>) -> Result<()> {
         let log = scene
             .node
             .kubectl(&["--namespace", OPERATOR_NAMESPACE, "logs", &hung])?;
-        Ok(log.contains("it starts over").then_some(()))
+        Ok(log.contains("has started over").then_some(()))
     })
     .await?;
     database.settled_after(term).await?;

@@ -1,0 +1,268 @@
+//! MAIN is moved because somebody has asked for it, and what may happen meanwhile.
+
+use std::time::Duration;
+
+use super::{
+    super::{Action, Step, observation::Role},
+    decisions::{modes, running},
+    world::World,
+};
+use crate::api::{ReplicationMode, SwitchoverState, ledger::Route};
+
+/// What has become of the newest request.
+fn outcome(world: &World) -> Option<SwitchoverState> {
+    let record = world.ledger.as_ref()?.switchover.as_ref()?;
+    let asked = world.settings.switchover.as_ref()?;
+    (record.request_id == asked.id).then_some(record.state)
+}
+
+#[test]
+fn main_moves_where_it_was_asked_to_once() {
+    let mut world = running();
+    let term = world.ledger.as_ref().unwrap().term;
+    world.ask_for_switchover(None);
+    world.settle();
+    assert_eq!(world.main(), Some(1), "the in-sync replica is the best choice");
+    assert_eq!(outcome(&world), Some(SwitchoverState::Succeeded));
+    assert_eq!(
+        world.ledger.as_ref().unwrap().term,
+        term + 2,
+        "closing, and the change"
+    );
+    world.client_write();
+    assert_eq!(world.acknowledged.len(), 4);
+    // The request is still there.
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+}
+
+#[test]
+fn main_moves_to_an_asynchronous_replica_that_was_asked_for() {
+    let mut world = running();
+    world.ask_for_switchover(Some(2));
+    world.settle();
+    assert_eq!(
+        (world.main(), outcome(&world)),
+        (Some(2), Some(SwitchoverState::Succeeded))
+    );
+    world.client_write();
+    assert_eq!(world.acknowledged.len(), 4);
+    assert_eq!(modes(&world, 2).len(), 2);
+}
+
+#[test]
+fn a_target_that_cannot_be_main_is_refused_and_one_that_is_main_is_done() {
+    let mut world = running();
+    for (target, state) in [(7, SwitchoverState::Refused), (0, SwitchoverState::Succeeded)] {
+        world.ask_for_switchover(Some(target));
+        let term = world.ledger.as_ref().unwrap().term;
+        world.settle();
+        assert_eq!(outcome(&world), Some(state));
+        assert_eq!(
+            world.ledger.as_ref().unwrap().term,
+            term,
+            "clients notice nothing"
+        );
+    }
+}
+
+#[test]
+fn a_request_waits_for_its_target() {
+    let mut world = running();
+    world.servers[2].up = false;
+    world.ask_for_switchover(Some(2));
+    world.settle();
+    assert_eq!((world.main(), outcome(&world)), (Some(0), None));
+    world.restart(2, true);
+    world.settle();
+    assert_eq!(
+        (world.main(), outcome(&world)),
+        (Some(2), Some(SwitchoverState::Succeeded))
+    );
+}
+
+#[test]
+fn main_goes_on_when_its_successor_is_lost_before_it_has_stepped_down() {
+    let mut world = running();
+    world.ask_for_switchover(Some(1));
+    world.step(2);
+    assert!(!world.is_open());
+    world.servers[1].up = false;
+    world.step(usize::MAX);
+    assert!(!world.is_open(), "it may come back");
+    world.closed_for = Duration::from_secs(60);
+    world.settle();
+    assert_eq!(
+        (world.main(), outcome(&world)),
+        (Some(0), Some(SwitchoverState::Failed))
+    );
+    world.client_write();
+    assert_eq!(world.acknowledged.len(), 4);
+}
+
+#[test]
+fn main_is_promoted_again_when_its_successor_is_lost_after_it_has_stepped_down() {
+    let mut world = running();
+    world.ask_for_switchover(Some(1));
+    world.step(2);
+    // As far as the step down; but not the write that follows.
+    world.step(5);
+    assert_eq!(world.servers[0].role, Role::Replica);
+    world.servers[1].up = false;
+    world.closed_for = Duration::from_secs(60);
+    world.settle();
+    assert_eq!(
+        (world.main(), outcome(&world)),
+        (Some(0), Some(SwitchoverState::Failed))
+    );
+}
+
+#[test]
+fn a_main_that_dies_in_the_middle_is_followed_by_whom_it_was_to_be() {
+    for steps in 0..7 {
+        let mut world = running();
+        world.ask_for_switchover(Some(1));
+        world.step(2);
+        world.step(steps);
+        world.servers[0].up = false;
+        world.settle();
+        assert_eq!(world.main(), Some(1), "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_request_that_is_older_than_the_cluster_is_not_carried_out() {
+    let mut world = World::new(3);
+    world.ask_for_switchover(Some(1));
+    world.settle();
+    assert_eq!(
+        (world.main(), outcome(&world)),
+        (Some(0), Some(SwitchoverState::Refused))
+    );
+}
+
+/// MAIN has stepped down for instance 1, which is announced in a term of its own but not promoted.
+fn announced(world: &mut World) {
+    world.ask_for_switchover(Some(1));
+    world.step(3);
+    world.step(usize::MAX);
+    world.step(1);
+    let ledger = world.ledger.as_ref().unwrap();
+    assert_eq!(
+        (ledger.main.instance.as_str(), ledger.route),
+        ("demo-1", Route::Closed)
+    );
+    assert_eq!(world.servers[1].role, Role::Replica);
+}
+
+#[test]
+fn a_former_main_that_is_ahead_leads_again_also_after_a_planned_change() {
+    let mut world = World::new(2);
+    world.settle();
+    world.client_write();
+    world.ask_for_switchover(None);
+    world.step(3);
+    assert!(!world.is_open());
+    world.commit_alone(0);
+    world.servers[0].up = false;
+    world.settle();
+    assert!(!world.is_open(), "no replica holds what MAIN does");
+    world.restart(0, true);
+    world.settle();
+    assert_eq!(world.main(), Some(0), "{}", world.tell());
+}
+
+#[test]
+fn the_old_main_leads_again_when_its_successor_is_lost_without_asking_a_human_twice() {
+    for mode in [
+        ReplicationMode::StrictSync,
+        ReplicationMode::Sync,
+        ReplicationMode::Async,
+    ] {
+        let mut world = World::new(2);
+        world.settings.automatic_failover = false;
+        world.settings.mode = mode;
+        world.settings.sync_replicas = usize::from(mode != ReplicationMode::Async);
+        world.settle();
+        world.client_write();
+        announced(&mut world);
+        world.restart(1, false);
+        world.settle();
+        assert_eq!(
+            (world.main(), outcome(&world)),
+            (Some(0), Some(SwitchoverState::Failed))
+        );
+    }
+}
+
+#[test]
+fn a_target_that_restarts_while_it_is_promoted_is_main_in_the_end() {
+    let mut world = running();
+    announced(&mut world);
+    world.restart(1, true);
+    world.settle();
+    let main = world.main();
+    assert!(world.is_open());
+    let state = if main == Some(1) {
+        SwitchoverState::Succeeded
+    } else {
+        SwitchoverState::Failed
+    };
+    assert_eq!(outcome(&world), Some(state), "MAIN is {main:?}");
+}
+
+#[test]
+fn a_target_that_does_not_become_main_is_given_up() {
+    let mut world = running();
+    announced(&mut world);
+    world.servers[1].stubborn = true;
+    world.step(usize::MAX);
+    assert!(!world.is_open(), "it may take a moment");
+    world.closed_for = Duration::from_secs(60);
+    world.step(1);
+    world.closed_for = Duration::ZERO;
+    world.settle();
+    assert_ne!(world.main(), Some(1));
+    assert_eq!(outcome(&world), Some(SwitchoverState::Failed));
+}
+
+#[test]
+fn a_replica_of_which_nothing_is_proven_is_not_promoted() {
+    for mode in [ReplicationMode::Sync, ReplicationMode::Async] {
+        let mut world = running();
+        world.settings.mode = mode;
+        world.settings.sync_replicas = usize::from(mode == ReplicationMode::Sync);
+        world.settle();
+        world.ask_for_switchover(Some(1));
+        world.step(3);
+        assert!(!world.is_open());
+        // A human is faster.
+        world.servers[0].role = Role::Replica;
+        world.servers[0].replicas.clear();
+        world.settle();
+        assert_eq!(world.main(), Some(0), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_silent_gateway_does_not_keep_main_from_going_on() {
+    let mut world = running();
+    world.ask_for_switchover(Some(1));
+    world.step(2);
+    world.servers[1].up = false;
+    world.closed_for = Duration::from_secs(60);
+    world.step(usize::MAX);
+    world.restart(1, true);
+    loop {
+        let plan = world.step(usize::MAX);
+        let fenced = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Do(Action::Fence { .. })));
+        assert!(!fenced, "{:?}", plan.steps);
+        if world.is_open() {
+            break;
+        }
+    }
+    assert_eq!(world.main(), Some(0));
+}
