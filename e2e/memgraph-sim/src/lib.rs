@@ -9,6 +9,9 @@
 //! [`Event`]: engine::Event
 //! [`Effect`]: engine::Effect
 
+// The order of a hash map differs from process to process: what is done in it could not be repeated.
+#![warn(clippy::iter_over_hash_type)]
+
 pub mod config;
 pub mod durability;
 pub mod engine;

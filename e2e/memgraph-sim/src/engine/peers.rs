@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::BTreeMap,
     rc::Rc,
     time::Duration,
 };
@@ -57,9 +57,9 @@ struct Outgoing {
 #[derive(Default)]
 pub(super) struct Peers {
     last_connection: Cell<u64>,
-    outgoing: RefCell<HashMap<ConnectionId, Outgoing>>,
+    outgoing: RefCell<BTreeMap<ConnectionId, Outgoing>>,
     /// Connections of MAINs to this replica, with the queue of what they ask for.
-    pub(super) incoming: RefCell<HashMap<ConnectionId, mpsc::UnboundedSender<Request>>>,
+    pub(super) incoming: RefCell<BTreeMap<ConnectionId, mpsc::UnboundedSender<Request>>>,
 }
 
 impl Peers {

@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    hash::{DefaultHasher, Hash as _},
     time::Duration,
 };
 
@@ -120,6 +121,8 @@ pub struct Network {
     /// Members whose packets vanish.
     black_holes: Vec<String>,
     filter: Option<Filter>,
+    /// Everything that instances have done, with its time: two runs of one schedule must not differ in it.
+    pub done: Option<DefaultHasher>,
     /// Until when what arrives on a connection has to wait for what was sent before.
     late: BTreeMap<(String, ConnectionId), Time>,
 }
@@ -136,6 +139,7 @@ impl Network {
             last_session: 0,
             black_holes: Vec::new(),
             filter: None,
+            done: None,
             late: BTreeMap::new(),
         };
         for name in names {
@@ -412,6 +416,9 @@ impl Network {
     }
 
     fn effect(&mut self, name: &str, effect: Effect) {
+        if let Some(done) = &mut self.done {
+            format!("{:?} {name} {effect:?}", self.now).hash(done);
+        }
         match effect {
             Effect::Ready => self.member(name).ready = true,
             Effect::Exit(reason) => {

@@ -1,6 +1,9 @@
 //! Random schedules: crashes, cuts and lost messages, then peace; all copies must end up the same.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hasher},
+    time::Duration,
+};
 
 use bolt_server::{Value, Version};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -112,6 +115,36 @@ fn all_copies_are_the_same_once_peace_has_come() {
         }
         run(Version::V3_5, "STRICT_SYNC", seed);
         run(Version::Head, "STRICT_SYNC", seed);
+    }
+}
+
+/// Everything that instances do while one after the other is the replica of all the others and then a main again.
+fn changes_of_roles(seed: u64) -> u64 {
+    let mut random = StdRng::seed_from_u64(seed);
+    let names = ["a", "b", "c", "d"];
+    let mut network = Network::new(Version::default(), &names);
+    network.done = Some(DefaultHasher::new());
+    for round in 0..6 {
+        let replica = names[random.random_range(0..4)];
+        let _ = network.query(replica, "SET REPLICATION ROLE TO REPLICA WITH PORT 10000");
+        for main in names.iter().filter(|name| **name != replica) {
+            let _ = network.query(
+                main,
+                &format!("REGISTER REPLICA {replica}{round} ASYNC TO '{replica}:10000'"),
+            );
+            let _ = network.query(main, &format!("CREATE (:T {{token: {round}}})"));
+        }
+        network.run(Duration::from_millis(random.random_range(0..1500)));
+        network.must(replica, "SET REPLICATION ROLE TO MAIN");
+        network.run(Duration::from_millis(random.random_range(0..1500)));
+    }
+    network.done.unwrap().finish()
+}
+
+#[test]
+fn the_same_schedule_has_the_same_effects() {
+    for seed in 0..20 {
+        assert_eq!(changes_of_roles(seed), changes_of_roles(seed), "seed {seed}");
     }
 }
 

@@ -154,5 +154,11 @@ fn virtual_time_and_real_processes_give_the_same_replies() {
         seeds.end - seeds.start,
         differences.join("\n")
     );
-    println!("{} actions", actions.into_inner());
+    // Some end early, where one query takes longer than the test's patience; they must stay few.
+    let (actions, schedules) = (actions.into_inner(), seeds.end - seeds.start);
+    println!("{actions} actions");
+    assert!(
+        schedules < 100 || actions >= 15 * schedules,
+        "only {actions} actions in {schedules} schedules"
+    );
 }

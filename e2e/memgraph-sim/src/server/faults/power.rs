@@ -1,7 +1,7 @@
 //! What a power loss takes.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io,
     path::PathBuf,
@@ -22,14 +22,14 @@ struct Extent {
 /// is what its users expect of renaming.
 pub(in super::super) struct Ledger {
     data: PathBuf,
-    files: HashMap<String, Arc<Mutex<Extent>>>,
+    files: BTreeMap<String, Arc<Mutex<Extent>>>,
 }
 
 impl Ledger {
     pub(super) fn new(data: PathBuf) -> Self {
         Self {
             data,
-            files: HashMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Ledger {
     pub(in super::super) fn renamed(&mut self, from: &str, to: &str) {
         let moved: Vec<_> = self
             .files
-            .extract_if(|known, _| below(known, from).is_some())
+            .extract_if(.., |known, _| below(known, from).is_some())
             .collect();
         self.forget(to);
         for (path, extent) in moved {
