@@ -14,6 +14,7 @@ mod divergence;
 mod durability;
 mod errors;
 mod faults;
+mod files;
 mod literals;
 mod locks;
 mod network;

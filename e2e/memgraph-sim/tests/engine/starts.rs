@@ -3,39 +3,13 @@
 use std::time::Duration;
 
 use bolt_server::{Request, Response, Version};
-use memgraph_sim::{
-    config::Config,
-    engine::{DiskOperation, DiskReply, ExitReason},
-};
+use memgraph_sim::{config::Config, engine::ExitReason};
 
 use crate::clients::text;
+use crate::files::{files, read, snapshot, write};
 use crate::network::Network;
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
-
-/// Makes a snapshot and returns its path.
-fn snapshot(network: &mut Network, member: &str) -> String {
-    network.must(member, "CREATE SNAPSHOT");
-    text(&network.must(member, "SHOW SNAPSHOTS")[0][0])
-}
-
-fn read(network: &mut Network, member: &str, path: &str) -> Vec<u8> {
-    match network.disk(member).perform(DiskOperation::Read(path.to_owned())) {
-        Ok(DiskReply::Content(content)) => content,
-        other => panic!("{path}: {other:?}"),
-    }
-}
-
-fn write(network: &mut Network, member: &str, path: &str, content: Vec<u8>) {
-    let written = network
-        .disk(member)
-        .perform(DiskOperation::Replace(path.to_owned(), content));
-    assert!(written.is_ok());
-}
-
-fn files(network: &mut Network, member: &str, folder: &str) -> Vec<String> {
-    network.disk(member).list(folder)
-}
 
 /// Starts an instance that does not survive it, and returns the reason.
 fn fails_to_start(network: &mut Network, member: &str) -> String {
