@@ -38,23 +38,14 @@ struct Memory {
     sight: Sight,
     /// Since when it has not been serving.
     away_since: Option<Instant>,
-    /// By registration name: what MAIN lists as unwell.
-    unwell: BTreeMap<String, Unwell>,
+    /// By registration name: since when MAIN has listed it as unwell.
+    unwell: BTreeMap<String, Instant>,
     /// The term in which MAIN refused this incarnation as diverged.
     refused_in: Option<i64>,
     /// Until when it is not registered again, because that has failed.
     unregistrable_until: Option<Instant>,
     /// Looks in a row that it did not answer.
     missed: u32,
-}
-
-/// A registration that MAIN lists as unwell.
-#[derive(Clone, Copy, Debug)]
-struct Unwell {
-    /// Since when it has come no further.
-    since: Instant,
-    /// How far it had come then.
-    received: i64,
 }
 
 /// What is known of an instance now.
@@ -179,12 +170,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         let sick = |name: &str| view.registrations.iter().any(|r| r.name == name && !r.follows());
         unwell.retain(|name, _| sick(name));
         for registration in view.registrations.iter().filter(|r| !r.follows()) {
-            let received = registration.received;
-            let seen = Unwell { since: now, received };
-            let known = unwell.entry(registration.name.clone()).or_insert(seen);
-            if received > known.received {
-                *known = seen;
-            }
+            unwell.entry(registration.name.clone()).or_insert(now);
         }
     }
     Memory {
@@ -202,8 +188,8 @@ fn with_ages(memory: &Memory) -> Sight {
     let mut sight = memory.sight.clone();
     if let Sight::Serving(view) = &mut sight {
         for registration in &mut view.registrations {
-            if let Some(unwell) = memory.unwell.get(&registration.name) {
-                registration.unwell_for = unwell.since.elapsed();
+            if let Some(since) = memory.unwell.get(&registration.name) {
+                registration.unwell_for = since.elapsed();
             }
         }
     }
@@ -242,58 +228,5 @@ fn outline(sight: &Sight) -> Outline<'_> {
         Sight::Refused => Outline::Refused,
         Sight::Silent => Outline::Silent,
         Sight::Unseen => Outline::Unseen,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        api::RegistrationMode,
-        plan::observation::{DataStatus, Registration, View},
-    };
-
-    fn seen(status: DataStatus, received: i64) -> Sight {
-        let registration = Registration {
-            name: "pod_1_g1".into(),
-            address: "demo-1:10000".into(),
-            mode: RegistrationMode::Async,
-            status: Some(status),
-            behind: -1,
-            received,
-            unwell_for: Duration::ZERO,
-        };
-        Sight::Serving(View {
-            role: Role::Main,
-            registrations: vec![registration],
-            contents: None,
-            empty: None,
-            version: "3.12.0".into(),
-        })
-    }
-
-    #[test]
-    fn a_replica_that_comes_further_is_not_stuck() {
-        let target = Target {
-            name: "demo-0".into(),
-            address: None,
-            incarnation: None,
-        };
-        let begin = Instant::now();
-        let mut memory = None;
-        let mut since = |status, received, after: u64| {
-            let now = begin + Duration::from_secs(after);
-            let next = remember(memory.take(), &target, seen(status, received), now);
-            let unwell = next.unwell.get("pod_1_g1").map(|unwell| unwell.since - begin);
-            memory = Some(next);
-            unwell.map(|since| since.as_secs())
-        };
-        assert_eq!(since(DataStatus::Ready, 5, 0), None);
-        assert_eq!(since(DataStatus::Invalid, 5, 1), Some(1));
-        assert_eq!(since(DataStatus::Invalid, 5, 4), Some(1), "it stands still");
-        assert_eq!(since(DataStatus::Recovery, 9, 7), Some(7), "it has come further");
-        assert_eq!(since(DataStatus::Invalid, 9, 8), Some(7));
-        assert_eq!(since(DataStatus::Ready, 9, 9), None);
-        assert_eq!(since(DataStatus::Invalid, 9, 12), Some(12));
     }
 }

@@ -108,15 +108,12 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
     };
     let mut status = None;
     let mut behind: i64 = 0;
-    let mut received: i64 = 0;
     for database in databases.values() {
         status = status.max(Some(data_status(database.get("status").and_then(Value::as_str))?));
         let distance = database
             .get("behind")
             .and_then(Value::as_i64)
             .ok_or_else(|| unexpected(format!("data_info {database}")))?;
-        let timestamp = database.get("ts").and_then(Value::as_i64);
-        received = received.saturating_add(timestamp.unwrap_or_default());
         if distance.unsigned_abs() > behind.unsigned_abs() {
             behind = distance;
         }
@@ -127,7 +124,6 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
         mode,
         status,
         behind,
-        received,
         unwell_for: Duration::ZERO,
     })
 }

@@ -181,10 +181,7 @@ pub struct Registration {
     pub status: Option<DataStatus>,
     /// Transactions' distance to MAIN in Memgraph's own count: 0 or negative where it follows.
     pub behind: i64,
-    /// How far it has come, as far as MAIN knows: its last timestamps in Memgraph's count, of all databases together.
-    pub received: i64,
-    /// For how long it has neither been well (`ready` or `replicating`) nor come any further. Under writes that never
-    /// pause, an ASYNC replica is brought up to date again and again, and is hardly ever seen well.
+    /// For how long it has not been well (`ready` or `replicating`).
     pub unwell_for: Duration,
 }
 

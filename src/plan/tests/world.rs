@@ -139,7 +139,6 @@ impl World {
                     DataStatus::Invalid
                 }),
                 behind: if follows { 0 } else { -1 },
-                received: 0,
                 // Long enough for every rule that waits.
                 unwell_for: if follows {
                     Duration::ZERO
