@@ -1,0 +1,1 @@
+//! Memgraph instances on virtual time.
