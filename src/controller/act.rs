@@ -1,15 +1,14 @@
 //! Carries out what a plan says.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
 
 use super::{
     fence::{Fence, FenceError},
+    link::GatewayLink,
     observe,
     sightings::Sightings,
 };
@@ -86,16 +85,16 @@ where
 }
 
 /// Where and by what means actions are carried out.
-pub(super) struct Hands<'a, B> {
+pub(super) struct Hands<'a, B, G> {
     pub(super) client: &'a Client,
     pub(super) bolt: &'a B,
-    pub(super) fence: &'a Fence,
+    pub(super) fence: &'a Fence<G>,
     pub(super) cluster: &'a MemgraphCluster,
     pub(super) seen: &'a Observation,
     pub(super) sightings: &'a Sightings,
 }
 
-impl<B: Bolt> Hands<'_, B> {
+impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
     pub(super) async fn carry_out(&self, action: &Action) -> Result<(), ActError> {
         match action {
             Action::Fence { term } => {

@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Operator, objects::Applied, sightings::Sightings};
+use super::{Operator, link::GatewayLink, objects::Applied, sightings::Sightings};
 use crate::{
     api::{
         MemgraphCluster,
@@ -123,13 +124,17 @@ struct Entry {
 
 impl Clusters {
     /// The memory of this cluster; the first time, its lookout is started.
-    pub(super) fn of<B: Bolt>(&self, cluster: &MemgraphCluster, operator: &Arc<Operator<B>>) -> Arc<Cluster> {
+    pub(super) fn of<B: Bolt, G: GatewayLink>(
+        &self,
+        cluster: &MemgraphCluster,
+        operator: &Arc<Operator<B, G>>,
+    ) -> Arc<Cluster> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = cluster.uid().unwrap_or_default();
         let entry = entries.entry(uid.clone()).or_insert_with(|| {
             let memory = Arc::new(Cluster::new());
             let reference = ObjectRef::from_obj(cluster);
-            let lookout = lookout(Arc::clone(operator), Arc::clone(&memory), reference, uid);
+            let lookout = lookout(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
             Entry {
                 cluster: memory,
                 _lookout: AbortOnDropHandle::new(tokio::spawn(lookout)),
@@ -155,8 +160,10 @@ impl Clusters {
 }
 
 /// Looks at a cluster's instances all the time, and has it reconciled when something has changed.
-async fn lookout<B: Bolt>(
-    operator: Arc<Operator<B>>,
+///
+/// It ends with the operator, which owns it.
+async fn lookout<B: Bolt, G: GatewayLink>(
+    operator: Weak<Operator<B, G>>,
     memory: Arc<Cluster>,
     reference: ObjectRef<MemgraphCluster>,
     uid: String,
@@ -165,6 +172,9 @@ async fn lookout<B: Bolt>(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let Some(operator) = operator.upgrade() else {
+            return;
+        };
         let Some(cluster) = operator
             .cached
             .get(&reference)

@@ -4,32 +4,22 @@
 //! cut and no byte of it can still be passed on. A gateway pod that starts later reads the ledger after it was
 //! written closed, by a consistent list, and so never leads to the old MAIN.
 
-use std::{
-    io::ErrorKind,
-    net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, time::Duration};
 
 use futures::future::join_all;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use serde::Deserialize;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::link::{GatewayLink, Unasked};
 use crate::api::{ledger::Route, names};
 
 /// For how long gateways may take to cut their sessions before the operation is tried again.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How often a gateway that has not acknowledged yet is asked.
 const ASK_EVERY: Duration = Duration::from_millis(10);
-/// No honest answer is longer.
-const ANSWER_LIMIT: usize = 64 * 1024;
+/// For how long one answer is waited for.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Why a fence does not stand.
 #[derive(Debug, thiserror::Error)]
@@ -60,30 +50,16 @@ pub enum FenceError {
     },
 }
 
-/// What a gateway enforces.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Enforced {
-    uid: Option<String>,
-    term: i64,
-    route: Route,
+/// Cuts clients off from an old MAIN.
+pub(super) struct Fence<G> {
+    link: G,
 }
 
-/// Asks gateways over HTTP.
-#[derive(Clone)]
-pub(super) struct Fence {
-    http: HttpClient<HttpConnector, Empty<Bytes>>,
-}
-
-impl Default for Fence {
-    fn default() -> Self {
-        Self {
-            http: HttpClient::builder(TokioExecutor::new()).build_http(),
-        }
+impl<G: GatewayLink> Fence<G> {
+    pub(super) fn new(link: G) -> Self {
+        Self { link }
     }
-}
 
-impl Fence {
     /// Waits until every gateway of this cluster enforces `term` as closed.
     pub(super) async fn stand(
         &self,
@@ -113,7 +89,7 @@ impl Fence {
             .await?
             .into_iter()
             .map(|gateway| async move {
-                match self.ask(gateway.address).await {
+                match self.link.ask(gateway.address, ANSWER_DEADLINE).await {
                     Ok(_) => Ok(()),
                     Err(Unasked::Refused) if !gateway.started => Ok(()),
                     Err(error) => Err(FenceError::Unreachable {
@@ -136,7 +112,7 @@ impl Fence {
         let mut last = "no answer".to_owned();
         while Instant::now() < deadline {
             pause.tick().await;
-            match self.ask(gateway.address).await {
+            match self.link.ask(gateway.address, ANSWER_DEADLINE).await {
                 Err(Unasked::Refused) if !gateway.started => return Ok(()),
                 Ok(seen) => {
                     let ours = seen.uid.as_deref() == Some(uid);
@@ -152,28 +128,6 @@ impl Fence {
             pod: gateway.pod,
             last,
         })
-    }
-
-    async fn ask(&self, address: IpAddr) -> Result<Enforced, Unasked> {
-        let host = SocketAddr::new(address, names::HTTP_PORT);
-        let exchange = async {
-            // The HTTP client does not tell a refused connection from others.
-            if let Err(error) = TcpStream::connect(host).await {
-                return Err(match error.kind() {
-                    ErrorKind::ConnectionRefused => Unasked::Refused,
-                    _ => Unasked::Failed(error.to_string()),
-                });
-            }
-            let uri = format!("http://{host}/route").parse().map_err(Unasked::failed)?;
-            let response = self.http.get(uri).await.map_err(Unasked::failed)?;
-            let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
-            let body = body
-                .map_err(|error| Unasked::Failed(error.to_string()))?
-                .to_bytes();
-            serde_json::from_slice(&body).map_err(Unasked::failed)
-        };
-        let answered = tokio::time::timeout(Duration::from_secs(1), exchange).await;
-        answered.unwrap_or_else(|_| Err(Unasked::Failed("no answer in 1 s".to_owned())))
     }
 }
 
@@ -193,21 +147,6 @@ async fn gateways(client: &Client, namespace: &str, cluster: &str) -> Result<Vec
             source,
         })?;
     Ok(pods.iter().filter_map(Gateway::of).collect())
-}
-
-/// Why a gateway told nothing.
-#[derive(Debug, thiserror::Error)]
-enum Unasked {
-    #[error("it refuses connections")]
-    Refused,
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl Unasked {
-    fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
-    }
 }
 
 /// A gateway that may carry sessions.

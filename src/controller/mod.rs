@@ -4,6 +4,7 @@ mod act;
 mod clusters;
 mod events;
 mod fence;
+mod link;
 mod objects;
 mod observe;
 mod reconcile;
@@ -43,6 +44,7 @@ use warp::Filter;
 use clusters::Clusters;
 use events::Events;
 use fence::Fence;
+pub use link::{Enforced, GatewayLink, HttpLink, Unasked};
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
 use stores::{Pokes, Stores};
@@ -50,7 +52,7 @@ use stores::{Pokes, Stores};
 use crate::{
     api::MemgraphCluster,
     http,
-    leader::{self, BootClock, Campaign, KubernetesLease, Leadership, Timing, Watchdog, guarded},
+    leader::{self, Campaign, KubernetesLease, Leadership, OwnProcess, Process, Timing, guarded},
     memgraph::{Bolt, Led},
     resources::OperatorImage,
 };
@@ -118,10 +120,10 @@ pub enum OperatorError {
 }
 
 /// What all reconciliations share.
-pub struct Operator<B> {
+pub struct Operator<B, G> {
     client: Client,
     bolt: Led<B>,
-    fence: Fence,
+    fence: Fence<G>,
     events: Events,
     stores: Stores,
     cached: Store<MemgraphCluster>,
@@ -131,20 +133,31 @@ pub struct Operator<B> {
     cluster_domain: String,
 }
 
-impl<B> Operator<B> {
-    fn new(
-        client: &Client,
-        bolt: B,
+/// How an operator reaches the world, and what it runs in.
+pub struct Means<B, G, P> {
+    /// The API server.
+    pub client: Client,
+    /// The instances.
+    pub bolt: B,
+    /// The gateways.
+    pub gateways: G,
+    /// What it runs in.
+    pub process: P,
+}
+
+impl<B, G: GatewayLink> Operator<B, G> {
+    fn new<P>(
+        means: Means<B, G, P>,
         leadership: Leadership,
         config: OperatorConfig,
         stores: Stores,
         cached: Store<MemgraphCluster>,
         pokes: Pokes,
     ) -> Self {
-        let client = guarded(client.clone(), leadership.clone());
+        let client = guarded(means.client, leadership.clone());
         Self {
-            bolt: Led::new(bolt, leadership),
-            fence: Fence::default(),
+            bolt: Led::new(means.bolt, leadership),
+            fence: Fence::new(means.gateways),
             events: Events::new(client.clone()),
             stores,
             cached,
@@ -203,7 +216,16 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
         }
         asked.cancel();
     });
-    let controlled = control(client, bolt, config, &ready, &stop).await;
+    if std::env::var_os(leader::STARTED_OVER).is_some() {
+        tracing::error!("this process did not lead any more, and has started over");
+    }
+    let means = Means {
+        client,
+        bolt,
+        gateways: HttpLink::default(),
+        process: OwnProcess,
+    };
+    let controlled = control(means, config, &ready, &stop).await;
     stop.cancel();
     if let Err(error) = answers.await {
         tracing::warn!(%error, "the HTTP server has broken");
@@ -211,29 +233,33 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
     controlled
 }
 
-/// Fills the caches, waits for leadership, and controls until `stop`.
-async fn control<B: Bolt>(
-    client: Client,
-    bolt: B,
+/// Fills the caches, sets `ready`, waits for leadership, and controls until `stop`. Whatever it has begun ends when it is
+/// dropped.
+///
+/// # Errors
+/// When a cache could not be filled, or leadership cannot be watched over.
+pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
+    means: Means<B, G, P>,
     config: OperatorConfig,
     ready: &AtomicBool,
     stop: &CancellationToken,
 ) -> Result<(), OperatorError> {
+    let client = means.client.clone();
+    let process = means.process;
     let (pokes, mut poked) = unbounded_channel();
     let stores = Stores::start(&client, &pokes);
     tokio::select! {
+        biased;
         filled = stores.wait_until_ready() => filled?,
         () = stop.cancelled() => return Ok(()),
     }
     ready.store(true, Ordering::Relaxed);
-    if std::env::var_os(leader::STARTED_OVER).is_some() {
-        tracing::error!("this process did not lead any more, and has started over");
-    }
     tracing::info!("the operator has started");
     let election = &config.election;
     let lease = KubernetesLease::new(client.clone(), &election.namespace, &election.lease);
-    let campaign = Campaign::new(lease, BootClock, election.timing, election.identity());
+    let campaign = Campaign::new(lease, process.clock(), election.timing, election.identity());
     let leader = tokio::select! {
+        biased;
         leader = campaign.win() => leader,
         // Whoever leads first looks at every cluster: what has changed before is of no interest.
         () = ignore(&mut poked) => return Ok(()),
@@ -245,14 +271,19 @@ async fn control<B: Bolt>(
         transitions = record.transitions,
         "this process leads"
     );
-    let (bark, ended) = (stop.clone(), stop.clone());
-    let watchdog =
-        Watchdog::start(leader.leadership(), move || lost(&bark)).map_err(OperatorError::Watchdog)?;
+    let dismiss = process
+        .watch(leader.leadership(), stop.clone())
+        .map_err(OperatorError::Watchdog)?;
     let over = CancellationToken::new();
     let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
+    let means = Means {
+        process: (),
+        client: means.client,
+        bolt: means.bolt,
+        gateways: means.gateways,
+    };
     let operator = Arc::new(Operator::new(
-        &client,
-        bolt,
+        means,
         leader.leadership(),
         config,
         stores,
@@ -266,18 +297,19 @@ async fn control<B: Bolt>(
             tokio::time::sleep(LAST_STEPS).await;
         };
         tokio::select! {
+            biased;
             () = ended => {}
             // What is broken off is taken up again by the next leader.
             () = overdue => tracing::info!("steps under way are broken off"),
         }
-        watchdog.dismiss();
+        dismiss();
         over.cancel();
     };
     let (held, ()) = tokio::join!(
         async {
             let held = leader.hold(over.clone()).await;
             if held.is_err() && !over.is_cancelled() {
-                lost(&ended);
+                process.lost(stop.is_cancelled());
             }
             held
         },
@@ -289,22 +321,14 @@ async fn control<B: Bolt>(
     Ok(())
 }
 
-/// Another process may be leading: nothing of this one may go on.
-fn lost(stop: &CancellationToken) {
-    if stop.is_cancelled() {
-        std::process::exit(0);
-    }
-    leader::start_over();
-}
-
 async fn ignore<T>(received: &mut UnboundedReceiver<T>) {
     while received.recv().await.is_some() {}
 }
 
 /// Reconciles every cluster until `stop`, and ends what has been begun.
-async fn lead<B: Bolt>(
+async fn lead<B: Bolt, G: GatewayLink>(
     controller: Controller<MemgraphCluster>,
-    operator: Arc<Operator<B>>,
+    operator: Arc<Operator<B, G>>,
     poked: UnboundedReceiver<ObjectRef<MemgraphCluster>>,
     stop: CancellationToken,
 ) {
@@ -332,7 +356,11 @@ fn received(
 }
 
 /// A step that failed is tried again soon, and ever less often while it goes on failing.
-fn retry<B>(cluster: Arc<MemgraphCluster>, error: &ReconcileError, operator: Arc<Operator<B>>) -> Requeue {
+fn retry<B, G: GatewayLink>(
+    cluster: Arc<MemgraphCluster>,
+    error: &ReconcileError,
+    operator: Arc<Operator<B, G>>,
+) -> Requeue {
     let failures = operator
         .clusters
         .known(&cluster)

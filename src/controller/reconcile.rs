@@ -1,17 +1,16 @@
 //! One cluster: observe, plan, act, until there is nothing to do or something must be waited for.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt, runtime::controller::Action as Requeue};
+use tokio::time::Instant;
 
 use super::{
     Operator,
     act::{ActError, Hands},
     clusters::Cluster,
+    link::GatewayLink,
     objects::{self, ObjectError},
     status::{self, StatusError},
 };
@@ -61,9 +60,9 @@ pub enum ReconcileError {
 }
 
 /// Brings one cluster as far as it goes now.
-pub(super) async fn reconcile<B: Bolt>(
+pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     cluster: Arc<MemgraphCluster>,
-    operator: Arc<Operator<B>>,
+    operator: Arc<Operator<B, G>>,
 ) -> Result<Requeue, ReconcileError> {
     if cluster.metadata.deletion_timestamp.is_some() {
         // Everything that belongs to it goes with it, by owner references.
@@ -108,7 +107,7 @@ fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situa
     })
 }
 
-impl<B: Bolt> Operator<B> {
+impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     /// Plans and acts until there is nothing to do or something must be waited for, and reports it.
     async fn advance(
         &self,

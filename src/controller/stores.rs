@@ -15,6 +15,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::observe::Inventory;
 use crate::{
@@ -32,23 +33,29 @@ pub(super) struct Stores {
     claims: Store<PersistentVolumeClaim>,
     /// By kind: the objects that this operator applies.
     applied: Vec<(Kind, Store<DynamicObject>)>,
+    /// They end with the last of those who read the caches.
+    _watches: Arc<[AbortOnDropHandle<()>]>,
 }
 
 impl Stores {
     /// Starts the watches.
     pub(super) fn start(client: &Client, pokes: &Pokes) -> Self {
         let ours = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
+        let (pods, pod_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
+        let (claims, claim_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
+        let mut watches = vec![pod_watch, claim_watch];
+        let applied = Kind::ALL.into_iter().map(|kind| {
+            let resource = kind.api_resource();
+            let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+            let (store, watching) = watch(api, resource, &ours, pokes);
+            watches.push(watching);
+            (kind, store)
+        });
         Self {
-            pods: watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes),
-            claims: watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes),
-            applied: Kind::ALL
-                .into_iter()
-                .map(|kind| {
-                    let resource = kind.api_resource();
-                    let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-                    (kind, watch(api, resource, &ours, pokes))
-                })
-                .collect(),
+            pods,
+            claims,
+            applied: applied.collect(),
+            _watches: watches.into(),
         }
     }
 
@@ -74,22 +81,16 @@ impl Stores {
                         .iter()
                         .all(|(key, value)| pod.labels().get(key) == Some(value))
             };
-            self.pods
-                .state()
-                .iter()
-                .filter(wanted)
-                .map(|pod| Pod::clone(pod))
-                .collect()
+            in_order(self.pods.state().iter().filter(wanted))
         };
-        let claims = self.claims.state();
-        let claims = claims.iter().filter(|claim| {
+        let owned = |claim: &&Arc<PersistentVolumeClaim>| {
             claim.namespace().as_deref() == Some(namespace)
                 && claim.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster)
-        });
+        };
         Inventory {
             instances: pods(names::INSTANCE),
             gateways: pods(names::GATEWAY),
-            claims: claims.map(|claim| PersistentVolumeClaim::clone(claim)).collect(),
+            claims: in_order(self.claims.state().iter().filter(owned)),
         }
     }
 
@@ -100,8 +101,20 @@ impl Stores {
     }
 }
 
+/// By name: a cache has an order of its own each time, and nothing that is decided may depend on it.
+fn in_order<'a, K: ResourceExt + Clone + 'a>(objects: impl Iterator<Item = &'a Arc<K>>) -> Vec<K> {
+    let mut objects: Vec<K> = objects.map(|object| K::clone(object)).collect();
+    objects.sort_by_key(ResourceExt::name_any);
+    objects
+}
+
 /// Keeps a cache of the objects with this label, and pokes the cluster that a changed one belongs to.
-fn watch<K>(api: Api<K>, kind: K::DynamicType, selector: &str, pokes: &Pokes) -> Store<K>
+fn watch<K>(
+    api: Api<K>,
+    kind: K::DynamicType,
+    selector: &str,
+    pokes: &Pokes,
+) -> (Store<K>, AbortOnDropHandle<()>)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync + Unpin + 'static,
@@ -110,7 +123,7 @@ where
     let store = writer.as_reader();
     let pokes = pokes.clone();
     let config = watcher::Config::default().labels(selector);
-    tokio::spawn(async move {
+    let watching = tokio::spawn(async move {
         let mut changes = std::pin::pin!(
             watcher(api, config)
                 .default_backoff()
@@ -130,5 +143,5 @@ where
             }
         }
     });
-    store
+    (store, AbortOnDropHandle::new(watching))
 }

@@ -148,6 +148,7 @@ impl<L: Lock, C: Clock> Leader<L, C> {
         let mut known = true;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {
                     self.release().await;
                     return Ok(());

@@ -14,6 +14,7 @@ mod election;
 mod guard;
 mod leadership;
 mod lease;
+mod process;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -24,4 +25,5 @@ pub use election::{Record, Timing, TimingError};
 pub use guard::guarded;
 pub use leadership::{Leadership, NotLeading};
 pub use lease::{Held, KubernetesLease, Lock, LockError};
-pub use watchdog::{STARTED_OVER, Watchdog, start_over};
+pub use process::{Dismiss, OwnProcess, Process};
+pub use watchdog::STARTED_OVER;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
-    super::{Election, Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
+    super::{Election, HttpLink, Means, Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
 };
@@ -91,7 +91,7 @@ fn api() -> FakeApi {
     api
 }
 
-async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMemgraph>> {
+async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMemgraph, HttpLink>> {
     let client = api.client();
     let (pokes, _) = unbounded_channel();
     let stores = Stores::start(&client, &pokes);
@@ -104,8 +104,7 @@ async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMe
     tokio::spawn(watch.for_each(|_| async {}));
     cached.wait_until_ready().await.unwrap();
     Arc::new(Operator::new(
-        &client,
-        memgraph.clone(),
+        means(client.clone(), memgraph),
         Leadership::for_ever(),
         config(),
         stores,
@@ -116,20 +115,28 @@ async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMe
 
 /// A new process in the place of this one: it shares nothing with it but the world outside.
 fn successor(
-    operator: &Operator<FakeMemgraph>,
+    operator: &Operator<FakeMemgraph, HttpLink>,
     memgraph: &FakeMemgraph,
     leadership: Leadership,
-) -> Arc<Operator<FakeMemgraph>> {
+) -> Arc<Operator<FakeMemgraph, HttpLink>> {
     let (pokes, _) = unbounded_channel();
     Arc::new(Operator::new(
-        &operator.client,
-        memgraph.clone(),
+        means(operator.client.clone(), memgraph),
         leadership,
         config(),
         operator.stores.clone(),
         operator.cached.clone(),
         pokes,
     ))
+}
+
+fn means(client: kube::Client, memgraph: &FakeMemgraph) -> Means<FakeMemgraph, HttpLink, ()> {
+    Means {
+        client,
+        bolt: memgraph.clone(),
+        gateways: HttpLink::default(),
+        process: (),
+    }
 }
 
 fn config() -> OperatorConfig {
@@ -152,7 +159,7 @@ fn cluster(api: &FakeApi) -> MemgraphCluster {
 }
 
 /// Reconciles until nothing is left to do; what is not done by then is said by the test's own assertions.
-async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph>>) {
+async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph, HttpLink>>) {
     let settled = async {
         while cluster(api).status.and_then(|status| status.phase) != Some(Phase::Operational) {
             reconcile(Arc::new(cluster(api)), Arc::clone(operator))

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::super::{BootClock, Clock, Leadership, Watchdog, leadership::Deadline};
+use super::super::{BootClock, Clock, Leadership, leadership::Deadline, watchdog::Watchdog};
 
 #[test]
 fn it_barks_when_leadership_has_run_out() {
