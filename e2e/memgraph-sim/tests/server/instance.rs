@@ -12,8 +12,11 @@ use neo4rs::{ConfigBuilder, Graph, query};
 
 use crate::ports::ReservedPort;
 
-/// How long a test waits for something that happens within milliseconds on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for something that happens within milliseconds on a quiet machine. It is there against hangs
+/// only: all tests of this file's users run at the same time, perhaps on a machine that has more to do.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A folder that goes away with its owner.
 pub struct Folder(PathBuf);
@@ -95,6 +98,7 @@ impl Instance {
                 Ok(stream) => return stream,
                 Err(error) => assert!(Instant::now() < limit, "port {port}: {error}"),
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -122,7 +126,7 @@ impl Instance {
             let process = self.process.as_mut().unwrap();
             assert!(process.try_wait().unwrap().is_none(), "the server has ended");
             assert!(Instant::now() < limit, "the server does not open its Bolt port");
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -223,7 +227,7 @@ impl Instance {
                 return;
             }
             assert!(Instant::now() < limit, "{name} does not get ready: {data}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::instance::Instance;
+use crate::instance::{Instance, PATIENCE};
 
 async fn setting(instance: &Instance, name: &str) -> String {
     let rows = instance.must(&format!("SHOW DATABASE SETTING '{name}'")).await;
@@ -111,11 +111,11 @@ async fn snapshots_follow_their_interval() {
     let instance = Instance::new(&[]);
     instance.must("CREATE (:T)").await;
     set(&instance, "storage.snapshot.interval", "1").await.unwrap();
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + PATIENCE;
     let snapshots = instance.data().join("snapshots");
     while std::fs::read_dir(&snapshots).map_or(0, Iterator::count) == 0 {
         assert!(Instant::now() < limit, "there is no snapshot");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -124,7 +124,7 @@ async fn long_transactions_are_aborted() {
     let instance = Instance::new(&[]);
     set(&instance, "query.timeout", "0.2").await.unwrap();
     let mut transaction = instance.graph().unwrap().start_txn().await.unwrap();
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + PATIENCE;
     let error = loop {
         assert!(Instant::now() < limit, "it goes on for ever");
         if let Err(error) = transaction.run("RETURN 1").await {

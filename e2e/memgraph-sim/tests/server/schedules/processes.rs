@@ -21,7 +21,7 @@ use super::{
 use crate::{instance::Folder, ports::ReservedPort};
 
 /// How long to wait for what has happened on virtual time; much more than a busy machine needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at a process that is starting or settling.
 const PAUSE: Duration = Duration::from_millis(1);
 
