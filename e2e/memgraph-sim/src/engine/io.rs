@@ -56,9 +56,14 @@ impl Io {
         Token(self.last_token.get())
     }
 
+    /// Moves the clock forward, but fires nothing yet.
+    pub(crate) fn set_clock(&self, now: Time) {
+        self.now.set(self.now.get().max(now));
+    }
+
     /// Moves the clock forward and fires what is due.
     pub(crate) fn advance(&self, now: Time) {
-        self.now.set(self.now.get().max(now));
+        self.set_clock(now);
         loop {
             let mut timers = self.timers.borrow_mut();
             match timers.first_entry() {

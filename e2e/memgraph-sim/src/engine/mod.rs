@@ -10,6 +10,7 @@ mod boot;
 mod commit;
 mod database;
 mod event;
+mod inspect;
 mod io;
 mod lock;
 mod message;
@@ -67,6 +68,7 @@ pub use self::{
         ConnectionId, DiskError, DiskOperation, DiskReply, Effect, Event, ExitReason, Level, SessionId, Time,
         Token,
     },
+    inspect::{CommitMessage, InspectedReplica, InspectedRole, Inspection},
     message::{MalformedMessage, PeerMessage},
     statistics::Statistics,
 };

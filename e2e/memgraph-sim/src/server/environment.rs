@@ -126,8 +126,12 @@ fn snapshot_interval(flags: &Flags) -> Result<Option<Duration>, StartError> {
     }
 }
 
-/// All that the engine has to know.
-pub(super) fn configure(version: Version, flags: &Flags, directory: &Path) -> Result<Config, StartError> {
+/// All that the engine has to know of what was asked for with these flags.
+///
+/// # Errors
+///
+/// An instance with these flags does not start.
+pub fn configure(version: Version, flags: &Flags, directory: &Path) -> Result<Config, StartError> {
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     refuse_unknown(flags)?;
     let analytical = flags.text("storage_mode") == "IN_MEMORY_ANALYTICAL";

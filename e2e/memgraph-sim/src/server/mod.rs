@@ -39,6 +39,7 @@ use self::{
     tls::{ClientTls, ClusterTls},
 };
 pub use self::{
+    environment::configure,
     failure::{ExitCode, StartError},
     setup::run,
 };

@@ -18,7 +18,7 @@ mod transaction;
 mod tests;
 
 pub(crate) use graph::{Graph, WriteError};
-pub(crate) use mvcc::View;
+pub(crate) use mvcc::{TransactionId, View};
 pub(crate) use names::Name;
 pub(crate) use persist::{NodeRecord, RelationshipRecord};
 pub(crate) use schema::{Constraint, EnumError, Index, Schema, SchemaChange};
