@@ -42,16 +42,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{
-    accept::Door,
-    answers::Answers,
-    follow::Findings,
-    gate::{Gate, Port},
-    routes::Routes,
-};
+use self::{accept::Door, answers::Answers};
 pub use self::{
-    enforce::{RouteReport, RouteState},
-    gate::SessionCounts,
+    enforce::{RouteReport, RouteState, enforce},
+    follow::{Findings, follow},
+    gate::{Gate, Port, SessionCounts, Ticket},
+    limit::Permit,
+    routes::{Duty, Limits, Preference, ReadOffer, Routes, Standing, Target},
 };
 use crate::{
     api::{
@@ -139,7 +136,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let (routes, wanted) = watch::channel(Routes::default());
     let (trouble, reported_trouble) = watch::channel(None);
     let clusters: Api<MemgraphCluster> = Api::namespaced(config.client, &config.namespace);
-    let following = follow::follow(clusters, &config.cluster, Findings { routes, trouble });
+    let following = follow(clusters, &config.cluster, Findings { routes, trouble });
     let serving = gateway.serve(wanted, reported_trouble, stop.clone());
     let signalled = async {
         tokio::select! {
@@ -199,7 +196,7 @@ impl Gateway {
         let sessions = TaskTracker::new();
         let (publish, enforced) = watch::channel(Routes::default());
 
-        let mut enforcing = tokio::spawn(enforce::enforce(Arc::clone(&gate), wanted, publish));
+        let mut enforcing = tokio::spawn(enforce(Arc::clone(&gate), wanted, publish));
         let answers = Answers {
             enforced,
             gate: Arc::clone(&gate),
