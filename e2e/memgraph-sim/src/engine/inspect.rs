@@ -226,7 +226,10 @@ impl Engine {
     pub fn prepared_integers(&self, label: &str, key: &str) -> Vec<i64> {
         let view = {
             let database = self.node.database.borrow();
-            database.prepared.as_ref().map(|prepared| prepared.transaction.view)
+            database
+                .prepared
+                .as_ref()
+                .map(|prepared| prepared.transaction.view)
         };
         view.map_or_else(Vec::new, |view| self.integers(view, label, key))
     }
