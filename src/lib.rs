@@ -7,6 +7,7 @@
 pub mod api;
 pub mod controller;
 pub mod gateway;
+pub mod grants;
 pub mod http;
 pub mod leader;
 pub mod memgraph;

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::SwitchoverState;
+use super::{DurationString, status::SwitchoverState};
 
 /// The decisions about one cluster that must outlive any process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -41,6 +41,14 @@ pub struct Ledger {
     /// The last request to move MAIN that was dealt with: each is carried out once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverRecord>,
+    /// The gateways that may hold a grant, in the order of their UIDs. Before anybody else is promoted, each of them must
+    /// have confirmed that the route is closed, or whatever it may hold must have run out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<GatewayEntry>,
+    /// For how long each grant lasts while the route is open in this term, and for how long silent gateways are waited
+    /// for when it is closed again. None before the first grant.
+    #[serde(default, rename = "grantTTL", skip_serializing_if = "Option::is_none")]
+    pub grant_ttl: Option<DurationString>,
 }
 
 /// Whether clients may reach MAIN.
@@ -139,6 +147,28 @@ pub struct SwitchoverRecord {
     /// When it was over (RFC 3339), for people; never read by a decision.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub finished_at: String,
+}
+
+/// A gateway that may hold a grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayEntry {
+    /// UID of its pod.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// Its pod is gone: it gets no grant any more, and is forgotten once whatever it held has run out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+}
+
+impl Ledger {
+    /// Whether the gateway in this pod may get a grant.
+    #[must_use]
+    pub fn grants_to(&self, pod_uid: &str) -> bool {
+        self.gateways
+            .iter()
+            .any(|gateway| gateway.pod_uid == pod_uid && !gateway.leaving)
+    }
 }
 
 impl Member {

@@ -247,6 +247,24 @@ pub struct GatewaySpec {
     #[serde(default = "defaults::connect_timeout")]
     pub connect_timeout: DurationString,
 
+    /// How long a client that connects while MAIN changes is held before it is refused. 0s: not at all.
+    #[serde(default = "defaults::hold_timeout")]
+    pub hold_timeout: DurationString,
+
+    /// Clients that one gateway pod holds at the same time; further ones are refused.
+    #[serde(default = "defaults::max_connections")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_held_connections: i32,
+
+    /// For how long a gateway may lead clients to MAIN after it last heard of the operator or of the API server. A gateway
+    /// that runs but does not answer holds a failover up for at most so long. A change takes effect when MAIN changes next.
+    #[serde(default = "defaults::grant_ttl", rename = "grantTTL")]
+    #[x_kube(validation = (
+        "duration(self) >= duration('1s') && duration(self) <= duration('8s')",
+        "grantTTL: must be between 1s and 8s, because MAIN gives the second phase of a commit up after 10s and nothing that it says after that may reach a client"
+    ))]
+    pub grant_ttl: DurationString,
+
     /// Compute resources of each gateway pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
@@ -260,6 +278,9 @@ impl Default for GatewaySpec {
             read_write: ReadWriteSpec::default(),
             read: ReadSpec::default(),
             connect_timeout: defaults::connect_timeout(),
+            hold_timeout: defaults::hold_timeout(),
+            max_held_connections: defaults::max_connections(),
+            grant_ttl: defaults::grant_ttl(),
             resources: None,
         }
     }
@@ -474,6 +495,12 @@ mod defaults {
     }
     pub(super) fn detection_timeout() -> DurationString {
         DurationString::from_millis(1_000)
+    }
+    pub(super) fn hold_timeout() -> DurationString {
+        DurationString::from_millis(5_000)
+    }
+    pub(super) fn grant_ttl() -> DurationString {
+        DurationString::from_millis(5_000)
     }
     pub(super) fn connect_timeout() -> DurationString {
         DurationString::from_millis(1_000)

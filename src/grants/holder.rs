@@ -1,0 +1,306 @@
+//! The gateway's side: what it holds, and for how long.
+
+use std::{cmp::Ordering, collections::VecDeque, time::Duration};
+
+use fastrand::Rng;
+
+use super::{
+    LONGEST_TTL,
+    message::{Grant, Held, Position},
+};
+use crate::api::ledger::{DataCopy, Ledger, Route};
+
+/// So many nonces are remembered: more than an operator that answers has under way.
+const NONCES: usize = 16;
+
+/// What a gateway holds. All times are of one clock of the gateway's, which does not stop while the machine sleeps.
+#[derive(Debug)]
+pub struct Holder {
+    pod_uid: String,
+    dice: Rng,
+    cluster: Option<String>,
+    position: Option<Position>,
+    grant: Option<HeldGrant>,
+    nonces: VecDeque<(u64, Duration)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HeldGrant {
+    term: i64,
+    main: DataCopy,
+    address: String,
+    ttl: Duration,
+    /// The moment from which the time counts.
+    from: Duration,
+    /// When MAIN has refused or reset a connection since.
+    tainted: Option<Duration>,
+}
+
+impl HeldGrant {
+    fn until(&self) -> Duration {
+        self.from.saturating_add(self.ttl)
+    }
+}
+
+/// Leave to pass bytes between clients and MAIN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// The term.
+    pub term: i64,
+    /// MAIN.
+    pub main: DataCopy,
+    /// Where MAIN is, as the ledger has it.
+    pub address: String,
+    /// When it ends. Nothing may be passed at this moment any more.
+    pub until: Duration,
+}
+
+/// Why a grant was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is about another cluster.
+    #[error("it is for another cluster")]
+    OtherCluster,
+    /// It is for another pod.
+    #[error("it is for another gateway")]
+    OtherGateway,
+    /// It answers nothing that this gateway has sent lately.
+    #[error("it answers no nonce of this process")]
+    UnknownNonce,
+    /// It has run out already.
+    #[error("it came too late")]
+    Late,
+    /// A later state of the ledger is known.
+    #[error("its term is over")]
+    OldTerm,
+    /// It contradicts one of the same term.
+    #[error("it names another MAIN than an earlier one of the same term")]
+    OtherMain,
+    /// Nobody would wait for so long.
+    #[error("it would last longer than any grant may")]
+    TooLong,
+}
+
+/// Why reading the ledger did not renew a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unrenewed {
+    /// There is none, or it had run out when the ledger was asked for.
+    #[error("no grant is held")]
+    Nothing,
+    /// MAIN may not be the one that it was.
+    #[error("MAIN has refused or reset a connection, so that only an operator can renew it")]
+    Tainted,
+    /// The ledger says something else.
+    #[error("the ledger does not name this MAIN with an open route any more")]
+    Changed,
+    /// Nobody would wait for this gateway.
+    #[error("the ledger does not name this gateway")]
+    Unlisted,
+}
+
+impl Holder {
+    /// One that holds nothing. `seed` must differ from process to process.
+    #[must_use]
+    pub fn new(pod_uid: String, seed: u64) -> Self {
+        Self {
+            pod_uid,
+            dice: Rng::with_seed(seed),
+            cluster: None,
+            position: None,
+            grant: None,
+            nonces: VecDeque::with_capacity(NONCES),
+        }
+    }
+
+    /// UID of this gateway's pod.
+    #[must_use]
+    pub fn pod_uid(&self) -> &str {
+        &self.pod_uid
+    }
+
+    /// UID of the cluster, once it was seen.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// How far the ledger has come, as far as is known.
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// A number to be answered, which is sent right now.
+    pub fn nonce(&mut self, now: Duration) -> u64 {
+        if self.nonces.len() == NONCES {
+            self.nonces.pop_front();
+        }
+        let nonce = self.dice.u64(..);
+        self.nonces.push_back((nonce, now));
+        nonce
+    }
+
+    /// The API server has shown a cluster of this UID under the gateway's name: what belonged to another one is over.
+    pub fn follow(&mut self, cluster: &str) {
+        if self.cluster.as_deref() != Some(cluster) {
+            self.cluster = Some(cluster.to_owned());
+            self.position = None;
+            self.grant = None;
+        }
+    }
+
+    /// The ledger of this cluster has come at least so far. Says whether that was new. Of another cluster than the one that
+    /// is followed nothing is learnt.
+    pub fn learn(&mut self, cluster: &str, position: &Position) -> bool {
+        if self.cluster.is_none() {
+            self.follow(cluster);
+        }
+        if self.cluster.as_deref() != Some(cluster) {
+            return false;
+        }
+        let known = self.position.as_ref();
+        if known.is_some_and(|known| position.compare(known) != Ordering::Greater) {
+            return false;
+        }
+        self.position = Some(position.clone());
+        let over = |grant: &mut HeldGrant| grant.term != position.term || position.route == Route::Closed;
+        drop(self.grant.take_if(over));
+        true
+    }
+
+    /// The cluster is gone.
+    pub fn let_go(&mut self) {
+        self.grant = None;
+    }
+
+    /// Takes a grant.
+    ///
+    /// # Errors
+    /// When it is not for this gateway, answers none of its nonces, or has no meaning any more. What was held stays.
+    pub fn accept(&mut self, grant: &Grant, now: Duration) -> Result<(), Refusal> {
+        if grant.pod_uid != self.pod_uid {
+            return Err(Refusal::OtherGateway);
+        }
+        if self
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| *cluster != grant.cluster)
+        {
+            return Err(Refusal::OtherCluster);
+        }
+        if grant.ttl() > LONGEST_TTL {
+            return Err(Refusal::TooLong);
+        }
+        let sent = self.nonces.iter().find(|(nonce, _)| *nonce == grant.nonce);
+        let (_, from) = *sent.ok_or(Refusal::UnknownNonce)?;
+        if from.saturating_add(grant.ttl()) <= now {
+            return Err(Refusal::Late);
+        }
+        let position = Position {
+            term: grant.term,
+            route: Route::Open,
+            main: grant.main.instance.clone(),
+        };
+        let known = self.position.as_ref();
+        if known.is_some_and(|known| position.compare(known) == Ordering::Less) {
+            return Err(Refusal::OldTerm);
+        }
+        let before = self.grant.as_ref().filter(|held| held.term == grant.term);
+        if before.is_some_and(|held| held.main != grant.main || held.address != grant.address) {
+            return Err(Refusal::OtherMain);
+        }
+        let mut taken = HeldGrant {
+            term: grant.term,
+            main: grant.main.clone(),
+            address: grant.address.clone(),
+            ttl: grant.ttl(),
+            from,
+            tainted: None,
+        };
+        if let Some(held) = before {
+            // The nonce was sent before MAIN refused: whoever answers it did not know.
+            taken.tainted = held.tainted.filter(|at| *at >= from);
+            if held.until() > taken.until() {
+                (taken.from, taken.ttl) = (held.from, held.ttl);
+            }
+        }
+        self.learn(&grant.cluster, &position);
+        self.grant = Some(taken);
+        Ok(())
+    }
+
+    /// MAIN of this term has refused or reset a connection.
+    pub fn taint(&mut self, term: i64, now: Duration) {
+        if let Some(grant) = self.grant.as_mut().filter(|grant| grant.term == term) {
+            grant.tainted = Some(now);
+        }
+    }
+
+    /// Renews the grant by the ledger, which was asked for at `sent`, from the API server itself and not from a cache.
+    ///
+    /// # Errors
+    /// When the ledger does not say what the grant rests on; if it has gone on, the grant is over.
+    pub fn confirm(&mut self, cluster: &str, ledger: &Ledger, sent: Duration) -> Result<(), Unrenewed> {
+        self.learn(cluster, &Position::of(ledger));
+        let own = self.cluster.as_deref() == Some(cluster);
+        let listed = ledger.grants_to(&self.pod_uid);
+        let grant = self.grant.as_mut().ok_or(Unrenewed::Nothing)?;
+        if grant.until() <= sent {
+            return Err(Unrenewed::Nothing);
+        }
+        if grant.tainted.is_some() {
+            return Err(Unrenewed::Tainted);
+        }
+        let same = ledger.route == Route::Open
+            && ledger.term == grant.term
+            && ledger.main == grant.main
+            && ledger.main_address == grant.address;
+        if !(own && same) {
+            return Err(Unrenewed::Changed);
+        }
+        if !listed {
+            return Err(Unrenewed::Unlisted);
+        }
+        // The time that this very ledger names: it stays the same for as long as the route is open.
+        let ttl = ledger.grant_ttl.map_or(grant.ttl, |ttl| ttl.0.min(LONGEST_TTL));
+        if sent.saturating_add(ttl) > grant.until() {
+            (grant.from, grant.ttl) = (sent, ttl);
+        }
+        Ok(())
+    }
+
+    /// What the gateway may do at this moment.
+    #[must_use]
+    pub fn permit(&self, now: Duration) -> Option<Permit> {
+        let grant = self.grant.as_ref().filter(|grant| now < grant.until())?;
+        Some(Permit {
+            term: grant.term,
+            main: grant.main.clone(),
+            address: grant.address.clone(),
+            until: grant.until(),
+        })
+    }
+
+    /// When the grant should be renewed by reading the ledger, if no operator has renewed it by then: before a third of its
+    /// time is left, and not with all other gateways at the same moment. None: there is nothing to renew.
+    pub fn due(&mut self, now: Duration) -> Option<Duration> {
+        let grant = self
+            .grant
+            .as_ref()
+            .filter(|grant| now < grant.until() && grant.tainted.is_none())?;
+        let early = grant.ttl.mul_f64(self.dice.f64() / 6.0);
+        Some(grant.from.saturating_add(grant.ttl * 2 / 3).saturating_sub(early))
+    }
+
+    /// The grant that is held, valid or not, for the report.
+    #[must_use]
+    pub fn held(&self, now: Duration) -> Option<Held> {
+        let grant = self.grant.as_ref()?;
+        let remaining = grant.until().saturating_sub(now).as_millis();
+        Some(Held {
+            term: grant.term,
+            remaining_millis: u64::try_from(remaining).unwrap_or(u64::MAX),
+            tainted: grant.tainted.is_some(),
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! What operator and gateway tell each other.
+
+use std::{cmp::Ordering, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::ledger::{DataCopy, Ledger, Route};
+
+/// The version of these messages. Another one is refused, not guessed at.
+pub const VERSION: u32 = 1;
+
+/// How far a ledger has come. It only ever goes forward: a route opens once in each term, and each closing begins a new
+/// term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Position {
+    /// The ledger's term.
+    pub term: i64,
+    /// Whether clients may reach MAIN.
+    pub route: Route,
+    /// The instance that is MAIN in this term, or is to be.
+    pub main: String,
+}
+
+impl Position {
+    /// How far this ledger has come.
+    #[must_use]
+    pub fn of(ledger: &Ledger) -> Self {
+        Self {
+            term: ledger.term,
+            route: ledger.route,
+            main: ledger.main.instance.clone(),
+        }
+    }
+
+    /// Which of two positions of one ledger is the later one. While the route is closed another MAIN may be chosen only in
+    /// a new term, so that the instance does not count.
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Ordering {
+        let rank = |position: &Self| (position.term, position.route == Route::Open);
+        rank(self).cmp(&rank(other))
+    }
+}
+
+/// What an operator process sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// [`VERSION`] of the sender.
+    pub version: u32,
+    /// UID of the cluster.
+    pub cluster: String,
+    /// How far the ledger has come, as far as the sender knows; none before the bootstrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// The answer to an earlier nonce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+}
+
+/// The right to lead clients to MAIN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// The nonce that it answers.
+    pub nonce: u64,
+    /// UID of the cluster.
+    pub cluster: String,
+    /// The term.
+    pub term: i64,
+    /// MAIN of that term.
+    pub main: DataCopy,
+    /// Where MAIN is, as the ledger has it.
+    pub address: String,
+    /// UID of the gateway's pod.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// For how long it lasts from the moment at which the nonce was sent, in milliseconds.
+    pub ttl_millis: u64,
+}
+
+impl Grant {
+    /// For how long it lasts from the moment at which the nonce was sent.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl_millis)
+    }
+}
+
+/// What a gateway answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// [`VERSION`] of the gateway.
+    pub version: u32,
+    /// UID of the gateway's pod.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// To be answered by a grant.
+    pub nonce: u64,
+    /// What holds at the gateway.
+    pub report: Report,
+    /// Why the request's grant was not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+}
+
+/// What holds at a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// UID of the cluster; none before it was seen.
+    #[serde(rename = "uid")]
+    pub cluster: Option<String>,
+    /// No session of a lower term exists, nor will one.
+    pub term: i64,
+    /// `Closed`: no read-write session exists. `Open`: sessions lead to `main`.
+    pub route: Route,
+    /// The instance that read-write sessions lead to; none while there are none.
+    pub main: Option<String>,
+    /// Number of sessions at the moment.
+    pub sessions: SessionCounts,
+    /// The grant that is held, valid or not.
+    #[serde(default)]
+    pub held: Option<Held>,
+    /// What became of the last connections to MAIN.
+    #[serde(default)]
+    pub reach: MainReach,
+}
+
+impl Report {
+    /// Whether it shows this very term of this cluster as closed: then nothing of an older term can be passed on.
+    #[must_use]
+    pub fn confirms(&self, cluster: &str, term: i64) -> bool {
+        self.cluster.as_deref() == Some(cluster) && self.term == term && self.route == Route::Closed
+    }
+}
+
+/// A grant at the gateway that holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// Its term.
+    pub term: i64,
+    /// For how long it still lasts, in milliseconds.
+    pub remaining_millis: u64,
+    /// MAIN has refused or reset a connection since: only a leader that has looked at MAIN renews it.
+    pub tainted: bool,
+}
+
+/// What became of the last connections to MAIN.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MainReach {
+    /// For how many milliseconds no connection was completed; none: never since this MAIN was granted.
+    pub connected_millis_ago: Option<u64>,
+    /// The same for one that was refused, or reset by MAIN.
+    pub refused_millis_ago: Option<u64>,
+    /// The same for one that was not answered in time.
+    pub silent_millis_ago: Option<u64>,
+}
+
+/// Number of sessions, by the port they came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionCounts {
+    /// At the read-write port.
+    pub read_write: usize,
+    /// At the read port.
+    pub read: usize,
+    /// At the read-write port, waiting for a MAIN.
+    #[serde(default)]
+    pub held: usize,
+}

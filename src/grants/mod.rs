@@ -1,0 +1,36 @@
+//! Grants: the right of one gateway to lead clients to MAIN, for a short time.
+//!
+//! The leading operator asks each gateway again and again ([`Request`], [`Response`]). Each response has a nonce, for
+//! which the gateway remembers when it sent it; a grant answers one nonce, and runs out a fixed time after that moment by
+//! the gateway's own clock. So a grant that was delayed, repeated or made by a process that had lost its leadership by
+//! then is never worth more than if it had come at once:
+//!
+//! 1. The leader checks its leadership, and that the route is open, *after* it has received the nonce. So the nonce was
+//!    sent before any later closing of the route was known to be written, whoever wrote it.
+//! 2. After a closing, whoever goes on waits until each gateway has confirmed it, or until every grant that answers an
+//!    older nonce has run out ([`wait_for_silent`]). A gateway that has confirmed takes no grant of an older term.
+//! 3. Which gateways there are to wait for stands in the ledger: a gateway is named there before it gets its first grant
+//!    ([`roster`]).
+//!
+//! While no operator answers, a gateway renews its grant by reading its cluster itself ([`Holder::confirm`]): the same
+//! argument with the moment at which it sent the read. Everything here is pure: times are given, messages are values.
+
+mod fence;
+mod holder;
+mod issuer;
+mod message;
+mod roster;
+#[cfg(test)]
+mod tests;
+
+pub use fence::{DRIFT_MARGIN, Fenced, stands, wait_for_silent};
+pub use holder::{Holder, Permit, Refusal, Unrenewed};
+pub use issuer::{Issuing, Withheld, issue};
+pub use message::{Grant, Held, MainReach, Position, Report, Request, Response, SessionCounts, VERSION};
+pub use roster::{Pods, roster};
+
+use std::time::Duration;
+
+/// The longest that a grant may last. A second phase of a commit that gets no answer is given up by MAIN after 10 s (F3 of
+/// Memgraph's `FinalizeCommit` time-out), and whatever it acknowledges after that must not reach a client.
+pub const LONGEST_TTL: Duration = Duration::from_secs(8);
