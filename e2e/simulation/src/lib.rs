@@ -1,4 +1,7 @@
 //! The operator and the gateway, as they are, in a simulated world: instances, API server, clients and faults on
 //! virtual time, in one thread, everything from one seed.
 
+pub mod api;
+pub mod life;
 pub mod memgraph;
+pub mod trace;

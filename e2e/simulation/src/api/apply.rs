@@ -1,0 +1,124 @@
+//! Server-side apply, as far as one manager that always forces its will needs it.
+
+use serde_json::Value;
+
+/// Applies `sent` over `live`. What this manager had applied `before` and does not send any more is removed; lists whose
+/// items have names are merged by name, other lists are replaced (Kubernetes: Server-Side Apply, merge strategy; the
+/// lists of the built-in kinds that are merged have the key `name`).
+pub fn apply(live: &mut Value, before: &Value, sent: &Value) {
+    if let (Value::Object(live), Value::Object(before), Value::Object(sent)) = (&mut *live, before, sent) {
+        for (field, gone) in before {
+            match (sent.get(field), live.get_mut(field)) {
+                (None, Some(value)) => {
+                    withdraw(value, gone);
+                    if is_hollow(value) {
+                        live.remove(field);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (field, value) in sent {
+            if value.is_null() {
+                live.remove(field);
+                continue;
+            }
+            let was = before.get(field).unwrap_or(&Value::Null);
+            apply(live.entry(field).or_insert(Value::Null), was, value);
+        }
+        return;
+    }
+    match (live.as_array_mut(), sent.as_array()) {
+        (Some(live), Some(sent)) if named(live) && named(sent) => {
+            let none = Vec::new();
+            let before = before.as_array().unwrap_or(&none);
+            let find = |list: &[Value], item: &Value| {
+                list.iter()
+                    .position(|other| other.get("name") == item.get("name"))
+            };
+            let foreign = |item: &&Value| find(before, item).is_none() && find(sent, item).is_none();
+            let others: Vec<_> = live.iter().filter(foreign).cloned().collect();
+            let mut merged = Vec::with_capacity(sent.len() + others.len());
+            for item in sent {
+                let was = find(before, item).map_or(&Value::Null, |at| &before[at]);
+                let mut mine = find(live, item).map_or(Value::Null, |at| live[at].take());
+                apply(&mut mine, was, item);
+                merged.push(mine);
+            }
+            merged.extend(others);
+            *live = merged;
+        }
+        _ => {
+            // What is not merged with anything is taken as it is, without its nulls.
+            if let (true, Value::Object(fields)) = (live.is_null(), sent) {
+                *live = Value::Object(serde_json::Map::new());
+                for (field, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+                    apply(&mut live[field], &Value::Null, value);
+                }
+            } else {
+                *live = sent.clone();
+            }
+        }
+    }
+}
+
+fn named(list: &[Value]) -> bool {
+    !list.is_empty()
+        && list
+            .iter()
+            .all(|item| item.get("name").is_some_and(Value::is_string))
+}
+
+/// Takes away what was applied; what others have put beside it stays.
+fn withdraw(live: &mut Value, gone: &Value) {
+    match (&mut *live, gone) {
+        (Value::Object(live), Value::Object(gone)) => {
+            for (field, value) in gone {
+                if let Some(mine) = live.get_mut(field) {
+                    withdraw(mine, value);
+                    if is_hollow(mine) {
+                        live.remove(field);
+                    }
+                }
+            }
+        }
+        _ => *live = Value::Null,
+    }
+}
+
+fn is_hollow(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_that_are_not_sent_any_more_go_and_those_of_others_stay() {
+        let mut live = json!({"spec": {"a": 1, "b": 2, "other": 3}, "status": {"x": 1}});
+        apply(
+            &mut live,
+            &json!({"spec": {"a": 1, "b": 2}}),
+            &json!({"spec": {"a": 5}}),
+        );
+        assert_eq!(live, json!({"spec": {"a": 5, "other": 3}, "status": {"x": 1}}));
+    }
+
+    #[test]
+    fn lists_with_names_are_merged_and_others_replaced() {
+        let mut live = json!({"c": [{"name": "x", "k": 1}, {"name": "sidecar"}], "args": ["a", "b"]});
+        let before = json!({"c": [{"name": "x", "k": 1}], "args": ["a", "b"]});
+        apply(
+            &mut live,
+            &before,
+            &json!({"c": [{"name": "x", "k": 2}], "args": ["a"]}),
+        );
+        assert_eq!(
+            live,
+            json!({"c": [{"name": "x", "k": 2}, {"name": "sidecar"}], "args": ["a"]})
+        );
+    }
+}

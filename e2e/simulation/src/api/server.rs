@@ -1,0 +1,112 @@
+//! Answers requests out of the store.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    request::{Resource, Target},
+    selector::Selector,
+    store::{Object, Refusal, Store},
+};
+
+/// The API server, without the way to it.
+#[derive(Clone, Default)]
+pub struct ApiServer {
+    store: Arc<Mutex<Store>>,
+}
+
+impl ApiServer {
+    /// The objects, to be looked at or changed from the inside.
+    #[must_use]
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out one request that is no watch.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub fn serve(
+        &self,
+        method: &Method,
+        target: &Target,
+        query: &BTreeMap<String, String>,
+        body: Value,
+    ) -> Result<Value, Refusal> {
+        let resource = &target.resource;
+        let mut store = self.store();
+        let answer = match (method, target.key()) {
+            (&Method::GET, None) => return Ok(Self::list(&store, target, query)),
+            (&Method::GET, Some(key)) => store.get(resource, &key).ok_or(Refusal::NOT_FOUND)?,
+            (&Method::POST, None) => {
+                let name = match body["metadata"]["name"].as_str() {
+                    Some(name) => name.to_owned(),
+                    None => format!(
+                        "{}{}",
+                        body["metadata"]["generateName"].as_str().unwrap_or("x-"),
+                        store.version()
+                    ),
+                };
+                store.create(resource, &(target.namespace.clone(), name), body)?
+            }
+            (&Method::PUT, Some(key)) => store.replace(resource, &key, body)?,
+            (&Method::PATCH, Some(key)) => {
+                let manager = query.get("fieldManager").map(String::as_str).unwrap_or_default();
+                store.apply(resource, &key, manager, target.subresource.as_deref(), body)?
+            }
+            (&Method::DELETE, Some(key)) => Self::delete(&mut store, resource, &key, &body)?,
+            _ => return Err(Refusal::BAD),
+        };
+        Ok(Value::clone(&answer))
+    }
+
+    fn list(store: &Store, target: &Target, query: &BTreeMap<String, String>) -> Value {
+        let selector = Selector::of(target, query);
+        let items: Vec<&Value> = store
+            .all(&target.resource)
+            .filter(|(key, object)| selector.shows(key, object))
+            .map(|(_, object)| &**object)
+            .collect();
+        json!({
+            "apiVersion": target.resource.version,
+            "kind": "List",
+            "metadata": {"resourceVersion": store.version().to_string()},
+            "items": items,
+        })
+    }
+
+    /// A pod goes when its node has ended it; anything else at once.
+    fn delete(
+        store: &mut Store,
+        resource: &Resource,
+        key: &(String, String),
+        body: &Value,
+    ) -> Result<Object, Refusal> {
+        let live = store.get(resource, key).ok_or(Refusal::NOT_FOUND)?;
+        for field in ["uid", "resourceVersion"] {
+            let wanted = &body["preconditions"][field];
+            if !wanted.is_null() && *wanted != live["metadata"][field] {
+                return Err(Refusal::CONFLICT);
+            }
+        }
+        let grace = body["gracePeriodSeconds"].as_i64();
+        if *resource != Resource::pods() || grace == Some(0) {
+            return store.remove(resource, key).ok_or(Refusal::NOT_FOUND);
+        }
+        let grace = grace
+            .or_else(|| live["spec"]["terminationGracePeriodSeconds"].as_i64())
+            .unwrap_or(30);
+        let marked = store.edit(resource, key, |pod| {
+            if pod["metadata"]["deletionTimestamp"].is_null() {
+                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+            }
+        });
+        marked.ok_or(Refusal::NOT_FOUND)
+    }
+}
