@@ -38,6 +38,7 @@ test: ## Everything, as CI does it; the last line counts the tests
 
 .PHONY: node-test
 node-test: images ## Only the tests on a real node (TESTS=name: only those; REUSE=1: keep the cluster for the next time)
+	@e2e/chart/helm.sh >/dev/null
 	cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 
 .PHONY: bench-sim
@@ -56,6 +57,7 @@ images: ## Build the images of operator, simulator and client
 crds: ## Write the CustomResourceDefinition from the Rust types
 	cargo run --locked --quiet --package memgraph-operator -- crd > crds/memgraphclusters.yaml
 	cp crds/memgraphclusters.yaml config/crd/bases/memgraphclusters.yaml
+	cp crds/memgraphclusters.yaml charts/memgraph-operator/files/crds/memgraphclusters.yaml
 
 .PHONY: deny
 deny: ## Check licences, bans and security advisories of all dependencies

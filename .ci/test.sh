@@ -60,9 +60,14 @@ scripts() {
 generated_files() {
     local crd
     crd=$(cargo run --locked --quiet --package memgraph-operator -- crd) || return 1
-    for file in crds/memgraphclusters.yaml config/crd/bases/memgraphclusters.yaml; do
+    for file in crds/memgraphclusters.yaml {config/crd/bases,charts/memgraph-operator/files/crds}/memgraphclusters.yaml; do
         diff --unified "$file" - <<<"$crd" || { echo "$file is not up to date: run make crds"; return 1; }
     done
+}
+
+# The Helm chart makes what config/default makes, and its values do what they say.
+chart() {
+    (cd e2e/chart && go vet . && go test -v .)
 }
 
 volume_tests() {
@@ -79,6 +84,7 @@ checks() {
     part lints cargo clippy --locked --workspace --all-targets -- --deny warnings
     part scripts scripts
     part generated-files generated_files
+    part chart chart
     part dependencies .ci/deny.sh
     part unit-tests cargo test --locked --workspace --no-fail-fast
 }
@@ -86,6 +92,7 @@ checks() {
 on_real_clusters() {
     part images e2e/images/build.sh
     part kubernetes "${CARGO_TARGET_DIR:-target}/debug/devcluster" build
+    part helm e2e/chart/helm.sh
     part volume-tests volume_tests
     part cluster-tests cargo test --locked --package e2e-cluster --no-fail-fast -- --ignored --test-threads=1
     part node-tests cargo test --locked --package e2e-node --test node -- --ignored

@@ -1,0 +1,171 @@
+package chart
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestValuesDoWhatTheySay(t *testing.T) {
+	pod := []any{"Deployment/" + name, "spec", "template", "spec"}
+	container := append(slices.Clone(pod), "containers", 0)
+	in := func(base []any, path ...any) []any { return append(slices.Clone(base), path...) }
+	digest := "sha256:" + strings.Repeat("0", 64)
+	for _, test := range []struct {
+		values string
+		path   []any
+		wanted any
+	}{
+		{"replicaCount: 5", []any{"Deployment/" + name, "spec", "replicas"}, 5.0},
+		{"image: {repository: localhost/x, tag: new}", in(container, "image"), "localhost/x:new"},
+		{"image: {repository: localhost/x, tag: new}", in(container, "env", 0), object{"name": "OPERATOR_IMAGE", "value": "localhost/x:new"}},
+		{"image: {repository: localhost/x, tag: new, digest: \"" + digest + "\"}", in(container, "image"), "localhost/x@" + digest},
+		{"image: {pullPolicy: Never}", in(container, "imagePullPolicy"), "Never"},
+		{"imagePullSecrets: [{name: x}]", in(pod, "imagePullSecrets"), []any{object{"name": "x"}}},
+		{"crds: {install: false}", []any{"CustomResourceDefinition/memgraphclusters.memgraph.dev"}, nil},
+		{"rbac: {create: false}", []any{"ClusterRole/" + name}, nil},
+		{"rbac: {create: false}", []any{"RoleBinding/" + name + "-leader-election"}, nil},
+		{"rbac: {create: false}", []any{"ClusterRole/memgraphcluster-editor"}, nil},
+		{"rbac: {aggregate: false}", []any{"ClusterRole/memgraphcluster-editor"}, nil},
+		{"serviceAccount: {create: false}", []any{"ServiceAccount/" + name}, nil},
+		{"serviceAccount: {create: false}", in(pod, "serviceAccountName"), "default"},
+		{"serviceAccount: {create: false, name: x}", in(pod, "serviceAccountName"), "x"},
+		{"serviceAccount: {annotations: {a: b}}", []any{"ServiceAccount/" + name, "metadata", "annotations"}, object{"a": "b"}},
+		{"logLevel: debug", in(container, "env", 3), object{"name": "LOG_LEVEL", "value": "debug"}},
+		{"clusterDomain: x.org", in(container, "env", 3), object{"name": "CLUSTER_DOMAIN", "value": "x.org"}},
+		{"leaderElection: {leaseDuration: 15s}", in(container, "env", 3), object{"name": "LEASE_DURATION", "value": "15s"}},
+		{"leaderElection: {renewDeadline: 10s}", in(container, "env", 3), object{"name": "LEASE_RENEW_DEADLINE", "value": "10s"}},
+		{"leaderElection: {retryPeriod: 2s}", in(container, "env", 3), object{"name": "LEASE_RETRY_PERIOD", "value": "2s"}},
+		{"extraArgs: [--a, --b]", in(container, "args"), []any{"operator", "--a", "--b"}},
+		{"extraEnv: [{name: A, value: b}]", in(container, "env", 3), object{"name": "A", "value": "b"}},
+		{"resources: {requests: {cpu: 1}}", in(container, "resources", "requests"), object{"cpu": 1.0, "memory": "64Mi"}},
+		{"podSecurityContext: {runAsUser: null}", in(pod, "securityContext", "runAsUser"), nil},
+		{"securityContext: {readOnlyRootFilesystem: false}", in(container, "securityContext", "readOnlyRootFilesystem"), false},
+		{"podDisruptionBudget: {enabled: false}", []any{"PodDisruptionBudget/" + name}, nil},
+		{"affinity: {nodeAffinity: {}}", in(pod, "affinity"), object{"nodeAffinity": object{}}},
+		{"topologySpreadConstraints: [{maxSkew: 1}]", in(pod, "topologySpreadConstraints"), []any{object{"maxSkew": 1.0}}},
+		{"nodeSelector: {disk: fast}", in(pod, "nodeSelector"), object{"disk": "fast"}},
+		{"tolerations: [{operator: Exists}]", in(pod, "tolerations"), []any{object{"operator": "Exists"}}},
+		{"priorityClassName: system-cluster-critical", in(pod, "priorityClassName"), "system-cluster-critical"},
+		{"podAnnotations: {a: b}", []any{"Deployment/" + name, "spec", "template", "metadata", "annotations"}, object{"a": "b"}},
+		{"podLabels: {a: b}", []any{"Deployment/" + name, "spec", "template", "metadata", "labels", "a"}, "b"},
+		{"service: {annotations: {a: b}}", []any{"Service/" + name, "metadata", "annotations"}, object{"a": "b"}},
+		{"global: {anything: 1}", in(container, "name"), "operator"},
+	} {
+		t.Run(test.values, func(t *testing.T) {
+			all := object{}
+			for key, value := range render(t, name, test.values) {
+				all[key] = value
+			}
+			if found := at(all, test.path...); !reflect.DeepEqual(normal(found), test.wanted) {
+				t.Errorf("%v is %v, not %v", test.path, found, test.wanted)
+			}
+		})
+	}
+}
+
+// normal has every number as a float64, as JSON has them.
+func normal(value any) any {
+	switch value := value.(type) {
+	case int64:
+		return float64(value)
+	case object:
+		for key, field := range value {
+			value[key] = normal(field)
+		}
+		return value
+	case []any:
+		for i, item := range value {
+			value[i] = normal(item)
+		}
+		return value
+	default:
+		return value
+	}
+}
+
+func TestWrongValuesAreRefused(t *testing.T) {
+	for values, field := range map[string]string{
+		"replicas: 3":                              "replicas",
+		"replicaCount: two":                        "/replicaCount",
+		"replicaCount: -1":                         "/replicaCount",
+		"image: {tag: 1.0}":                        "/image/tag",
+		"image: {tag: \"a b\"}":                    "/image/tag",
+		"image: {digest: 0123}":                    "/image/digest",
+		"image: {name: x}":                         "/image",
+		"image: {pullPolicy: Sometimes}":           "/image/pullPolicy",
+		"imagePullSecrets: [x]":                    "/imagePullSecrets/0",
+		"leaderElection: {leaseDuration: 2}":       "/leaderElection/leaseDuration",
+		"leaderElection: {leaseDuration: \"2 s\"}": "/leaderElection/leaseDuration",
+		"crds: {install: \"yes\"}":                 "/crds/install",
+		"fullnameOverride: A_B":                    "/fullnameOverride",
+		"podLabels: {a: 1}":                        "/podLabels/a",
+		"resources: {limit: {}}":                   "/resources",
+	} {
+		t.Run(values, func(t *testing.T) {
+			_, err := install(t, name, oldest, values)
+			if err == nil {
+				t.Fatal("it is accepted")
+			}
+			if !strings.Contains(err.Error(), field) {
+				t.Errorf("the error does not name %s: %v", field, err)
+			}
+		})
+	}
+}
+
+// leaves are the values that are set or documented as one: fields of what is a map in the schema with named fields.
+func leaves(schema object, prefix string) []string {
+	var all []string
+	for key, field := range at(schema, "properties").(object) {
+		if key == "global" && prefix == "" {
+			continue
+		}
+		fields, _ := field.(object)
+		if _, nested := fields["properties"]; nested && key != "resources" {
+			all = append(all, leaves(fields, prefix+key+".")...)
+		} else {
+			all = append(all, prefix+key)
+		}
+	}
+	return all
+}
+
+func TestEveryValueIsInTheSchemaTheDefaultsAndTheDocumentation(t *testing.T) {
+	read := func(name string) []byte {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	schema := object{}
+	if err := json.Unmarshal(read("values.schema.json"), &schema); err != nil {
+		t.Fatal(err)
+	}
+	known := leaves(schema, "")
+	slices.Sort(known)
+	defaults := parse(t, string(read("values.yaml")))
+	for _, value := range known {
+		var path []any
+		for _, step := range strings.Split(value, ".") {
+			path = append(path, step)
+		}
+		if at(defaults, path...) == nil {
+			t.Errorf("values.yaml does not have %s", value)
+		}
+	}
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Za-z.]+)` \\|").FindAllStringSubmatch(string(read("README.md")), -1) {
+		documented = append(documented, row[1])
+	}
+	slices.Sort(documented)
+	if !slices.Equal(known, documented) {
+		t.Errorf("the schema has\n%v\nREADME.md has\n%v", known, documented)
+	}
+}
