@@ -94,6 +94,14 @@ pub enum Reason {
     NoCandidate,
     /// MAIN is lost, and `failover.mode` leaves the change to a human.
     ManualFailover,
+    /// MAIN is lost; `failover.delay` has not passed yet.
+    FailoverDelayed,
+    /// MAIN is silent, and there were more failovers on suspicion than `failover.maxPerHour` allows.
+    TooManyFailovers,
+    /// MAIN was lost several times in a few minutes: the next promotion waits for up to a minute.
+    CrashLooping,
+    /// An instance of `fencedInstances` is MAIN or would have to be, because no other one can.
+    FencedInstance,
     /// What the instances hold allows no safe conclusion.
     AmbiguousState,
     /// No in-sync copy: one failure could lose acknowledged writes, or writes are blocked.
@@ -127,6 +135,10 @@ impl Reason {
             Self::MainUnreachable => "MainUnreachable",
             Self::NoCandidate => "NoCandidate",
             Self::ManualFailover => "ManualFailover",
+            Self::FailoverDelayed => "FailoverDelayed",
+            Self::TooManyFailovers => "TooManyFailovers",
+            Self::CrashLooping => "CrashLooping",
+            Self::FencedInstance => "FencedInstance",
             Self::AmbiguousState => "AmbiguousState",
             Self::NoInSyncReplica => "NoInSyncReplica",
             Self::ReplicasLagging => "ReplicasLagging",

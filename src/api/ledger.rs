@@ -38,6 +38,9 @@ pub struct Ledger {
     /// Why the route is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+    /// The changes of MAIN that nobody asked for, of the last hour, oldest first. Too many in a row are held back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// The last request to move MAIN that was dealt with: each is carried out once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverRecord>,
@@ -110,6 +113,12 @@ pub struct Operation {
     pub from: Option<String>,
     /// When it was announced (RFC 3339), for people and for the history; never read by a decision.
     pub started_at: String,
+    /// What it was begun for, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cause: String,
+    /// The new MAIN was not known to hold every acknowledged write: `failover.candidates` is MostRecent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lossy: bool,
     /// Of a planned change: the target was shown to hold everything, after clients were cut off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proven: bool,
@@ -128,6 +137,20 @@ pub enum OperationKind {
     Repair,
     /// MAIN moves because somebody has asked for it.
     Switchover,
+}
+
+/// A change of MAIN that nobody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The term that it began.
+    pub term: i64,
+    /// When it was announced (RFC 3339, by the clock of the leader of that time).
+    #[serde(default)]
+    pub at: String,
+    /// Whether it rested on silence alone: MAIN may have been alive.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspected: bool,
 }
 
 /// What has become of a request to move MAIN.

@@ -2,11 +2,15 @@
 
 pub mod conditions;
 mod duration;
+mod failover;
 pub mod ledger;
 pub mod names;
+mod replication;
 mod spec;
 mod status;
 
 pub use duration::{DurationString, InvalidDuration};
+pub use failover::*;
+pub use replication::*;
 pub use spec::*;
 pub use status::*;

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, status::MemgraphClusterStatus};
+use super::{DurationString, FailoverSpec, ReplicationSpec, status::MemgraphClusterStatus};
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
 /// `spec: {}` asks for three instances.
@@ -42,6 +42,10 @@ use super::{DurationString, status::MemgraphClusterStatus};
     validation = (
         "!has(self.spec.switchover) || !has(self.spec.switchover.target) || self.spec.switchover.target.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
         "spec.switchover.target: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
+    ),
+    validation = (
+        "!has(self.spec.fencedInstances) || self.spec.fencedInstances.all(i, i.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$'))",
+        "spec.fencedInstances: each must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     )
 )]
 #[x_kube(validation = (
@@ -94,6 +98,13 @@ pub struct MemgraphClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverSpec>,
 
+    /// Instances, such as `demo-1`, that get no client and are never promoted. MAIN moves away from one of them as
+    /// soon as another instance can take over; until then it goes on, and the condition Stalled says why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub fenced_instances: Vec<String>,
+
     /// The TCP gateway in front of the instances.
     #[serde(default)]
     pub gateway: GatewaySpec,
@@ -139,87 +150,6 @@ pub struct SwitchoverSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub target: Option<String>,
-}
-
-/// How data is copied between the instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = (
-    "self.mode != 'Async' || !has(self.syncReplicas) || self.syncReplicas == 0",
-    "syncReplicas: must be 0 or unset with mode Async"
-))]
-#[serde(rename_all = "camelCase")]
-pub struct ReplicationSpec {
-    /// What an acknowledged write means.
-    #[serde(default)]
-    pub mode: ReplicationMode,
-
-    /// Number of replicas that must hold a write before it is acknowledged. Unset: 1, or 0 where there is no
-    /// other instance or the mode is Async.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 19))]
-    pub sync_replicas: Option<i32>,
-
-    /// Only so many instances, those with the lowest ordinals, may be MAIN or in-sync replica; the others
-    /// are always ASYNC. 2 gives a two-pod authority. Unset: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 20))]
-    pub electable_instances: Option<i32>,
-}
-
-impl Default for ReplicationSpec {
-    fn default() -> Self {
-        Self {
-            mode: ReplicationMode::StrictSync,
-            sync_replicas: None,
-            electable_instances: None,
-        }
-    }
-}
-
-/// What an acknowledged write means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ReplicationMode {
-    /// MAIN and every in-sync replica hold it; without an in-sync replica nothing is acknowledged
-    /// (Memgraph's STRICT_SYNC, two-phase commit).
-    #[default]
-    StrictSync,
-    /// MAIN holds it and, unless an error was reported, every in-sync replica too (Memgraph's SYNC).
-    Sync,
-    /// MAIN holds it; replicas follow. A failover may lose acknowledged writes, so there is no automatic one.
-    Async,
-}
-
-/// What happens when MAIN is lost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FailoverSpec {
-    /// Automatic: an in-sync replica is promoted without asking. Manual: the operator only reports.
-    #[serde(default)]
-    pub mode: FailoverMode,
-
-    /// For how long MAIN must be silent before it is taken for dead. A container that is known to have ended
-    /// is not waited for.
-    #[serde(default = "defaults::detection_timeout")]
-    pub detection_timeout: DurationString,
-}
-
-impl Default for FailoverSpec {
-    fn default() -> Self {
-        Self {
-            mode: FailoverMode::default(),
-            detection_timeout: defaults::detection_timeout(),
-        }
-    }
-}
-
-/// Who decides on a failover.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum FailoverMode {
-    /// The operator, at once.
-    #[default]
-    Automatic,
-    /// A human.
-    Manual,
 }
 
 /// The TCP gateway in front of the instances.
@@ -492,9 +422,6 @@ mod defaults {
     }
     pub(super) fn storage_size() -> String {
         "10Gi".to_owned()
-    }
-    pub(super) fn detection_timeout() -> DurationString {
-        DurationString::from_millis(1_000)
     }
     pub(super) fn hold_timeout() -> DurationString {
         DurationString::from_millis(5_000)

@@ -5,7 +5,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Ledger, OperationKind, SwitchoverRecord};
+use super::{
+    DurationString,
+    ledger::{Ledger, OperationKind, SwitchoverRecord},
+};
 
 /// What the operator reports about a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -63,6 +66,10 @@ pub struct MemgraphClusterStatus {
     /// The newest change of MAIN that was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<FailoverRecord>,
+
+    /// The newest operations that closed the route for a while, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<OperationRecord>,
 
     /// The state in the Kubernetes convention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -198,4 +205,40 @@ pub struct FailoverRecord {
     pub started_at: String,
     /// When clients were let in again (RFC 3339).
     pub finished_at: String,
+}
+
+/// An operation that is over. While it went on no client could write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationRecord {
+    /// The term in which the route was opened again.
+    pub term: i64,
+    /// What was done.
+    pub kind: OperationKind,
+    /// The former MAIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// MAIN since then.
+    pub to: String,
+    /// What it was begun for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cause: String,
+    /// When it was announced (RFC 3339).
+    pub started_at: String,
+    /// When clients were let in again (RFC 3339).
+    pub finished_at: String,
+    /// How long the operator process that ended it worked on each kind of step, in the order in which they were
+    /// first taken. The rest of the time it waited, or another process was at work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepRecord>,
+}
+
+/// How long steps of one kind took, together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepRecord {
+    /// Their kind, such as Fence or Promote.
+    pub step: String,
+    /// How long they took.
+    pub took: DurationString,
 }

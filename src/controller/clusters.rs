@@ -1,7 +1,7 @@
 //! What this process remembers of each cluster. All of it can be lost: the ledger holds what must not be.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Operator, link::GatewayLink, objects::Applied, sightings::Sightings};
+use super::{Operator, link::GatewayLink, objects::Applied, sightings::Sightings, wall::Wall};
 use crate::{
     api::{
         MemgraphCluster,
@@ -40,6 +40,10 @@ struct Memory {
     failures: u32,
     /// The term in which the route was seen closed, and since when.
     closed: Option<(i64, Instant)>,
+    /// By term: since when the ledger's changes of MAIN are known here.
+    changes: BTreeMap<i64, Instant>,
+    /// How long steps of each kind took since the route was closed.
+    steps: Vec<(&'static str, Duration)>,
 }
 
 impl Cluster {
@@ -90,6 +94,39 @@ impl Cluster {
             (None, _) => None,
         };
         memory.closed.map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
+    /// How long ago each of the ledger's changes of MAIN was. The clock of the leader that announced one may have been
+    /// wrong, but it is at least as old as it has been known here.
+    pub(super) fn change_ages(&self, ledger: Option<&Ledger>, wall: &Wall) -> Vec<Duration> {
+        let changes = ledger.map(|ledger| ledger.changes.as_slice()).unwrap_or_default();
+        let mut memory = self.memory();
+        let known = std::mem::take(&mut memory.changes);
+        let mut ages = Vec::new();
+        for change in changes {
+            let since = known.get(&change.term).copied().unwrap_or_else(Instant::now);
+            memory.changes.insert(change.term, since);
+            ages.push(since.elapsed().max(wall.age(&change.at)));
+        }
+        ages
+    }
+
+    /// Notes how long a step took.
+    pub(super) fn took(&self, step: &'static str, time: Duration) {
+        let steps = &mut self.memory().steps;
+        match steps.iter_mut().find(|(kind, _)| *kind == step) {
+            Some((_, sum)) => *sum = sum.saturating_add(time),
+            None => steps.push((step, time)),
+        }
+    }
+
+    /// How long steps of each kind took since [`Self::forget_steps`].
+    pub(super) fn steps(&self) -> Vec<(&'static str, Duration)> {
+        self.memory().steps.clone()
+    }
+
+    pub(super) fn forget_steps(&self) {
+        self.memory().steps.clear();
     }
 
     pub(super) fn since_write(&self) -> Duration {

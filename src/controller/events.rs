@@ -7,8 +7,8 @@ use kube::{
 
 use crate::{
     api::{
-        MemgraphCluster, MemgraphClusterStatus, SwitchoverState,
-        ledger::{OperationKind, Route},
+        DataDurability, MemgraphCluster, MemgraphClusterStatus, ReplicationMode, SwitchoverState,
+        ledger::{Ledger, OperationKind, Route},
         names,
     },
     plan::Action,
@@ -39,6 +39,9 @@ impl Events {
             self.publish(now, event).await;
         }
         if let Some(event) = stalled(before, status) {
+            self.publish(now, event).await;
+        }
+        if let Some(event) = unprotected(before, now) {
             self.publish(now, event).await;
         }
         if let Some(event) = unmoved(before, status) {
@@ -92,6 +95,12 @@ fn opened(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -
     let operation = old.operation.as_ref()?;
     let (main, term) = (&new.main.instance, new.term);
     let from = operation.from.as_deref().unwrap_or("none");
+    let cause = &operation.cause;
+    let loss = if operation.lossy {
+        ". It was not known to hold every acknowledged write: those that it lacks are lost"
+    } else {
+        ""
+    };
     Some(match operation.kind {
         OperationKind::Bootstrap => event(
             EventType::Normal,
@@ -103,26 +112,51 @@ fn opened(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -
             EventType::Warning,
             "FailedOver",
             "Failover",
-            format!("{main} is MAIN in term {term}; {from} was lost"),
+            format!("{main} is MAIN in term {term}; {from} was lost: {cause}{loss}"),
         ),
         OperationKind::Restart => event(
             EventType::Warning,
             "MainRestarted",
             "Promote",
-            format!("{main} has restarted and is MAIN again, in term {term}"),
+            format!("{main} has restarted and is MAIN again, in term {term}{loss}"),
         ),
         OperationKind::Switchover => event(
             EventType::Normal,
             "SwitchedOver",
             "Switchover",
-            format!("{main} is MAIN in term {term} instead of {from}, as was asked for"),
+            format!("{main} is MAIN in term {term} instead of {from}: {cause}"),
         ),
         OperationKind::Repair => event(
             EventType::Warning,
             "ReplicationRepaired",
             "Repair",
-            format!("replicas of {main} were registered anew, in term {term}"),
+            format!("replicas of {main} were registered anew, in term {term}: {cause}"),
         ),
+    })
+}
+
+/// MAIN goes on alone, because the spec prefers that to waiting.
+fn unprotected(before: Option<&MemgraphClusterStatus>, now: &MemgraphCluster) -> Option<Event> {
+    let replication = &now.spec.replication;
+    let alone = |ledger: &Ledger| ledger.route == Route::Open && ledger.in_sync.is_empty();
+    let ledger = now
+        .status
+        .as_ref()?
+        .ledger
+        .as_ref()
+        .filter(|ledger| alone(ledger))?;
+    let known = before
+        .and_then(|status| status.ledger.as_ref())
+        .is_some_and(alone);
+    let wants_one = replication.data_durability == DataDurability::Preferred
+        && replication.mode != ReplicationMode::Async
+        && now.spec.replicas > 1;
+    (wants_one && !known).then(|| {
+        let note = format!(
+            "{} acknowledges writes that no replica is known to hold; they are lost if its volume is",
+            ledger.main.instance
+        );
+        event(EventType::Warning, "Unprotected", "Replicate", note)
     })
 }
 

@@ -14,6 +14,7 @@ mod status;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod wall;
 
 use std::{
     net::SocketAddr,
@@ -25,6 +26,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     runtime::{
@@ -48,6 +50,7 @@ pub use link::{Enforced, GatewayLink, HttpLink, Unasked};
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
 use stores::{Pokes, Stores};
+use wall::Wall;
 
 use crate::{
     api::MemgraphCluster,
@@ -131,6 +134,7 @@ pub struct Operator<B, G> {
     pokes: Pokes,
     image: OperatorImage,
     cluster_domain: String,
+    wall: Wall,
 }
 
 /// How an operator reaches the world, and what it runs in.
@@ -165,6 +169,7 @@ impl<B, G: GatewayLink> Operator<B, G> {
             pokes,
             image: config.image,
             cluster_domain: config.cluster_domain,
+            wall: Wall::set(Timestamp::now()),
             client,
         }
     }

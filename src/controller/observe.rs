@@ -1,6 +1,6 @@
 //! Puts together what Kubernetes and the instances themselves say.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
@@ -26,6 +26,14 @@ pub(super) struct Inventory {
     pub(super) gateways: Vec<Pod>,
     /// The volume claims.
     pub(super) claims: Vec<PersistentVolumeClaim>,
+}
+
+/// What this process remembers, as far as decisions rest on it.
+pub(super) struct Memories {
+    pub(super) numbers: Numbers,
+    pub(super) fresh_lineage: String,
+    pub(super) closed_for: Duration,
+    pub(super) change_ages: Vec<Duration>,
 }
 
 /// One instance as Kubernetes describes it.
@@ -172,13 +180,15 @@ impl Inventory {
         &self,
         cluster: &MemgraphCluster,
         sightings: &Sightings,
-        numbers: Numbers,
-        fresh_lineage: String,
+        memories: Memories,
         cluster_domain: &str,
-        closed_for: Duration,
     ) -> Observation {
         let ledger = cluster.status.as_ref().and_then(|status| status.ledger.clone());
         let namespace = cluster.namespace().unwrap_or_default();
+        let told = match &ledger {
+            Some(ledger) => sightings.told_by(&ledger.main.instance).await,
+            None => BTreeMap::new(),
+        };
         let mut instances = Vec::new();
         for slot in self.slots(cluster) {
             let target = slot.target();
@@ -193,6 +203,7 @@ impl Inventory {
                 sight: sighting.sight,
                 away_for: sighting.away_for,
                 unregistrable: sighting.unregistrable,
+                last_behind: told.get(&slot.ordinal).copied(),
                 refused: ledger
                     .as_ref()
                     .is_some_and(|ledger| sighting.refused_in == Some(ledger.term)),
@@ -205,9 +216,10 @@ impl Inventory {
             ledger,
             instances,
             stray_volumes: self.stray_volumes(cluster),
-            numbers,
-            closed_for,
-            fresh_lineage,
+            numbers: memories.numbers,
+            closed_for: memories.closed_for,
+            change_ages: memories.change_ages,
+            fresh_lineage: memories.fresh_lineage,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt, runtime::controller::Action as Requeue};
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use super::{
     clusters::Cluster,
     link::GatewayLink,
     objects::{self, ObjectError},
+    observe::Memories,
     status::{self, StatusError},
 };
 use crate::{
@@ -172,10 +174,13 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             .observation(
                 cluster,
                 &state.sightings,
-                state.numbers(),
-                lineage,
+                Memories {
+                    numbers: state.numbers(),
+                    fresh_lineage: lineage,
+                    closed_for: state.closed_for(ledger(cluster)),
+                    change_ages: state.change_ages(ledger(cluster), &self.wall),
+                },
                 &self.cluster_domain,
-                state.closed_for(ledger(cluster)),
             )
             .await
     }
@@ -197,7 +202,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         seen: &Observation,
         situation: &Situation,
     ) -> Result<(), ReconcileError> {
-        let status = self.status(cluster, seen, ledger(cluster).cloned(), situation);
+        let status = self.status(state, cluster, seen, ledger(cluster).cloned(), situation);
         let working = matches!(situation, Situation::Working(..));
         if cluster.status.as_ref() == Some(&status) || working && state.since_write() < QUIET {
             return Ok(());
@@ -212,6 +217,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
 
     fn status(
         &self,
+        state: &Cluster,
         cluster: &MemgraphCluster,
         seen: &Observation,
         ledger: Option<Ledger>,
@@ -219,8 +225,17 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     ) -> MemgraphClusterStatus {
         let inventory = self.inventory(cluster);
         let report = report::report(seen, ledger.as_ref(), situation, inventory.gateway(cluster));
-        let now = Time(jiff::Timestamp::now());
-        status::compose(cluster, &inventory, ledger, report, &self.cluster_domain, &now)
+        let now = Time(self.wall.now());
+        let steps = state.steps();
+        status::compose(
+            cluster,
+            &inventory,
+            ledger,
+            report,
+            &steps,
+            &self.cluster_domain,
+            &now,
+        )
     }
 
     async fn write(
@@ -254,14 +269,19 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         for step in &plan.steps {
             match step {
                 Step::Write(ledger) => {
-                    let ledger = dated(ledger);
-                    let over = ledger.route == Route::Open;
-                    let situation = if over {
+                    let next = dated(ledger, self.wall.now());
+                    let over = next.route == Route::Open;
+                    let stalled = matches!(plan.situation, Situation::Stalled(..));
+                    let situation = if over && !stalled {
                         &Situation::Serving
                     } else {
                         &plan.situation
                     };
-                    let status = self.status(&cluster, seen, Some(ledger), situation);
+                    let was_closed = self::ledger(&cluster).is_some_and(|l| l.route == Route::Closed);
+                    if !over && !was_closed {
+                        state.forget_steps();
+                    }
+                    let status = self.status(state, &cluster, seen, Some(next), situation);
                     cluster = self.write(state, &cluster, &status).await?;
                     state.set_numbers(plan.numbers);
                 }
@@ -289,7 +309,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             sightings: &state.sightings,
         };
         let started = Instant::now();
-        hands.carry_out(action).await?;
+        let done = hands.carry_out(action).await;
+        state.took(action.kind(), started.elapsed());
+        done?;
         tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
         if matches!(action, Action::Demote { .. }) {
             self.events.split_brain_resolved(cluster, action).await;
@@ -298,22 +320,25 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 }
 
-/// The ledger with the times at which its operation was announced and a switchover was over.
-fn dated(ledger: &Ledger) -> Ledger {
+/// The ledger with the times at which its operation was announced, MAIN changed and a switchover was over.
+fn dated(ledger: &Ledger, now: Timestamp) -> Ledger {
     let mut ledger = ledger.clone();
     if let Some(operation) = ledger
         .operation
         .as_mut()
         .filter(|operation| operation.started_at.is_empty())
     {
-        operation.started_at = jiff::Timestamp::now().to_string();
+        operation.started_at = now.to_string();
+    }
+    for change in ledger.changes.iter_mut().filter(|change| change.at.is_empty()) {
+        change.at = now.to_string();
     }
     if let Some(record) = ledger
         .switchover
         .as_mut()
         .filter(|record| record.state != SwitchoverState::Running && record.finished_at.is_empty())
     {
-        record.finished_at = jiff::Timestamp::now().to_string();
+        record.finished_at = now.to_string();
     }
     ledger
 }

@@ -1,7 +1,7 @@
 //! From the spec to what decisions depend on.
 
 use crate::{
-    api::{FailoverMode, MemgraphClusterSpec, ReplicationMode},
+    api::{DataDurability, FailoverCandidates, FailoverMode, MemgraphClusterSpec, ReplicationMode},
     plan::observation::{Settings, SwitchoverRequest},
 };
 
@@ -21,8 +21,14 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
         mode: spec.replication.mode,
         sync_replicas: usize::try_from(sync_replicas).unwrap_or_default(),
         electable: spec.replication.electable_instances.unwrap_or(spec.replicas),
+        unprotected: spec.replication.data_durability == DataDurability::Preferred,
+        fenced: spec.fenced_instances.clone(),
         automatic_failover: spec.failover.mode == FailoverMode::Automatic,
+        most_recent: spec.failover.candidates == FailoverCandidates::MostRecent,
         detection_timeout: spec.failover.detection_timeout.0,
+        hang_timeout: spec.failover.hang_timeout.0,
+        failover_delay: spec.failover.delay.0,
+        max_per_hour: usize::try_from(spec.failover.max_per_hour).unwrap_or_default(),
         switchover: spec.switchover.as_ref().map(|asked| SwitchoverRequest {
             id: asked.request_id.clone(),
             target: asked.target.clone(),

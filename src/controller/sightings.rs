@@ -12,7 +12,10 @@ use tokio::{sync::Mutex, time::Instant};
 use crate::{
     api::{ledger::Incarnation, names::BOLT_PORT},
     memgraph::{self, Bolt, Question},
-    plan::observation::{Contents, Role, Sight},
+    plan::{
+        observation::{Contents, Role, Sight, View},
+        parse_registration_name,
+    },
 };
 
 /// For how long an answer of an instance that answered last time is waited for.
@@ -46,6 +49,8 @@ struct Memory {
     unregistrable_until: Option<Instant>,
     /// Looks in a row that it did not answer.
     missed: u32,
+    /// By ordinal: how far each replica was behind, as it told when it answered as MAIN for the last time.
+    told: BTreeMap<i32, i64>,
 }
 
 /// What is known of an instance now.
@@ -120,6 +125,15 @@ impl Sightings {
         }
     }
 
+    /// By ordinal: how far each replica was behind when this instance told of it as MAIN for the last time.
+    pub(super) async fn told_by(&self, main: &str) -> BTreeMap<i32, i64> {
+        let memories = self.memories.lock().await;
+        memories
+            .get(main)
+            .map(|memory| memory.told.clone())
+            .unwrap_or_default()
+    }
+
     /// What is known of this instance.
     pub(super) async fn sighting(&self, target: &Target) -> Sighting {
         let memories = self.memories.lock().await;
@@ -155,9 +169,9 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         .filter(|_| same_life);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
     let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
-    let (away_since, mut unwell) = before.map_or((None, BTreeMap::new()), |memory| {
-        (memory.away_since, memory.unwell)
-    });
+    let (away_since, mut unwell, mut told) = before
+        .map(|memory| (memory.away_since, memory.unwell, memory.told))
+        .unwrap_or_default();
     let missed = match sight {
         Sight::Serving(_) => 0,
         _ => missed.saturating_add(1),
@@ -167,6 +181,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         _ => Some(away_since.unwrap_or(now)),
     };
     if let Sight::Serving(view) = &sight {
+        told = positions(view);
         let sick = |name: &str| view.registrations.iter().any(|r| r.name == name && !r.follows());
         unwell.retain(|name, _| sick(name));
         for registration in view.registrations.iter().filter(|r| !r.follows()) {
@@ -181,7 +196,15 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         refused_in,
         unregistrable_until,
         missed,
+        told,
     }
+}
+
+fn positions(view: &View) -> BTreeMap<i32, i64> {
+    let known = view.registrations.iter().filter(|r| r.status.is_some());
+    known
+        .filter_map(|r| Some((parse_registration_name(&r.name)?.0, r.behind)))
+        .collect()
 }
 
 fn with_ages(memory: &Memory) -> Sight {

@@ -1,5 +1,7 @@
 //! Writes the status: the report, and the ledger by compare-and-swap.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -10,7 +12,8 @@ use serde_json::json;
 use super::observe::Inventory;
 use crate::{
     api::{
-        FailoverRecord, GatewayStatus, MemgraphCluster, MemgraphClusterStatus, conditions,
+        DurationString, FailoverRecord, GatewayStatus, MemgraphCluster, MemgraphClusterStatus,
+        OperationRecord, StepRecord, conditions,
         ledger::{Ledger, OperationKind, Route},
         names,
     },
@@ -36,6 +39,9 @@ pub enum StatusError {
     },
 }
 
+/// So many operations are told of.
+const HISTORY: usize = 10;
+
 /// Where clients connect to.
 fn gateway(cluster: &MemgraphCluster, cluster_domain: &str) -> Option<GatewayStatus> {
     let spec = &cluster.spec.gateway;
@@ -56,6 +62,7 @@ pub(super) fn compose(
     inventory: &Inventory,
     ledger: Option<Ledger>,
     report: Report,
+    steps: &[(&'static str, Duration)],
     cluster_domain: &str,
     now: &Time,
 ) -> MemgraphClusterStatus {
@@ -69,7 +76,13 @@ pub(super) fn compose(
         .ledger
         .as_ref()
         .zip(ledger.as_ref())
-        .and_then(|(old, new)| record(old, new, now));
+        .and_then(|(old, new)| record(old, new, steps, now));
+    let mut history = before.history;
+    if let Some(record) = &finished {
+        history.insert(0, record.clone());
+        history.truncate(HISTORY);
+    }
+    let failover = finished.as_ref().and_then(failover);
     MemgraphClusterStatus {
         observed_generation: cluster.metadata.generation,
         phase: Some(report.phase),
@@ -92,7 +105,8 @@ pub(super) fn compose(
         instances: report.instances,
         switchover: report.switchover,
         gateway: gateway(cluster, cluster_domain),
-        last_failover: finished.or(before.last_failover),
+        last_failover: failover.or(before.last_failover),
+        history,
         conditions: conditions::merge(
             &before.conditions,
             &report.verdicts,
@@ -103,17 +117,42 @@ pub(super) fn compose(
     }
 }
 
-/// The entry for a change of MAIN that this write ends.
-fn record(old: &Ledger, new: &Ledger, now: &Time) -> Option<FailoverRecord> {
+/// The entry for an operation that this write ends.
+fn record(
+    old: &Ledger,
+    new: &Ledger,
+    steps: &[(&'static str, Duration)],
+    now: &Time,
+) -> Option<OperationRecord> {
     let operation = old.operation.as_ref().filter(|_| new.route == Route::Open)?;
-    let unasked = matches!(operation.kind, OperationKind::Failover | OperationKind::Restart);
-    unasked.then(|| FailoverRecord {
+    Some(OperationRecord {
         term: new.term,
         kind: operation.kind,
         from: operation.from.clone(),
         to: new.main.instance.clone(),
+        cause: operation.cause.clone(),
         started_at: operation.started_at.clone(),
         finished_at: now.0.to_string(),
+        steps: steps
+            .iter()
+            .map(|(step, took)| StepRecord {
+                step: (*step).to_owned(),
+                took: DurationString(*took),
+            })
+            .collect(),
+    })
+}
+
+/// The same, where it was a change of MAIN that nobody had asked for.
+fn failover(record: &OperationRecord) -> Option<FailoverRecord> {
+    let unasked = matches!(record.kind, OperationKind::Failover | OperationKind::Restart);
+    unasked.then(|| FailoverRecord {
+        term: record.term,
+        kind: record.kind,
+        from: record.from.clone(),
+        to: record.to.clone(),
+        started_at: record.started_at.clone(),
+        finished_at: record.finished_at.clone(),
     })
 }
 

@@ -40,13 +40,17 @@ pub(super) fn plan(seen: &Observation) -> Plan {
         return Plan::new(seen, Situation::Stalled(Reason::AmbiguousState, message));
     }
     match classify(seen) {
-        State::Initial => match seen.declared().next().and_then(Instance::copy) {
+        State::Initial => match seen
+            .declared()
+            .find(|i| seen.electable(i))
+            .and_then(Instance::copy)
+        {
             Some(first) => announce(seen, first, None, seen.fresh_lineage.clone()),
             None => Plan::new(
                 seen,
                 Situation::Waiting(
                     Reason::WaitingForInstances,
-                    "the first instance has no pod yet".into(),
+                    "no instance that may be MAIN has a pod yet".into(),
                 ),
             ),
         },
@@ -102,6 +106,8 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
             target: main.instance.clone(),
             from: adopted,
             started_at: String::new(),
+            cause: String::new(),
+            lossy: false,
             proven: false,
         }),
         switchover: seen.settings.switchover.as_ref().map(|request| {

@@ -33,7 +33,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         let named = &ledger.main;
         match main.role() {
             // Announced, and not yet done.
-            Some(Role::Replica) => {
+            Some(Role::Replica) if !seen.settings.is_fenced(&main.name) => {
                 let promote = Step::Do(Action::Promote {
                     instance: named.instance.clone(),
                     incarnation: named.incarnation.clone(),
@@ -46,7 +46,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
                     return fenced(ledger, prepare(&members, kind));
                 }
             }
-            None => {}
+            Some(Role::Replica) | None => {}
         }
     }
     let fate = loss::fate(seen, ledger);
@@ -211,11 +211,20 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     };
     let mut able: Vec<_> = members
         .others()
-        .filter(|i| seen.electable(i) && i.is_replica() && !i.refused)
+        .filter(|i| seen.electable(i) && i.is_replica() && !i.refused && !is_given_up(members, i))
         .collect();
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able
+}
+
+/// Whether the route is to be opened without this replica: MAIN may go on alone, and it has had its time to catch up.
+fn is_given_up(members: &Members<'_>, instance: &Instance) -> bool {
+    let (seen, settings) = (members.seen, &members.seen.settings);
+    let holds_all = members
+        .registration_of(instance)
+        .is_some_and(|r| r.is_sync() && r.in_sync());
+    settings.unprotected && !holds_all && seen.closed_for >= settings.detection_timeout
 }
 
 /// Hands over to a candidate that is ahead of MAIN: the former MAIN, when it was lost between its own commit and
@@ -239,6 +248,7 @@ fn ahead(members: &Members<'_>) -> Option<Plan> {
     let to = loss::Successor {
         copy: instance.copy()?,
         kind: OperationKind::Failover,
+        lossy: false,
     };
     let why = format!(
         "{} holds writes that {} does not",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step,
+    Action, Plan, Situation, Step, brake,
     observation::{Container, Instance, Observation, Role, Sight},
 };
 use crate::api::{
@@ -19,8 +19,11 @@ pub(super) enum Fate {
     Serving,
     /// It does not answer as it should, but nothing proves that it is dead.
     Unsure(String),
-    /// Its process has ended, or it has been silent for long enough before more than one observer.
+    /// Its process has ended.
     Dead(String),
+    /// It has been silent for long enough before more than one observer, or has answered nothing for very long: it
+    /// may live all the same.
+    Suspected(String),
     /// It has restarted, as a replica: the start gate keeps it from taking writes by itself.
     Restarted(String),
     /// It goes on in the same life, but somebody has made it a replica.
@@ -55,7 +58,12 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
         (Container::Running, Sight::Silent)
             if !main.ready && main.away_for >= seen.settings.detection_timeout =>
         {
-            Fate::Dead(format!("{name} is silent, for Kubernetes too"))
+            Fate::Suspected(format!("{name} is silent, for Kubernetes too"))
+        }
+        // Its kernel and its accepting thread live, but no query is answered: slower than any wait of a healthy
+        // MAIN (memgraph-semantics E.4).
+        (Container::Running, Sight::Handshake) if main.away_for >= seen.settings.hang_timeout => {
+            Fate::Suspected(format!("{name} completes handshakes but answers no query"))
         }
         (Container::Running, _) => Fate::Unsure(format!("{name} does not answer this operator")),
     }
@@ -66,6 +74,8 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
 pub(super) struct Successor {
     pub(super) copy: DataCopy,
     pub(super) kind: OperationKind,
+    /// It may lack acknowledged writes.
+    pub(super) lossy: bool,
 }
 
 /// Whether `instance` is the copy that `member` names. A former MAIN (generation 0) has restarted by nature:
@@ -84,13 +94,26 @@ pub(super) fn is_candidate(instance: &Instance, member: &Member) -> bool {
 ///   ledger means. A restarted MAIN on its old volume is such a copy too.
 /// - An instance that already says MAIN is never chosen: only the promotion that a ledger has announced makes
 ///   a MAIN of ours.
+///
+/// A fenced instance is passed over.
 pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Option<Successor> {
+    choose(seen, ledger, others, &|instance| {
+        !seen.settings.is_fenced(&instance.name)
+    })
+}
+
+fn choose(
+    seen: &Observation,
+    ledger: &Ledger,
+    others: bool,
+    allowed: &dyn Fn(&Instance) -> bool,
+) -> Option<Successor> {
     let pool = if ledger.route == Route::Open {
         &ledger.in_sync
     } else {
         &ledger.candidates
     };
-    let fit = |instance: &&Instance| instance.is_replica() && instance.carries(ledger);
+    let fit = |instance: &&Instance| allowed(instance) && instance.is_replica() && instance.carries(ledger);
     let member = pool
         .iter()
         .filter(|m| others && m.instance != ledger.main.instance)
@@ -105,10 +128,11 @@ pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Op
         return Some(Successor {
             copy,
             kind: OperationKind::Failover,
+            lossy: false,
         });
     }
     let main = seen.instance(&ledger.main.instance)?;
-    if !main.is_replica() {
+    if !main.is_replica() || !allowed(main) {
         return None;
     }
     // A cluster that was never opened has acknowledged nothing: its MAIN may even have lost its volume.
@@ -128,6 +152,7 @@ pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Op
         Some(Successor {
             copy: main.copy()?,
             kind,
+            lossy: false,
         })
     } else {
         None
@@ -146,7 +171,10 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
         ledger.candidates.clone()
     };
     candidates.retain(|member| member.instance != to.copy.instance);
-    if ledger.main.instance != to.copy.instance && ledger.marker_term > 0 {
+    // The ledger's MAIN itself may be one that was promoted for want of a better one.
+    let announced = ledger.operation.as_ref();
+    let lacking = announced.is_some_and(|o| o.lossy);
+    if ledger.main.instance != to.copy.instance && ledger.marker_term > 0 && !lacking {
         candidates.retain(|member| member.instance != ledger.main.instance);
         candidates.push(Member {
             instance: ledger.main.instance.clone(),
@@ -154,7 +182,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
             generation: 0,
         });
     }
-    let from = ledger.operation.as_ref().and_then(|o| o.from.clone());
+    let from = announced.and_then(|o| o.from.clone());
     let mut next = Ledger {
         term: ledger.term + 1,
         main: to.copy.clone(),
@@ -169,7 +197,13 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
             } else {
                 Some(ledger.main.instance.clone())
             },
-            started_at: String::new(),
+            // Clients have waited since the first announcement.
+            started_at: announced.map(|o| o.started_at.clone()).unwrap_or_default(),
+            cause: match announced {
+                Some(planned) if to.kind == OperationKind::Switchover => planned.cause.clone(),
+                _ => why.to_owned(),
+            },
+            lossy: to.lossy || lacking && to.copy.instance == ledger.main.instance,
             proven: false,
         }),
         ..ledger.clone()
@@ -209,6 +243,8 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
                 target: main.name.clone(),
                 from: Some(main.name.clone()),
                 started_at: String::new(),
+                cause: why.to_owned(),
+                lossy: false,
                 proven: false,
             }),
             ..ledger.clone()
@@ -256,6 +292,7 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
 pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<Plan> {
     // A human has asked for the change of MAIN that is going on: its end needs no further word.
     let automatic = seen.settings.automatic_failover || is_taking_over(ledger);
+    let waits = !seen.settings.failover_delay.is_zero();
     let (why, others) = match fate {
         Fate::Serving => return None,
         Fate::Unsure(why) => {
@@ -264,15 +301,34 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
                 Situation::MainLost(Reason::MainUnreachable, why.clone()),
             ));
         }
-        Fate::Dead(why) | Fate::Restarted(why) => (why, automatic),
+        Fate::Dead(why) | Fate::Suspected(why) => (why, automatic),
+        // Whoever asks for a delay wants MAIN itself back.
+        Fate::Restarted(why) => (why, automatic && !waits),
         // It has lost nothing. Only in StrictSync does a member surely hold as much.
         Fate::Demoted(why) => (
             why,
             automatic && seen.settings.mode == ReplicationMode::StrictSync,
         ),
     };
-    if let Some(to) = successor(seen, ledger, others) {
-        return Some(hand_over(seen, ledger, to, why));
+    let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
+    let to = successor(seen, ledger, others)
+        .or_else(|| successor(seen, ledger, automatic).filter(|_| !matches!(fate, Fate::Demoted(_))))
+        .or_else(|| least_behind(seen, ledger).filter(|_| gone && automatic));
+    if let Some(to) = to {
+        let held_back = held_back(seen, ledger, fate, &to, why);
+        return Some(held_back.unwrap_or_else(|| {
+            let suspected = matches!(fate, Fate::Suspected(_));
+            let changes = brake::with_change(seen, ledger, ledger.term + 1, suspected);
+            hand_over(
+                seen,
+                &Ledger {
+                    changes,
+                    ..ledger.clone()
+                },
+                to,
+                why,
+            )
+        }));
     }
     if let Some(main) = seen
         .instance(&ledger.main.instance)
@@ -280,7 +336,70 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     {
         return Some(take_back(seen, ledger, main, why));
     }
-    let manual = !automatic && matches!(fate, Fate::Dead(_));
+    Some(Plan::new(seen, nobody(seen, ledger, fate, automatic, why)))
+}
+
+/// Why MAIN is not replaced yet, although it could be.
+fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, why: &str) -> Option<Plan> {
+    let say = |situation| Some(Plan::new(seen, situation));
+    // Once the route is closed, clients wait for the end of what was begun.
+    if ledger.route == Route::Open && to.kind == OperationKind::Failover {
+        let settings = &seen.settings;
+        let away = seen
+            .instance(&ledger.main.instance)
+            .map_or(Duration::MAX, |main| main.away_for);
+        if matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) && away < settings.failover_delay {
+            let text = format!("{why}; it is waited for, as failover.delay asks");
+            return say(Situation::MainLost(Reason::FailoverDelayed, text));
+        }
+        let many = brake::suspected(seen, ledger);
+        if matches!(fate, Fate::Suspected(_)) && many >= settings.max_per_hour {
+            let text = format!(
+                "{why}; {many} failovers in the last hour rested on silence too, which failover.maxPerHour forbids to \
+                 go on with. Look for the cause in network and nodes; delete the pod of {} to have it replaced now",
+                ledger.main.instance
+            );
+            return say(Situation::Stalled(Reason::TooManyFailovers, text));
+        }
+    }
+    let pause = brake::pause(seen, ledger);
+    (!pause.is_zero()).then(|| {
+        let text = format!(
+            "{why}; MAIN was lost several times in a few minutes, so that the next promotion waits for {} s. Look \
+             for the cause in its log",
+            pause.as_secs() + 1
+        );
+        Plan::new(seen, Situation::MainLost(Reason::CrashLooping, text))
+    })
+}
+
+/// The replica that was the least behind when MAIN told of it last, where the spec allows to lose what it lacks.
+fn least_behind(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
+    if !seen.settings.most_recent {
+        return None;
+    }
+    let best = seen
+        .declared()
+        .filter(|i| i.name != ledger.main.instance && seen.electable(i))
+        .filter(|i| i.is_replica() && i.carries(ledger))
+        .max_by_key(|i| (i.last_behind.unwrap_or(i64::MIN), std::cmp::Reverse(i.ordinal)))?;
+    Some(Successor {
+        copy: best.copy()?,
+        kind: OperationKind::Failover,
+        lossy: true,
+    })
+}
+
+/// What to say when nobody can be promoted.
+fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why: &str) -> Situation {
+    if let Some(fenced) = choose(seen, ledger, automatic, &|_| true) {
+        let name = fenced.copy.instance;
+        let text = format!(
+            "{why}; {name} could be promoted, but is fenced: take it out of fencedInstances to have it promoted"
+        );
+        return Situation::Stalled(Reason::FencedInstance, text);
+    }
+    let manual = !automatic && matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
     let (reason, remedy) = if manual && ledger.route == Route::Open {
         (
             Reason::ManualFailover,
@@ -292,8 +411,5 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
             "no other copy is known to hold every acknowledged write; waiting for it to return",
         )
     };
-    Some(Plan::new(
-        seen,
-        Situation::MainLost(reason, format!("{why}; {remedy}")),
-    ))
+    Situation::MainLost(reason, format!("{why}; {remedy}"))
 }

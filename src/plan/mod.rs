@@ -5,6 +5,7 @@
 //! restarted operator goes on where the last one stopped.
 
 mod bootstrap;
+mod brake;
 mod closed;
 mod loss;
 mod members;
@@ -118,6 +119,26 @@ pub enum Action {
         /// The term.
         term: i64,
     },
+}
+
+impl Action {
+    /// What kind of step it is, in one word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Fence { .. } => "Fence",
+            Self::Promote { .. } => "Promote",
+            Self::Demote { .. } => "Demote",
+            Self::ReachGateways => "ReachGateways",
+            Self::Quiesce { .. } => "Quiesce",
+            Self::StepDown { .. } => "StepDown",
+            Self::Register { .. } => "Register",
+            Self::Drop { .. } => "Drop",
+            Self::ProbeCommit { .. } => "ProbeCommit",
+            Self::Confirm { .. } => "Confirm",
+            Self::Mark { .. } => "Mark",
+        }
+    }
 }
 
 /// What a cluster is in, for the report.

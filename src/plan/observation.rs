@@ -22,6 +22,8 @@ pub struct Observation {
     pub numbers: Numbers,
     /// For how long this process has seen the route closed in this term; zero while it is open.
     pub closed_for: Duration,
+    /// How long ago each of the ledger's changes of MAIN was announced, in their order.
+    pub change_ages: Vec<Duration>,
     /// A name never used before, in case a new history begins.
     pub fresh_lineage: String,
 }
@@ -37,10 +39,22 @@ pub struct Settings {
     pub sync_replicas: usize,
     /// Instances with ordinals below it may be MAIN or in-sync replica.
     pub electable: i32,
+    /// Whether MAIN goes on alone while no in-sync replica is there.
+    pub unprotected: bool,
+    /// Instances that get no client and are never promoted.
+    pub fenced: Vec<String>,
     /// Whether a lost MAIN is replaced without asking.
     pub automatic_failover: bool,
+    /// Whether a replica that may lack acknowledged writes is promoted where there is no better one.
+    pub most_recent: bool,
     /// For how long MAIN must be silent before it is taken for dead.
     pub detection_timeout: Duration,
+    /// For how long MAIN may complete handshakes but answer no query before it is taken for dead.
+    pub hang_timeout: Duration,
+    /// For how long a MAIN that is known to be lost is waited for.
+    pub failover_delay: Duration,
+    /// Failovers on suspicion in an hour.
+    pub max_per_hour: usize,
     /// The newest request to move MAIN.
     pub switchover: Option<SwitchoverRequest>,
 }
@@ -67,7 +81,17 @@ impl Settings {
     /// Number of in-sync replicas without which MAIN is not opened to clients.
     #[must_use]
     pub fn required_members(&self) -> usize {
-        self.sync_replicas.min(1)
+        if self.unprotected {
+            0
+        } else {
+            self.sync_replicas.min(1)
+        }
+    }
+
+    /// Whether this instance gets no client and is never promoted.
+    #[must_use]
+    pub fn is_fenced(&self, instance: &str) -> bool {
+        self.fenced.iter().any(|fenced| fenced == instance)
     }
 }
 
@@ -94,6 +118,9 @@ pub struct Instance {
     pub away_for: Duration,
     /// MAIN has refused this incarnation in this term, because it holds writes that MAIN does not.
     pub refused: bool,
+    /// How far it was behind when MAIN, while it was MAIN, told of it for the last time (0 or negative, in
+    /// Memgraph's count); none where this process has not seen that.
+    pub last_behind: Option<i64>,
     /// MAIN has lately tried to register it and failed. It is tried again, but not at once: MAIN's commits wait
     /// while it tries.
     pub unregistrable: bool,
@@ -246,7 +273,9 @@ impl Observation {
     /// Whether this instance may be MAIN or in-sync replica.
     #[must_use]
     pub fn electable(&self, instance: &Instance) -> bool {
-        instance.ordinal < self.settings.replicas && instance.ordinal < self.settings.electable
+        instance.ordinal < self.settings.replicas
+            && instance.ordinal < self.settings.electable
+            && !self.settings.is_fenced(&instance.name)
     }
 }
 

@@ -173,11 +173,9 @@ impl<'a> Facts<'a> {
 
     /// Whether MAIN refuses writes because its in-sync replica is away.
     fn writes_blocked(&self) -> bool {
-        self.seen.settings.required_members() > 0
-            && self
-                .members
-                .as_ref()
-                .is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
+        self.members
+            .as_ref()
+            .is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
     }
 
     fn switchover(&self) -> Option<SwitchoverRecord> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Plan, Situation, Step, loss,
+    Plan, Situation, Step, brake, loss,
     members::{self, Members},
     numbers::parse_registration_name,
     observation::{Instance, Observation, Registration},
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::api::{
     RegistrationMode, SwitchoverState,
+    conditions::Reason,
     ledger::{Ledger, Member, Operation, OperationKind, Route},
 };
 
@@ -37,10 +38,12 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         ledger: ledger.clone(),
         numbers: seen.numbers,
     };
+    let mut situation = Situation::Serving;
     let steps = None
         .or_else(|| desk.demote_impostors())
         .or_else(|| desk.repair())
         .or_else(|| desk.switch_over())
+        .or_else(|| desk.leave_fenced(&mut situation))
         .or_else(|| desk.admit())
         .or_else(|| desk.shrink())
         .or_else(|| desk.remove())
@@ -48,7 +51,6 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.register_missing())
         .unwrap_or_default();
     let numbers = desk.numbers;
-    let mut situation = Situation::Serving;
     let steps = match steps {
         Work::Steps(steps) => members::after_reserving(ledger, desk.ledger, steps),
         Work::Close(plan) => {
@@ -115,6 +117,7 @@ impl<'a> Desk<'a> {
             (None, None) => return None,
         };
         let before = self.members.ledger;
+        let cause = why.clone();
         let mut next = Ledger {
             term: before.term + 1,
             main_address: String::new(),
@@ -125,6 +128,8 @@ impl<'a> Desk<'a> {
                 target: before.main.instance.clone(),
                 from: Some(before.main.instance.clone()),
                 started_at: String::new(),
+                cause,
+                lossy: false,
                 proven: false,
             }),
             ..before.clone()
@@ -145,7 +150,8 @@ impl<'a> Desk<'a> {
         let (state, message) = match switchover::consider(&self.members, request) {
             Standing::Possible(target) => {
                 let candidates = self.waited_for();
-                let plan = switchover::begin(&self.members, request, target, candidates);
+                let purpose = switchover::Purpose::Asked(request);
+                let plan = switchover::begin(&self.members, &purpose, target, candidates);
                 self.numbers = plan.numbers;
                 return Some(Work::Close(plan));
             }
@@ -156,6 +162,31 @@ impl<'a> Desk<'a> {
         };
         self.ledger.switchover = Some(switchover::record(request, state, message));
         Some(Work::Steps(Vec::new()))
+    }
+
+    /// Moves MAIN away from an instance that is fenced, or says why that cannot be done.
+    fn leave_fenced(&mut self, situation: &mut Situation) -> Option<Work> {
+        let seen = self.members.seen;
+        let main = &self.members.main.name;
+        if !seen.settings.is_fenced(main) {
+            return None;
+        }
+        let pause = brake::pause(seen, self.members.ledger);
+        let why = match switchover::anywhere(&self.members) {
+            Standing::Possible(target) if pause.is_zero() => {
+                let candidates = self.waited_for();
+                let plan = switchover::begin(&self.members, &switchover::Purpose::Fenced, target, candidates);
+                self.numbers = plan.numbers;
+                return Some(Work::Close(plan));
+            }
+            Standing::Possible(_) => "MAIN was moved several times in a few minutes".to_owned(),
+            Standing::Waiting(why) | Standing::Refused(why) | Standing::Done(why) => why,
+        };
+        let text = format!(
+            "{main} is fenced but goes on as MAIN: {why}. It moves as soon as another instance can take over"
+        );
+        *situation = Situation::Stalled(Reason::FencedInstance, text);
+        None
     }
 
     /// Writes into the ledger who holds everything: a replica that was registered as sync and has caught up,
@@ -199,7 +230,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Takes a member out of the ledger that is not wanted any more, or that another has replaced; only while
-    /// enough others are live. The write comes first; the registration goes afterwards ([`Self::remove`]), so
+    /// enough others are live, or where MAIN may go on alone. The write comes first; the registration goes afterwards ([`Self::remove`]), so
     /// that MAIN waits for a superset of what the ledger says.
     fn shrink(&mut self) -> Option<Work> {
         let seen = self.members.seen;
@@ -214,7 +245,7 @@ impl<'a> Desk<'a> {
                     .count();
                 let instance = seen.instance(&m.instance);
                 let unfit = !instance.is_some_and(|i| seen.electable(i) && i.away_for < REPLACE_AFTER);
-                others >= wanted && (unfit || set.len() > wanted)
+                others >= wanted && (unfit || set.len() > wanted) || self.is_given_up(m)
             })
             .max_by_key(|m| {
                 let instance = seen.instance(&m.instance);
@@ -224,6 +255,22 @@ impl<'a> Desk<'a> {
         let name = leaves.instance.clone();
         self.ledger.in_sync.retain(|m| m.instance != name);
         Some(Work::Steps(Vec::new()))
+    }
+
+    /// Whether MAIN is to go on without this member, which blocks its writes.
+    fn is_given_up(&self, member: &Member) -> bool {
+        let instance = self.members.seen.instance(&member.instance);
+        let registration = instance.and_then(|i| self.members.registration_of(i));
+        registration.is_some_and(|r| self.blocks_too_long(r))
+    }
+
+    /// Whether a sync replica is away for so long that a MAIN which may go on alone does so.
+    fn blocks_too_long(&self, registration: &Registration) -> bool {
+        let settings = &self.members.seen.settings;
+        settings.unprotected
+            && registration.is_sync()
+            && !registration.follows()
+            && registration.unwell_for >= settings.detection_timeout
     }
 
     /// Whether this registration keeps MAIN from acknowledging a write that it alone holds: a member's, or the
@@ -280,7 +327,10 @@ impl<'a> Desk<'a> {
                 Some(instance) if self.guards(r, instance) => false,
                 Some(instance) => {
                     // One that is to become a member stays while it catches up.
-                    let joining = r.mode == mode && short && self.members.seen.electable(instance);
+                    let joining = r.mode == mode
+                        && short
+                        && self.members.seen.electable(instance)
+                        && !self.blocks_too_long(r);
                     r.status.is_none() || members::is_stuck(r, instance) || r.is_sync() && !joining
                 }
             })?;

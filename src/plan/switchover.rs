@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step,
+    Action, Plan, Situation, Step, brake,
     loss::{self, Successor},
     members::Members,
     observation::{Instance, Observation, Role, SwitchoverRequest},
@@ -66,34 +66,48 @@ pub(super) fn record(
 /// What can be done about `request` while MAIN serves.
 pub(super) fn consider<'a>(members: &Members<'a>, request: &SwitchoverRequest) -> Standing<'a> {
     let seen = members.seen;
-    if members.all().iter().any(|r| r.is_sync() && !r.follows()) {
-        // The commit that proves that the target holds everything would not succeed.
-        return Standing::Waiting("a sync replica is away, so that MAIN cannot commit".to_owned());
+    if let Some(why) = cannot_prove(members) {
+        return Standing::Waiting(why);
     }
     let Some(name) = &request.target else {
-        let mut able: Vec<_> = members.others().filter(|i| seen.electable(i)).collect();
-        if able.is_empty() {
-            return Standing::Refused("no other instance may be MAIN".to_owned());
-        }
-        able.retain(|i| unfit(members, i).is_none());
-        able.sort_by_key(|i| (members.member(i).is_none(), i.ordinal));
-        return match able.first() {
-            Some(instance) => Standing::Possible(instance),
-            None => Standing::Waiting("no replica follows MAIN closely enough".to_owned()),
-        };
+        return anywhere(members);
     };
     if *name == members.main.name {
         return Standing::Done(format!("{name} is MAIN already"));
     }
     match seen.instance(name).filter(|i| seen.electable(i)) {
         None => Standing::Refused(format!(
-            "{name} may not be MAIN: see spec.replicas and spec.replication.electableInstances"
+            "{name} may not be MAIN: see spec.replicas, spec.replication.electableInstances and spec.fencedInstances"
         )),
         Some(instance) => match unfit(members, instance) {
             None => Standing::Possible(instance),
             Some(why) => Standing::Waiting(why),
         },
     }
+}
+
+/// Where MAIN could move to.
+pub(super) fn anywhere<'a>(members: &Members<'a>) -> Standing<'a> {
+    let seen = members.seen;
+    if let Some(why) = cannot_prove(members) {
+        return Standing::Waiting(why);
+    }
+    let mut able: Vec<_> = members.others().filter(|i| seen.electable(i)).collect();
+    if able.is_empty() {
+        return Standing::Refused("no other instance may be MAIN".to_owned());
+    }
+    able.retain(|i| unfit(members, i).is_none());
+    able.sort_by_key(|i| (members.member(i).is_none(), i.ordinal));
+    match able.first() {
+        Some(instance) => Standing::Possible(instance),
+        None => Standing::Waiting("no replica follows MAIN closely enough".to_owned()),
+    }
+}
+
+/// Why no commit could prove now that a replica holds everything.
+fn cannot_prove(members: &Members<'_>) -> Option<String> {
+    let away = members.all().iter().any(|r| r.is_sync() && !r.follows());
+    away.then(|| "a sync replica is away, so that MAIN cannot commit".to_owned())
 }
 
 /// Why MAIN cannot move to this replica now.
@@ -109,15 +123,38 @@ fn unfit(members: &Members<'_>, instance: &Instance) -> Option<String> {
     }
 }
 
+/// What MAIN is moved for.
+pub(super) enum Purpose<'a> {
+    /// Somebody has asked for it.
+    Asked(&'a SwitchoverRequest),
+    /// It is fenced.
+    Fenced,
+}
+
 /// Closes the route for a change to `target`.
 pub(super) fn begin(
     members: &Members<'_>,
-    request: &SwitchoverRequest,
+    purpose: &Purpose<'_>,
     target: &Instance,
     candidates: Vec<Member>,
 ) -> Plan {
     let (seen, before) = (members.seen, members.ledger);
     let main = &members.main.name;
+    let (cause, switchover, changes) = match purpose {
+        Purpose::Asked(request) => {
+            let begun = SwitchoverRecord {
+                target: Some(target.name.clone()),
+                ..record(request, SwitchoverState::Running, String::new())
+            };
+            let cause = format!("request {}", request.id);
+            (cause, Some(begun), before.changes.clone())
+        }
+        // Counted, so that one that comes to nothing is not begun again and again.
+        Purpose::Fenced => {
+            let changes = brake::with_change(seen, before, before.term + 1, false);
+            (format!("{main} is fenced"), before.switchover.clone(), changes)
+        }
+    };
     let mut next = Ledger {
         term: before.term + 1,
         main_address: String::new(),
@@ -128,12 +165,12 @@ pub(super) fn begin(
             target: target.name.clone(),
             from: Some(main.clone()),
             started_at: String::new(),
+            cause,
+            lossy: false,
             proven: false,
         }),
-        switchover: Some(SwitchoverRecord {
-            target: Some(target.name.clone()),
-            ..record(request, SwitchoverState::Running, String::new())
-        }),
+        switchover,
+        changes,
         ..before.clone()
     };
     let mut numbers = seen.numbers;
@@ -182,10 +219,13 @@ pub(super) fn go_on(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
                 .candidates
                 .iter()
                 .find(|m| m.instance == operation.target)?;
-            let target = target.filter(|i| i.is(member) && i.is_replica() && i.carries(ledger))?;
+            let target = target
+                .filter(|i| i.is(member) && i.is_replica() && i.carries(ledger))
+                .filter(|i| !seen.settings.is_fenced(&i.name))?;
             let to = Successor {
                 copy: target.copy()?,
                 kind: OperationKind::Switchover,
+                lossy: false,
             };
             let why = format!("promoting {}", target.name);
             Some(loss::hand_over(seen, ledger, to, &why))
@@ -254,10 +294,15 @@ fn give_up(members: &Members<'_>, why: &str) -> Plan {
     let message = format!("{} stays MAIN instead of {from}: {why}", ledger.main.instance);
     let next = Ledger {
         operation,
-        switchover: ledger.switchover.clone().map(|record| SwitchoverRecord {
-            state: SwitchoverState::Failed,
-            message: message.clone(),
-            ..record
+        switchover: ledger.switchover.clone().map(|record| {
+            // One that is over already belongs to an earlier change.
+            let running = record.state == SwitchoverState::Running;
+            let failed = SwitchoverRecord {
+                state: SwitchoverState::Failed,
+                message: message.clone(),
+                ..record.clone()
+            };
+            if running { failed } else { record }
         }),
         ..ledger.clone()
     };

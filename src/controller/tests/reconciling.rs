@@ -22,7 +22,11 @@ use super::{
     fake_memgraph::FakeMemgraph,
 };
 use crate::{
-    api::{MemgraphCluster, Phase, RegistrationMode, ledger::Route, names},
+    api::{
+        MemgraphCluster, Phase, RegistrationMode,
+        ledger::{OperationKind, Route},
+        names,
+    },
     leader::{Leadership, Timing},
     resources::OperatorImage,
 };
@@ -205,6 +209,15 @@ async fn a_new_cluster_becomes_operational() {
         .find(|condition| condition.type_ == "Ready")
         .unwrap();
     assert_eq!(ready.status, "True");
+    let [bootstrap] = &status.history[..] else {
+        panic!("{:?}", status.history)
+    };
+    assert_eq!(
+        (bootstrap.kind, bootstrap.to.as_str()),
+        (OperationKind::Bootstrap, "demo-0")
+    );
+    let steps: Vec<_> = bootstrap.steps.iter().map(|step| step.step.as_str()).collect();
+    assert_eq!(steps, ["Promote", "Register", "ProbeCommit", "Mark"]);
     for (version, plural, name) in [
         ("apps/v1", "statefulsets", "demo"),
         ("apps/v1", "deployments", "demo-gateway"),

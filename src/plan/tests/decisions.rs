@@ -220,9 +220,12 @@ fn the_operators_own_blindness_is_no_death() {
         (Sight::Unseen, true),
     ] {
         let mut seen = world.observe();
-        seen.instances[0].sight = sight;
+        seen.instances[0].sight = sight.clone();
         seen.instances[0].ready = ready;
-        seen.instances[0].away_for = Duration::from_secs(3600);
+        seen.instances[0].away_for = match sight {
+            Sight::Handshake => Duration::from_secs(59),
+            _ => Duration::from_secs(3600),
+        };
         let plan = plan(&seen);
         assert!(plan.steps.is_empty());
         assert!(matches!(

@@ -1,6 +1,7 @@
 //! Tests of the decisions: tables for single situations, and a small world in which random faults happen.
 
 mod decisions;
+mod limits;
 mod planned_change;
 mod random;
 mod world;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::world::World;
+use super::world::{LONG_AGO, World};
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -20,6 +20,11 @@ enum Event {
     AskForSwitchover(Option<usize>),
     /// What waits for long has waited for long, or has only just begun.
     Wait(bool),
+    /// Somebody fences this instance, and no other one.
+    Fence(usize),
+    Unfence,
+    /// Somebody prefers that MAIN goes on alone, or not any more.
+    Prefer(bool),
 }
 
 fn event(instances: usize) -> impl Strategy<Value = Event> {
@@ -31,6 +36,9 @@ fn event(instances: usize) -> impl Strategy<Value = Event> {
         1 => Just(Event::NewLeader),
         1 => proptest::option::of(0..instances).prop_map(Event::AskForSwitchover),
         1 => any::<bool>().prop_map(Event::Wait),
+        1 => (0..instances).prop_map(Event::Fence),
+        1 => Just(Event::Unfence),
+        1 => any::<bool>().prop_map(Event::Prefer),
     ]
 }
 
@@ -44,14 +52,23 @@ fn play(world: &mut World, events: &[Event]) {
             Event::LoseVolume(index) => world.restart(index, false),
             Event::NewLeader => world.numbers = Default::default(),
             Event::AskForSwitchover(target) => world.ask_for_switchover(target),
-            Event::Wait(long) => world.closed_for = Duration::from_secs(if long { 60 } else { 0 }),
+            Event::Wait(long) => {
+                world.closed_for = Duration::from_secs(if long { 60 } else { 0 });
+                world.change_age = if long { LONG_AGO } else { Duration::ZERO };
+            }
+            Event::Fence(index) => world.settings.fenced = vec![World::name(index)],
+            Event::Unfence => world.settings.fenced.clear(),
+            // Lowering the demand admits nothing that was acknowledged under a higher one.
+            Event::Prefer(unprotected) => world.settings.unprotected = unprotected,
         }
         world.check();
     }
 }
 
-/// After the faults: every process runs again.
+/// After the faults: every process runs again, nothing is fenced, and time has passed.
 fn recover(world: &mut World) {
+    world.settings.fenced.clear();
+    world.change_age = LONG_AGO;
     for index in 0..world.servers.len() {
         if !world.servers[index].up {
             world.restart(index, true);

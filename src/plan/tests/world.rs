@@ -50,6 +50,11 @@ pub(super) struct World {
     pub(super) history: Vec<String>,
     /// For how long the operator says that it has seen the route closed.
     pub(super) closed_for: Duration,
+    /// How long ago every change of MAIN in the ledger was.
+    pub(super) change_age: Duration,
+    /// MAIN was allowed to go on alone, and has had no in-sync replica since: a stricter demand holds from the first
+    /// one on.
+    alone: bool,
     requests: u32,
     /// Copies that MAIN has refused to register, and in which term.
     refusals: Vec<(Incarnation, i64)>,
@@ -63,11 +68,20 @@ pub(super) fn settings(replicas: i32) -> Settings {
         mode: ReplicationMode::StrictSync,
         sync_replicas: usize::from(replicas > 1),
         electable: replicas,
+        unprotected: false,
+        fenced: Vec::new(),
         automatic_failover: true,
+        most_recent: false,
         detection_timeout: Duration::from_secs(1),
+        hang_timeout: Duration::from_secs(60),
+        failover_delay: Duration::ZERO,
+        max_per_hour: 6,
         switchover: None,
     }
 }
+
+/// Changes of MAIN as old as this hold nothing back.
+pub(super) const LONG_AGO: Duration = Duration::from_secs(3600);
 
 impl World {
     /// New instances behind the start gate: empty replicas.
@@ -92,6 +106,8 @@ impl World {
             used_names: Vec::new(),
             history: Vec::new(),
             closed_for: Duration::ZERO,
+            change_age: LONG_AGO,
+            alone: false,
             requests: 0,
             refusals: Vec::new(),
             reigns: 0,
@@ -184,6 +200,7 @@ impl World {
                     .as_ref()
                     .is_some_and(|ledger| self.refusals.contains(&(self.incarnation(index), ledger.term))),
                 unregistrable: false,
+                last_behind: None,
             }
         };
         Observation {
@@ -193,6 +210,7 @@ impl World {
             stray_volumes: Vec::new(),
             numbers: self.numbers,
             closed_for: self.closed_for,
+            change_ages: vec![self.change_age; self.ledger.as_ref().map_or(0, |ledger| ledger.changes.len())],
             fresh_lineage: "l1".into(),
         }
     }
@@ -338,6 +356,11 @@ impl World {
             } => {
                 let index = Self::index(instance);
                 let stubborn = self.servers[index].stubborn;
+                assert!(
+                    !self.settings.is_fenced(instance),
+                    "{instance} is fenced: {}",
+                    self.tell()
+                );
                 if !up(self, instance) || stubborn || self.incarnation(index) != *incarnation {
                     return false;
                 }
@@ -459,19 +482,26 @@ impl World {
     }
 
     /// The invariants: see the names.
-    pub(super) fn check(&self) {
+    pub(super) fn check(&mut self) {
         let Some(ledger) = &self.ledger else { return };
+        let protected = ledger.route == Route::Closed || !ledger.in_sync.is_empty();
+        self.alone = self.settings.required_members() == 0 || self.alone && !protected;
         self.no_acknowledged_write_is_lost(ledger);
         if ledger.route != Route::Open {
             return;
         }
         let main = &self.servers[Self::index(&ledger.main.instance)];
-        if main.up && main.role == Role::Main && self.settings.required_members() > 0 {
+        if main.up && main.role == Role::Main {
             let strict = main
                 .replicas
                 .iter()
                 .any(|(_, _, mode)| *mode == self.settings.sync_mode());
-            assert!(strict, "open without a strict replica: {}", self.tell());
+            let required = self.settings.required_members() > 0 && !self.alone;
+            assert!(
+                strict || !required,
+                "open without a strict replica: {}",
+                self.tell()
+            );
             for member in &ledger.in_sync {
                 let index = Self::index(&member.instance);
                 let registered = main

@@ -69,6 +69,21 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
             json!({"replication": {"electableInstances": 1}}),
             ["electableInstances", "must be greater than syncReplicas"],
         ),
+        (
+            "demo",
+            json!({"fencedInstances": ["other-1"]}),
+            ["spec.fencedInstances", "must be the name of an instance"],
+        ),
+        (
+            "demo",
+            json!({"failover": {"hangTimeout": "30s"}}),
+            ["hangTimeout", "must be at least 60s"],
+        ),
+        (
+            "demo",
+            json!({"failover": {"maxPerHour": 0}}),
+            ["failover.maxPerHour", "greater than or equal to 1"],
+        ),
         ("Demo", json!({}), ["metadata.name", "RFC 1123"]),
         (
             "a-name-of-41-characters-is-one-too-many-x",
