@@ -2,6 +2,8 @@
 //! virtual time, in one thread, everything from one seed.
 
 pub mod api;
+pub mod kubernetes;
 pub mod life;
 pub mod memgraph;
+pub mod processes;
 pub mod trace;

@@ -1,0 +1,219 @@
+//! Kubernetes apart from its API server: controllers, nodes, and what runs in pods.
+
+mod kubelet;
+mod nodes;
+mod status;
+mod workloads;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+};
+
+use fastrand::Rng;
+use memgraph_operator::api::names;
+use serde_json::Value;
+use tokio::task::spawn_local;
+
+pub use nodes::Node;
+
+use crate::{
+    api::{ApiServer, Object, Resource},
+    trace::Trace,
+};
+
+/// What runs in a pod: as many containers one after the other as it takes.
+pub trait Sandbox {
+    /// The pod's address.
+    fn address(&self) -> IpAddr;
+    /// Starts a container.
+    fn start(&self, container: &str);
+    /// Whether the container that was started last serves.
+    fn is_ready(&self) -> bool;
+    /// Waits until it has ended.
+    fn ended(&self) -> futures::future::LocalBoxFuture<'_, ()>;
+    /// Asks it to end (SIGTERM).
+    fn terminate(&self);
+    /// Ends it (SIGKILL).
+    fn kill(&self);
+    /// The node's power is lost, and with it everything that the pod was.
+    fn lose_power(&self);
+    /// The pod is over; its address may be given to another one.
+    fn close(&self);
+}
+
+/// What a pod is made of.
+pub struct PodPlan {
+    /// The pod, as it was when it was bound to its node.
+    pub pod: Object,
+    /// The node.
+    pub node: Node,
+    /// Its address.
+    pub address: IpAddr,
+    /// The volume of its data; empty for one that has none.
+    pub volume: String,
+}
+
+/// Makes what runs in pods.
+pub type Runtime = Box<dyn Fn(PodPlan) -> Box<dyn Sandbox>>;
+
+/// Controllers and nodes.
+pub struct Kubernetes {
+    api: ApiServer,
+    chance: RefCell<Rng>,
+    trace: Trace,
+    instance_nodes: Vec<Node>,
+    gateway_nodes: Vec<Node>,
+    runtime: Runtime,
+    addresses: RefCell<Addresses>,
+    containers: Cell<u32>,
+    volumes: Cell<u32>,
+    /// By volume: the pod that uses it.
+    holders: RefCell<BTreeMap<String, String>>,
+}
+
+/// Addresses of pods. One that is free may be given to another pod soon.
+#[derive(Default)]
+struct Addresses {
+    used: u16,
+    free: Vec<IpAddr>,
+}
+
+/// How likely a new pod gets an address that another one had.
+const REUSE: f64 = 0.3;
+
+impl Kubernetes {
+    /// A cluster with so many nodes for instances and for gateways.
+    #[must_use]
+    pub fn new(
+        api: ApiServer,
+        instances: usize,
+        gateways: usize,
+        mut chance: Rng,
+        trace: Trace,
+        runtime: Runtime,
+    ) -> Rc<Self> {
+        let mut nodes = |kind: &str, count: usize| -> Vec<Node> {
+            (0..count)
+                .map(|number| Node::new(&format!("{kind}-{number}"), chance.fork()))
+                .collect()
+        };
+        let (instance_nodes, gateway_nodes) = (nodes("node", instances), nodes("edge", gateways));
+        Rc::new(Self {
+            api,
+            chance: chance.into(),
+            trace,
+            instance_nodes,
+            gateway_nodes,
+            runtime,
+            addresses: RefCell::default(),
+            containers: Cell::new(0),
+            volumes: Cell::new(0),
+            holders: RefCell::default(),
+        })
+    }
+
+    /// Starts controllers and nodes; they go on for ever.
+    pub fn start(self: &Rc<Self>) {
+        spawn_local(workloads::run(Rc::clone(self)));
+        spawn_local(kubelet::run(Rc::clone(self)));
+        for node in self.instance_nodes.iter().chain(&self.gateway_nodes) {
+            spawn_local(status::monitor(self.api.clone(), node.clone()));
+        }
+    }
+
+    /// The nodes that instances run on, by ordinal.
+    #[must_use]
+    pub fn instance_nodes(&self) -> &[Node] {
+        &self.instance_nodes
+    }
+
+    /// The nodes that gateways run on.
+    #[must_use]
+    pub fn gateway_nodes(&self) -> &[Node] {
+        &self.gateway_nodes
+    }
+
+    fn chance<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut self.chance.borrow_mut())
+    }
+
+    /// An instance stays where its volume is; a gateway goes where there is power and the fewest others.
+    fn node_for(&self, pod: &Value) -> Node {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        if pod["metadata"]["labels"][names::COMPONENT_LABEL] == names::INSTANCE {
+            let ordinal = name
+                .rsplit('-')
+                .next()
+                .and_then(|number| number.parse::<usize>().ok());
+            let nodes = self.instance_nodes.len();
+            return self.instance_nodes[ordinal.unwrap_or_default() % nodes].clone();
+        }
+        let store = self.api.store();
+        let load = |node: &&Node| {
+            let pods = store.all(&Resource::pods());
+            let count = pods
+                .filter(|(_, pod)| pod["spec"]["nodeName"] == *node.name())
+                .count();
+            (!node.has_power(), count)
+        };
+        let node = self.gateway_nodes.iter().min_by_key(load);
+        node.unwrap_or(&self.instance_nodes[0]).clone()
+    }
+
+    fn new_address(&self) -> IpAddr {
+        let mut addresses = self.addresses.borrow_mut();
+        if !addresses.free.is_empty() && self.chance(Rng::f64) < REUSE {
+            return addresses.free.remove(0);
+        }
+        addresses.used += 1;
+        let [high, low] = addresses.used.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(10, 1, high, low))
+    }
+
+    fn new_container_id(&self) -> String {
+        self.containers.set(self.containers.get() + 1);
+        format!("containerd://{:08x}", self.containers.get())
+    }
+
+    fn new_volume(&self) -> String {
+        self.volumes.set(self.volumes.get() + 1);
+        format!("pv-{}", self.volumes.get())
+    }
+
+    fn sandbox(&self, node: &Node, pod: &Object, volume: String) -> Box<dyn Sandbox> {
+        let address = self.new_address();
+        self.trace.note(|| {
+            let name = &pod["metadata"]["name"];
+            format!("pod {name} gets {address} on {}", node.name())
+        });
+        (self.runtime)(PodPlan {
+            pod: Object::clone(pod),
+            node: node.clone(),
+            address,
+            volume,
+        })
+    }
+
+    fn give_back(&self, address: IpAddr) {
+        self.addresses.borrow_mut().free.push(address);
+    }
+
+    /// Whether this pod may use the volume: no other one does.
+    fn take_volume(&self, volume: &str, pod: &str) -> bool {
+        if volume.is_empty() {
+            return true;
+        }
+        let mut holders = self.holders.borrow_mut();
+        *holders.entry(volume.to_owned()).or_insert_with(|| pod.to_owned()) == pod
+    }
+
+    fn release_volume(&self, volume: &str, pod: &str) {
+        let mut holders = self.holders.borrow_mut();
+        if holders.get(volume).is_some_and(|holder| holder == pod) {
+            holders.remove(volume);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The machines that pods run on.
+
+use std::{rc::Rc, time::Duration};
+
+use fastrand::Rng;
+use tokio::sync::watch;
+
+/// A machine.
+#[derive(Clone)]
+pub struct Node {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    state: watch::Sender<State>,
+    chance: std::cell::RefCell<Rng>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct State {
+    has_power: bool,
+    /// It reaches the API server, and is reached.
+    connected: bool,
+    /// The longest time until a change is told, in milliseconds.
+    lag: u64,
+}
+
+/// The longest time until a change of a pod is told, in milliseconds, where nothing is wrong.
+const LAG: u64 = 150;
+
+impl Node {
+    pub(super) fn new(name: &str, chance: Rng) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                name: name.to_owned(),
+                state: watch::Sender::new(State {
+                    has_power: true,
+                    connected: true,
+                    lag: LAG,
+                }),
+                chance: chance.into(),
+            }),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Whether it has power.
+    #[must_use]
+    pub fn has_power(&self) -> bool {
+        self.inner.state.borrow().has_power
+    }
+
+    /// Takes the power away, or gives it back.
+    pub fn set_power(&self, has_power: bool) {
+        self.inner.state.send_modify(|state| state.has_power = has_power);
+    }
+
+    /// Cuts its kubelet off from the API server, or connects it again. What runs on it goes on.
+    pub fn set_connected(&self, connected: bool) {
+        self.inner.state.send_modify(|state| state.connected = connected);
+    }
+
+    /// Has changes of pods told so much later at most; none: as usual.
+    pub fn set_lag(&self, lag: Option<Duration>) {
+        let lag = lag.map_or(LAG, |lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
+        self.inner.state.send_modify(|state| state.lag = lag);
+    }
+
+    /// How long the next change takes to be told.
+    pub(super) fn reporting_delay(&self) -> Duration {
+        let lag = self.inner.state.borrow().lag;
+        Duration::from_millis(self.inner.chance.borrow_mut().u64(0..=lag))
+    }
+
+    /// Waits until it has power.
+    pub(super) async fn powered(&self) {
+        self.wait(|state| state.has_power).await;
+    }
+
+    /// Waits until it has none.
+    pub(super) async fn dark(&self) {
+        self.wait(|state| !state.has_power).await;
+    }
+
+    /// Waits until its kubelet reaches the API server.
+    pub(super) async fn reachable(&self) {
+        self.wait(|state| state.has_power && state.connected).await;
+    }
+
+    /// Waits until it does not.
+    pub(super) async fn unreachable(&self) {
+        self.wait(|state| !(state.has_power && state.connected)).await;
+    }
+
+    async fn wait(&self, wanted: impl Fn(&State) -> bool) {
+        // The sender is this node's own.
+        let _ = self.inner.state.subscribe().wait_for(|state| wanted(state)).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! A pod's status, as its node tells it.
+
+use std::{net::IpAddr, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{sync::watch, time::sleep};
+
+use super::nodes::Node;
+use crate::api::{ApiServer, Key, Resource};
+
+/// What becomes of a pod's container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Container {
+    /// It was not started yet, or waits to be started again.
+    #[default]
+    Waiting,
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended,
+}
+
+/// What a node tells of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodStatus {
+    pub(super) address: Option<IpAddr>,
+    pub(super) container: Container,
+    pub(super) container_id: String,
+    pub(super) restarts: u32,
+    pub(super) ready: bool,
+}
+
+impl PodStatus {
+    fn json(&self, name: &str) -> Value {
+        let state = match self.container {
+            Container::Waiting => json!({"waiting": {"reason": "ContainerCreating"}}),
+            Container::Running => json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
+            Container::Ended => json!({"terminated": {"exitCode": 137, "containerID": self.container_id}}),
+        };
+        let phase = if self.container_id.is_empty() {
+            "Pending"
+        } else {
+            "Running"
+        };
+        let mut status = json!({
+            "phase": phase,
+            "conditions": [{"type": "Ready", "status": if self.ready { "True" } else { "False" }}],
+            "containerStatuses": [{
+                "name": name, "image": "i", "imageID": "i", "ready": self.ready,
+                "restartCount": self.restarts, "state": state,
+            }],
+        });
+        if !self.container_id.is_empty() {
+            status["containerStatuses"][0]["containerID"] = json!(self.container_id);
+        }
+        if let Some(address) = self.address {
+            status["podIP"] = json!(address.to_string());
+            status["podIPs"] = json!([{"ip": address.to_string()}]);
+        }
+        status
+    }
+}
+
+/// Writes what a node tells of a pod, later than it happens, and only while the node has power and reaches the API server.
+pub(super) async fn tell(
+    api: ApiServer,
+    key: Key,
+    uid: String,
+    node: Node,
+    mut status: watch::Receiver<PodStatus>,
+) {
+    loop {
+        sleep(node.reporting_delay()).await;
+        node.reachable().await;
+        let now = status.borrow_and_update().clone();
+        {
+            let mut store = api.store();
+            match store.get(&Resource::pods(), &key) {
+                Some(pod) if pod["metadata"]["uid"] == *uid => {}
+                _ => return,
+            }
+            store.edit(&Resource::pods(), &key, |pod| {
+                let name = pod["spec"]["containers"][0]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                pod["status"] = now.json(&name);
+            });
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// After how long Kubernetes takes the pods of a node that says nothing for unready (`--node-monitor-grace-period`).
+const GRACE: Duration = Duration::from_secs(40);
+
+/// Marks a node's pods as unready while it says nothing.
+pub(super) async fn monitor(api: ApiServer, node: Node) {
+    loop {
+        node.unreachable().await;
+        tokio::select! {
+            biased;
+            () = node.reachable() => continue,
+            () = sleep(GRACE) => {}
+        }
+        let mut store = api.store();
+        let pods: Vec<Key> = store
+            .all(&Resource::pods())
+            .filter(|(_, pod)| pod["spec"]["nodeName"] == *node.name())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for pod in pods {
+            store.edit(&Resource::pods(), &pod, |pod| {
+                pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+            });
+        }
+        drop(store);
+        node.reachable().await;
+    }
+}

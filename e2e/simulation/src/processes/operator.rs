@@ -1,0 +1,224 @@
+//! An operator process: the production operator, in a process that can be frozen, killed and ended.
+
+use std::{
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+use kube::Client;
+use memgraph_operator::{
+    controller::{self, Election, GatewayLink, Means, OperatorConfig},
+    leader::{Dismiss, Leadership, Process, Timing},
+    memgraph::Bolt,
+    resources::OperatorImage,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::DriftingClock;
+use crate::{life::Life, trace::Trace};
+
+/// How long a process takes that puts a new one in its place, in milliseconds.
+const START_OVER: std::ops::RangeInclusive<u64> = 10..=100;
+/// How long the kubelet takes to start one that has crashed, in milliseconds.
+const RESTART: std::ops::RangeInclusive<u64> = 300..=2_500;
+
+/// What the production code is told of its process.
+#[derive(Clone)]
+struct Machine {
+    clock: DriftingClock,
+    life: Life,
+}
+
+impl Process for Machine {
+    type Clock = DriftingClock;
+
+    fn clock(&self) -> DriftingClock {
+        self.clock
+    }
+
+    fn watch(&self, leadership: Leadership, stop: CancellationToken) -> io::Result<Dismiss> {
+        let machine = self.clone();
+        let watching = tokio::spawn(async move {
+            loop {
+                let remaining = leadership.remaining();
+                if remaining.is_zero() {
+                    // A process that stands still does not notice.
+                    if machine.life.awake().await.is_ok() {
+                        machine.lost(stop.is_cancelled());
+                    }
+                    return;
+                }
+                sleep(remaining.max(Duration::from_millis(1))).await;
+            }
+        });
+        Ok(Box::new(move || watching.abort()))
+    }
+
+    fn lost(&self, _stopping: bool) {
+        self.life.end();
+    }
+}
+
+/// How an operator process comes into the world: a new life each time.
+pub trait Surroundings<B, G> {
+    /// Its clients, for as long as `life` lasts.
+    fn reach(&self, life: &Life) -> (Client, B, G);
+}
+
+/// The place where one operator process after the other runs.
+pub struct OperatorSlot {
+    name: String,
+    chance: std::cell::RefCell<Rng>,
+    trace: Trace,
+    current: std::cell::RefCell<Option<Current>>,
+    /// Whether processes may run there, as long as its machine has power.
+    powered: tokio::sync::watch::Sender<bool>,
+    ended: Notify,
+}
+
+struct Current {
+    life: Life,
+    stop: CancellationToken,
+    ready: Arc<AtomicBool>,
+}
+
+impl OperatorSlot {
+    /// A slot in which no process runs yet.
+    #[must_use]
+    pub fn new(name: &str, chance: Rng, trace: Trace) -> Rc<Self> {
+        Rc::new(Self {
+            name: name.to_owned(),
+            chance: chance.into(),
+            trace,
+            current: None.into(),
+            powered: tokio::sync::watch::Sender::new(true),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn draw(&self, millis: std::ops::RangeInclusive<u64>) -> Duration {
+        Duration::from_millis(self.chance.borrow_mut().u64(millis))
+    }
+
+    /// Kills the process; another one is started in its place.
+    pub fn crash(&self) {
+        if let Some(current) = &*self.current.borrow() {
+            current.life.end();
+        }
+    }
+
+    /// Asks the process to end.
+    pub fn terminate(&self) {
+        if let Some(current) = &*self.current.borrow() {
+            current.stop.cancel();
+        }
+    }
+
+    /// Has it stand still for so long.
+    pub fn freeze(&self, time: Duration) {
+        if let Some(current) = &*self.current.borrow() {
+            current.life.freeze(Instant::now() + time);
+        }
+    }
+
+    /// Takes away the power of its machine, or gives it back.
+    pub fn set_power(&self, powered: bool) {
+        self.powered.send_replace(powered);
+        if !powered {
+            self.crash();
+        }
+    }
+
+    /// Whether a process runs there whose caches are filled.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let current = self.current.borrow();
+        current
+            .as_ref()
+            .is_some_and(|current| current.ready.load(Ordering::Relaxed) && !current.life.is_over())
+    }
+
+    /// Runs one process after the other, for ever.
+    pub async fn run<B: Bolt, G: GatewayLink>(self: Rc<Self>, surroundings: impl Surroundings<B, G>) {
+        let clock = {
+            let mut chance = self.chance.borrow_mut();
+            // Clocks of machines differ by less than one part in a thousand; this is ten times as much.
+            let rate = 1.0 + (chance.f64() - 0.5) * 0.02;
+            DriftingClock::new(Duration::from_secs(chance.u64(10..1_000_000)), rate)
+        };
+        loop {
+            // The sender is this slot's own.
+            let _ = self.powered.subscribe().wait_for(|powered| *powered).await;
+            let life = Life::default();
+            let stop = CancellationToken::new();
+            let ready = Arc::new(AtomicBool::new(false));
+            self.current.replace(Some(Current {
+                life: life.clone(),
+                stop: stop.clone(),
+                ready: Arc::clone(&ready),
+            }));
+            self.trace.note(|| format!("{} starts", self.name));
+            let (client, bolt, gateways) = surroundings.reach(&life);
+            let means = Means {
+                client,
+                bolt,
+                gateways,
+                process: Machine {
+                    clock,
+                    life: life.clone(),
+                },
+            };
+            let pause = tokio::select! {
+                biased;
+                () = life.over() => START_OVER,
+                ended = Box::pin(controller::control(means, self.config(), &ready, &stop)) => {
+                    self.trace.note(|| format!("{} has ended: {}", self.name, ended.is_ok()));
+                    RESTART
+                }
+            };
+            life.end();
+            self.ended.notify_waiters();
+            self.trace.note(|| format!("{} is over", self.name));
+            sleep(self.draw(pause)).await;
+        }
+    }
+
+    fn config(&self) -> OperatorConfig {
+        OperatorConfig {
+            image: OperatorImage("operator:1".to_owned()),
+            cluster_domain: "cluster.local".to_owned(),
+            http: ([127, 0, 0, 1], 0).into(),
+            election: Election {
+                namespace: "memgraph-operator-system".to_owned(),
+                lease: "memgraph-operator".to_owned(),
+                name: self.name.clone(),
+                timing: timing(),
+            },
+        }
+    }
+}
+
+/// The operator's own defaults.
+fn timing() -> Timing {
+    let millis = Duration::from_millis;
+    match Timing::new(millis(2_000), millis(1_500), millis(400)) {
+        Ok(timing) => timing,
+        Err(error) => unreachable!("the defaults fit together: {error}"),
+    }
+}
