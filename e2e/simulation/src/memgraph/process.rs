@@ -1,0 +1,533 @@
+//! Processes of Memgraph: an engine on a volume, with everything that it wants done.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use memgraph_sim::{
+    config::Config,
+    engine::{
+        ConnectionId, DiskError, DiskOperation, DiskReply, Effect, Engine, Event, ExitReason, Level,
+        PeerMessage, SessionId, Time, Token,
+    },
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use tokio::sync::watch;
+
+use super::{
+    Pod, Process, Volume,
+    command::Target,
+    connection::{End, Owner, Packet, Side},
+    core::Core,
+    disk::Disk,
+    path::up_to,
+    queue::Happening,
+    session::ServerSession,
+    setup::Setup,
+    stream::Request,
+};
+
+/// How many lines of its log are kept of a process.
+const LOG_LINES: usize = 200;
+
+/// How a process is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It waits for its data directory, which another process has.
+    Waiting,
+    /// It recovers its data and is not open to clients yet.
+    Starting,
+    /// It is open to clients.
+    Ready,
+    /// It is no more.
+    Ended(Exit),
+}
+
+/// How a process has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to (SIGTERM).
+    Stopped,
+    /// It gave up, with these last words.
+    Fatal(String),
+    /// SIGKILL
+    Killed,
+    /// Its host lost power.
+    PowerLost,
+}
+
+/// What comes to a process.
+#[derive(Debug)]
+pub(super) enum Input {
+    Event(Event),
+    /// A client's request, which the server's Bolt has not looked at yet.
+    Request(SessionId, Request),
+}
+
+/// A process.
+pub(super) struct ProcessState {
+    pub(super) pod: Pod,
+    pub(super) volume: Volume,
+    config: Config,
+    seed: u64,
+    pub(super) engine: Option<Engine>,
+    pub(super) status: watch::Sender<Status>,
+    /// It is stopped (SIGSTOP).
+    frozen: bool,
+    /// What its kernel has for it when it goes on.
+    missed: Vec<Input>,
+    /// What it was about to do when it was frozen.
+    unfinished: Vec<Effect>,
+    /// When its timer is set to fire.
+    armed: Option<Time>,
+    pub(super) listening: Option<u16>,
+    pub(super) links: BTreeMap<ConnectionId, (u64, Side)>,
+    pub(super) sessions: BTreeMap<SessionId, ServerSession>,
+    pub(super) last_session: u64,
+    pub(super) last_accepted: u64,
+    /// Syncs under way, with how long the file was when each began; and other things that take time.
+    disk: BTreeMap<Token, Pending>,
+    pub(super) log: VecDeque<(Time, Level, String)>,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Sync { path: String, length: usize },
+    Result(Result<DiskReply, DiskError>),
+}
+
+impl ProcessState {
+    pub(super) fn is_ready(&self) -> bool {
+        *self.status.borrow() == Status::Ready
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+}
+
+/// A volume.
+#[derive(Debug, Default)]
+pub(super) struct VolumeState {
+    pub(super) disk: Disk,
+    /// The process that has it locked.
+    pub(super) holder: Option<Process>,
+    /// Those that wait for that.
+    waiting: VecDeque<Process>,
+    /// A sync takes so long, and up to twice that.
+    pub(super) sync: Duration,
+    /// To write a snapshot takes so long.
+    pub(super) snapshot: Duration,
+    /// The next sync fails.
+    pub(super) fail_next_sync: bool,
+}
+
+impl VolumeState {
+    pub(super) fn new() -> Self {
+        Self {
+            sync: Duration::from_micros(400),
+            snapshot: Duration::from_millis(20),
+            ..Self::default()
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn start(&mut self, pod: Pod, volume: Volume, setup: &Setup) -> Process {
+        let process = Process::new(self.processes.len());
+        let (config, patience) = self.setups.prepare(setup);
+        let seed = self.random.u64(..);
+        let (status, _) = watch::channel(Status::Waiting);
+        let (config, refused) = match config {
+            Ok(config) => (config, None),
+            Err(reason) => (Config::default(), Some(reason)),
+        };
+        self.processes.push(ProcessState {
+            pod,
+            volume,
+            config,
+            seed,
+            engine: None,
+            status,
+            frozen: false,
+            missed: Vec::new(),
+            unfinished: Vec::new(),
+            armed: None,
+            listening: None,
+            links: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            last_session: 0,
+            last_accepted: 0,
+            disk: BTreeMap::new(),
+            log: VecDeque::new(),
+        });
+        self.pods[pod.index()].volume = Some(volume);
+        if let Some(before) = self.pods[pod.index()].process.replace(process) {
+            self.end(before, Exit::Killed);
+            self.pods[pod.index()].process = Some(process);
+        }
+        if let Some(reason) = refused {
+            self.end(process, Exit::Fatal(reason));
+        } else if self.volumes[volume.index()].holder.is_some() {
+            self.volumes[volume.index()].waiting.push_back(process);
+            self.queue
+                .push(self.now + patience, Happening::Impatience { process });
+        } else {
+            self.boot(process);
+        }
+        process
+    }
+
+    fn boot(&mut self, process: Process) {
+        let state = &mut self.processes[process.index()];
+        let volume = &mut self.volumes[state.volume.index()];
+        volume.holder = Some(process);
+        if !state.config.backup_directory {
+            // `CleanDataDir` in memgraph.cpp.
+            volume.disk.remove("snapshots/.old");
+            volume.disk.remove("wal/.old");
+        }
+        let random = StdRng::seed_from_u64(state.seed);
+        let mut engine = Engine::new(state.config.clone(), Box::new(random));
+        engine.advance(self.now);
+        state.engine = Some(engine);
+        state.status.send_replace(Status::Starting);
+        self.carry_out(process);
+    }
+
+    pub(super) fn lose_patience(&mut self, process: Process) {
+        let state = &self.processes[process.index()];
+        if *state.status.borrow() == Status::Waiting {
+            let reason = "Couldn't acquire lock on the storage directory!".to_owned();
+            self.end(process, Exit::Fatal(reason));
+        }
+    }
+
+    /// Ends a process. Its kernel closes its connections, unless the power is lost.
+    pub(super) fn end(&mut self, process: Process, exit: Exit) {
+        let state = &mut self.processes[process.index()];
+        if matches!(*state.status.borrow(), Status::Ended(_)) {
+            return;
+        }
+        tracing::debug!(process = process.index(), ?exit, "process ended");
+        let lost_power = exit == Exit::PowerLost;
+        state.status.send_replace(Status::Ended(exit));
+        state.engine = None;
+        state.listening = None;
+        // A socket with something in it that was not read is reset.
+        let unread = !state.missed.is_empty();
+        state.missed.clear();
+        state.unfinished.clear();
+        let links = std::mem::take(&mut state.links);
+        let sessions = std::mem::take(&mut state.sessions);
+        let (pod, volume) = (state.pod, state.volume);
+        if self.pods[pod.index()].process == Some(process) {
+            self.pods[pod.index()].process = None;
+        }
+        if !lost_power {
+            for (key, side) in links.into_values() {
+                self.close(key, side, unread);
+            }
+            for session in sessions.into_values() {
+                self.close(session.connection, Side::Called, unread);
+            }
+        }
+        let held = self.volumes[volume.index()].holder == Some(process);
+        let volume = &mut self.volumes[volume.index()];
+        volume.waiting.retain(|waiting| *waiting != process);
+        if held {
+            volume.holder = None;
+            if let Some(next) = volume.waiting.pop_front() {
+                self.boot(next);
+            }
+        }
+    }
+
+    /// SIGTERM
+    pub(super) fn stop(&mut self, process: Process) {
+        if *self.processes[process.index()].status.borrow() == Status::Waiting {
+            return self.end(process, Exit::Stopped);
+        }
+        self.input(process, Input::Event(Event::Stop));
+    }
+
+    /// SIGSTOP
+    pub(super) fn freeze(&mut self, process: Process) {
+        let state = &mut self.processes[process.index()];
+        state.frozen = state.engine.is_some();
+    }
+
+    /// SIGCONT
+    pub(super) fn thaw(&mut self, process: Process) {
+        let state = &mut self.processes[process.index()];
+        if !std::mem::take(&mut state.frozen) {
+            return;
+        }
+        // It finishes what it was at, then sees what has come meanwhile.
+        let unfinished = std::mem::take(&mut state.unfinished);
+        let mut soon = VecDeque::new();
+        self.effects(process, unfinished, &mut soon);
+        let missed = std::mem::take(&mut self.processes[process.index()].missed);
+        for input in missed {
+            if let Some(event) = self.event(process, input) {
+                soon.push_back(event);
+            }
+        }
+        let now = self.now;
+        let state = &mut self.processes[process.index()];
+        if state.frozen {
+            state.missed.extend(soon.into_iter().map(Input::Event));
+        } else if let Some(engine) = &mut state.engine {
+            engine.resume(now, soon);
+            self.carry_out(process);
+        }
+    }
+
+    /// Something comes to a process.
+    pub(super) fn input(&mut self, process: Process, input: Input) {
+        let state = &mut self.processes[process.index()];
+        if state.frozen {
+            state.missed.push(input);
+            return;
+        }
+        let Some(event) = self.event(process, input) else {
+            return;
+        };
+        let now = self.now;
+        if let Some(engine) = &mut self.processes[process.index()].engine {
+            engine.handle(now, event);
+            self.carry_out(process);
+        }
+    }
+
+    /// What an engine is told of an input.
+    fn event(&mut self, process: Process, input: Input) -> Option<Event> {
+        match input {
+            Input::Event(event) => Some(event),
+            Input::Request(session, request) => self.request(process, session, request),
+        }
+    }
+
+    /// An engine's timer fires.
+    pub(super) fn wake(&mut self, process: Process) {
+        let now = self.now;
+        let state = &mut self.processes[process.index()];
+        if state.armed.is_none_or(|at| at > now) {
+            return;
+        }
+        state.armed = None;
+        if !state.frozen
+            && let Some(engine) = &mut state.engine
+        {
+            engine.advance(now);
+            self.carry_out(process);
+        }
+    }
+
+    /// Carries out what an engine wants, until it wants nothing more.
+    pub(super) fn carry_out(&mut self, process: Process) {
+        let mut soon = VecDeque::new();
+        loop {
+            let now = self.now;
+            let state = &mut self.processes[process.index()];
+            let Some(engine) = &mut state.engine else { return };
+            let effects = engine.take_effects();
+            if !effects.is_empty() {
+                self.effects(process, effects, &mut soon);
+                continue;
+            }
+            if state.frozen {
+                state.missed.extend(soon.into_iter().map(Input::Event));
+                return;
+            }
+            match soon.pop_front() {
+                Some(event) => engine.handle(now, event),
+                None => break,
+            }
+        }
+        let now = self.now;
+        let state = &mut self.processes[process.index()];
+        let next = state.engine.as_ref().and_then(Engine::next_deadline);
+        if let Some(at) = next.map(|at| at.max(now))
+            && state.armed.is_none_or(|armed| at < armed)
+        {
+            state.armed = Some(at);
+            self.queue.push(at, Happening::Timer { process });
+        }
+    }
+
+    fn effects(&mut self, process: Process, effects: Vec<Effect>, soon: &mut VecDeque<Event>) {
+        let mut effects = effects.into_iter();
+        while let Some(effect) = effects.next() {
+            let state = &mut self.processes[process.index()];
+            if state.engine.is_none() {
+                return;
+            }
+            if state.frozen {
+                state.unfinished.push(effect);
+                state.unfinished.extend(effects);
+                return;
+            }
+            self.effect(process, effect, soon);
+        }
+    }
+
+    fn effect(&mut self, process: Process, effect: Effect, soon: &mut VecDeque<Event>) {
+        let state = &mut self.processes[process.index()];
+        match effect {
+            Effect::Ready => {
+                state.status.send_replace(Status::Ready);
+            }
+            Effect::Exit(ExitReason::Stopped) => self.end(process, Exit::Stopped),
+            Effect::Exit(ExitReason::Fatal(reason)) => self.end(process, Exit::Fatal(reason)),
+            Effect::Respond(session, response) => {
+                if let Some(event) = self.respond(process, session, response) {
+                    soon.push_back(event);
+                }
+            }
+            Effect::Listen(token, port) => {
+                let free = state.listening.is_none();
+                if free {
+                    state.listening = Some(port);
+                }
+                soon.push_back(Event::Listening(token, free));
+            }
+            Effect::StopListening => state.listening = None,
+            Effect::Connect(id, address) => self.dial(process, id, &address, soon),
+            Effect::Send(id, message) => {
+                if let Some((key, side)) = state.links.get(&id).copied() {
+                    self.send_peer(process, key, side, message);
+                }
+            }
+            Effect::Disconnect(id) => {
+                if let Some((key, side)) = state.links.remove(&id) {
+                    self.close(key, side, false);
+                }
+            }
+            Effect::Disk(token, operation) => self.disk(process, token, operation, soon),
+            Effect::Setting(..) => {}
+            Effect::ReloadTls(token) => {
+                let refusal = Err("there is no TLS in this network".to_owned());
+                soon.push_back(Event::TlsReloaded(token, refusal));
+            }
+            Effect::Log(level, line) => {
+                if level >= Level::Warning {
+                    tracing::debug!(process = process.index(), line, "log");
+                    if state.log.len() == LOG_LINES {
+                        state.log.pop_front();
+                    }
+                    state.log.push_back((self.now, level, line));
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, process: Process, id: ConnectionId, address: &str, soon: &mut VecDeque<Event>) {
+        let Some(to) = self.resolve(&Target::Name(address.to_owned())) else {
+            soon.push_back(Event::Disconnected(id));
+            return;
+        };
+        let key = self.new_key();
+        let state = &mut self.processes[process.index()];
+        state.links.insert(id, (key, Side::Caller));
+        let pod = state.pod;
+        let caller = End {
+            place: self.pods[pod.index()].place,
+            pod: Some(pod),
+            owner: Owner::Peer(process, id),
+        };
+        self.connect(key, to, caller, None);
+    }
+
+    pub(super) fn peer_connected(&mut self, process: Process, id: ConnectionId) {
+        self.input(process, Input::Event(Event::Connected(id)));
+    }
+
+    pub(super) fn peer_gone(&mut self, process: Process, id: ConnectionId) {
+        self.processes[process.index()].links.remove(&id);
+        self.input(process, Input::Event(Event::Disconnected(id)));
+    }
+
+    pub(super) fn peer_said(&mut self, key: u64, process: Process, id: ConnectionId, message: PeerMessage) {
+        self.note_arrival(key, process, &message);
+        self.input(process, Input::Event(Event::Received(id, message)));
+    }
+
+    /// Sends a message to another instance, unless the test has other plans with it.
+    fn send_peer(&mut self, process: Process, key: u64, side: Side, message: PeerMessage) {
+        let deed = self.about_to_send(process, key, side, &message);
+        if deed.delivers() {
+            self.transmit(key, side.other(), Packet::Peer(message), deed.delay());
+        }
+        if deed.breaks() {
+            self.break_connection(key);
+        }
+        self.act(deed);
+    }
+
+    fn disk(
+        &mut self,
+        process: Process,
+        token: Option<Token>,
+        operation: DiskOperation,
+        soon: &mut VecDeque<Event>,
+    ) {
+        let volume = self.processes[process.index()].volume;
+        let volume = &mut self.volumes[volume.index()];
+        if let DiskOperation::Sync { path, .. } = &operation {
+            let pending = if std::mem::take(&mut volume.fail_next_sync) {
+                Pending::Result(Err(DiskError::Failed("Input/output error (5)".to_owned())))
+            } else {
+                Pending::Sync {
+                    path: path.clone(),
+                    length: volume.disk.length(path),
+                }
+            };
+            let delay = volume.sync + up_to(volume.sync, &mut self.random);
+            let Some(token) = token else {
+                // Nobody waits for it: that it has ended can as well be known now.
+                let length = volume.disk.length(path);
+                return volume.disk.synced(path, length);
+            };
+            self.later(process, token, delay, pending);
+            return self.about_to_sync(process);
+        }
+        let slow = match &operation {
+            DiskOperation::Replace(path, _) if path.starts_with("snapshots/") => Some(volume.snapshot),
+            _ => None,
+        };
+        let last_words = |error: &DiskError| format!("Couldn't write to disk: {error}");
+        let result = volume.disk.perform(operation, self.now);
+        match (token, slow, result) {
+            (Some(token), Some(delay), result) => self.later(process, token, delay, Pending::Result(result)),
+            (Some(token), None, result) => soon.push_back(Event::Disk(token, result)),
+            (None, _, Err(error)) => self.end(process, Exit::Fatal(last_words(&error))),
+            (None, _, Ok(_)) => {}
+        }
+    }
+
+    fn later(&mut self, process: Process, token: Token, delay: Duration, pending: Pending) {
+        self.processes[process.index()].disk.insert(token, pending);
+        self.queue
+            .push(self.now + delay, Happening::Disk { process, token });
+    }
+
+    pub(super) fn disk_done(&mut self, process: Process, token: Token) {
+        let state = &mut self.processes[process.index()];
+        let Some(pending) = state.disk.remove(&token) else {
+            return;
+        };
+        if state.engine.is_none() {
+            return;
+        }
+        let result = match pending {
+            Pending::Sync { path, length } => {
+                self.volumes[state.volume.index()].disk.synced(&path, length);
+                Ok(DiskReply::Done)
+            }
+            Pending::Result(result) => result,
+        };
+        self.input(process, Input::Event(Event::Disk(token, result)));
+    }
+}
