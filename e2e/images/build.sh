@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the images of operator, simulator and test client as archives for `devcluster load-image`, and devcluster, which
-# makes them. They go to $CARGO_TARGET_DIR/images (without that variable: target/images). Prints the images' names.
+# Builds the images of operator, simulator, mgconsole and test client as archives for `devcluster load-image`, and
+# devcluster, which makes them. They go to $CARGO_TARGET_DIR/images (without that variable: target/images). Prints the
+# images' names.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -35,6 +36,6 @@ build_programs >&2
 python=$(debian_python)
 packages=$(e2e/images/python-packages.sh "$python" e2e/images/requirements.txt e2e/images/requirements-native.txt)
 mkdir -p "$target/images"
-for name in operator memgraph-sim client; do
+for name in operator memgraph-sim mgconsole client; do
     image "$name"
 done

@@ -1,9 +1,12 @@
 //! What the tests on a real Kubernetes node are made of: a node with the operator ([`node`]), a namespace for each test
-//! ([`scene`]) with MemgraphClusters in it ([`database`]), and the faults that happen to them ([`faults`]).
+//! ([`scene`]) with MemgraphClusters in it ([`database`]), the faults that happen to them ([`faults`]), and people who type
+//! commands ([`shell`]) that the documentation has ([`guide`]).
 
 pub mod database;
 pub mod faults;
+pub mod guide;
 pub mod node;
 pub mod operators;
 pub mod scene;
+pub mod shell;
 pub mod wait;

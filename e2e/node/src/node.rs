@@ -25,6 +25,9 @@ pub const OPERATOR_USER: &str = "system:serviceaccount:memgraph-operator-system:
 /// The operator's image in `config/`, which is replaced by the one that was built.
 const PUBLISHED_IMAGE: &str = "ghcr.io/memgraph-operator/memgraph-operator";
 
+/// The operator's manifests.
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/default");
+
 /// Names of the images under test.
 #[derive(Debug, Clone)]
 pub struct Images {
@@ -34,6 +37,8 @@ pub struct Images {
     pub memgraph: String,
     /// Python with the official drivers.
     pub client: String,
+    /// Memgraph's command line client.
+    pub mgconsole: String,
 }
 
 /// The cluster that the tests run on.
@@ -106,6 +111,23 @@ impl Node {
         )
     }
 
+    /// Installs the operator from `config/`, as README.md says but for the image, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When the API server refuses it or it does not become ready.
+    pub fn install_operator(&self) -> Result<()> {
+        tokio::task::block_in_place(|| install_operator(&self.cluster, &self.images.operator))
+    }
+
+    /// Removes all that [`Self::install_operator`] has made, and with it every MemgraphCluster.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove_operator(&self) -> Result<()> {
+        self.kubectl(&["delete", "--ignore-not-found", "-k", CONFIG])
+            .map(drop)
+    }
+
     /// Runs kubectl and returns what it prints.
     ///
     /// # Errors
@@ -127,6 +149,7 @@ async fn prepare(cluster: &Cluster, images: &Path) -> Result<(Images, Client)> {
         operator: load("operator")?,
         memgraph: load("memgraph-sim")?,
         client: load("client")?,
+        mgconsole: load("mgconsole")?,
     };
     install_operator(cluster, &images.operator)?;
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
@@ -134,11 +157,9 @@ async fn prepare(cluster: &Cluster, images: &Path) -> Result<(Images, Client)> {
     Ok((images, Client::try_from(config)?))
 }
 
-/// As README.md says, but for the image.
 fn install_operator(cluster: &Cluster, image: &str) -> Result<()> {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/default");
     let kubectl = cluster.kubectl();
-    let manifests = kubectl.output(&["kustomize", &config.to_string_lossy()])?;
+    let manifests = kubectl.output(&["kustomize", CONFIG])?;
     let manifests: Vec<String> = manifests.lines().map(|line| with_image(line, image)).collect();
     let replaced = manifests.iter().filter(|line| line.ends_with(image)).count();
     if replaced != 2 {

@@ -126,16 +126,17 @@ impl Scene {
         Ok(database)
     }
 
-    /// Removes the namespace and waits until it is gone, so that nothing disturbs the next test.
+    /// Removes the namespace, unless the test has done it, and waits until it is gone, so that nothing disturbs the next
+    /// test.
     ///
     /// # Errors
     /// When it is not in time.
     pub async fn remove(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.node.client.clone());
-        namespaces
-            .delete(&self.namespace, &DeleteParams::default())
-            .await
-            .context("cannot delete the test's namespace")?;
+        match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            deleted => deleted.context("cannot delete the test's namespace")?,
+        };
         // Nobody needs their good end any more.
         self.kubectl(&["delete", "pods", "--all", "--grace-period=0", "--force"])?;
         until("the test's namespace to vanish", REMOVAL_LIMIT, async || {

@@ -2,9 +2,11 @@
 //! `make node-test`, or `cargo test -p e2e-node -- --ignored` (with names of tests, only those).
 
 mod bootstrap;
+mod chart;
 mod deletion;
 mod drivers;
 mod failover;
+mod operations;
 mod operators;
 mod quiet;
 mod recipes;
@@ -74,6 +76,12 @@ const TESTS: &[(&str, Body)] = tests! {
         an_object_of_somebody_else_is_not_adopted;
     recipes:
         what_operators_type_into_a_pod_works;
+    operations:
+        every_command_of_the_guide_works
+        a_second_main_is_demoted_and_the_log_says_so
+        a_lost_strict_replica_is_replaced_and_the_status_says_so;
+    chart:
+        the_chart_is_installed_upgraded_and_removed_as_it_says;
     refusals:
         wrong_clusters_are_refused_with_field_and_reason;
     quiet:

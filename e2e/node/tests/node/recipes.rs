@@ -1,15 +1,12 @@
 //! What operators type into a pod, word for word: the tools that Memgraph's image has are there and do their work.
+//! (More of it, as docs/operations.md has it: `operations`.)
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e_cluster::process;
 use e2e_node::scene::Scene;
 use serde_json::json;
-
-const SNAPSHOTS: &str = "/var/lib/memgraph/mg_data/snapshots";
 
 pub async fn what_operators_type_into_a_pod_works(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
@@ -17,7 +14,6 @@ pub async fn what_operators_type_into_a_pod_works(scene: Arc<Scene>) -> Result<(
     let main = database.main().await?;
     let instances = database.instances().await?;
     roles_and_replicas(&scene, &main, &instances)?;
-    a_backup(&scene, &main)?;
     a_shell(&scene, &main)?;
     through_the_gateway(&scene, &instances)
 }
@@ -46,30 +42,6 @@ fn roles_and_replicas(scene: &Scene, main: &str, instances: &[String]) -> Result
     let wrong = query(scene, main, "SHOW NONSENSE;");
     ensure!(wrong.is_err(), "nonsense is shown: {wrong:?}");
     Ok(())
-}
-
-/// A snapshot, and its way out of the pod.
-fn a_backup(scene: &Scene, main: &str) -> Result<()> {
-    query(scene, main, "CREATE SNAPSHOT;")?;
-    let backups = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&scene.namespace);
-    if backups.exists() {
-        fs::remove_dir_all(&backups)?;
-    }
-    let source = format!("{main}:{SNAPSHOTS}");
-    scene.kubectl(&["cp", &source, &backups.to_string_lossy()])?;
-    let list = format!("cd {SNAPSHOTS} && stat --format '%n %s' *");
-    let there = scene.kubectl(&["exec", main, "--", "bash", "-c", &list])?;
-    ensure!(!there.is_empty(), "no snapshot has been made");
-    for file in there.lines() {
-        let (name, size) = file.rsplit_once(' ').context("a file without a size")?;
-        let copied = fs::metadata(backups.join(name)).with_context(|| format!("{name} was not copied"))?;
-        ensure!(
-            copied.len().to_string() == size,
-            "{name}: {} of {size} bytes",
-            copied.len()
-        );
-    }
-    Ok(fs::remove_dir_all(&backups)?)
 }
 
 /// `kubectl exec -i POD -- mgconsole`, and what lies around in the pod.
