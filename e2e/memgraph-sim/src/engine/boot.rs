@@ -251,7 +251,7 @@ impl Node {
         let mut database = self.database.borrow_mut();
         if let Some((from, to)) = wal.range() {
             let file = WalFile {
-                path,
+                path: path.clone(),
                 database: wal.header.database,
                 sequence: wal.header.sequence,
                 from,
@@ -269,7 +269,9 @@ impl Node {
             let mut transaction = database.begin();
             for delta in logged.deltas {
                 if let Err(error) = database.graph.apply(&mut transaction, delta) {
-                    return Err(StartError::Recovery(error.to_string()));
+                    return Err(StartError::Recovery(format!(
+                        "Couldn't recover WAL deltas from {path} because of: {error}"
+                    )));
                 }
             }
             let at = database.tick();

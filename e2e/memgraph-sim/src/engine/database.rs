@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
+use bolt_server::Version;
+
 use super::{
     event::DiskOperation,
     io::Io,
@@ -16,7 +18,7 @@ use crate::{
         wal::{self, WalHeader},
     },
     ident::Uuid,
-    storage::{Delta, Graph, Transaction},
+    storage::{AbortedSchema, Delta, Graph, Transaction},
 };
 
 /// How many past epochs are remembered.
@@ -85,6 +87,7 @@ pub(super) struct Database {
     pub(super) prepared: Option<Prepared>,
     /// STORAGE MODE IN_MEMORY_ANALYTICAL: nothing is logged or replicated.
     pub(super) analytical: bool,
+    aborted_schema: AbortedSchema,
 }
 
 /// What remains to be done after a transaction was logged.
@@ -97,7 +100,14 @@ pub(super) struct Logged {
 }
 
 impl Database {
-    pub(super) fn new(uuid: Uuid, epoch: Uuid) -> Self {
+    pub(super) fn new(uuid: Uuid, epoch: Uuid, version: Version) -> Self {
+        let aborted_schema = if version < Version::V3_8 {
+            AbortedSchema::Kept
+        } else if version < Version::V3_10 {
+            AbortedSchema::KeptUnseen
+        } else {
+            AbortedSchema::TakenBack
+        };
         Self {
             graph: Graph::default(),
             uuid,
@@ -110,6 +120,7 @@ impl Database {
             unsynced: 0,
             prepared: None,
             analytical: false,
+            aborted_schema,
         }
     }
 
@@ -123,7 +134,9 @@ impl Database {
     /// Opens a transaction.
     pub(super) fn begin(&mut self) -> Transaction {
         let start = self.tick();
-        self.graph.begin(start)
+        let mut transaction = self.graph.begin(start);
+        transaction.aborted_schema = self.aborted_schema;
+        transaction
     }
 
     /// Makes the next timestamp larger than the last durable one.

@@ -190,7 +190,8 @@ pub(crate) struct Node {
 
 impl Node {
     fn new(config: Config, mut random: Box<dyn RngCore>, spawner: LocalSpawner) -> Rc<Self> {
-        let mut database = Database::new(Uuid::random(&mut random), Uuid::random(&mut random));
+        let (uuid, epoch) = (Uuid::random(&mut random), Uuid::random(&mut random));
+        let mut database = Database::new(uuid, epoch, config.version);
         database.analytical = config.analytical;
         let main = MainRole {
             uuid: Uuid::random(&mut random),

@@ -292,9 +292,9 @@ impl Node {
         // Without a time-out: a long read on a replica stalls it, and MAIN with it.
         let access = self.access.acquire(access.into()).await;
         let deltas = Rc::new(deltas);
-        let mut transaction = {
+        let mut transaction = self.begin().await;
+        {
             let mut database = self.database.borrow_mut();
-            let mut transaction = database.begin();
             for delta in deltas.iter() {
                 if let Err(error) = database.graph.apply(&mut transaction, delta.clone()) {
                     database.graph.abort(transaction);
@@ -305,8 +305,16 @@ impl Node {
                     return false;
                 }
             }
-            transaction
-        };
+            // Only after a failed change of the schema can a replica have other constraints than MAIN.
+            if let Err(violation) = database.graph.check_constraints(&transaction) {
+                database.graph.abort(transaction);
+                self.io.log(
+                    Level::Error,
+                    format!("Failed to apply a transaction of main: it breaks {violation:?}."),
+                );
+                return false;
+            }
+        }
         transaction.deltas = Vec::new();
         let _engine_lock = self.engine_lock.acquire(Exclusive).await;
         let at = {

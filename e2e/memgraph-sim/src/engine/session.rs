@@ -205,7 +205,7 @@ impl Session {
 
     async fn open(&self, access: Access, kind: AccessKind) -> Result<Open, Failure> {
         let guard = self.node.take_access(access).await?;
-        let mut transaction = self.node.database.borrow_mut().begin();
+        let mut transaction = self.node.begin().await;
         transaction.view.isolation = self.next_isolation();
         Ok(Open {
             transaction,
@@ -447,6 +447,13 @@ impl Session {
 }
 
 impl Node {
+    /// Opens a transaction. As its timestamp is taken under the engine lock, it waits for a commit under way, and so
+    /// for that commit's replicas (`InMemoryStorage::CreateTransaction`).
+    pub(super) async fn begin(&self) -> Transaction {
+        let _engine_lock = self.engine_lock.acquire(Exclusive).await;
+        self.database.borrow_mut().begin()
+    }
+
     /// Drops a transaction without a trace. In analytical mode there is no way back: what it has done stays.
     fn discard(&self, open: Option<Open>) {
         if let Some(open) = open {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     durability::{files, snapshot},
     ident::Uuid,
+    storage::Transaction,
 };
 
 /// A snapshot on disk.
@@ -85,12 +86,17 @@ impl Node {
             Access::Read
         };
         let access = self.access.acquire(access).await;
-        let digest = self.database.borrow().digest();
-        if !force && self.snapshot_digest.get() == Some(digest) {
-            return Err(SnapshotError::Unchanged);
-        }
-        let durable = self.database.borrow().durable;
-        let path = self.write_snapshot(Some(durable)).await?;
+        let transaction = self.begin().await;
+        let (digest, durable) = {
+            let mut database = self.database.borrow_mut();
+            let digest = database.digest();
+            if !force && self.snapshot_digest.get() == Some(digest) {
+                database.graph.abort(transaction);
+                return Err(SnapshotError::Unchanged);
+            }
+            (digest, database.durable)
+        };
+        let path = self.write_snapshot(transaction, Some(durable)).await?;
         drop(access);
         if !self.database.borrow().analytical {
             self.snapshot_digest.set(Some(digest));
@@ -98,16 +104,16 @@ impl Node {
         Ok(path)
     }
 
-    /// Writes a snapshot of everything, as the state at the timestamp `durable`, or as one that is newer than all
-    /// transactions.
+    /// Writes a snapshot of what `transaction` sees, as the state at the timestamp `durable`, or as one that is newer
+    /// than all transactions.
     pub(super) async fn write_snapshot(
         self: &Rc<Self>,
+        transaction: Transaction,
         durable: Option<u64>,
     ) -> Result<String, SnapshotError> {
         let created_at = wall_clock(&self.config, &self.io);
         let (file, content) = {
             let mut database = self.database.borrow_mut();
-            let transaction = database.begin();
             let mut header = database.snapshot_header();
             let durable = durable.unwrap_or(transaction.view.start);
             header.durable = durable;

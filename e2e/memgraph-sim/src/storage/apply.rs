@@ -7,20 +7,24 @@ use super::{
 
 /// A logged change does not fit the graph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot {delta}: {reason:?}")]
-pub(crate) struct ApplyError {
-    pub(super) delta: &'static str,
-    pub(super) reason: WriteError,
+pub(crate) enum ApplyError {
+    #[error("cannot {delta}: {reason:?}")]
+    Write { delta: &'static str, reason: WriteError },
+    // The texts of `src/storage/v2/durability/wal.cpp`.
+    #[error("The {0} already exists!")]
+    Exists(&'static str),
+    #[error("The {0} doesn't exist!")]
+    Missing(&'static str),
 }
 
 impl Graph {
     /// Repeats a logged change inside `txn`.
     pub(crate) fn apply(&mut self, txn: &mut Transaction, delta: Delta) -> Result<(), ApplyError> {
-        let fault = |error| move |reason| ApplyError { delta: error, reason };
+        let fault = |delta| move |reason| ApplyError::Write { delta, reason };
         match delta {
             Delta::CreateNode { gid } => {
                 if self.nodes.contains(gid) {
-                    return Err(ApplyError {
+                    return Err(ApplyError::Write {
                         delta: "create an existing node",
                         reason: WriteError::Conflict,
                     });

@@ -39,12 +39,10 @@ impl Graph {
         self.collect_garbage();
     }
 
-    /// Takes the changes back. Enums keep theirs: Memgraph does not undo them (its enum store has no
-    /// versions and no abort callback).
+    /// Takes the changes back, also those of indexes and constraints where the release does. Enums keep theirs:
+    /// Memgraph does not undo them (its enum store has no versions and no abort callback).
     pub(crate) fn abort(&mut self, txn: Transaction) {
-        for change in txn.schema_undo.iter().rev() {
-            self.undo_schema(change);
-        }
+        self.abort_schema(&txn);
         // Relationships first, because they hang on nodes.
         for gid in &txn.relationships {
             if let Some(relationship) = self.relationships.get_mut(*gid) {

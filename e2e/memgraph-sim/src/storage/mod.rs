@@ -23,4 +23,4 @@ pub(crate) use names::Name;
 pub(crate) use persist::{NodeRecord, RelationshipRecord};
 pub(crate) use schema::{Constraint, EnumError, Index, Schema, SchemaChange};
 pub(crate) use schema_ops::{SchemaOutcome, Violation};
-pub(crate) use transaction::{Delta, Transaction};
+pub(crate) use transaction::{AbortedSchema, Delta, Transaction};

@@ -11,11 +11,33 @@ pub(crate) enum Index {
     RelationshipTypeProperty(String, String),
 }
 
+impl Index {
+    /// What Memgraph's errors call it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Label(_) => "label index",
+            Self::LabelProperties(..) => "label property index",
+            Self::RelationshipType(_) => "edge-type index",
+            Self::RelationshipTypeProperty(..) => "edge-type + property index",
+        }
+    }
+}
+
 /// A constraint that a user created.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Constraint {
     Exists(String, String),
     Unique(String, Vec<String>),
+}
+
+impl Constraint {
+    /// What Memgraph's errors call it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Exists(..) => "existence constraint",
+            Self::Unique(..) => "unique constraint",
+        }
+    }
 }
 
 /// A logged change of the schema.

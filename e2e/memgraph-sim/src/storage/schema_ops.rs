@@ -6,7 +6,7 @@ use super::{
     index::ValueIndex,
     node::NodeData,
     schema::{Constraint, EnumError, Index, Schema, SchemaChange},
-    transaction::{Delta, Transaction},
+    transaction::{AbortedSchema, Delta, Transaction},
 };
 use crate::value::Gid;
 
@@ -165,34 +165,48 @@ impl Graph {
             .find(|index| index.label == label && index.properties == keys)
     }
 
+    /// Repeats a logged change of the schema. What is so already does not fit: a replica refuses the transaction
+    /// (`ReadAndApplyDeltasSingleTxn` in `src/dbms/inmemory/replication_handlers.cpp`), and a start ends there
+    /// (`AddRecoveredIndexConstraint` in `src/storage/v2/durability/wal.cpp`).
     pub(super) fn apply_schema(
         &mut self,
         txn: &mut Transaction,
         change: SchemaChange,
     ) -> Result<(), ApplyError> {
+        let fault = |delta, reason| ApplyError::Write { delta, reason };
         match change {
             SchemaChange::CreateIndex(index) => {
-                self.create_index(txn, index);
+                let kind = index.kind();
+                if self.create_index(txn, index) == SchemaOutcome::Unchanged {
+                    return Err(ApplyError::Exists(kind));
+                }
             }
             SchemaChange::DropIndex(index) => {
-                self.drop_index(txn, index);
+                let kind = index.kind();
+                if self.drop_index(txn, index) == SchemaOutcome::Unchanged {
+                    return Err(ApplyError::Missing(kind));
+                }
             }
             SchemaChange::CreateConstraint(constraint) => {
-                self.create_constraint(txn, constraint).map_err(|_| ApplyError {
-                    delta: "create a constraint",
-                    reason: WriteError::Conflict,
-                })?;
+                let kind = constraint.kind();
+                let outcome = self.create_constraint(txn, constraint);
+                if outcome.map_err(|_| fault("create a constraint", WriteError::Conflict))?
+                    == SchemaOutcome::Unchanged
+                {
+                    return Err(ApplyError::Exists(kind));
+                }
             }
             SchemaChange::DropConstraint(constraint) => {
-                self.drop_constraint(txn, constraint);
+                let kind = constraint.kind();
+                if self.drop_constraint(txn, constraint) == SchemaOutcome::Unchanged {
+                    return Err(ApplyError::Missing(kind));
+                }
             }
             change @ (SchemaChange::CreateEnum { .. }
             | SchemaChange::AddEnumValue { .. }
             | SchemaChange::RenameEnumValue { .. }) => {
-                self.change_enum(txn, change).map_err(|_| ApplyError {
-                    delta: "change an enum",
-                    reason: WriteError::Missing,
-                })?;
+                self.change_enum(txn, change)
+                    .map_err(|_| fault("change an enum", WriteError::Missing))?;
             }
         }
         Ok(())
@@ -216,7 +230,26 @@ impl Graph {
         }
     }
 
-    pub(super) fn undo_schema(&mut self, change: &SchemaChange) {
+    /// Does with indexes and constraints what the release does when a transaction is aborted.
+    pub(super) fn abort_schema(&mut self, txn: &Transaction) {
+        match txn.aborted_schema {
+            AbortedSchema::Kept => {
+                for change in &txn.schema_undo {
+                    if let SchemaChange::DropConstraint(constraint) = change {
+                        self.unpublished.constraints.retain(|known| known != constraint);
+                    }
+                }
+            }
+            AbortedSchema::KeptUnseen => {}
+            AbortedSchema::TakenBack => {
+                for change in txn.schema_undo.iter().rev() {
+                    self.undo_schema(change);
+                }
+            }
+        }
+    }
+
+    fn undo_schema(&mut self, change: &SchemaChange) {
         match change {
             SchemaChange::CreateIndex(index) => self.add_index(index.clone()),
             SchemaChange::DropIndex(index) => self.remove_index(index),

@@ -55,6 +55,22 @@ pub(crate) enum Delta {
     Schema(SchemaChange),
 }
 
+/// What becomes of the indexes and constraints that an aborted transaction has created or dropped.
+///
+/// They are changed at once, for everybody. Before 3.10, `src/storage/v2/inmemory/storage.cpp` has no abort callbacks
+/// that would take that back, so that it stays until a restart, although it is in no log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum AbortedSchema {
+    /// Up to 3.6: what was dropped is gone. A new index cannot be seen, as only a commit publishes it, but it is in the
+    /// way of another attempt. Constraints are not published: a new one is in force, and shown.
+    Kept,
+    /// In 3.8 constraints are published, too: a new one is in force without being shown.
+    KeptUnseen,
+    /// Since 3.10.
+    #[default]
+    TakenBack,
+}
+
 /// A transaction of the storage.
 #[derive(Debug)]
 pub(crate) struct Transaction {
@@ -66,6 +82,7 @@ pub(crate) struct Transaction {
     pub(super) relationships: Vec<Gid>,
     /// Index and constraint changes to take back on abort, newest last.
     pub(super) schema_undo: Vec<SchemaChange>,
+    pub(crate) aborted_schema: AbortedSchema,
     /// What the client is told, counted over the running statement.
     pub(crate) changes: ChangeCounters,
 }
@@ -82,6 +99,7 @@ impl Transaction {
             nodes: Vec::new(),
             relationships: Vec::new(),
             schema_undo: Vec::new(),
+            aborted_schema: AbortedSchema::default(),
             changes: ChangeCounters::default(),
         }
     }

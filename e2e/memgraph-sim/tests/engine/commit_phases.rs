@@ -511,7 +511,7 @@ fn an_index_is_shown_once_it_is_decided_upon() {
             dump.iter().all(|line| line[0] != "CREATE INDEX ON :`T`;".into()),
             "{version}: {dump:?}"
         );
-        // Nor is it in a snapshot.
+        // Nor is it in a snapshot, from which the replica starts anew.
         if version >= Version::V3_8 {
             network.must("b", "CREATE SNAPSHOT");
             network.restart("b");
@@ -521,6 +521,12 @@ fn an_index_is_shown_once_it_is_decided_upon() {
         network.run(Duration::from_secs(15));
         // The next commit finds out that the replica lacks one, and fails.
         network.query("a", "CREATE (:T)").unwrap_err();
+        if version < Version::V3_8 {
+            // It gave up what it had prepared, and that index is now in the way of the one that the log brings.
+            network.run(Duration::from_secs(60));
+            assert_ne!(network.status("a", "b"), "ready", "{version}");
+            network.restart("b");
+        }
         network.until_status("a", "b", "ready");
         assert_eq!(network.must("b", "SHOW INDEX INFO").len(), 1, "{version}");
     }

@@ -268,8 +268,9 @@ fn j30_a_blocked_commit_keeps_admin_queries_out() {
             network.attach("a", "b", mode);
             network.must("c", DEMOTE);
             network.black_hole("b");
-            let writer = network.client("a");
+            let (writer, second) = (network.client("a"), network.client("a"));
             network.prepare(&writer, "CREATE (:T)");
+            network.prepare(&second, "CREATE (:T)");
             let sent = network.now;
             network.send_request(&writer, Request::Execute { take: None });
             network.run(Duration::from_secs(1));
@@ -295,12 +296,9 @@ fn j30_a_blocked_commit_keeps_admin_queries_out() {
             }
             let took = network.now - started;
             assert!(took < Duration::from_millis(50), "they do not wait");
-            assert_eq!(network.role("a"), "main", "while readers get through");
+            assert_eq!(network.role("a"), "main", "and those that only look get through");
             assert_eq!(network.must("a", "SHOW REPLICAS").len(), 1, "none is left behind");
-            assert_eq!(network.count("a"), 0);
             // Other writers queue behind the engine lock.
-            let second = network.client("a");
-            network.prepare(&second, "CREATE (:T)");
             network.send_request(&second, Request::Execute { take: None });
             network.run(Duration::from_secs(20));
             assert_eq!(network.response(&second), None);

@@ -18,6 +18,7 @@ mod files;
 mod literals;
 mod locks;
 mod network;
+mod prevented;
 mod promotion;
 mod properties;
 mod queries;

@@ -7,6 +7,7 @@ use memgraph_sim::config::Config;
 
 use crate::files::{files, read, snapshot, write};
 use crate::network::Network;
+use crate::releases::{each_release, modes};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 
@@ -269,4 +270,50 @@ fn a_prepared_transaction_that_main_gave_up_is_skipped_when_it_comes_late() {
     network.must("a", "CREATE (:T)");
     assert_eq!((network.count("a"), network.count("b")), (3, 3));
     assert!(network.must("b", "MATCH (n:GivenUp) RETURN n").is_empty());
+}
+
+/// Writes one node after the other for a while.
+fn write_for(network: &mut Network, duration: Duration, pause: Duration) {
+    let until = network.now + duration;
+    while network.now < until {
+        // Most of these fail while a SYNC or STRICT_SYNC replica catches up.
+        let _ = network.query("a", "CREATE (:T)");
+        network.run(pause);
+    }
+}
+
+#[test]
+fn a_replica_catches_up_only_when_writers_pause_for_as_long_as_its_log_takes() {
+    each_release(|version| {
+        for mode in modes(version) {
+            let mut network = Network::new(version, &["a", "b"]);
+            network.attach("a", "b", mode);
+            network.kill("b");
+            network.run(Duration::from_secs(5));
+            let _ = network.query("a", "CREATE (:T)");
+            network.start("b");
+            network.until_ready("b");
+            write_for(
+                &mut network,
+                Duration::from_millis(150),
+                Duration::from_micros(200),
+            );
+            if *mode == "STRICT_SYNC" {
+                // What is refused does not move main on.
+                assert_eq!(network.status("a", "b"), "ready");
+                continue;
+            }
+            let (_, behind, status) = network.replica("a", "b").unwrap();
+            assert!(status == "invalid" || status == "recovery", "{mode}: {status}");
+            // It follows all the same.
+            assert!(
+                behind < 0 && network.count("a") - network.count("b") < 50,
+                "{mode}: {behind}"
+            );
+            write_for(&mut network, Duration::from_millis(300), Duration::from_millis(5));
+            assert_eq!(network.status("a", "b"), "ready");
+            network.run(Duration::from_secs(1));
+            assert_eq!(network.count("a"), network.count("b"));
+        }
+    });
 }

@@ -215,14 +215,14 @@ fn j28_a_replica_refuses_writes() {
                     Failure::client("Queries on replica shouldn't write.")
                 )
             );
-            assert!(network.must("a", "SHOW CONSTRAINT INFO").is_empty());
         } else {
-            // 3.4 keeps it in memory.
             network.must("a", constraint);
-            assert_eq!(network.must("a", "SHOW CONSTRAINT INFO").len(), 1);
-            network.restart("a");
-            assert!(network.must("a", "SHOW CONSTRAINT INFO").is_empty());
         }
+        // Before 3.10 it is in memory all the same, although in 3.8 nobody sees it.
+        let seen = usize::from(version < Version::V3_8);
+        assert_eq!(network.must("a", "SHOW CONSTRAINT INFO").len(), seen);
+        network.restart("a");
+        assert!(network.must("a", "SHOW CONSTRAINT INFO").is_empty());
         let client = network.client("a");
         network.begin(&client);
         network.run_on(&client, "MATCH (n) RETURN n").unwrap();

@@ -117,8 +117,9 @@ impl Node {
             }
         } else if version >= Version::V3_8 {
             // Before 3.10 it counts as no newer than the last logged transaction.
+            let transaction = self.begin().await;
             let durable = (version < Version::V3_10).then(|| self.database.borrow().durable);
-            if let Err(error) = self.write_snapshot(durable).await {
+            if let Err(error) = self.write_snapshot(transaction, durable).await {
                 self.log_snapshot_error(&error);
             }
         }
