@@ -9,6 +9,7 @@ pub mod controller;
 pub mod gateway;
 pub mod grants;
 pub mod http;
+pub mod instance_init;
 pub mod leader;
 pub mod memgraph;
 pub mod plan;

@@ -3,14 +3,15 @@
 // The reconciliation is one future of many nested ones, whose layout the compiler works out here.
 #![recursion_limit = "256"]
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use kube::{Client, CustomResourceExt};
 use memgraph_operator::{
-    api::{DurationString, MemgraphCluster},
+    api::{DurationString, MemgraphCluster, names},
     controller::{self, Election, OperatorConfig},
     gateway::{self, Addresses, GatewayConfig},
+    instance_init::{self, VolumeError},
     leader::{Timing, TimingError},
     memgraph::Neo4rsBolt,
     resources::OperatorImage,
@@ -31,8 +32,34 @@ enum Command {
     Operator(OperatorArgs),
     /// Leads clients to the instances of one MemgraphCluster.
     Gateway(GatewayArgs),
+    /// Runs in an instance's pod before Memgraph: sets its data aside where that is ordered.
+    InstanceInit(InstanceInitArgs),
     /// Prints the CustomResourceDefinition as YAML.
     Crd,
+}
+
+#[derive(Args)]
+struct InstanceInitArgs {
+    /// Name of the MemgraphCluster.
+    #[arg(long, env = "CLUSTER")]
+    cluster: String,
+    /// Its namespace.
+    #[arg(long, env = "NAMESPACE")]
+    namespace: String,
+    /// Name of the instance.
+    #[arg(long, env = "INSTANCE")]
+    instance: String,
+    /// Where its volume is mounted.
+    #[arg(long, default_value = names::DATA_MOUNT)]
+    mount: PathBuf,
+    /// Memgraph's data directory.
+    #[arg(long, default_value = names::DATA_DIRECTORY)]
+    data_directory: PathBuf,
+    /// Where the kubelet reads what has become of it.
+    #[arg(long, default_value = "/dev/termination-log")]
+    message: PathBuf,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 #[derive(Args)]
@@ -122,6 +149,8 @@ enum Error {
     Operator(#[from] controller::OperatorError),
     #[error(transparent)]
     Gateway(#[from] gateway::GatewayError),
+    #[error("cannot set the data aside; it is tried again when this container is started again")]
+    InstanceInit(#[from] VolumeError),
     #[error("cannot write the CustomResourceDefinition as YAML")]
     Crd(#[from] serde_yaml::Error),
 }
@@ -147,6 +176,10 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Operator(args) => {
             telemetry::start(&args.log.log_level)?;
             block_on(operator(args))
+        }
+        Command::InstanceInit(args) => {
+            telemetry::start(&args.log.log_level)?;
+            block_on(instance_init(args))
         }
         Command::Gateway(args) => {
             telemetry::start(&args.log.log_level)?;
@@ -188,6 +221,23 @@ fn election(args: ElectionArgs) -> Result<Election, TimingError> {
             args.lease_retry_period.0,
         )?,
     })
+}
+
+async fn instance_init(args: InstanceInitArgs) -> Result<(), Error> {
+    let instance = instance_init::Instance {
+        cluster: args.cluster,
+        namespace: args.namespace,
+        name: args.instance,
+        mount: args.mount,
+        data: args.data_directory,
+    };
+    let client = Client::try_default().await;
+    let note = instance_init::prepare(&instance, client, &Neo4rsBolt::anonymous()).await?;
+    tracing::info!(?note, "Memgraph may start");
+    if let Err(error) = instance_init::tell(&note, &args.message) {
+        tracing::warn!(%error, path = %args.message.display(), "cannot leave a message");
+    }
+    Ok(())
 }
 
 async fn gateway(args: GatewayArgs) -> Result<(), Error> {

@@ -102,6 +102,8 @@ pub enum Reason {
     CrashLooping,
     /// An instance of `fencedInstances` is MAIN or would have to be, because no other one can.
     FencedInstance,
+    /// An instance holds writes that MAIN does not, and `replication.divergedInstances` is Keep.
+    DivergedInstance,
     /// What the instances hold allows no safe conclusion.
     AmbiguousState,
     /// No in-sync copy: one failure could lose acknowledged writes, or writes are blocked.
@@ -139,6 +141,7 @@ impl Reason {
             Self::TooManyFailovers => "TooManyFailovers",
             Self::CrashLooping => "CrashLooping",
             Self::FencedInstance => "FencedInstance",
+            Self::DivergedInstance => "DivergedInstance",
             Self::AmbiguousState => "AmbiguousState",
             Self::NoInSyncReplica => "NoInSyncReplica",
             Self::ReplicasLagging => "ReplicasLagging",

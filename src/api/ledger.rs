@@ -41,6 +41,9 @@ pub struct Ledger {
     /// The changes of MAIN that nobody asked for, of the last hour, oldest first. Too many in a row are held back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// Orders to set an instance's data aside. Each holds in its term only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resets: Vec<ResetOrder>,
     /// The last request to move MAIN that was dealt with: each is carried out once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverRecord>,
@@ -119,6 +122,9 @@ pub struct Operation {
     /// The new MAIN was not known to hold every acknowledged write: `failover.candidates` is MostRecent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lossy: bool,
+    /// MAIN has handed over to a copy that was ahead of it: that is done once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reversed: bool,
     /// Of a planned change: the target was shown to hold everything, after clients were cut off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proven: bool,
@@ -151,6 +157,30 @@ pub struct Change {
     /// Whether it rested on silence alone: MAIN may have been alive.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspected: bool,
+}
+
+/// An order to set the data of an instance aside, so that it is filled anew from MAIN.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResetOrder {
+    /// Name of the instance (its pod).
+    pub instance: String,
+    /// What tells the order from every other one; each is obeyed once.
+    pub token: String,
+    /// The term in which it was given: in another one it is void.
+    pub term: i64,
+    /// UID of the pod that is to be replaced for it.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// How many pods have been replaced for it.
+    #[serde(default)]
+    pub attempts: i32,
+    /// The data may hold writes that no other copy has: it is not deleted to make room for later ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preserve: bool,
+    /// When it was given (RFC 3339), for people; it names the folder.
+    #[serde(default)]
+    pub at: String,
 }
 
 /// What has become of a request to move MAIN.
@@ -202,5 +232,40 @@ impl Member {
             instance: self.instance.clone(),
             incarnation: self.incarnation.clone(),
         }
+    }
+}
+
+impl Ledger {
+    /// Whether an instance is MAIN, in sync or a candidate: its data may be the only copy of an acknowledged write.
+    #[must_use]
+    pub fn relies_on(&self, instance: &str) -> bool {
+        let mut members = self.in_sync.iter().chain(&self.candidates);
+        self.main.instance == instance || members.any(|member| member.instance == instance)
+    }
+
+    /// Without the orders that are void: those of another term, and those for an instance that the ledger relies on.
+    #[must_use]
+    pub fn without_void_orders(mut self) -> Self {
+        let orders = std::mem::take(&mut self.resets);
+        self.resets = orders
+            .into_iter()
+            .filter(|order| order.term == self.term && !self.relies_on(&order.instance))
+            .collect();
+        self
+    }
+}
+
+impl ResetOrder {
+    /// The folder, below [`SET_ASIDE`](super::names::SET_ASIDE) on the instance's volume, into which the data is moved.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        let stamp: String = self
+            .at
+            .chars()
+            .take(19)
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let kept = if self.preserve { "-keep" } else { "" };
+        format!("{stamp}-{}{kept}", self.token)
     }
 }

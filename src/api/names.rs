@@ -31,6 +31,17 @@ pub const INSTANCE_CONTAINER: &str = "memgraph";
 /// The volume (and volume claim template) that holds an instance's data.
 pub const DATA_VOLUME: &str = "data";
 
+/// Where an instance's volume is mounted.
+pub const DATA_MOUNT: &str = "/var/lib/memgraph";
+/// Memgraph's data directory. Its owner must be Memgraph's own user; it makes the folder itself, whoever owns the volume.
+pub const DATA_DIRECTORY: &str = "/var/lib/memgraph/mg_data";
+/// Below [`DATA_MOUNT`]: the data that was set aside, a folder for each time.
+pub const SET_ASIDE: &str = "set-aside";
+/// The init container in a pod of an instance.
+pub const INIT_CONTAINER: &str = "instance-init";
+/// Annotation of an instance's pod that asks for its data to be set aside.
+pub const RESET_ANNOTATION: &str = "memgraph.dev/reset";
+
 /// The StatefulSet of a cluster, which has the cluster's own name.
 #[must_use]
 pub fn statefulset(cluster: &str) -> String {

@@ -31,6 +31,11 @@ pub struct ReplicationSpec {
     /// What happens to writes while no in-sync replica is there.
     #[serde(default)]
     pub data_durability: DataDurability,
+
+    /// What happens to an instance whose data has branched off from MAIN's. The pod annotation `memgraph.dev/reset`
+    /// (any value) asks for the same for one instance that is neither MAIN nor in sync.
+    #[serde(default)]
+    pub diverged_instances: DivergedInstances,
 }
 
 /// What an acknowledged write means.
@@ -56,4 +61,15 @@ pub enum DataDurability {
     /// They go on, on MAIN alone, after a wait of `failover.detectionTimeout`. If MAIN is lost then, they wait for
     /// it to return. The condition Durable and an Event say so.
     Preferred,
+}
+
+/// What happens to an instance whose data has branched off from MAIN's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DivergedInstances {
+    /// Its data is moved into a folder on its own volume, and it is filled anew from MAIN. An Event names the folder;
+    /// what it holds of the cluster's own history is never deleted by the operator.
+    #[default]
+    Reset,
+    /// It is left as it is until a human decides.
+    Keep,
 }

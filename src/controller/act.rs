@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::{Api, Client, ResourceExt};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Preconditions},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -41,6 +44,14 @@ pub enum ActError {
     NoAddress {
         /// The instance.
         instance: String,
+    },
+    /// Kubernetes did not delete a pod.
+    #[error("cannot delete the pod of {instance}")]
+    Delete {
+        /// The instance.
+        instance: String,
+        /// Why not.
+        source: kube::Error,
     },
     /// Kubernetes did not answer.
     #[error("cannot read the pod of {instance}")]
@@ -151,6 +162,7 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 let at = self.address(main)?;
                 Ok(patiently(|| memgraph::confirm(self.bolt, at, names)).await?)
             }
+            Action::DeletePod { instance, pod_uid } => self.delete_pod(instance, pod_uid).await,
             Action::Mark { main, lineage, term } => {
                 let marker = Marker {
                     lineage: lineage.clone(),
@@ -175,6 +187,27 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
             AdminError::Bolt { .. } | AdminError::Answer { .. } => {
                 self.sightings.unregistrable(instance, FAILED_PAUSE).await;
             }
+        }
+    }
+
+    /// Deletes this very pod, and no successor of it.
+    async fn delete_pod(&self, instance: &str, pod_uid: &str) -> Result<(), ActError> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace());
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(pod_uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match pods.delete(instance, &params).await {
+            Ok(_) => Ok(()),
+            // It is gone, or another one has taken its place.
+            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+            Err(source) => Err(ActError::Delete {
+                instance: instance.to_owned(),
+                source,
+            }),
         }
     }
 

@@ -44,6 +44,9 @@ impl Events {
         if let Some(event) = unprotected(before, now) {
             self.publish(now, event).await;
         }
+        for event in reset_ordered(before, status) {
+            self.publish(now, event).await;
+        }
         if let Some(event) = unmoved(before, status) {
             self.publish(now, event).await;
         }
@@ -133,6 +136,35 @@ fn opened(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -
             format!("replicas of {main} were registered anew, in term {term}: {cause}"),
         ),
     })
+}
+
+/// The data of an instance is to be set aside.
+fn reset_ordered(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -> Vec<Event> {
+    let orders = |status: &MemgraphClusterStatus| {
+        let ledger = status.ledger.as_ref();
+        ledger.map(|ledger| ledger.resets.clone()).unwrap_or_default()
+    };
+    let known = before.map(orders).unwrap_or_default();
+    let new = orders(now)
+        .into_iter()
+        .filter(|order| known.iter().all(|k| k.token != order.token));
+    new.map(|order| {
+        let folder = format!("{}/{}/{}", names::DATA_MOUNT, names::SET_ASIDE, order.folder());
+        let (why, later) = if order.preserve {
+            (
+                "holds writes that MAIN does not",
+                "; it is never deleted by the operator",
+            )
+        } else {
+            ("is to be filled anew", "")
+        };
+        let note = format!(
+            "{} {why}: its data is moved to {folder} on its volume{later}, and comes anew from MAIN",
+            order.instance
+        );
+        event(EventType::Warning, "DataSetAside", "Reset", note)
+    })
+    .collect()
 }
 
 /// MAIN goes on alone, because the spec prefers that to waiting.

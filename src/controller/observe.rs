@@ -10,7 +10,7 @@ use super::{
     sightings::{Sightings, Target},
 };
 use crate::{
-    api::{MemgraphCluster, ledger::Incarnation, names},
+    api::{MemgraphCluster, ResetNote, ledger::Incarnation, names},
     plan::{
         observation::{Container, Instance, Numbers, Observation},
         report::GatewayState,
@@ -91,6 +91,16 @@ fn database(pod: &Pod) -> Option<&ContainerStatus> {
     statuses
         .iter()
         .find(|status| status.name == names::INSTANCE_CONTAINER)
+}
+
+/// What the pod's init container has said.
+fn reset_note(pod: &Pod) -> Option<ResetNote> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    let init = statuses
+        .iter()
+        .find(|status| status.name == names::INIT_CONTAINER)?;
+    let ended = init.state.as_ref()?.terminated.as_ref()?;
+    serde_json::from_str(ended.message.as_deref()?).ok()
 }
 
 fn address(pod: &Pod) -> Option<std::net::IpAddr> {
@@ -199,6 +209,11 @@ impl Inventory {
                 address: target.address,
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_ready),
+                pod_uid: slot.pod.and_then(ResourceExt::uid),
+                reset_asked: slot
+                    .pod
+                    .is_some_and(|pod| pod.annotations().contains_key(names::RESET_ANNOTATION)),
+                reset_note: slot.pod.and_then(reset_note),
                 incarnation: target.incarnation,
                 sight: sighting.sight,
                 away_for: sighting.away_for,

@@ -333,6 +333,9 @@ fn dated(ledger: &Ledger, now: Timestamp) -> Ledger {
     for change in ledger.changes.iter_mut().filter(|change| change.at.is_empty()) {
         change.at = now.to_string();
     }
+    for order in ledger.resets.iter_mut().filter(|order| order.at.is_empty()) {
+        order.at = now.to_string();
+    }
     if let Some(record) = ledger
         .switchover
         .as_mut()

@@ -1,7 +1,10 @@
 //! From the spec to what decisions depend on.
 
 use crate::{
-    api::{DataDurability, FailoverCandidates, FailoverMode, MemgraphClusterSpec, ReplicationMode},
+    api::{
+        DataDurability, DivergedInstances, FailoverCandidates, FailoverMode, MemgraphClusterSpec,
+        ReplicationMode,
+    },
     plan::observation::{Settings, SwitchoverRequest},
 };
 
@@ -22,6 +25,7 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
         sync_replicas: usize::try_from(sync_replicas).unwrap_or_default(),
         electable: spec.replication.electable_instances.unwrap_or(spec.replicas),
         unprotected: spec.replication.data_durability == DataDurability::Preferred,
+        reset_diverged: spec.replication.diverged_instances == DivergedInstances::Reset,
         fenced: spec.fenced_instances.clone(),
         automatic_failover: spec.failover.mode == FailoverMode::Automatic,
         most_recent: spec.failover.candidates == FailoverCandidates::MostRecent,

@@ -108,6 +108,7 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
             started_at: String::new(),
             cause: String::new(),
             lossy: false,
+            reversed: false,
             proven: false,
         }),
         switchover: seen.settings.switchover.as_ref().map(|request| {

@@ -8,11 +8,11 @@ use super::{
     Action, Plan, Situation, Step, loss,
     members::{self, Members},
     observation::{Instance, Observation, Registration, Role},
-    switchover,
+    reset, switchover,
 };
 use crate::api::{
     RegistrationMode,
-    ledger::{Ledger, Member, OperationKind, Route},
+    ledger::{Ledger, Member, Operation, OperationKind, Route},
 };
 
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
@@ -140,26 +140,28 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         .iter()
         .filter(|r| r.is_sync() && r.in_sync())
         .collect();
-    if let Some(ahead) = ahead(members).filter(|_| chosen.is_empty()) {
-        return ahead;
-    }
-    if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
-        return Plan::new(seen, working("waiting for a replica that holds everything"));
+    if let Some(plan) = settle_refused(members, kind).filter(|_| chosen.is_empty()) {
+        return plan;
     }
     let marked = members
         .main
         .marker()
         .is_some_and(|m| m.lineage == ledger.lineage && m.term == ledger.term);
+    if chosen.is_empty()
+        && synced.len() < seen.settings.required_members()
+        && let Some(plan) = rebuild(members, kind, marked)
+    {
+        return plan;
+    }
+    if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
+        return Plan::new(seen, working("waiting for a replica that holds everything"));
+    }
     if !marked {
-        let mark = Action::Mark {
-            main: members.main.name.clone(),
-            lineage: ledger.lineage.clone(),
-            term: ledger.term,
-        };
-        // The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that
-        // follows; the marker then names the term.
-        let steps = [members.probe_commit(), Step::Do(mark)];
-        return Plan::with(seen, working("making the new term durable"), steps);
+        return Plan::with(
+            seen,
+            working("making the new term durable"),
+            make_durable(members),
+        );
     }
     let in_sync: Vec<Member> = synced.iter().filter_map(|r| members.confirmed(r)).collect();
     // A member must show the marker of this very term: it has then voted for the commit that wrote it.
@@ -187,6 +189,41 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     Plan::with(seen, working("letting clients in"), [Step::write(open)])
 }
 
+/// The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that follows; the
+/// marker then names the term.
+fn make_durable(members: &Members<'_>) -> [Step; 2] {
+    let mark = Action::Mark {
+        main: members.main.name.clone(),
+        lineage: members.ledger.lineage.clone(),
+        term: members.ledger.term,
+    };
+    [members.probe_commit(), Step::Do(mark)]
+}
+
+/// Nobody can be registered, but there is an instance that could be after its data was set aside: without that, a cluster
+/// of two whose second copy has branched off would stay closed. The marker comes first: it makes MAIN's epoch durable, and
+/// shows the instance's init container that MAIN is the one of this term.
+fn rebuild(members: &Members<'_>, kind: OperationKind, marked: bool) -> Option<Plan> {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let possible = !ledger.resets.is_empty()
+        || seen.settings.reset_diverged && reset::diverged(members).any(|instance| seen.electable(instance));
+    let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
+    if !possible || lossy {
+        return None;
+    }
+    let situation = Situation::Working(kind, "filling a replica anew that has branched off".to_owned());
+    if !marked {
+        return Some(Plan::with(seen, situation, make_durable(members)));
+    }
+    let (mut next, mut numbers) = (ledger.clone(), seen.numbers);
+    let steps = reset::next(members, &mut next, &mut numbers)?;
+    Some(Plan {
+        steps: members::after_reserving(ledger, next, steps),
+        situation,
+        numbers,
+    })
+}
+
 /// The instances to register as in-sync replicas: first those that will not need a full copy of the data (clients
 /// would wait for it) and can be registered, then those that are registered so already, then those that were
 /// candidates, then the others by ordinal. Without any, the route stays closed until one returns.
@@ -212,6 +249,7 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     let mut able: Vec<_> = members
         .others()
         .filter(|i| seen.electable(i) && i.is_replica() && !i.refused && !is_given_up(members, i))
+        .filter(|i| reset::order(members.ledger, i).is_none())
         .collect();
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
@@ -229,14 +267,14 @@ fn is_given_up(members: &Members<'_>, instance: &Instance) -> bool {
 
 /// Hands over to a candidate that is ahead of MAIN: the former MAIN, when it was lost between its own commit and
 /// the second phase, holds one write more than the copy that was promoted. It was acknowledged to nobody, and MAIN
-/// has committed nothing yet, so that either may lead and follow the other. Only the first operation after an
-/// opening does so: it never goes back and forth.
-fn ahead(members: &Members<'_>) -> Option<Plan> {
+/// has committed nothing yet, so that either may lead and follow the other. This is done once before the route opens
+/// again: it never goes back and forth.
+///
+/// A candidate that MAIN still refuses, or refuses because MAIN has committed meanwhile, is none any more: MAIN holds all
+/// that was acknowledged.
+fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
-    // A planned change closes the route in a term of its own first.
-    if ledger.term > ledger.marker_term + 2 || members.main.marker().is_some_and(|m| m.term == ledger.term) {
-        return None;
-    }
+    let operation = ledger.operation.as_ref()?;
     let refused = |instance: &&Instance| {
         let member = ledger.candidates.iter().find(|m| m.instance == instance.name);
         instance.refused
@@ -254,7 +292,24 @@ fn ahead(members: &Members<'_>) -> Option<Plan> {
         "{} holds writes that {} does not",
         instance.name, members.main.name
     );
-    Some(loss::hand_over(seen, ledger, to, &why))
+    let committed = members.main.marker().is_some_and(|m| m.term == ledger.term);
+    let mut next = ledger.clone();
+    if operation.reversed || committed {
+        if operation.lossy {
+            return None;
+        }
+        next.candidates.retain(|m| m.instance != instance.name);
+        return Some(Plan::with(
+            seen,
+            Situation::Working(kind, why),
+            [Step::write(next)],
+        ));
+    }
+    next.operation = Some(Operation {
+        reversed: true,
+        ..operation.clone()
+    });
+    Some(loss::hand_over(seen, &next, to, &why))
 }
 
 /// Whether a registration may stay as it is.

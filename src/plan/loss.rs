@@ -203,6 +203,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
                 Some(planned) if to.kind == OperationKind::Switchover => planned.cause.clone(),
                 _ => why.to_owned(),
             },
+            reversed: announced.is_some_and(|o| o.reversed),
             lossy: to.lossy || lacking && to.copy.instance == ledger.main.instance,
             proven: false,
         }),
@@ -245,6 +246,7 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
                 started_at: String::new(),
                 cause: why.to_owned(),
                 lossy: false,
+                reversed: false,
                 proven: false,
             }),
             ..ledger.clone()

@@ -12,6 +12,7 @@ mod members;
 mod numbers;
 pub mod observation;
 pub mod report;
+mod reset;
 mod steady;
 mod switchover;
 
@@ -110,6 +111,13 @@ pub enum Action {
         /// Names of registrations.
         names: Vec<String>,
     },
+    /// Delete an instance's pod, provided that it is still this one. A new one takes its place.
+    DeletePod {
+        /// The instance.
+        instance: String,
+        /// UID of the pod.
+        pod_uid: String,
+    },
     /// Set the marker in MAIN's data, from whatever it was.
     Mark {
         /// MAIN.
@@ -136,6 +144,7 @@ impl Action {
             Self::Drop { .. } => "Drop",
             Self::ProbeCommit { .. } => "ProbeCommit",
             Self::Confirm { .. } => "Confirm",
+            Self::DeletePod { .. } => "DeletePod",
             Self::Mark { .. } => "Mark",
         }
     }
@@ -182,8 +191,9 @@ pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>) 
 }
 
 impl Step {
+    /// Whatever is written makes orders void that it contradicts, in the same write.
     fn write(ledger: Ledger) -> Self {
-        Self::Write(Box::new(ledger))
+        Self::Write(Box::new(ledger.without_void_orders()))
     }
 }
 

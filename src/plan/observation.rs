@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use crate::api::{
-    RegistrationMode, ReplicationMode,
+    RegistrationMode, ReplicationMode, ResetNote,
     ledger::{DataCopy, Incarnation, Ledger, Member},
 };
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub electable: i32,
     /// Whether MAIN goes on alone while no in-sync replica is there.
     pub unprotected: bool,
+    /// Whether the data of an instance that has branched off is set aside without asking.
+    pub reset_diverged: bool,
     /// Instances that get no client and are never promoted.
     pub fenced: Vec<String>,
     /// Whether a lost MAIN is replaced without asking.
@@ -110,6 +112,12 @@ pub struct Instance {
     pub container: Container,
     /// Whether Kubernetes' own probe succeeds.
     pub ready: bool,
+    /// UID of its pod.
+    pub pod_uid: Option<String>,
+    /// Somebody asks for its data to be set aside.
+    pub reset_asked: bool,
+    /// What its init container has said of an order to set its data aside.
+    pub reset_note: Option<ResetNote>,
     /// Its present life; none while no container runs.
     pub incarnation: Option<Incarnation>,
     /// What it says of itself.

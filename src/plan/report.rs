@@ -4,12 +4,13 @@ use super::{
     Situation,
     members::Members,
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
+    reset,
     switchover::{self, Standing},
 };
 use crate::api::{
     Health, InstanceRole, InstanceStatus, Phase, SwitchoverState,
     conditions::{ConditionType, Reason, Truth, Verdict},
-    ledger::{Ledger, OperationKind, Route, SwitchoverRecord},
+    ledger::{Ledger, OperationKind, ResetOrder, Route, SwitchoverRecord},
 };
 
 /// What is known of the gateway beside the instances.
@@ -110,6 +111,10 @@ impl<'a> Facts<'a> {
             let member = self.ledger.is_some_and(|l| l.in_sync.iter().any(|m| i.is(m)));
             member && self.registration(i).is_some_and(Registration::follows)
         })
+    }
+
+    fn order(&self, instance: &Instance) -> Option<&'a ResetOrder> {
+        reset::order(self.ledger?, instance)
     }
 
     fn is_main(&self, instance: &Instance) -> bool {
@@ -353,6 +358,11 @@ impl<'a> Facts<'a> {
             .filter(|i| !members.registration_of(i).is_some_and(Registration::follows))
             .map(|i| match members.registration_of(i) {
                 Some(registration) => format!("{} ({})", i.name, data_status(registration)),
+                None if self.order(i).is_some() => {
+                    let said = i.reset_note.as_ref().map_or("", |note| note.detail.as_str());
+                    let colon = if said.is_empty() { "" } else { ": " };
+                    format!("{} (its data is to be set aside{colon}{said})", i.name)
+                }
                 None if i.refused => format!("{} (diverged: it holds writes that MAIN does not)", i.name),
                 None => format!("{} (not registered)", i.name),
             })

@@ -7,7 +7,8 @@ use super::{
     Plan, Situation, Step, brake, loss,
     members::{self, Members},
     numbers::parse_registration_name,
-    observation::{Instance, Observation, Registration},
+    observation::{DataStatus, Instance, Observation, Registration},
+    reset,
     switchover::{self, Standing},
 };
 use crate::api::{
@@ -48,6 +49,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.shrink())
         .or_else(|| desk.remove())
         .or_else(|| desk.grow())
+        .or_else(|| desk.reset(&mut situation))
         .or_else(|| desk.register_missing())
         .unwrap_or_default();
     let numbers = desk.numbers;
@@ -104,7 +106,9 @@ impl<'a> Desk<'a> {
         let broken = self.members.all().iter().find(|r| {
             let member = self.members.instance_of(r).filter(|i| self.guards(r, i));
             member.is_some_and(|instance| {
-                r.mode != mode || r.status.is_none() || members::is_stuck(r, instance)
+                r.mode != mode
+                    || matches!(r.status, None | Some(DataStatus::Diverged))
+                    || members::is_stuck(r, instance)
             })
         });
         let lost = self.members.ledger.in_sync.iter().find(|m| {
@@ -130,6 +134,7 @@ impl<'a> Desk<'a> {
                 started_at: String::new(),
                 cause,
                 lossy: false,
+                reversed: false,
                 proven: false,
             }),
             ..before.clone()
@@ -291,7 +296,7 @@ impl<'a> Desk<'a> {
     fn is_waited_for(&self, member: &Member) -> bool {
         let instance = self.members.seen.instance(&member.instance);
         let registration = instance.and_then(|i| self.members.registration_of(i));
-        registration.is_some_and(|r| r.is_sync() && r.status.is_some())
+        registration.is_some_and(|r| r.is_sync() && !matches!(r.status, None | Some(DataStatus::Diverged)))
     }
 
     /// Whether a member may count: MAIN feeds it as sync and it holds everything.
@@ -365,6 +370,26 @@ impl<'a> Desk<'a> {
         Some(Work::Steps(vec![dropped, registered]))
     }
 
+    /// Sets aside what has branched off, or says that a human must decide about it.
+    fn reset(&mut self, situation: &mut Situation) -> Option<Work> {
+        if let Some(steps) = reset::next(&self.members, &mut self.ledger, &mut self.numbers) {
+            return Some(Work::Steps(steps));
+        }
+        if self.members.seen.settings.reset_diverged || *situation != Situation::Serving {
+            return None;
+        }
+        let diverged: Vec<_> = reset::diverged(&self.members).map(|i| i.name.as_str()).collect();
+        if !diverged.is_empty() {
+            let text = format!(
+                "{} holds writes that MAIN does not, and replication.divergedInstances is Keep. Save what you need of \
+                 it, then annotate its pod with memgraph.dev/reset=yes to have its data set aside and filled anew",
+                diverged.join(", ")
+            );
+            *situation = Situation::Stalled(Reason::DivergedInstance, text);
+        }
+        None
+    }
+
     /// Registers, as ASYNC, instances that MAIN does not know.
     fn register_missing(&mut self) -> Option<Work> {
         let missing: Vec<&Instance> = self
@@ -372,6 +397,7 @@ impl<'a> Desk<'a> {
             .others()
             .filter(|i| i.is_replica() && !i.refused && !i.unregistrable)
             .filter(|i| self.members.registration_of(i).is_none())
+            .filter(|i| reset::order(self.members.ledger, i).is_none())
             .collect();
         if missing.is_empty() {
             return None;

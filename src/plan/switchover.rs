@@ -167,6 +167,7 @@ pub(super) fn begin(
             started_at: String::new(),
             cause,
             lossy: false,
+            reversed: false,
             proven: false,
         }),
         switchover,

@@ -8,13 +8,6 @@ use std::collections::BTreeMap;
 use super::{Error, start_gate};
 use crate::api::{FlagValue, MemgraphClusterSpec, ReplicationMode, names};
 
-/// Where an instance's volume is mounted.
-pub(super) const DATA_MOUNT: &str = "/var/lib/memgraph";
-
-/// A folder that Memgraph makes itself: it stops when its data directory is not owned by its own user, and a
-/// volume's root usually belongs to root.
-const DATA_DIRECTORY: &str = "/var/lib/memgraph/mg_data";
-
 /// Flags on which replication and recovery rest, or that would keep an instance from starting at all.
 const OWNED: [&str; 30] = [
     "also-log-to-stderr",
@@ -127,7 +120,7 @@ fn owned(spec: &MemgraphClusterSpec) -> Vec<(&'static str, String)> {
         ("also-log-to-stderr", "true"),
         ("bolt-address", "0.0.0.0"),
         ("bolt-port", &names::BOLT_PORT.to_string()),
-        ("data-directory", DATA_DIRECTORY),
+        ("data-directory", names::DATA_DIRECTORY),
         ("data-recovery-on-startup", "true"),
         ("init-file", start_gate::PATH),
         // Only to stderr: a file in the container would fill the node's disk, unseen.

@@ -8,6 +8,8 @@ mod gateway_deployment;
 mod gateway_role;
 mod gateway_services;
 mod headless_service;
+mod instance_init;
+mod instance_role;
 mod object;
 mod parent;
 mod pod;
@@ -88,9 +90,11 @@ pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desir
     let parent = Parent::of(cluster)?;
     let mut objects = vec![
         Object::new(&service_accounts::instance(&parent))?,
+        Object::new(&instance_role::role(&parent))?,
+        Object::new(&instance_role::binding(&parent))?,
         Object::new(&start_gate::build(&parent))?,
         Object::new(&headless_service::build(&parent))?,
-        Object::new(&statefulset::build(&parent)?)?,
+        Object::new(&statefulset::build(&parent, image)?)?,
     ];
     let mut absent = Vec::new();
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use super::parent::Parent;
 use crate::api::names;
 
-/// The instances' account. It may do nothing, and no token of it is mounted.
+/// The instances' account. Only the init container gets a token of it, and that may only read the own cluster.
 pub(super) fn instance(parent: &Parent<'_>) -> ServiceAccount {
     account(parent, names::instance_account(&parent.name), names::INSTANCE)
 }

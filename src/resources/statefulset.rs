@@ -17,7 +17,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{Error, flags, parent::Parent, pod, quantity::Amount, start_gate};
+use super::{Error, OperatorImage, flags, instance_init, parent::Parent, pod, quantity::Amount, start_gate};
 use crate::api::{MemgraphClusterSpec, names};
 
 /// User and group of the official image.
@@ -40,7 +40,7 @@ const LOG_VOLUME: &str = "log";
 ///
 /// All pods start at once, since none needs another one to start. The operator alone decides when which pod
 /// is replaced (`OnDelete`), so that a new template, also one of a newer operator, restarts nothing.
-pub(super) fn build(parent: &Parent<'_>) -> Result<StatefulSet, Error> {
+pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<StatefulSet, Error> {
     let spec = parent.spec;
     let retention = spec.storage.retention_policy;
     Ok(StatefulSet {
@@ -63,7 +63,7 @@ pub(super) fn build(parent: &Parent<'_>) -> Result<StatefulSet, Error> {
                     labels: Some(names::labels(&parent.name, names::INSTANCE)),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod_spec(parent)?),
+                spec: Some(pod_spec(parent, image)?),
             },
             volume_claim_templates: Some(vec![claim(parent)?]),
             ..StatefulSetSpec::default()
@@ -72,8 +72,14 @@ pub(super) fn build(parent: &Parent<'_>) -> Result<StatefulSet, Error> {
     })
 }
 
-fn pod_spec(parent: &Parent<'_>) -> Result<PodSpec, Error> {
+fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error> {
+    let database = container(parent.spec)?;
     Ok(PodSpec {
+        init_containers: Some(vec![instance_init::container(
+            parent,
+            image,
+            database.resources.clone(),
+        )]),
         service_account_name: Some(names::instance_account(&parent.name)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -85,7 +91,7 @@ fn pod_spec(parent: &Parent<'_>) -> Result<PodSpec, Error> {
         }),
         affinity: Some(pod::spread(parent, names::INSTANCE)),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
-        containers: vec![container(parent.spec)?],
+        containers: vec![database],
         volumes: Some(vec![
             Volume {
                 name: START_GATE_VOLUME.to_owned(),
@@ -97,6 +103,7 @@ fn pod_spec(parent: &Parent<'_>) -> Result<PodSpec, Error> {
             },
             scratch(TEMPORARY_VOLUME),
             scratch(LOG_VOLUME),
+            instance_init::api_access(),
         ]),
         ..PodSpec::default()
     })
@@ -149,7 +156,7 @@ fn container(spec: &MemgraphClusterSpec) -> Result<Container, Error> {
         // connection proves no life. The operator knows better: it asks over Bolt and acts on the answer.
         liveness_probe: None,
         volume_mounts: Some(vec![
-            mount(names::DATA_VOLUME, flags::DATA_MOUNT),
+            mount(names::DATA_VOLUME, names::DATA_MOUNT),
             VolumeMount {
                 read_only: Some(true),
                 ..mount(START_GATE_VOLUME, start_gate::FOLDER)
@@ -200,7 +207,7 @@ fn bolt_probe() -> Probe {
     }
 }
 
-fn mount(volume: &str, path: &str) -> VolumeMount {
+pub(super) fn mount(volume: &str, path: &str) -> VolumeMount {
     VolumeMount {
         name: volume.to_owned(),
         mount_path: path.to_owned(),

@@ -4,4 +4,5 @@ mod decisions;
 mod limits;
 mod planned_change;
 mod random;
+mod reset;
 mod world;

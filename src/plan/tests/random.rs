@@ -23,6 +23,12 @@ enum Event {
     /// Somebody fences this instance, and no other one.
     Fence(usize),
     Unfence,
+    /// Its pod is replaced, while the API server is there or not.
+    ReplacePod(usize, bool),
+    /// MAIN commits, and is lost before anybody is told.
+    CommitAndStop,
+    /// Somebody asks for an instance's data to be set aside.
+    AskForReset(usize),
     /// Somebody prefers that MAIN goes on alone, or not any more.
     Prefer(bool),
 }
@@ -39,6 +45,9 @@ fn event(instances: usize) -> impl Strategy<Value = Event> {
         1 => (0..instances).prop_map(Event::Fence),
         1 => Just(Event::Unfence),
         1 => any::<bool>().prop_map(Event::Prefer),
+        1 => ((0..instances), any::<bool>()).prop_map(|(index, api)| Event::ReplacePod(index, api)),
+        1 => Just(Event::CommitAndStop),
+        1 => (0..instances).prop_map(Event::AskForReset),
     ]
 }
 
@@ -58,6 +67,9 @@ fn play(world: &mut World, events: &[Event]) {
             }
             Event::Fence(index) => world.settings.fenced = vec![World::name(index)],
             Event::Unfence => world.settings.fenced.clear(),
+            Event::ReplacePod(index, api) => world.replace_pod(index, api),
+            Event::CommitAndStop => world.commit_and_stop(),
+            Event::AskForReset(index) => world.servers[index].reset_asked = true,
             // Lowering the demand admits nothing that was acknowledged under a higher one.
             Event::Prefer(unprotected) => world.settings.unprotected = unprotected,
         }
@@ -89,7 +101,10 @@ proptest! {
         let mut world = World::new(i32::try_from(replicas).unwrap());
         let events: Vec<_> = events
             .into_iter()
-            .filter(|e| !matches!(e, Event::Stop(i) | Event::Restart(i) if *i >= replicas))
+            .filter(|e| match e {
+                Event::Stop(i) | Event::Restart(i) | Event::ReplacePod(i, _) | Event::AskForReset(i) => *i < replicas,
+                _ => true,
+            })
             .collect();
         play(&mut world, &events);
         recover(&mut world);

@@ -15,9 +15,12 @@ use super::super::{
     },
     plan,
 };
-use crate::api::{
-    RegistrationMode, ReplicationMode,
-    ledger::{Incarnation, Ledger, Route},
+use crate::{
+    api::{
+        RegistrationMode, ReplicationMode, ResetNote, ResetOutcome,
+        ledger::{Incarnation, Ledger, Route},
+    },
+    instance_init::{Decision, decide, refusal},
 };
 
 /// One write: by which life of MAIN (its promotion), and its number.
@@ -36,6 +39,14 @@ pub(super) struct Server {
     pub(super) reign: u32,
     /// It does not become MAIN, whoever says so.
     pub(super) stubborn: bool,
+    /// How many pods it has had.
+    pub(super) pod: u32,
+    /// Orders to set its data aside that its volume knows as obeyed.
+    pub(super) obeyed: Vec<String>,
+    /// What its init container has said.
+    pub(super) note: Option<ResetNote>,
+    /// Somebody asks for its data to be set aside.
+    pub(super) reset_asked: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +80,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         sync_replicas: usize::from(replicas > 1),
         electable: replicas,
         unprotected: false,
+        reset_diverged: true,
         fenced: Vec::new(),
         automatic_failover: true,
         most_recent: false,
@@ -96,6 +108,10 @@ impl World {
             replicas: Vec::new(),
             reign: 0,
             stubborn: false,
+            pod: 1,
+            obeyed: Vec::new(),
+            note: None,
+            reset_asked: false,
         };
         Self {
             settings: settings(replicas),
@@ -130,7 +146,7 @@ impl World {
     fn incarnation(&self, index: usize) -> Incarnation {
         let server = &self.servers[index];
         Incarnation {
-            pod_uid: format!("pod-{index}"),
+            pod_uid: format!("pod-{index}-{}", server.pod),
             container_id: format!("life-{}", server.life),
             volume: format!("volume-{}", server.volume),
         }
@@ -184,6 +200,9 @@ impl World {
                 address: up.then(|| [10, 0, 0, 1].into()),
                 container: if up { Container::Running } else { Container::Ended },
                 ready: up,
+                pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
+                reset_asked: self.servers[index].reset_asked,
+                reset_note: self.servers[index].note.clone(),
                 incarnation: up.then(|| self.incarnation(index)),
                 sight: if up {
                     Sight::Serving(self.view(index))
@@ -269,6 +288,21 @@ impl World {
         self.servers[main].data.push(write);
     }
 
+    /// The ledger's MAIN commits and ends before its replicas, or its client, are told: the write is acknowledged to
+    /// nobody. (A strict replica has voted for it before.)
+    pub(super) fn commit_and_stop(&mut self) {
+        let Some(main) = self.main() else { return };
+        let server = &self.servers[main];
+        let votes = server
+            .replicas
+            .iter()
+            .all(|(_, replica, mode)| *mode != RegistrationMode::StrictSync || self.feeds(main, *replica));
+        if server.up && server.role == Role::Main && votes {
+            self.commit_alone(main);
+            self.servers[main].up = false;
+        }
+    }
+
     /// A request of its own each time.
     pub(super) fn ask_for_switchover(&mut self, target: Option<usize>) {
         self.requests += 1;
@@ -296,6 +330,48 @@ impl World {
             server.reign = 0;
         }
         self.heal();
+    }
+
+    /// Another pod takes the place of this one; its init container runs, and reads the ledger unless the API server is
+    /// away.
+    pub(super) fn replace_pod(&mut self, index: usize, api: bool) {
+        let server = &mut self.servers[index];
+        server.up = false;
+        server.pod += 1;
+        server.reset_asked = false;
+        self.servers[index].note = api.then(|| self.init(index));
+        self.restart(index, true);
+    }
+
+    /// What the init container does, by the production decision.
+    fn init(&mut self, index: usize) -> ResetNote {
+        let ledger = self.ledger.clone();
+        let order = match decide(ledger.as_ref(), &Self::name(index), &self.servers[index].obeyed) {
+            Decision::Start(note) => return note,
+            Decision::SetAside(order) => order,
+        };
+        let ledger = ledger.expect("an order stands in a ledger");
+        let main = Self::index(&ledger.main.instance);
+        let sight = if self.servers[main].up {
+            Sight::Serving(self.view(main))
+        } else {
+            Sight::Silent
+        };
+        let note = |outcome, detail| ResetNote {
+            token: order.token.clone(),
+            outcome,
+            detail,
+        };
+        if let Some((outcome, why)) = refusal(&ledger, &sight, self.servers[index].data.is_empty()) {
+            return note(outcome, why);
+        }
+        // The last good copy is never set aside.
+        self.has_all(main);
+        let server = &mut self.servers[index];
+        server.obeyed.push(order.token.clone());
+        server.data.clear();
+        server.marker = None;
+        note(ResetOutcome::Done, String::new())
     }
 
     /// Replicas that MAIN feeds catch up.
@@ -449,6 +525,13 @@ impl World {
                     .iter()
                     .all(|n| view.registrations.iter().any(|r| r.name == *n && r.in_sync()))
             }
+            Action::DeletePod { instance, pod_uid } => {
+                let index = Self::index(instance);
+                if *pod_uid == format!("pod-{index}-{}", self.servers[index].pod) {
+                    self.replace_pod(index, true);
+                }
+                true
+            }
             Action::Mark { main, lineage, term } => {
                 let marker = Marker {
                     lineage: lineage.clone(),
@@ -462,7 +545,7 @@ impl World {
         }
     }
 
-    fn step_down(&mut self, index: usize) {
+    pub(super) fn step_down(&mut self, index: usize) {
         let server = &mut self.servers[index];
         (server.role, server.reign) = (Role::Replica, 0);
         server.replicas.clear();

@@ -81,16 +81,19 @@ fn the_operator_may_do_what_it_must() {
 #[test]
 fn the_operator_has_the_rights_that_it_gives() {
     let rules = operators_rules();
-    let role = built(MemgraphClusterSpec::default())
-        .objects
-        .into_iter()
-        .find(|object| object.key().kind == Kind::Role)
-        .unwrap();
-    let given: Vec<Rule> = serde_json::from_value(role.content()["rules"].clone()).unwrap();
-    for rule in given {
-        for (group, resource) in rule.api_groups.iter().zip(&rule.resources) {
-            for verb in &rule.verbs {
-                assert!(allows(&rules, group, resource, verb), "{verb} {resource}");
+    let objects = built(MemgraphClusterSpec::default()).objects;
+    let roles: Vec<_> = objects
+        .iter()
+        .filter(|object| object.key().kind == Kind::Role)
+        .collect();
+    assert_eq!(roles.len(), 2, "the gateways' and the instances'");
+    for role in roles {
+        let given: Vec<Rule> = serde_json::from_value(role.content()["rules"].clone()).unwrap();
+        for rule in given {
+            for (group, resource) in rule.api_groups.iter().zip(&rule.resources) {
+                for verb in &rule.verbs {
+                    assert!(allows(&rules, group, resource, verb), "{verb} {resource}");
+                }
             }
         }
     }

@@ -98,6 +98,8 @@ fn a_cluster_consists_of_these_objects_in_this_order() {
         keys(&built(MemgraphClusterSpec::default())),
         [
             "ServiceAccount demo-instance",
+            "Role demo-instance",
+            "RoleBinding demo-instance",
             "ConfigMap demo-start-gate",
             "Service demo-instances",
             "StatefulSet demo",
@@ -125,6 +127,8 @@ fn what_is_switched_off_must_be_absent() {
         keys(&built(spec)),
         [
             "ServiceAccount demo-instance",
+            "Role demo-instance",
+            "RoleBinding demo-instance",
             "ConfigMap demo-start-gate",
             "Service demo-instances",
             "StatefulSet demo",
@@ -172,11 +176,40 @@ fn only_objects_of_this_very_cluster_are_ours() {
     assert!(!is_controlled_by(&mere_owner, &cluster));
 }
 
+fn statefulset(desired: &Desired) -> &Value {
+    let is_it = |object: &&Object| object.key().kind == Kind::StatefulSet;
+    desired.objects.iter().find(is_it).unwrap().content()
+}
+
+/// Who has taken over a database gets no way to the API server with it.
+#[test]
+fn only_the_init_container_of_an_instance_gets_a_token() {
+    let desired = built(with_memory_limit("1Gi"));
+    let pod = &statefulset(&desired)["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    let with_token: Vec<_> = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|volume| volume.get("projected").is_some() || volume.get("secret").is_some())
+        .map(|volume| volume["name"].clone())
+        .collect();
+    assert_eq!(with_token, ["api-access"]);
+    let mounts = |container: &Value| container["volumeMounts"].to_string().contains("api-access");
+    assert!(pod["containers"].as_array().unwrap().iter().all(|c| !mounts(c)));
+    let init = &pod["initContainers"][0];
+    assert!(mounts(init));
+    assert_eq!(
+        init["resources"], pod["containers"][0]["resources"],
+        "its quality of service stays"
+    );
+}
+
 #[test]
 fn the_instances_see_nine_tenths_of_their_memory_limit() {
     let spec = with_memory_limit("1Gi");
     let desired = built(spec);
-    let args = &desired.objects[3].content()["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args = &statefulset(&desired)["spec"]["template"]["spec"]["containers"][0]["args"];
     assert!(
         args.as_array().unwrap().contains(&"--memory-limit=921".into()),
         "{args}"

@@ -1,0 +1,31 @@
+//! What an instance's init container says of an order to set its data aside: the message with which it ends, which
+//! the pod's status shows.
+
+use serde::{Deserialize, Serialize};
+
+/// The message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResetNote {
+    /// The order that it is about; empty where none was seen.
+    #[serde(default)]
+    pub token: String,
+    /// What has become of it.
+    pub outcome: ResetOutcome,
+    /// The reason, or where the data lies now.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// What has become of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResetOutcome {
+    /// The data was moved, now or at an earlier start.
+    Done,
+    /// Nothing was moved: it was not the moment for it, or the cluster could not be read.
+    Later,
+    /// Nothing was moved, and nothing will be before a human has done something.
+    Refused,
+    /// There was no order.
+    None,
+}

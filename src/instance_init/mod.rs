@@ -1,0 +1,150 @@
+//! What runs in an instance's pod before Memgraph: sets its data aside where the ledger orders that.
+//!
+//! Nothing else may touch the data then: Memgraph has not started. So what was read of the ledger stays true until this
+//! ends: an instance whose Bolt port is closed becomes neither MAIN, nor in sync, nor a candidate. Where in doubt nothing
+//! is moved, and Memgraph starts: the order stays in the ledger, and the leader has the pod replaced once more.
+
+mod decision;
+mod volume;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kube::{Api, Client};
+
+use crate::{
+    api::{MemgraphCluster, ResetNote, ResetOutcome, names},
+    memgraph::{self, Bolt, Question},
+    plan::observation::Sight,
+};
+pub use decision::{Decision, decide, refusal};
+pub use volume::{DataVolume, VolumeError};
+
+/// For how long the API server is waited for: an instance must start without it too.
+const API_DEADLINE: Duration = Duration::from_secs(5);
+/// For how long MAIN is waited for.
+const MAIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Who is about to start.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The instance's name, which is its pod's.
+    pub name: String,
+    /// Where the data volume is mounted.
+    pub mount: PathBuf,
+    /// Memgraph's data directory.
+    pub data: PathBuf,
+}
+
+/// Sets the data aside if that is ordered and every condition holds. Returns what is to be told about it.
+///
+/// # Errors
+/// When data was being moved and the file system failed: Memgraph must not start on half of its data.
+pub async fn prepare<B: Bolt>(
+    instance: &Instance,
+    client: Result<Client, kube::Error>,
+    bolt: &B,
+) -> Result<ResetNote, VolumeError> {
+    let volume = DataVolume::new(&instance.mount, &instance.data);
+    // A move that was broken off is finished in any case: Memgraph has not started since it was begun.
+    if let Some(token) = volume.finish()? {
+        tracing::info!(token, "finished to set the data aside");
+    }
+    let obeyed = volume.obeyed()?;
+    let cluster = match read(instance, client).await {
+        Ok(cluster) => cluster,
+        Err(why) => return Ok(note("", ResetOutcome::Later, why)),
+    };
+    let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
+    let order = match decide(ledger, &instance.name, &obeyed) {
+        Decision::Start(note) => return Ok(note),
+        Decision::SetAside(order) => order,
+    };
+    let Some(ledger) = ledger else {
+        return Ok(note(
+            &order.token,
+            ResetOutcome::Later,
+            "there is no ledger".to_owned(),
+        ));
+    };
+    let main = match look_at(instance, &ledger.main.instance, bolt).await {
+        Ok(sight) => sight,
+        Err(why) => return Ok(note(&order.token, ResetOutcome::Later, why)),
+    };
+    if let Some((outcome, why)) = refusal(ledger, &main, volume.is_empty()?) {
+        return Ok(note(&order.token, outcome, why));
+    }
+    match volume.make_room()? {
+        Ok(()) => {}
+        Err(why) => return Ok(note(&order.token, ResetOutcome::Refused, why)),
+    }
+    let folder = volume.set_aside(&order)?;
+    Ok(note(
+        &order.token,
+        ResetOutcome::Done,
+        folder.display().to_string(),
+    ))
+}
+
+fn note(token: &str, outcome: ResetOutcome, detail: String) -> ResetNote {
+    ResetNote {
+        token: token.to_owned(),
+        outcome,
+        detail,
+    }
+}
+
+/// The cluster as it is now: a read without a resourceVersion is served by a quorum.
+async fn read(instance: &Instance, client: Result<Client, kube::Error>) -> Result<MemgraphCluster, String> {
+    let client = client.map_err(|error| format!("cannot find the API server: {error}"))?;
+    let clusters = Api::<MemgraphCluster>::namespaced(client, &instance.namespace);
+    let answer = tokio::time::timeout(API_DEADLINE, clusters.get(&instance.cluster)).await;
+    match answer {
+        Ok(Ok(cluster)) => Ok(cluster),
+        Ok(Err(error)) => Err(format!("cannot read the cluster: {error}")),
+        Err(_) => Err(format!(
+            "the API server did not answer in {} s",
+            API_DEADLINE.as_secs()
+        )),
+    }
+}
+
+/// What MAIN shows now.
+async fn look_at<B: Bolt>(instance: &Instance, main: &str, bolt: &B) -> Result<Sight, String> {
+    let headless = names::headless_service(&instance.cluster);
+    let host = format!(
+        "{main}.{headless}.{}.svc:{}",
+        instance.namespace,
+        names::BOLT_PORT
+    );
+    let resolved = tokio::time::timeout(MAIN_DEADLINE, tokio::net::lookup_host(&host)).await;
+    let address: SocketAddr = match resolved {
+        Ok(Ok(mut addresses)) => addresses.next().ok_or_else(|| format!("{host} has no address"))?,
+        Ok(Err(error)) => return Err(format!("cannot resolve {host}: {error}")),
+        Err(_) => return Err(format!("cannot resolve {host} in time")),
+    };
+    let question = Question {
+        version: None,
+        emptiness: true,
+        patience: MAIN_DEADLINE,
+    };
+    Ok(memgraph::look(bolt, address, &question).await)
+}
+
+/// Leaves the message where the kubelet reads it, for the pod's status.
+///
+/// # Errors
+/// When it cannot be written. The order then counts as not obeyed.
+pub fn tell(note: &ResetNote, path: &Path) -> std::io::Result<()> {
+    std::fs::write(path, serde_json::to_vec(note)?)
+}

@@ -1,0 +1,125 @@
+//! What is decided from the ledger, from MAIN's answers and from what was obeyed before.
+
+use super::super::{Decision, decide, refusal};
+use crate::{
+    api::{
+        ResetOutcome,
+        ledger::{DataCopy, Ledger, Member, ResetOrder},
+    },
+    plan::observation::{Contents, Marker, Role, Sight, View},
+};
+
+pub(super) fn ledger() -> Ledger {
+    let order = ResetOrder {
+        instance: "demo-2".into(),
+        token: "t4-r9".into(),
+        term: 4,
+        at: "2026-11-21T10:11:12.5Z".into(),
+        ..ResetOrder::default()
+    };
+    Ledger {
+        lineage: "l1".into(),
+        term: 4,
+        marker_term: 4,
+        main: DataCopy {
+            instance: "demo-0".into(),
+            ..DataCopy::default()
+        },
+        resets: vec![order],
+        ..Ledger::default()
+    }
+}
+
+fn outcome(ledger: &Ledger, obeyed: &[&str]) -> Option<ResetOutcome> {
+    let obeyed: Vec<_> = obeyed.iter().map(|token| (*token).to_owned()).collect();
+    match decide(Some(ledger), "demo-2", &obeyed) {
+        Decision::Start(note) => Some(note.outcome),
+        Decision::SetAside(_) => None,
+    }
+}
+
+#[test]
+fn an_order_is_obeyed_once_in_its_term_and_never_by_one_that_is_relied_on() {
+    let member = Member {
+        instance: "demo-2".into(),
+        ..Member::default()
+    };
+    assert_eq!(outcome(&ledger(), &["t3-r1"]), None);
+    assert_eq!(outcome(&ledger(), &["t3-r1", "t4-r9"]), Some(ResetOutcome::Done));
+    let with = |change: &dyn Fn(&mut Ledger)| {
+        let mut ledger = ledger();
+        change(&mut ledger);
+        outcome(&ledger, &[])
+    };
+    assert_eq!(with(&|l| l.term = 5), Some(ResetOutcome::Later));
+    assert_eq!(
+        with(&|l| l.in_sync.push(member.clone())),
+        Some(ResetOutcome::Later)
+    );
+    assert_eq!(
+        with(&|l| l.candidates.push(member.clone())),
+        Some(ResetOutcome::Later)
+    );
+    assert_eq!(
+        with(&|l| l.main.instance = "demo-2".into()),
+        Some(ResetOutcome::Later)
+    );
+    assert_eq!(with(&|l| l.resets.clear()), Some(ResetOutcome::None));
+    assert_eq!(
+        with(&|l| l.resets[0].instance = "demo-1".into()),
+        Some(ResetOutcome::None)
+    );
+    assert!(
+        matches!(decide(None, "demo-2", &[]), Decision::Start(note) if note.outcome == ResetOutcome::None)
+    );
+}
+
+fn main(term: i64, empty: Option<bool>) -> View {
+    View {
+        role: Role::Main,
+        registrations: Vec::new(),
+        contents: Some(Contents {
+            marker: Some(Marker {
+                lineage: "l1".into(),
+                term,
+            }),
+        }),
+        empty,
+        version: "3.12.0".into(),
+    }
+}
+
+#[test]
+fn nothing_is_moved_unless_main_is_there_current_and_not_empty() {
+    let judge =
+        |view: View, own: bool| refusal(&ledger(), &Sight::Serving(view), own).map(|(outcome, _)| outcome);
+    assert_eq!(judge(main(4, Some(false)), false), None);
+    assert_eq!(judge(main(4, Some(true)), true), None, "two empty copies");
+    assert_eq!(judge(main(4, Some(true)), false), Some(ResetOutcome::Refused));
+    assert_eq!(judge(main(4, None), false), Some(ResetOutcome::Later));
+    assert_eq!(
+        judge(main(3, Some(false)), false),
+        Some(ResetOutcome::Later),
+        "an old copy"
+    );
+    assert_eq!(
+        judge(main(5, Some(false)), false),
+        Some(ResetOutcome::Later),
+        "a newer one"
+    );
+    let replica = View {
+        role: Role::Replica,
+        ..main(4, Some(false))
+    };
+    assert_eq!(judge(replica, false), Some(ResetOutcome::Later));
+    for contents in [None, Some(Contents { marker: None })] {
+        let view = View {
+            contents,
+            ..main(4, Some(false))
+        };
+        assert_eq!(judge(view, false), Some(ResetOutcome::Later));
+    }
+    for sight in [Sight::Silent, Sight::Refused, Sight::Handshake, Sight::Unseen] {
+        assert_eq!(refusal(&ledger(), &sight, false).unwrap().0, ResetOutcome::Later);
+    }
+}

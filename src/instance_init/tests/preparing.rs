@@ -1,0 +1,136 @@
+//! The whole of it, against an API server that answers or does not.
+
+use std::{convert::Infallible, fs, net::SocketAddr, time::Duration};
+
+use http_body_util::Full;
+use hyper::{Request, Response, body::Bytes};
+use kube::{Client, client::Body};
+use serde_json::json;
+
+use super::{
+    super::{Instance, prepare, tell},
+    decision::ledger,
+    volume::Scratch,
+};
+use crate::{
+    api::{ResetNote, ResetOutcome},
+    memgraph::{Bolt, BoltError, Row, Session},
+};
+
+/// Nobody answers.
+struct Nowhere;
+
+impl Bolt for Nowhere {
+    type Session = Nowhere;
+
+    fn session(&self, _: SocketAddr) -> Nowhere {
+        Nowhere
+    }
+
+    async fn handshake(&self, at: SocketAddr, _: Duration) -> Result<(), BoltError> {
+        Err(BoltError::Refused { at })
+    }
+
+    async fn reaches(&self, _: &str, _: Duration) -> bool {
+        false
+    }
+}
+
+impl Session for Nowhere {
+    async fn run(&mut self, _: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
+        Err(BoltError::Deadline {
+            at: ([127, 0, 0, 1], 7687).into(),
+            deadline,
+        })
+    }
+}
+
+fn instance(scratch: &Scratch) -> Instance {
+    Instance {
+        cluster: "demo".into(),
+        namespace: "db".into(),
+        name: "demo-2".into(),
+        mount: scratch.0.clone(),
+        data: scratch.data(),
+    }
+}
+
+/// An API server that gives this answer, or none at all.
+fn server(answer: Option<(u16, serde_json::Value)>) -> Client {
+    let service = tower::service_fn(move |_: Request<Body>| {
+        let answer = answer.clone();
+        async move {
+            let Some((code, body)) = answer else {
+                return std::future::pending().await;
+            };
+            let body = Full::new(Bytes::from(body.to_string()));
+            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+        }
+    });
+    Client::new(service, "db")
+}
+
+fn cluster() -> serde_json::Value {
+    json!({
+        "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster",
+        "metadata": {"name": "demo", "namespace": "db"},
+        "spec": {},
+        "status": {"ledger": ledger()},
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_api_server_memgraph_starts_on_all_of_its_data() {
+    let scratch = Scratch::new();
+    scratch.fill("old");
+    let forbidden =
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "code": 403});
+    for answer in [None, Some((403, forbidden))] {
+        let note = prepare(&instance(&scratch), Ok(server(answer)), &Nowhere)
+            .await
+            .unwrap();
+        assert_eq!(note.outcome, ResetOutcome::Later, "{note:?}");
+        assert!(scratch.data().join("wal/2_current").exists());
+    }
+}
+
+#[tokio::test]
+async fn without_main_nothing_is_moved() {
+    let scratch = Scratch::new();
+    scratch.fill("old");
+    let client = server(Some((200, cluster())));
+    let note = prepare(&instance(&scratch), Ok(client), &Nowhere).await.unwrap();
+    assert_eq!(
+        (note.outcome, note.token.as_str()),
+        (ResetOutcome::Later, "t4-r9")
+    );
+    assert!(scratch.data().join("wal/2_current").exists());
+}
+
+#[tokio::test]
+async fn a_recorded_order_is_not_obeyed_again() {
+    let scratch = Scratch::new();
+    scratch.fill("old");
+    scratch.volume().set_aside(&ledger().resets[0]).unwrap();
+    scratch.fill("new");
+    let client = server(Some((200, cluster())));
+    let note = prepare(&instance(&scratch), Ok(client), &Nowhere).await.unwrap();
+    assert_eq!(note.outcome, ResetOutcome::Done);
+    assert!(scratch.data().join("wal/2_current").exists());
+}
+
+#[test]
+fn the_message_is_read_as_it_was_written() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("message");
+    let note = ResetNote {
+        token: "t4-r9".into(),
+        outcome: ResetOutcome::Refused,
+        detail: "no room".into(),
+    };
+    tell(&note, &path).unwrap();
+    assert_eq!(
+        serde_json::from_slice::<ResetNote>(&fs::read(&path).unwrap()).unwrap(),
+        note
+    );
+}

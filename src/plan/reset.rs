@@ -1,0 +1,107 @@
+//! Sets the data of an instance aside that has branched off, so that it is filled anew from MAIN.
+//!
+//! The order stands in the ledger before anything is done. The instance's own init container carries it out, after it
+//! has read the order live: it never has data open, and it obeys no order that the ledger does not hold any more.
+
+use super::{
+    Action, Step,
+    members::Members,
+    observation::{DataStatus, Instance, Numbers},
+};
+use crate::api::{
+    ResetOutcome,
+    ledger::{Ledger, ResetOrder},
+};
+
+/// So many pods are replaced for one order. What keeps an init container from obeying will not go away by itself then.
+const ATTEMPTS: i32 = 5;
+
+/// Whether an instance's data has branched off from MAIN's.
+pub(super) fn has_diverged(members: &Members<'_>, instance: &Instance) -> bool {
+    let listed = members.registration_of(instance).and_then(|r| r.status);
+    instance.is_replica() && (instance.refused || listed == Some(DataStatus::Diverged))
+}
+
+/// The instances, neither relied on nor under an order, that have diverged.
+pub(super) fn diverged<'a>(members: &'a Members<'_>) -> impl Iterator<Item = &'a Instance> {
+    members
+        .others()
+        .filter(|i| !members.ledger.relies_on(&i.name) && order(members.ledger, i).is_none())
+        .filter(|i| has_diverged(members, i))
+}
+
+/// The order for this instance.
+pub(super) fn order<'a>(ledger: &'a Ledger, instance: &Instance) -> Option<&'a ResetOrder> {
+    ledger.resets.iter().find(|order| order.instance == instance.name)
+}
+
+/// The next thing to do about orders; what must be written first goes into `ledger`. MAIN must be up, in the life that
+/// the ledger names, and its epoch durable.
+///
+/// No acknowledged write is lost: MAIN has them all, and the instance is one that the ledger does not rely on; a write
+/// that would make it one voids the order.
+pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Numbers) -> Option<Vec<Step>> {
+    if let Some(order) = members.ledger.resets.first() {
+        return pursue(members, order, ledger);
+    }
+    let settings = &members.seen.settings;
+    let chosen = members
+        .others()
+        .filter(|i| !members.ledger.relies_on(&i.name))
+        .filter(|i| i.reset_asked || settings.reset_diverged && has_diverged(members, i))
+        // One that is away may be on its way back as something else.
+        .find(|i| i.view().is_some())?;
+    let of_ours = chosen
+        .marker()
+        .is_some_and(|marker| marker.lineage == ledger.lineage);
+    let number = numbers.take(ledger);
+    ledger.resets.push(ResetOrder {
+        instance: chosen.name.clone(),
+        // Terms are never used twice, not even by a ledger that was made anew.
+        token: format!("t{}-r{number}", ledger.term),
+        term: ledger.term,
+        pod_uid: chosen.pod_uid.clone()?,
+        attempts: 0,
+        preserve: of_ours && has_diverged(members, chosen),
+        at: String::new(),
+    });
+    Some(Vec::new())
+}
+
+fn pursue(members: &Members<'_>, order: &ResetOrder, ledger: &mut Ledger) -> Option<Vec<Step>> {
+    let position = |ledger: &Ledger| ledger.resets.iter().position(|o| o.token == order.token);
+    let Some(instance) = members.others().find(|i| i.name == order.instance) else {
+        ledger.resets.remove(position(ledger)?);
+        return Some(Vec::new());
+    };
+    let note = instance
+        .reset_note
+        .as_ref()
+        .filter(|note| note.token == order.token);
+    let outcome = note.map(|note| note.outcome);
+    if outcome == Some(ResetOutcome::Done) {
+        // It is empty, and registered like a new one.
+        ledger.resets.remove(position(ledger)?);
+        return Some(Vec::new());
+    }
+    if let Some(registration) = members.registration_of(instance) {
+        return Some(vec![members.drop(registration)]);
+    }
+    let pod_uid = instance.pod_uid.as_ref()?;
+    if *pod_uid == order.pod_uid {
+        return Some(vec![Step::Do(Action::DeletePod {
+            instance: instance.name.clone(),
+            pod_uid: pod_uid.clone(),
+        })]);
+    }
+    // Its successor has started, and has not obeyed.
+    let again =
+        order.attempts < ATTEMPTS && instance.view().is_some() && outcome != Some(ResetOutcome::Refused);
+    if !again {
+        return None;
+    }
+    let position = position(ledger)?;
+    ledger.resets[position].pod_uid.clone_from(pod_uid);
+    ledger.resets[position].attempts += 1;
+    Some(Vec::new())
+}

@@ -1,0 +1,110 @@
+//! The init container of an instance's pod: it sets the data aside where the ledger orders that.
+
+use k8s_openapi::api::core::v1::{
+    ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, EnvVarSource,
+    KeyToPath, ObjectFieldSelector, ProjectedVolumeSource, ResourceRequirements,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+};
+
+use super::{OperatorImage, parent::Parent, pod, statefulset::mount};
+use crate::api::names;
+
+/// The volume with what a pod needs to reach the API server. Only the init container mounts it.
+const API_ACCESS: &str = "api-access";
+/// Where clients look for it.
+const API_ACCESS_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// For how long the token is valid, in seconds: the least that the API server grants.
+const TOKEN_SECONDS: i64 = 600;
+
+/// The container. It runs the operator's own image, as Memgraph's user, with Memgraph's resources: it is gone before
+/// Memgraph starts, so that the pod needs no more with it, and its quality of service stays what it is.
+pub(super) fn container(
+    parent: &Parent<'_>,
+    image: &OperatorImage,
+    resources: Option<ResourceRequirements>,
+) -> Container {
+    let args = [
+        "instance-init",
+        "--cluster",
+        &parent.name,
+        "--namespace",
+        &parent.namespace,
+    ];
+    Container {
+        name: names::INIT_CONTAINER.to_owned(),
+        image: Some(image.0.clone()),
+        args: Some(args.map(str::to_owned).into()),
+        env: Some(vec![EnvVar {
+            name: "INSTANCE".to_owned(),
+            value_from: Some(EnvVarSource {
+                field_ref: Some(field("metadata.name")),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        }]),
+        resources,
+        security_context: Some(pod::container_security()),
+        volume_mounts: Some(vec![
+            mount(names::DATA_VOLUME, names::DATA_MOUNT),
+            VolumeMount {
+                read_only: Some(true),
+                ..mount(API_ACCESS, API_ACCESS_FOLDER)
+            },
+        ]),
+        ..Container::default()
+    }
+}
+
+/// What Kubernetes itself would mount into every container, had the pod not declined it.
+pub(super) fn api_access() -> Volume {
+    let token = ServiceAccountTokenProjection {
+        path: "token".to_owned(),
+        expiration_seconds: Some(TOKEN_SECONDS),
+        ..ServiceAccountTokenProjection::default()
+    };
+    let authority = ConfigMapProjection {
+        name: "kube-root-ca.crt".to_owned(),
+        items: Some(vec![KeyToPath {
+            key: "ca.crt".to_owned(),
+            path: "ca.crt".to_owned(),
+            ..KeyToPath::default()
+        }]),
+        ..ConfigMapProjection::default()
+    };
+    let namespace = DownwardAPIProjection {
+        items: Some(vec![DownwardAPIVolumeFile {
+            path: "namespace".to_owned(),
+            field_ref: Some(field("metadata.namespace")),
+            ..DownwardAPIVolumeFile::default()
+        }]),
+    };
+    Volume {
+        name: API_ACCESS.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![
+                VolumeProjection {
+                    service_account_token: Some(token),
+                    ..VolumeProjection::default()
+                },
+                VolumeProjection {
+                    config_map: Some(authority),
+                    ..VolumeProjection::default()
+                },
+                VolumeProjection {
+                    downward_api: Some(namespace),
+                    ..VolumeProjection::default()
+                },
+            ]),
+            ..ProjectedVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn field(path: &str) -> ObjectFieldSelector {
+    ObjectFieldSelector {
+        field_path: path.to_owned(),
+        // The API server's default, in its own spelling.
+        api_version: Some("v1".to_owned()),
+    }
+}
