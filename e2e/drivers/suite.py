@@ -118,13 +118,14 @@ def pinned(file, pattern):
 
 
 def python_packages(requirements):
-    """Both Python drivers: the packages of the client image, and a test runner."""
+    """Both Python drivers: the packages of the client image, a test runner, and what the checks of both use."""
 
     def prepare(driver):
         script = REPOSITORY / "e2e/images/python-packages.sh"
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         files = [REPOSITORY / requirements, HERE / "requirements.txt"]
-        driver.environment["PYTHONPATH"] = install(driver, script, version, *files)
+        packages = install(driver, script, version, *files)
+        driver.environment["PYTHONPATH"] = os.pathsep.join([packages, str(HERE)])
 
     return prepare
 
@@ -145,6 +146,8 @@ def installed(folder):
 
 def go_modules(driver):
     install(driver, "go", "mod", "download")
+    # Compiles, which takes longer than the checks, and runs none.
+    install(driver, "go", "test", "-run=^$", "./...")
 
 
 def maven_packages(driver):

@@ -10,6 +10,7 @@ import neo4j
 import neo4j.time
 import pytest
 from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError, ServiceUnavailable, SessionExpired, TransientError
+from python_values import VALUES
 
 CLIENT_ERROR = "Memgraph.ClientError.MemgraphError.MemgraphError"
 TRANSIENT_ERROR = "Memgraph.TransientError.MemgraphError.MemgraphError"
@@ -136,32 +137,7 @@ def test_paging(driver):
             assert len(list(second)) == 25
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        False,
-        0,
-        -17,
-        127,
-        -129,
-        2**31,
-        2**63 - 1,
-        -(2**63),
-        0.0,
-        -1.5,
-        1e300,
-        float("inf"),
-        "",
-        "žluťoučký 🐎 'quoted' \"and\" \\",
-        [],
-        [1, "two", 3.0, None, [True]],
-        {},
-        {"a": 1, "nested": {"list": [1, 2], "none": None}},
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_values(session, label, value):
     assert session.run("RETURN $value AS value", value=value).single(strict=True)["value"] == value
     stored = session.run(f"CREATE (n:{label} {{v: $value}}) RETURN n.v", value=value)

@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 import mgclient
 import pytest
 from conftest import port, rows
+from python_values import VALUES
 
 LOCAL = "127.0.0.1"
 
@@ -73,32 +74,7 @@ def test_paging(connect):
     assert cursor.fetchall() == [(1,)]
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        False,
-        0,
-        -17,
-        127,
-        -129,
-        2**31,
-        2**63 - 1,
-        -(2**63),
-        0.0,
-        -1.5,
-        1e300,
-        float("inf"),
-        "",
-        "žluťoučký 🐎 'quoted' \"and\" \\",
-        [],
-        [1, "two", 3.0, None, [True]],
-        {},
-        {"a": 1, "nested": {"list": [1, 2], "none": None}},
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_values(run, label, value):
     assert run("RETURN $value", value=value) == [(value,)]
     assert run(f"CREATE (n:{label} {{v: $value}}) RETURN n.v", value=value) == [(value,)]

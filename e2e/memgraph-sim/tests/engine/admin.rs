@@ -124,8 +124,7 @@ fn what_is_done_in_analytical_mode_is_in_no_log() {
 #[test]
 fn replicas_miss_what_is_done_in_analytical_mode_until_main_restarts() {
     for version in Version::ALL {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "SYNC");
+        let mut network = Network::pair(version, "SYNC");
         network.must("a", "CREATE (:T)");
         if version >= Version::Head {
             let failure = network
@@ -361,8 +360,7 @@ fn a_commit_that_waits_for_a_replica_shows_and_cannot_be_terminated() {
         .into_iter()
         .filter(|version| *version >= Version::V3_10)
     {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "SYNC");
+        let mut network = Network::pair(version, "SYNC");
         network.lose(|_, _, message| message.name() == "PrepareCommitReq");
         let writer = network.client("a");
         network.prepare(&writer, "CREATE (:T)");

@@ -7,7 +7,7 @@ use memgraph_sim::flags::Flags;
 
 use crate::clients::{Stage, text};
 use crate::network::Network;
-use crate::releases::{each_release, modes};
+use crate::releases::{each_mode, each_release};
 
 #[test]
 fn strict_sync_is_a_keyword_since_3_5() {
@@ -34,8 +34,7 @@ fn strict_sync_is_a_keyword_since_3_5() {
 #[test]
 fn show_replicas_asks_nobody() {
     each_release(|version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "SYNC");
+        let mut network = Network::pair(version, "SYNC");
         network.must("a", "CREATE (:T)");
         let known = network.replica("a", "b");
         network.black_hole("b");
@@ -138,14 +137,11 @@ fn the_flag_for_idle_sessions_went_away_with_3_8() {
 
 #[test]
 fn replicas_take_every_mode_that_a_release_knows() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", mode);
-            network.must("a", "CREATE (:T)");
-            network.run(std::time::Duration::from_secs(1));
-            assert_eq!(network.replica("a", "b"), Some((2, 0, "ready".into())));
-            assert_eq!(network.count("b"), 1);
-        }
+    each_mode(|version, mode| {
+        let mut network = Network::pair(version, mode);
+        network.must("a", "CREATE (:T)");
+        network.run(std::time::Duration::from_secs(1));
+        assert_eq!(network.replica("a", "b"), Some((2, 0, "ready".into())));
+        assert_eq!(network.count("b"), 1);
     });
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bolt_server::{
     Authentication, Failure, Notification, Prepare, Request, Response, Summary, TransactionOptions, Value,
+    Version,
 };
+use memgraph_sim::config::Config;
 use memgraph_sim::engine::{DiskOperation, DiskReply, Event, SessionId};
 
 use crate::network::{Client, Delivery, Network, PATIENCE};
@@ -32,6 +34,29 @@ pub enum Stage {
     Commit,
     Rollback,
     Route,
+}
+
+/// Small clusters that many tests begin with.
+impl Network {
+    /// MAIN `a` with one replica, `b`.
+    pub fn pair(version: Version, mode: &str) -> Self {
+        let mut network = Self::new(version, &["a", "b"]);
+        network.attach("a", "b", mode);
+        network
+    }
+
+    /// The same without a write-ahead log on MAIN.
+    pub fn pair_without_a_log(version: Version, mode: &str) -> Self {
+        let mut network = Self::new(version, &["b"]);
+        let config = Config {
+            version,
+            wal_enabled: false,
+            ..Config::default()
+        };
+        network.add("a", config);
+        network.attach("a", "b", mode);
+        network
+    }
 }
 
 /// What clients do.

@@ -98,8 +98,7 @@ fn wait_for(network: &mut Network, client: &Client) -> Result<Rows, bolt_server:
 
 /// A main with one replica that holds one node, and a message that something will happen to.
 fn prepared(version: Version, mode: &str, leg: Leg, fate: Fate) -> Network {
-    let mut network = Network::new(version, &["a", "b"]);
-    network.attach("a", "b", mode);
+    let mut network = Network::pair(version, mode);
     network.must("a", "CREATE (:T)");
     network.run(Duration::from_millis(100));
     meddle(&mut network, leg, fate);
@@ -493,8 +492,7 @@ fn a_prepared_change_of_an_enum_locks_a_replica_until_somebody_decides() {
 #[test]
 fn an_index_is_shown_once_it_is_decided_upon() {
     for version in versions("STRICT_SYNC") {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "STRICT_SYNC");
+        let mut network = Network::pair(version, "STRICT_SYNC");
         network.lose(|_, _, message| message.name() == "FinalizeCommitReq");
         let client = network.client("a");
         network.prepare(&client, "CREATE INDEX ON :T");

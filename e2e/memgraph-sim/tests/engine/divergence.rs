@@ -6,59 +6,57 @@ use bolt_server::Version;
 use memgraph_sim::config::Config;
 
 use crate::network::Network;
-use crate::releases::{each_release, modes};
+use crate::releases::{each_mode, each_release};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";
 
 #[test]
 fn j33_a_replica_that_is_ahead_in_the_same_epoch_looks_ready() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["b"]);
-            network.add(
-                "a",
-                Config {
-                    version,
-                    wal_flush_every: 10,
-                    ..Config::default()
-                },
-            );
-            network.attach("a", "b", mode);
-            for i in 0..15 {
-                network.must("a", &format!("CREATE (:T {{i: {i}}})"));
-                network.run(Duration::from_millis(10));
-            }
-            // The last five transactions of main were in its page cache only.
-            network.power_off("a");
-            network.start("a");
-            network.until_ready("a");
-            network.until_status("a", "b", "ready");
-            assert_eq!((network.count("a"), network.count("b")), (10, 15));
-            let (_, ahead, _) = network.replica("a", "b").unwrap();
-            assert!(ahead > 0, "{ahead}");
-            // As long as main is behind, its commits are acknowledged and skipped.
-            let mut skipped = 0;
-            while network.replica("a", "b").unwrap().1 > 0 {
-                assert_eq!(network.notifications("a", "CREATE (:Skipped)"), []);
-                network.run(Duration::from_millis(10));
-                assert_eq!(network.status("a", "b"), "ready");
-                skipped += 1;
-            }
-            assert!(skipped > 1);
-            let seen = network.must("b", "MATCH (n:Skipped) RETURN n").len();
-            assert!(seen < skipped, "{seen} of {skipped}");
-            // From then on the replica takes part again. What main creates now has an id that is taken there.
-            let _ = network.query("a", "CREATE (:New)");
-            network.run(Duration::from_secs(5));
-            assert!(network.logged(
-                "b",
-                "Failed to apply a transaction of main: cannot create an existing node"
-            ));
-            assert_eq!(network.must("b", "MATCH (n:New) RETURN n").len(), 0);
-            assert_eq!(network.must("b", "MATCH (n:T) RETURN n").len(), 15);
-            assert_eq!(network.must("a", "MATCH (n:T) RETURN n").len(), 10);
+    each_mode(|version, mode| {
+        let mut network = Network::new(version, &["b"]);
+        network.add(
+            "a",
+            Config {
+                version,
+                wal_flush_every: 10,
+                ..Config::default()
+            },
+        );
+        network.attach("a", "b", mode);
+        for i in 0..15 {
+            network.must("a", &format!("CREATE (:T {{i: {i}}})"));
+            network.run(Duration::from_millis(10));
         }
+        // The last five transactions of main were in its page cache only.
+        network.power_off("a");
+        network.start("a");
+        network.until_ready("a");
+        network.until_status("a", "b", "ready");
+        assert_eq!((network.count("a"), network.count("b")), (10, 15));
+        let (_, ahead, _) = network.replica("a", "b").unwrap();
+        assert!(ahead > 0, "{ahead}");
+        // As long as main is behind, its commits are acknowledged and skipped.
+        let mut skipped = 0;
+        while network.replica("a", "b").unwrap().1 > 0 {
+            assert_eq!(network.notifications("a", "CREATE (:Skipped)"), []);
+            network.run(Duration::from_millis(10));
+            assert_eq!(network.status("a", "b"), "ready");
+            skipped += 1;
+        }
+        assert!(skipped > 1);
+        let seen = network.must("b", "MATCH (n:Skipped) RETURN n").len();
+        assert!(seen < skipped, "{seen} of {skipped}");
+        // From then on the replica takes part again. What main creates now has an id that is taken there.
+        let _ = network.query("a", "CREATE (:New)");
+        network.run(Duration::from_secs(5));
+        assert!(network.logged(
+            "b",
+            "Failed to apply a transaction of main: cannot create an existing node"
+        ));
+        assert_eq!(network.must("b", "MATCH (n:New) RETURN n").len(), 0);
+        assert_eq!(network.must("b", "MATCH (n:T) RETURN n").len(), 15);
+        assert_eq!(network.must("a", "MATCH (n:T) RETURN n").len(), 10);
     });
 }
 
@@ -123,8 +121,7 @@ fn j34_a_diverged_replica_shows_after_a_restart_of_main() {
             assert_eq!(network.status("a", "b"), "diverged");
             return;
         }
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "ASYNC");
+        let mut network = Network::pair(version, "ASYNC");
         network.must("a", "CREATE (:T)");
         network.run(Duration::from_secs(1));
         network.must("b", PROMOTE);
@@ -147,23 +144,14 @@ fn j34_a_diverged_replica_shows_after_a_restart_of_main() {
 
 #[test]
 fn j36_without_a_log_nothing_is_replicated() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["b"]);
-            let config = Config {
-                version,
-                wal_enabled: false,
-                ..Config::default()
-            };
-            network.add("a", config);
-            network.attach("a", "b", mode);
-            assert_eq!(network.notifications("a", "CREATE (:T)"), []);
-            network.run(Duration::from_secs(30));
-            assert_eq!(network.count("a"), 1);
-            assert_eq!(network.count("b"), 0);
-            let (ts, behind, status) = network.replica("a", "b").unwrap();
-            assert_eq!((ts, status.as_str()), (0, "ready"));
-            assert!(behind < 0, "{behind}");
-        }
+    each_mode(|version, mode| {
+        let mut network = Network::pair_without_a_log(version, mode);
+        assert_eq!(network.notifications("a", "CREATE (:T)"), []);
+        network.run(Duration::from_secs(30));
+        assert_eq!(network.count("a"), 1);
+        assert_eq!(network.count("b"), 0);
+        let (ts, behind, status) = network.replica("a", "b").unwrap();
+        assert_eq!((ts, status.as_str()), (0, "ready"));
+        assert!(behind < 0, "{behind}");
     });
 }

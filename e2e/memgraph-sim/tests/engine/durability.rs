@@ -11,7 +11,7 @@ use memgraph_sim::{
 
 use crate::clients::{Stage, text};
 use crate::network::Network;
-use crate::releases::{each_release, modes};
+use crate::releases::{each_mode, each_release};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";
@@ -261,8 +261,7 @@ fn a_new_main_brings_the_others_up_to_date() {
 #[test]
 fn j38_a_snapshot_tells_the_position_of_a_replica_since_3_8() {
     each_release(|version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "SYNC");
+        let mut network = Network::pair(version, "SYNC");
         for _ in 0..3 {
             network.must("a", "CREATE (:T)");
             let (ts, ..) = network.replica("a", "b").unwrap();
@@ -292,42 +291,38 @@ fn j38_a_snapshot_tells_the_position_of_a_replica_since_3_8() {
 
 #[test]
 fn j39_recovering_a_snapshot_resets_all_replicas() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b", "c"]);
-            network.attach("a", "b", mode);
-            network.attach("a", "c", "ASYNC");
-            network.must("a", "CREATE (:T)");
-            network.durable("a");
-            // Newest first.
-            let path = text(&network.must("a", "SHOW SNAPSHOTS")[0][0]);
-            network.must("a", "CREATE (:T)");
-            network.run(Duration::from_secs(1));
-            assert_eq!((network.count("b"), network.count("c")), (2, 2));
-            assert_eq!(
-                network.failure("a", &format!("RECOVER SNAPSHOT '{path}'")),
-                (
-                    Stage::Pull,
-                    Failure::transient(
-                        "Failed to recover a snapshot. Storage is not clean. Try using FORCE."
-                    )
-                )
-            );
-            network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));
-            assert_eq!(network.status("a", "b"), "recovery");
-            assert_eq!(network.status("a", "c"), "recovery");
-            network.until_status("a", "b", "ready");
-            network.until_status("a", "c", "ready");
-            let counts = |network: &mut Network| ["a", "b", "c"].map(|name| network.count(name));
-            assert_eq!(counts(&mut network), [1, 1, 1]);
-            network.must("a", "CREATE (:T)");
-            network.run(Duration::from_secs(1));
-            assert_eq!(counts(&mut network), [2, 2, 2]);
-            for name in ["b", "c", "a"] {
-                network.restart(name);
-            }
-            assert_eq!(counts(&mut network), [2, 2, 2]);
+    each_mode(|version, mode| {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "b", mode);
+        network.attach("a", "c", "ASYNC");
+        network.must("a", "CREATE (:T)");
+        network.durable("a");
+        // Newest first.
+        let path = text(&network.must("a", "SHOW SNAPSHOTS")[0][0]);
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        assert_eq!((network.count("b"), network.count("c")), (2, 2));
+        assert_eq!(
+            network.failure("a", &format!("RECOVER SNAPSHOT '{path}'")),
+            (
+                Stage::Pull,
+                Failure::transient("Failed to recover a snapshot. Storage is not clean. Try using FORCE.")
+            )
+        );
+        network.must("a", &format!("RECOVER SNAPSHOT '{path}' FORCE"));
+        assert_eq!(network.status("a", "b"), "recovery");
+        assert_eq!(network.status("a", "c"), "recovery");
+        network.until_status("a", "b", "ready");
+        network.until_status("a", "c", "ready");
+        let counts = |network: &mut Network| ["a", "b", "c"].map(|name| network.count(name));
+        assert_eq!(counts(&mut network), [1, 1, 1]);
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        assert_eq!(counts(&mut network), [2, 2, 2]);
+        for name in ["b", "c", "a"] {
+            network.restart(name);
         }
+        assert_eq!(counts(&mut network), [2, 2, 2]);
     });
 }
 

@@ -7,7 +7,7 @@ use memgraph_sim::engine::PeerMessage;
 
 use crate::clients::{Answer, Stage};
 use crate::network::Network;
-use crate::releases::{each_release, each_release_since, modes};
+use crate::releases::{each_mode, each_release, each_release_since, modes};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";
@@ -81,8 +81,7 @@ const AWAY: &str = "replica is not reachable or not in sync with the main";
 #[test]
 fn j22_main_commits_without_its_sync_replica() {
     each_release(|version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "SYNC");
+        let mut network = Network::pair(version, "SYNC");
         network.must("a", "CREATE (:T)");
         assert_eq!(network.count("b"), 1);
         network.kill("b");
@@ -116,8 +115,7 @@ fn j22_main_commits_without_its_sync_replica() {
 #[test]
 fn j23_main_does_not_commit_without_its_strict_replica() {
     each_release_since(Version::V3_5, |version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "STRICT_SYNC");
+        let mut network = Network::pair(version, "STRICT_SYNC");
         network.must("a", "CREATE (:T)");
         network.kill("b");
         network.run(Duration::from_millis(1500));
@@ -148,8 +146,7 @@ fn j23_main_does_not_commit_without_its_strict_replica() {
 fn j23_a_prevented_commit_moves_the_counter_but_not_the_durable_timestamp() {
     each_release_since(Version::V3_5, |version| {
         let after = |prevented: u32| {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", "STRICT_SYNC");
+            let mut network = Network::pair(version, "STRICT_SYNC");
             network.kill("b");
             network.run(Duration::from_millis(1500));
             for _ in 0..prevented {
@@ -166,8 +163,7 @@ fn j23_a_prevented_commit_moves_the_counter_but_not_the_durable_timestamp() {
 
 #[test]
 fn enums_are_not_taken_back_when_their_commit_is_aborted() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "STRICT_SYNC");
+    let mut network = Network::pair(Version::default(), "STRICT_SYNC");
     network.must("a", "CREATE ENUM E VALUES { x }");
     network.kill("b");
     network.refused("a", "ALTER ENUM E UPDATE VALUE x TO y");
@@ -189,8 +185,7 @@ fn j24_main_does_not_care_for_its_async_replica() {
     each_release(|version| {
         // Whether the broken connection has been noticed before does not matter.
         for noticed in [false, true] {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", "ASYNC");
+            let mut network = Network::pair(version, "ASYNC");
             network.must("a", "CREATE (:T)");
             network.run(Duration::from_secs(1));
             network.kill("b");
@@ -217,46 +212,44 @@ fn j24_main_does_not_care_for_its_async_replica() {
 
 #[test]
 fn j25_the_replicas_of_an_old_main_belong_to_the_new_one() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b", "c"]);
-            network.attach("a", "b", mode);
-            network.attach("a", "c", "ASYNC");
-            network.must("a", "CREATE (:T)");
-            network.run(Duration::from_secs(1));
-            network.must("c", PROMOTE);
-            network.must("c", &format!("REGISTER REPLICA b {mode} TO 'b:10000'"));
-            let outcome = network.answer("a", "CREATE (:Late)");
-            match *mode {
-                "SYNC" => assert_sync_failure(version, outcome, "RPC communication error"),
-                "STRICT_SYNC" => assert_abort(version, outcome, "RPC communication error"),
-                _ => assert_eq!(outcome.unwrap().summary.notifications, []),
-            }
-            network.run(Duration::from_secs(1));
-            let expected = if *mode == "STRICT_SYNC" { 1 } else { 2 };
-            assert_eq!(network.count("a"), expected);
-            assert_eq!(network.count("b"), 1, "b took nothing from the old main");
-            let rpc = if version < Version::V3_5 {
-                "AppendDeltasReq"
-            } else {
-                "PrepareCommitReq"
-            };
-            let (old, new) = (network.main_uuid("a"), network.main_uuid("c"));
-            let unquoted = |uuid: &str| uuid.trim_matches('"').to_owned();
-            assert!(network.logged(
-                "b",
-                &format!(
-                    "Received {rpc} with main_id: {} != current_main_uuid: {}",
-                    unquoted(&old),
-                    unquoted(&new)
-                )
-            ));
-            assert_eq!(network.status("a", "b"), "invalid");
-            assert_eq!(network.status("c", "b"), "ready");
-            network.must("c", "CREATE (:T)");
-            network.run(Duration::from_secs(1));
-            assert_eq!(network.count("b"), 2);
+    each_mode(|version, mode| {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "b", mode);
+        network.attach("a", "c", "ASYNC");
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        network.must("c", PROMOTE);
+        network.must("c", &format!("REGISTER REPLICA b {mode} TO 'b:10000'"));
+        let outcome = network.answer("a", "CREATE (:Late)");
+        match mode {
+            "SYNC" => assert_sync_failure(version, outcome, "RPC communication error"),
+            "STRICT_SYNC" => assert_abort(version, outcome, "RPC communication error"),
+            _ => assert_eq!(outcome.unwrap().summary.notifications, []),
         }
+        network.run(Duration::from_secs(1));
+        let expected = if mode == "STRICT_SYNC" { 1 } else { 2 };
+        assert_eq!(network.count("a"), expected);
+        assert_eq!(network.count("b"), 1, "b took nothing from the old main");
+        let rpc = if version < Version::V3_5 {
+            "AppendDeltasReq"
+        } else {
+            "PrepareCommitReq"
+        };
+        let (old, new) = (network.main_uuid("a"), network.main_uuid("c"));
+        let unquoted = |uuid: &str| uuid.trim_matches('"').to_owned();
+        assert!(network.logged(
+            "b",
+            &format!(
+                "Received {rpc} with main_id: {} != current_main_uuid: {}",
+                unquoted(&old),
+                unquoted(&new)
+            )
+        ));
+        assert_eq!(network.status("a", "b"), "invalid");
+        assert_eq!(network.status("c", "b"), "ready");
+        network.must("c", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        assert_eq!(network.count("b"), 2);
     });
 }
 
@@ -334,8 +327,7 @@ fn is(message: &PeerMessage, name: &str) -> bool {
 #[test]
 fn a_swallowed_second_phase_shows_at_the_next_commit() {
     each_release_since(Version::V3_5, |version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "STRICT_SYNC");
+        let mut network = Network::pair(version, "STRICT_SYNC");
         network.must("a", "CREATE (:T)");
         network.lose(|_, _, message| is(message, "FinalizeCommitReq"));
         network.must("a", "CREATE (:T)");
@@ -358,8 +350,7 @@ fn a_swallowed_second_phase_shows_at_the_next_commit() {
 #[test]
 fn a_promotion_discards_what_was_prepared() {
     each_release_since(Version::V3_5, |version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "STRICT_SYNC");
+        let mut network = Network::pair(version, "STRICT_SYNC");
         network.must("a", "CREATE (:T)");
         network.lose(|_, _, message| is(message, "FinalizeCommitReq"));
         network.must("a", "CREATE (:Lost)");
@@ -381,8 +372,7 @@ fn a_promotion_discards_what_was_prepared() {
 
 #[test]
 fn a_prepared_transaction_does_not_survive_a_restart_of_the_replica() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "STRICT_SYNC");
+    let mut network = Network::pair(Version::default(), "STRICT_SYNC");
     network.lose(|_, _, message| is(message, "FinalizeCommitReq"));
     network.must("a", "CREATE (:T)");
     network.heal();
@@ -397,8 +387,7 @@ fn a_prepared_transaction_does_not_survive_a_restart_of_the_replica() {
 
 #[test]
 fn the_first_commit_after_a_quick_restart_of_a_replica_meets_a_broken_connection() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "STRICT_SYNC");
+    let mut network = Network::pair(Version::default(), "STRICT_SYNC");
     network.restart("b");
     assert_abort(
         Version::default(),
@@ -450,8 +439,7 @@ fn mixing_sync_and_strict_sync_is_broken() {
 #[test]
 fn a_long_read_on_a_replica_stalls_a_change_of_an_enum() {
     each_release_since(Version::V3_5, |version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "STRICT_SYNC");
+        let mut network = Network::pair(version, "STRICT_SYNC");
         network.must("a", "CREATE ENUM E VALUES { x }");
         let reader = network.client("b");
         network.begin(&reader);

@@ -87,8 +87,7 @@ fn admin_commands_starve_while_clients_write() {
 
 #[test]
 fn the_state_of_a_replica_is_unknown_while_a_commit_connects() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "STRICT_SYNC");
+    let mut network = Network::pair(Version::default(), "STRICT_SYNC");
     // A ping that gets no answer holds the connection for five seconds, and a commit waits for that.
     network.black_hole("b");
     network.run(Duration::from_millis(1100));
@@ -170,8 +169,7 @@ fn a_running_snapshot_keeps_unique_access_waiting_and_that_keeps_readers_waiting
 
 #[test]
 fn a_replica_waits_for_its_readers_without_a_limit() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "ASYNC");
+    let mut network = Network::pair(Version::default(), "ASYNC");
     let reader = network.client("b");
     network.begin(&reader);
     network.run_on(&reader, "MATCH (n) RETURN n").unwrap();
@@ -257,8 +255,7 @@ fn a_promotion_and_a_registration_wait_for_each_other_for_ever() {
 #[test]
 fn a_promotion_waits_for_what_main_has_begun_or_is_refused_since_3_10() {
     for version in Version::ALL {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "ASYNC");
+        let mut network = Network::pair(version, "ASYNC");
         let reader = network.client("b");
         network.begin(&reader);
         network.run_on(&reader, "MATCH (n) RETURN n").unwrap();
@@ -286,8 +283,7 @@ fn a_promotion_waits_for_what_main_has_begun_or_is_refused_since_3_10() {
 
 #[test]
 fn a_decision_that_arrives_during_the_promotion_counts() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "STRICT_SYNC");
+    let mut network = Network::pair(Version::default(), "STRICT_SYNC");
     network.must("a", "CREATE (:T)");
     network.decide(|_, _, message| match message.name() {
         "FinalizeCommitReq" => crate::network::Fate::Delayed(Duration::from_millis(20)),
@@ -335,8 +331,7 @@ fn system_queries_wait_a_tenth_of_a_second_for_each_other() {
 fn everybody_queues_behind_a_hung_replica() {
     each_release(|version| {
         for mode in modes(version).iter().filter(|mode| **mode != "ASYNC") {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", mode);
+            let mut network = Network::pair(version, mode);
             network.lose(|_, _, message| message.name() == "PrepareCommitReq");
             let reader = network.client("a");
             network.begin(&reader);

@@ -7,7 +7,7 @@ use memgraph_sim::config::Config;
 
 use crate::files::{files, read, snapshot, write};
 use crate::network::Network;
-use crate::releases::{each_release, modes};
+use crate::releases::each_mode;
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 
@@ -158,8 +158,7 @@ fn a_replica_stops_its_own_snapshot_when_it_gets_one() {
         .into_iter()
         .filter(|version| *version >= Version::V3_8)
     {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "ASYNC");
+        let mut network = Network::pair(version, "ASYNC");
         network.must("a", "CREATE (:T)");
         let path = snapshot(&mut network, "a");
         network.run(Duration::from_secs(1));
@@ -250,8 +249,7 @@ fn files_that_a_replica_is_being_sent_stay() {
 
 #[test]
 fn a_prepared_transaction_that_main_gave_up_is_skipped_when_it_comes_late() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "STRICT_SYNC");
+    let mut network = Network::pair(Version::default(), "STRICT_SYNC");
     network.must("a", "CREATE (:T)");
     let mut done = false;
     network.decide(move |_, _, message| {
@@ -284,10 +282,8 @@ fn write_for(network: &mut Network, duration: Duration, pause: Duration) {
 
 #[test]
 fn a_replica_catches_up_only_when_writers_pause_for_as_long_as_its_log_takes() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", mode);
+    each_mode(|version, mode| {
+            let mut network = Network::pair(version, mode);
             network.kill("b");
             network.run(Duration::from_secs(5));
             let _ = network.query("a", "CREATE (:T)");
@@ -298,10 +294,10 @@ fn a_replica_catches_up_only_when_writers_pause_for_as_long_as_its_log_takes() {
                 Duration::from_millis(150),
                 Duration::from_micros(200),
             );
-            if *mode == "STRICT_SYNC" {
+            if mode == "STRICT_SYNC" {
                 // What is refused does not move main on.
                 assert_eq!(network.status("a", "b"), "ready");
-                continue;
+                return;
             }
             let (_, behind, status) = network.replica("a", "b").unwrap();
             assert!(status == "invalid" || status == "recovery", "{mode}: {status}");
@@ -314,6 +310,5 @@ fn a_replica_catches_up_only_when_writers_pause_for_as_long_as_its_log_takes() {
             assert_eq!(network.status("a", "b"), "ready");
             network.run(Duration::from_secs(1));
             assert_eq!(network.count("a"), network.count("b"));
-        }
     });
 }

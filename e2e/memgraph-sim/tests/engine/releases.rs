@@ -26,6 +26,15 @@ pub fn each_release_since(first: Version, test: impl Fn(Version)) {
     }
 }
 
+/// Runs a test for every release and each of its replication modes.
+pub fn each_mode(test: impl Fn(Version, &str)) {
+    each_release(|version| {
+        for mode in modes(version) {
+            test(version, mode);
+        }
+    });
+}
+
 /// The keywords of REGISTER REPLICA that a release knows.
 pub fn modes(version: Version) -> &'static [&'static str] {
     if version < Version::V3_5 {

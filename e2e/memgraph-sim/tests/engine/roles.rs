@@ -10,7 +10,7 @@ use memgraph_sim::{
 
 use crate::clients::{Stage, prepare};
 use crate::network::Network;
-use crate::releases::{each_release, modes};
+use crate::releases::{each_mode, each_release};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";
@@ -44,8 +44,7 @@ fn j07_replication_queries_are_refused_in_explicit_transactions() {
              as an explicit transaction, groups multiple commands into a single atomic operation. Instead, please use \
              an implicit transaction, also {slip}. For more details, visit https://memgraph.com/docs"
         );
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "ASYNC");
+        let mut network = Network::pair(version, "ASYNC");
         for query in [
             "SHOW REPLICATION ROLE",
             "SHOW REPLICAS",
@@ -97,8 +96,7 @@ fn j08_a_role_cannot_be_set_twice() {
 fn j09_a_demoted_main_forgets_its_replicas_and_keeps_its_data() {
     each_release(|version| {
         for restarted in [false, true] {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", "ASYNC");
+            let mut network = Network::pair(version, "ASYNC");
             network.must("a", "CREATE (:T)");
             let before = network.main_uuid("a");
             assert!(!network.is_listening("a"));
@@ -129,52 +127,48 @@ fn j09_a_demoted_main_forgets_its_replicas_and_keeps_its_data() {
 
 #[test]
 fn j26_an_old_main_restarts_as_a_writable_main() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b", "c"]);
-            network.attach("a", "b", "ASYNC");
-            network.attach("a", "c", mode);
-            network.must("a", "CREATE (:T)");
-            network.run(Duration::from_secs(1));
-            network.kill("a");
-            network.must("b", PROMOTE);
-            network.must("b", "REGISTER REPLICA c ASYNC TO 'c:10000'");
-            network.start("a");
-            network.until_ready("a");
-            assert_eq!(network.role("a"), "main");
-            assert_eq!(network.must("a", "SHOW REPLICAS").len(), 2);
-            let late = network.query("a", "CREATE (:Late)");
-            let writable = *mode != "STRICT_SYNC";
-            assert_eq!(network.count("a"), if writable { 2 } else { 1 }, "{late:?}");
-            network.run(Duration::from_secs(10));
-            assert_eq!(network.status("a", "c"), "invalid");
-            assert_eq!(
-                network.status("a", "b"),
-                "invalid",
-                "its replication port is closed"
-            );
-            assert_eq!(network.status("b", "c"), "ready");
-            assert_eq!(network.count("c"), 1);
-        }
+    each_mode(|version, mode| {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "b", "ASYNC");
+        network.attach("a", "c", mode);
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        network.kill("a");
+        network.must("b", PROMOTE);
+        network.must("b", "REGISTER REPLICA c ASYNC TO 'c:10000'");
+        network.start("a");
+        network.until_ready("a");
+        assert_eq!(network.role("a"), "main");
+        assert_eq!(network.must("a", "SHOW REPLICAS").len(), 2);
+        let late = network.query("a", "CREATE (:Late)");
+        let writable = mode != "STRICT_SYNC";
+        assert_eq!(network.count("a"), if writable { 2 } else { 1 }, "{late:?}");
+        network.run(Duration::from_secs(10));
+        assert_eq!(network.status("a", "c"), "invalid");
+        assert_eq!(
+            network.status("a", "b"),
+            "invalid",
+            "its replication port is closed"
+        );
+        assert_eq!(network.status("b", "c"), "ready");
+        assert_eq!(network.count("c"), 1);
     });
 }
 
 #[test]
 fn j27_an_old_main_feeds_replicas_that_nobody_else_has_taken() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b", "c"]);
-            network.attach("a", "b", "ASYNC");
-            network.attach("a", "c", mode);
-            network.kill("a");
-            network.must("b", PROMOTE);
-            network.start("a");
-            network.until_ready("a");
-            network.must("a", "CREATE (:Late)");
-            network.run(Duration::from_secs(5));
-            assert_eq!(network.status("a", "c"), "ready");
-            assert_eq!(network.count("c"), 1, "c still obeys a");
-        }
+    each_mode(|version, mode| {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "b", "ASYNC");
+        network.attach("a", "c", mode);
+        network.kill("a");
+        network.must("b", PROMOTE);
+        network.start("a");
+        network.until_ready("a");
+        network.must("a", "CREATE (:Late)");
+        network.run(Duration::from_secs(5));
+        assert_eq!(network.status("a", "c"), "ready");
+        assert_eq!(network.count("c"), 1, "c still obeys a");
     });
 }
 

@@ -164,8 +164,7 @@ fn a_broken_replica_is_filled_again() {
 
 #[test]
 fn an_old_main_feeds_its_replicas_before_the_init_file_can_demote_it() {
-    let mut network = Network::new(Version::default(), &["a", "b"]);
-    network.attach("a", "b", "ASYNC");
+    let mut network = Network::pair(Version::default(), "ASYNC");
     network.must("a", "CREATE (:T)");
     network.run(Duration::from_secs(1));
     network.kill("b");

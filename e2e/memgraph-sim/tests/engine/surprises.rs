@@ -8,7 +8,7 @@ use memgraph_sim::{config::Config, engine::Event};
 
 use crate::clients::text;
 use crate::network::{Delivery, Network};
-use crate::releases::{each_release, modes};
+use crate::releases::{each_mode, each_release};
 use crate::traps::{assert_diverged, register};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
@@ -104,22 +104,13 @@ fn k12_a_registration_opens_a_replica_for_everybody() {
 
 #[test]
 fn k13_without_a_log_a_crash_takes_what_nobody_else_has() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["b"]);
-            let config = Config {
-                version,
-                wal_enabled: false,
-                ..Config::default()
-            };
-            network.add("a", config);
-            network.attach("a", "b", mode);
-            assert_eq!(network.notifications("a", "CREATE (:Acknowledged)"), []);
-            network.run(Duration::from_secs(30));
-            assert_eq!(network.status("a", "b"), "ready");
-            network.restart("a");
-            assert_eq!((network.count("a"), network.count("b")), (0, 0));
-        }
+    each_mode(|version, mode| {
+        let mut network = Network::pair_without_a_log(version, mode);
+        assert_eq!(network.notifications("a", "CREATE (:Acknowledged)"), []);
+        network.run(Duration::from_secs(30));
+        assert_eq!(network.status("a", "b"), "ready");
+        network.restart("a");
+        assert_eq!((network.count("a"), network.count("b")), (0, 0));
     });
 }
 
@@ -155,8 +146,7 @@ fn k14_a_bad_registration_and_a_hung_replica_freeze_main() {
 #[test]
 fn k15_what_is_committed_while_main_stops_stays_with_main() {
     each_release(|version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "ASYNC");
+        let mut network = Network::pair(version, "ASYNC");
         network.must("a", "CREATE (:T)");
         network.run(Duration::from_secs(1));
         let writer = network.client("a");
@@ -187,8 +177,7 @@ fn k15_what_is_committed_while_main_stops_stays_with_main() {
 #[test]
 fn a_client_that_retries_writes_twice_before_3_8() {
     each_release(|version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "SYNC");
+        let mut network = Network::pair(version, "SYNC");
         network.kill("b");
         network.run(Duration::from_secs(5));
         let mut attempts = 1;
@@ -218,39 +207,37 @@ fn names_with_a_hyphen_need_back_quotes() {
 
 #[test]
 fn a_switchover_in_the_right_order_loses_nothing() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b", "c"]);
-            network.attach("a", "b", mode);
-            network.attach("a", "c", "ASYNC");
-            for _ in 0..10 {
-                network.must("a", "CREATE (:T)");
-                network.run(Duration::from_millis(10));
-            }
-            // Writers have stopped. The target is where main is.
-            let durable = network.durable("a");
-            assert_eq!(network.replica("a", "b"), Some((durable, 0, "ready".into())));
-            network.must("a", DEMOTE);
-            network.must("b", PROMOTE);
-            network.must("b", &register("a", mode));
-            network.must("b", &register("c", "ASYNC"));
-            network.until_status("b", "a", "ready");
-            network.until_status("b", "c", "ready");
-            network.must("b", "CREATE (:T)");
-            network.run(Duration::from_secs(1));
-            let counts = ["a", "b", "c"].map(|name| network.count(name));
-            assert_eq!(counts, [11, 11, 11]);
-            // And back again.
-            network.must("b", DEMOTE);
-            network.must("a", PROMOTE);
-            network.must("a", &register("b", mode));
-            network.must("a", &register("c", "ASYNC"));
-            network.until_status("a", "b", "ready");
-            network.until_status("a", "c", "ready");
+    each_mode(|version, mode| {
+        let mut network = Network::new(version, &["a", "b", "c"]);
+        network.attach("a", "b", mode);
+        network.attach("a", "c", "ASYNC");
+        for _ in 0..10 {
             network.must("a", "CREATE (:T)");
-            network.run(Duration::from_secs(1));
-            let counts = ["a", "b", "c"].map(|name| network.count(name));
-            assert_eq!(counts, [12, 12, 12]);
+            network.run(Duration::from_millis(10));
         }
+        // Writers have stopped. The target is where main is.
+        let durable = network.durable("a");
+        assert_eq!(network.replica("a", "b"), Some((durable, 0, "ready".into())));
+        network.must("a", DEMOTE);
+        network.must("b", PROMOTE);
+        network.must("b", &register("a", mode));
+        network.must("b", &register("c", "ASYNC"));
+        network.until_status("b", "a", "ready");
+        network.until_status("b", "c", "ready");
+        network.must("b", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        let counts = ["a", "b", "c"].map(|name| network.count(name));
+        assert_eq!(counts, [11, 11, 11]);
+        // And back again.
+        network.must("b", DEMOTE);
+        network.must("a", PROMOTE);
+        network.must("a", &register("b", mode));
+        network.must("a", &register("c", "ASYNC"));
+        network.until_status("a", "b", "ready");
+        network.until_status("a", "c", "ready");
+        network.must("a", "CREATE (:T)");
+        network.run(Duration::from_secs(1));
+        let counts = ["a", "b", "c"].map(|name| network.count(name));
+        assert_eq!(counts, [12, 12, 12]);
     });
 }

@@ -160,8 +160,7 @@ fn a_replica_that_answers_no_pings_is_lost_after_three_of_them() {
 #[test]
 fn a_commit_waits_for_a_ping_unless_its_replica_is_async() {
     for mode in ["SYNC", "ASYNC"] {
-        let mut network = Network::new(Version::default(), &["a", "b"]);
-        network.attach("a", "b", mode);
+        let mut network = Network::pair(Version::default(), mode);
         network.must("a", "CREATE (:T)");
         network.run(Duration::from_millis(500));
         lose_once(&mut network, "FrequentHeartbeatReq");
@@ -192,8 +191,7 @@ fn a_commit_waits_for_a_ping_unless_its_replica_is_async() {
 #[test]
 fn a_replica_waits_for_access_to_load_a_snapshot_for_half_a_minute() {
     for (version, seconds) in [(Version::V3_4, 30), (Version::V3_12, 30), (Version::Head, 20)] {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "ASYNC");
+        let mut network = Network::pair(version, "ASYNC");
         network.must("a", "CREATE (:T)");
         let path = crate::clients::text(
             &{

@@ -6,7 +6,7 @@ use bolt_server::{Request, Version};
 use memgraph_sim::config::Config;
 
 use crate::network::Network;
-use crate::releases::{each_release, each_release_since, modes};
+use crate::releases::{each_mode, each_release, each_release_since, modes};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
 const PROMOTE: &str = "SET REPLICATION ROLE TO MAIN";
@@ -28,8 +28,7 @@ pub fn assert_diverged(network: &mut Network, main: &str, name: &str) {
 #[test]
 fn k01_an_instance_that_forgot_everything_takes_writes() {
     each_release(|version| {
-        let mut network = Network::new(version, &["a", "b"]);
-        network.attach("a", "b", "ASYNC");
+        let mut network = Network::pair(version, "ASYNC");
         network.must("a", "CREATE (:T)");
         network.kill("b");
         network.disk("b").wipe();
@@ -121,8 +120,7 @@ fn k02_an_init_file_makes_an_old_main_come_back_as_a_replica() {
 fn k03_sync_loses_what_was_acknowledged_and_strict_sync_does_not() {
     each_release(|version| {
         for mode in modes(version).iter().filter(|mode| **mode != "ASYNC") {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", mode);
+            let mut network = Network::pair(version, mode);
             network.must("a", "CREATE (:T)");
             network.kill("b");
             network.run(Duration::from_secs(5));
@@ -151,56 +149,51 @@ fn k03_sync_loses_what_was_acknowledged_and_strict_sync_does_not() {
 
 #[test]
 fn k04_a_main_on_an_older_volume_looks_in_sync() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", mode);
-            network.must("a", "CREATE (:Old)");
-            network.run(Duration::from_secs(1));
-            let copy = network.disk("a").clone();
-            for _ in 0..5 {
-                network.must("a", "CREATE (:Lost)");
-                network.run(Duration::from_millis(10));
-            }
-            network.kill("a");
-            *network.disk("a") = copy;
-            network.start("a");
-            network.until_ready("a");
-            network.until_status("a", "b", "ready");
-            network.must("a", "CREATE (:Skipped)");
-            network.run(Duration::from_secs(5));
-            assert_eq!(network.status("a", "b"), "ready");
-            assert_eq!(network.must("b", "MATCH (n:Lost) RETURN n").len(), 5);
-            // And so an acknowledged write is gone after the next failover.
-            network.kill("a");
-            network.must("b", PROMOTE);
-            assert!(network.must("b", "MATCH (n:Skipped) RETURN n").is_empty());
+    each_mode(|version, mode| {
+        let mut network = Network::pair(version, mode);
+        network.must("a", "CREATE (:Old)");
+        network.run(Duration::from_secs(1));
+        let copy = network.disk("a").clone();
+        for _ in 0..5 {
+            network.must("a", "CREATE (:Lost)");
+            network.run(Duration::from_millis(10));
         }
+        network.kill("a");
+        *network.disk("a") = copy;
+        network.start("a");
+        network.until_ready("a");
+        network.until_status("a", "b", "ready");
+        network.must("a", "CREATE (:Skipped)");
+        network.run(Duration::from_secs(5));
+        assert_eq!(network.status("a", "b"), "ready");
+        assert_eq!(network.must("b", "MATCH (n:Lost) RETURN n").len(), 5);
+        // And so an acknowledged write is gone after the next failover.
+        network.kill("a");
+        network.must("b", PROMOTE);
+        assert!(network.must("b", "MATCH (n:Skipped) RETURN n").is_empty());
     });
 }
 
 #[test]
 fn k05_a_ghost_neither_blocks_nor_receives() {
-    each_release(|version| {
-        for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b"]);
-            // The role of b was not set in time.
-            network.refused("a", &register("b", mode));
-            network.must("b", DEMOTE);
-            assert_eq!(network.notifications("a", "CREATE (:Acknowledged)"), []);
-            network.run(Duration::from_secs(30));
-            assert_eq!(network.status("a", "b"), "ghost");
-            assert_eq!(network.count("b"), 0);
-            let again = network.refused("a", &register("b", mode));
-            assert_eq!(again.contains("Error: 1"), version >= Version::V3_5, "{again}");
-            network.kill("a");
-            network.must("b", PROMOTE);
-            assert_eq!(
-                network.count("b"),
-                0,
-                "what strict replication acknowledged is lost"
-            );
-        }
+    each_mode(|version, mode| {
+        let mut network = Network::new(version, &["a", "b"]);
+        // The role of b was not set in time.
+        network.refused("a", &register("b", mode));
+        network.must("b", DEMOTE);
+        assert_eq!(network.notifications("a", "CREATE (:Acknowledged)"), []);
+        network.run(Duration::from_secs(30));
+        assert_eq!(network.status("a", "b"), "ghost");
+        assert_eq!(network.count("b"), 0);
+        let again = network.refused("a", &register("b", mode));
+        assert_eq!(again.contains("Error: 1"), version >= Version::V3_5, "{again}");
+        network.kill("a");
+        network.must("b", PROMOTE);
+        assert_eq!(
+            network.count("b"),
+            0,
+            "what strict replication acknowledged is lost"
+        );
     });
 }
 
@@ -265,8 +258,7 @@ fn k07_a_refused_demotion_has_three_meanings() {
 fn k08_a_role_flip_makes_a_replica_deaf_and_a_restart_does_not() {
     each_release_since(Version::V3_5, |version| {
         for mode in modes(version) {
-            let mut network = Network::new(version, &["a", "b"]);
-            network.attach("a", "b", mode);
+            let mut network = Network::pair(version, mode);
             network.must("a", "CREATE (:T)");
             network.run(Duration::from_secs(1));
             network.restart("b");
