@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use bolt_server::Version;
+
 use super::{
     Node,
     event::Level,
@@ -108,11 +110,21 @@ impl Node {
         // A commit that is under way is waited for.
         let _lock = self.engine_lock.acquire(Exclusive).await;
         let database = self.database.borrow();
-        let current = database
-            .wal
-            .as_ref()
-            .and_then(|wal| Some((wal.sequence, wal.to?)));
-        plan(&self.catalogue.borrow(), database.uuid, current, durable)
+        let current = database.wal.as_ref().and_then(|wal| {
+            Some(Logged {
+                sequence: wal.sequence,
+                from: wal.from?,
+                to: wal.to?,
+            })
+        });
+        let sees_gaps = self.config.version >= Version::Head;
+        plan(
+            &self.catalogue.borrow(),
+            database.uuid,
+            current,
+            durable,
+            sees_gaps,
+        )
     }
 
     async fn carry_out(
@@ -185,15 +197,25 @@ impl Node {
 
 struct StepFailed;
 
+/// The log file that is being written: its sequence number, and its first and last timestamp.
+#[derive(Clone, Copy)]
+struct Logged {
+    sequence: u64,
+    from: u64,
+    to: u64,
+}
+
 /// Which files bring a replica from `durable` to the present. `None` if none do. `current` is the log file
-/// that is being written: its sequence number and last timestamp.
+/// that is being written. With `sees_gaps` a snapshot of a time that no log file covers is sent before them: what it
+/// has from analytical mode is in none.
 ///
 /// Follows `GetRecoverySteps` of `src/storage/v2/inmemory/replication/recovery.cpp`.
 fn plan(
     catalogue: &Catalogue,
     database: Uuid,
-    current: Option<(u64, u64)>,
+    current: Option<Logged>,
     durable: u64,
+    sees_gaps: bool,
 ) -> Option<Vec<Step>> {
     let snapshot = catalogue
         .snapshots
@@ -216,7 +238,13 @@ fn plan(
     };
     if wals.last().is_some_and(|last| last.to > durable) {
         let (mut first, covered) = chain(&wals, durable);
-        if !covered {
+        let beside_the_log = sees_gaps
+            && newer.is_some_and(|snapshot| {
+                let files = wals.iter().map(|wal| (wal.from, wal.to));
+                let mut ranges = files.chain(current.map(|wal| (wal.from, wal.to)));
+                !ranges.any(|(from, to)| (from..=to).contains(&snapshot.durable))
+            });
+        if !covered || beside_the_log {
             if snapshot.is_none() && wals[first].sequence != 0 {
                 return None;
             }
@@ -235,7 +263,7 @@ fn plan(
     } else if let Some(snapshot) = newer {
         send_snapshot(&mut steps, snapshot);
     }
-    if let Some((sequence, to)) = current
+    if let Some(Logged { sequence, to, .. }) = current
         && to > from_snapshot
     {
         steps.push(Step::CurrentWal { sequence });
@@ -304,13 +332,18 @@ mod tests {
                 .map(|(sequence, from, to)| wal(*sequence, *from, *to))
                 .collect(),
         };
+        let current = current.map(|(sequence, to)| Logged {
+            sequence,
+            from: to,
+            to,
+        });
         let name = |step| match step {
             Step::Snapshot { path } => path,
             Step::WalFiles { paths } => paths.join("+"),
             Step::CurrentWal { sequence } => format!("current {sequence}"),
         };
         Some(
-            plan(&catalogue, database(), current, durable)?
+            plan(&catalogue, database(), current, durable, true)?
                 .into_iter()
                 .map(name)
                 .collect(),
@@ -335,6 +368,13 @@ mod tests {
         let wals = [(1, 12, 20), (2, 22, 30)];
         assert_eq!(steps(&[21], &wals, None, 5).unwrap(), ["snapshots/21", "wal/2"]);
         assert_eq!(steps(&[], &wals, None, 5), None, "nothing leads there");
+    }
+
+    #[test]
+    fn a_snapshot_of_what_no_log_has_comes_first() {
+        let wals = [(0, 2, 10), (1, 12, 20)];
+        assert_eq!(steps(&[11], &wals, None, 5).unwrap(), ["snapshots/11", "wal/1"]);
+        assert_eq!(steps(&[11], &wals, None, 11).unwrap(), ["wal/1"]);
     }
 
     #[test]

@@ -283,32 +283,32 @@ fn write_for(network: &mut Network, duration: Duration, pause: Duration) {
 #[test]
 fn a_replica_catches_up_only_when_writers_pause_for_as_long_as_its_log_takes() {
     each_mode(|version, mode| {
-            let mut network = Network::pair(version, mode);
-            network.kill("b");
-            network.run(Duration::from_secs(5));
-            let _ = network.query("a", "CREATE (:T)");
-            network.start("b");
-            network.until_ready("b");
-            write_for(
-                &mut network,
-                Duration::from_millis(150),
-                Duration::from_micros(200),
-            );
-            if mode == "STRICT_SYNC" {
-                // What is refused does not move main on.
-                assert_eq!(network.status("a", "b"), "ready");
-                return;
-            }
-            let (_, behind, status) = network.replica("a", "b").unwrap();
-            assert!(status == "invalid" || status == "recovery", "{mode}: {status}");
-            // It follows all the same.
-            assert!(
-                behind < 0 && network.count("a") - network.count("b") < 50,
-                "{mode}: {behind}"
-            );
-            write_for(&mut network, Duration::from_millis(300), Duration::from_millis(5));
+        let mut network = Network::pair(version, mode);
+        network.kill("b");
+        network.run(Duration::from_secs(5));
+        let _ = network.query("a", "CREATE (:T)");
+        network.start("b");
+        network.until_ready("b");
+        write_for(
+            &mut network,
+            Duration::from_millis(150),
+            Duration::from_micros(200),
+        );
+        if mode == "STRICT_SYNC" {
+            // What is refused does not move main on.
             assert_eq!(network.status("a", "b"), "ready");
-            network.run(Duration::from_secs(1));
-            assert_eq!(network.count("a"), network.count("b"));
+            return;
+        }
+        let (_, behind, status) = network.replica("a", "b").unwrap();
+        assert!(status == "invalid" || status == "recovery", "{mode}: {status}");
+        // It follows all the same.
+        assert!(
+            behind < 0 && network.count("a") - network.count("b") < 50,
+            "{mode}: {behind}"
+        );
+        write_for(&mut network, Duration::from_millis(300), Duration::from_millis(5));
+        assert_eq!(network.status("a", "b"), "ready");
+        network.run(Duration::from_secs(1));
+        assert_eq!(network.count("a"), network.count("b"));
     });
 }
