@@ -1,6 +1,6 @@
 //! Clients of the database, and the ports at which gateways take them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bolt_server::{Map, Value};
 use tokio::{sync::mpsc, time::timeout};
@@ -243,7 +243,7 @@ impl Memgraphs {
     /// Begins to connect from a place to an address; the stream tells when the connection is there.
     #[must_use]
     pub fn connect(&self, from: Place, to: SocketAddr) -> Stream {
-        let keys = self.with(|core| core.keys.clone());
+        let keys = self.with(|core| Arc::clone(&core.keys));
         connect(&keys, &self.commands, from, Target::Address(to), None)
     }
 }

@@ -17,7 +17,7 @@ use super::{
     Place, Pod,
     command::{Command, Target},
     connection::{Asked, Connection, End, Owner, Packet, Pipe, Side},
-    path::Paths,
+    path::Troubles,
     pod::PodState,
     process::{ProcessState, VolumeState},
     queue::{Happening, Queue},
@@ -56,7 +56,7 @@ pub(super) struct Core {
     pub(super) names: BTreeMap<String, IpAddr>,
     pub(super) processes: Vec<ProcessState>,
     pub(super) volumes: Vec<VolumeState>,
-    pub(super) paths: Paths,
+    pub(super) troubles: Troubles,
     pub(super) connections: BTreeMap<u64, Connection>,
     /// The next connection's key. Shared with those who connect through the channel.
     pub(super) keys: Arc<AtomicU64>,
@@ -81,7 +81,7 @@ impl Core {
             names: BTreeMap::new(),
             processes: Vec::new(),
             volumes: Vec::new(),
-            paths: Paths::default(),
+            troubles: Troubles::default(),
             connections: BTreeMap::new(),
             keys: Arc::new(AtomicU64::new(1)),
             commands,
@@ -168,7 +168,7 @@ impl Core {
                 arrived,
             } => {
                 let number = self.new_key();
-                let delay = self.paths.delay(from, to, port, &mut self.random);
+                let delay = self.troubles.delay(from, to, port, &mut self.random);
                 let traveller = Traveller {
                     from,
                     to,
@@ -188,7 +188,10 @@ impl Core {
         };
         if traveller.arrived.is_closed() {
             self.travellers.remove(&number);
-        } else if self.paths.is_open(traveller.from, traveller.to, traveller.port) {
+        } else if self
+            .troubles
+            .is_open(traveller.from, traveller.to, traveller.port)
+        {
             if let Some(traveller) = self.travellers.remove(&number) {
                 let _ = traveller.arrived.send(());
             }
@@ -242,7 +245,7 @@ impl Core {
         };
         connection.pipe(Side::Called).packets.extend(first);
         self.connections.insert(key, connection);
-        let delay = Paths::plain_delay(&mut self.random);
+        let delay = Troubles::plain_delay(&mut self.random);
         let what = Happening::Knock {
             connection: key,
             attempt: 0,
@@ -269,7 +272,7 @@ impl Core {
         };
         let place = self.pods[pod.index()].place;
         let port = to.port();
-        if !self.paths.is_open(from, place, port) || !self.paths.is_open(place, from, port) {
+        if !self.troubles.is_open(from, place, port) || !self.troubles.is_open(place, from, port) {
             return self.knock_again(key, attempt);
         }
         let end = End {
@@ -277,7 +280,7 @@ impl Core {
             pod: Some(pod),
             owner: Owner::Nobody,
         };
-        let accepted = if self.paths.refuses(from, place, port) {
+        let accepted = if self.troubles.refuses(from, place, port) {
             None
         } else {
             self.accept(pod, port, key)
@@ -320,7 +323,7 @@ impl Core {
         let from = connection.end(towards.other()).place;
         let to = connection.end(towards).place;
         let port = connection.to.port();
-        let delay = self.paths.delay(from, to, port, &mut self.random);
+        let delay = self.troubles.delay(from, to, port, &mut self.random);
         let now = self.now;
         let pipe = connection.pipe(towards);
         if pipe.closed {
@@ -352,7 +355,7 @@ impl Core {
             return;
         }
         let greetings = std::mem::take(&mut connection.greetings);
-        let extra = Paths::plain_delay(&mut self.random) * 2 * greetings;
+        let extra = Troubles::plain_delay(&mut self.random) * 2 * greetings;
         self.transmit(key, Side::Called, Packet::Request(request), extra);
     }
 
@@ -366,7 +369,7 @@ impl Core {
         let gone = matches!(connection.end(side).owner, Owner::Closed | Owner::Vanished);
         let held = connection.pipe(side).held;
         // What comes after something that waits has to wait, too.
-        if held > 0 || !self.paths.is_open(from, to, port) || (gone && !self.has_kernel(pod)) {
+        if held > 0 || !self.troubles.is_open(from, to, port) || (gone && !self.has_kernel(pod)) {
             return self.hold(key, side, held == 0);
         }
         let Some(connection) = self.connections.get_mut(&key) else {
@@ -402,7 +405,7 @@ impl Core {
         if connection.pipe(side).held == 0 {
             return;
         }
-        if !self.paths.is_open(from, to, port) || (gone && !self.has_kernel(pod)) {
+        if !self.troubles.is_open(from, to, port) || (gone && !self.has_kernel(pod)) {
             let at = self.now + retransmission(attempt);
             let what = Happening::Retransmission {
                 connection: key,

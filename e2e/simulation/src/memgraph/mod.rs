@@ -50,7 +50,7 @@ pub use self::{
     client::{Client, ClientError, Listener},
     disk::Disk,
     look::{Holding, Look},
-    path::{Path, Trouble, TroubleId},
+    path::{Path, Paths, Trouble, TroubleId},
     pod::BOLT_PORT,
     process::{Exit, Status},
     relay::{Cut, Passage, relay},

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::Place;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Place, command::Command};
 
 /// How long a packet takes at the least.
 const LATENCY: Duration = Duration::from_micros(60);
@@ -82,14 +84,38 @@ pub enum Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TroubleId(u64);
 
+/// The paths as programs may use them for what they say outside of connections.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Paths {
+    /// Completes when a message would arrive that is sent now, on what belongs to a connection to this port. One that
+    /// cannot get through is sent again at growing intervals. To give up, drop it.
+    pub async fn travel(&self, from: Place, to: Place, port: u16) {
+        let (arrived, arrival) = oneshot::channel();
+        let command = Command::Travel {
+            from,
+            to,
+            port,
+            arrived,
+        };
+        if self.commands.send(command).is_err() || arrival.await.is_err() {
+            // The world has ended: nothing arrives any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// All troubles that there are.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
+pub(super) struct Troubles {
     troubles: Vec<(TroubleId, Path, Trouble)>,
     last: u64,
 }
 
-impl Paths {
+impl Troubles {
     pub(super) fn trouble(&mut self, path: Path, trouble: Trouble) -> TroubleId {
         self.last += 1;
         let id = TroubleId(self.last);

@@ -476,19 +476,24 @@ impl Core {
         let volume = self.processes[process.index()].volume;
         let volume = &mut self.volumes[volume.index()];
         if let DiskOperation::Sync { path, .. } = &operation {
-            let pending = if std::mem::take(&mut volume.fail_next_sync) {
-                Pending::Result(Err(DiskError::Failed("Input/output error (5)".to_owned())))
-            } else {
-                Pending::Sync {
-                    path: path.clone(),
-                    length: volume.disk.length(path),
-                }
-            };
-            let delay = volume.sync + up_to(volume.sync, &mut self.random);
+            let length = volume.disk.length(path);
+            let failed = std::mem::take(&mut volume.fail_next_sync)
+                .then(|| DiskError::Failed("Input/output error (5)".to_owned()));
             let Some(token) = token else {
                 // Nobody waits for it: that it has ended can as well be known now.
-                let length = volume.disk.length(path);
-                return volume.disk.synced(path, length);
+                match failed {
+                    None => volume.disk.synced(path, length),
+                    Some(error) => self.give_up(process, &operation, &error),
+                }
+                return;
+            };
+            let delay = volume.sync + up_to(volume.sync, &mut self.random);
+            let pending = match failed {
+                None => Pending::Sync {
+                    path: path.clone(),
+                    length,
+                },
+                Some(error) => Pending::Result(Err(error)),
             };
             self.later(process, token, delay, pending);
             return self.about_to_sync(process);
@@ -497,14 +502,29 @@ impl Core {
             DiskOperation::Replace(path, _) if path.starts_with("snapshots/") => Some(volume.snapshot),
             _ => None,
         };
-        let last_words = |error: &DiskError| format!("Couldn't write to disk: {error}");
+        // Of what is done without waiting, only a rename can fail here.
+        let renamed = match (&operation, token) {
+            (DiskOperation::Rename(..), None) => Some(operation.clone()),
+            _ => None,
+        };
         let result = volume.disk.perform(operation, self.now);
         match (token, slow, result) {
             (Some(token), Some(delay), result) => self.later(process, token, delay, Pending::Result(result)),
             (Some(token), None, result) => soon.push_back(Event::Disk(token, result)),
-            (None, _, Err(error)) => self.end(process, Exit::Fatal(last_words(&error))),
             (None, _, Ok(_)) => {}
+            (None, _, Err(error)) => {
+                if let Some(operation) = renamed {
+                    self.give_up(process, &operation, &error);
+                }
+            }
         }
+    }
+
+    /// Ends a process because its disk failed.
+    fn give_up(&mut self, process: Process, operation: &DiskOperation, error: &DiskError) {
+        let directory = &self.processes[process.index()].config.data_directory;
+        let last_words = operation.last_words(directory, error);
+        self.end(process, Exit::Fatal(last_words));
     }
 
     fn later(&mut self, process: Process, token: Token, delay: Duration, pending: Pending) {

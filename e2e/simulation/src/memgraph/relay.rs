@@ -8,7 +8,8 @@ use super::stream::{Ended, Incoming, Stream};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut;
 
-/// The rules by which a session's bytes are passed. They are asked before each piece of data, in both directions.
+/// The rules by which a session's bytes are passed. They are asked before each piece of data, in both directions, and
+/// end by themselves when the session must end while they let it wait.
 pub trait Passage {
     /// Completes when what has just come from the client may be passed to the instance.
     fn towards_instance(&mut self) -> impl Future<Output = Result<(), Cut>>;

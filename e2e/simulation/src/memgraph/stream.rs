@@ -108,6 +108,11 @@ impl Stream {
         next.unwrap_or(Incoming::Ended(Ended::Closed))
     }
 
+    /// Waits until the connection is made; `false` when it cannot be.
+    pub async fn connected(&mut self) -> bool {
+        matches!(self.next().await, Incoming::Connected)
+    }
+
     /// The stream, unless its connection is over and nobody has looked at it since.
     pub(super) fn if_open(mut self) -> Option<Self> {
         match self.incoming.try_recv() {

@@ -1,15 +1,15 @@
 //! The handle of the simulated world, and the task that lets its time go by.
 
-use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use memgraph_sim::engine::Time;
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    Disk, Path, Place, Pod, Process, SimulatedBolt, Trouble, TroubleId, Volume,
+    Disk, Path, Paths, Place, Pod, Process, SimulatedBolt, Trouble, TroubleId, Volume,
     client::{Client, Listener},
     command::Command,
     connection::Side,
@@ -213,7 +213,7 @@ impl Memgraphs {
 
     /// Makes trouble on a path, from now on and also for what is under way.
     pub fn trouble(&self, path: Path, trouble: Trouble) -> TroubleId {
-        self.with(|core| core.paths.trouble(path, trouble))
+        self.with(|core| core.troubles.trouble(path, trouble))
     }
 
     /// Makes packets between two places vanish in both directions.
@@ -228,12 +228,12 @@ impl Memgraphs {
 
     /// Ends a trouble.
     pub fn mend(&self, trouble: TroubleId) {
-        self.with(|core| core.paths.end(trouble));
+        self.with(|core| core.troubles.end(trouble));
     }
 
     /// Ends all troubles of paths.
     pub fn mend_all(&self) {
-        self.with(|core| core.paths.end_all());
+        self.with(|core| core.troubles.end_all());
     }
 
     /// Resets the connections that are open on a path, for both ends.
@@ -259,19 +259,12 @@ impl Memgraphs {
         });
     }
 
-    /// Completes when a message would arrive that is sent now outside of the connections that are simulated here; one
-    /// that cannot get through is sent again. To give up, drop it.
-    pub async fn travel(&self, from: Place, to: Place, port: u16) {
-        let (arrived, arrival) = oneshot::channel();
-        let command = Command::Travel {
-            from,
-            to,
-            port,
-            arrived,
-        };
-        if self.commands.send(command).is_err() || arrival.await.is_err() {
-            // The world has ended: nothing arrives any more.
-            std::future::pending::<()>().await;
+    /// The paths, for what is said outside of connections that are simulated here. Other than this handle, it may go
+    /// to other threads.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        Paths {
+            commands: self.commands.clone(),
         }
     }
 
@@ -289,7 +282,7 @@ impl Memgraphs {
     /// What an operator at this place reaches instances by.
     #[must_use]
     pub fn bolt(&self, place: Place) -> SimulatedBolt {
-        let keys = self.with(|core| core.keys.clone());
+        let keys = self.with(|core| Arc::clone(&core.keys));
         SimulatedBolt::new(place, keys, self.commands.clone())
     }
 

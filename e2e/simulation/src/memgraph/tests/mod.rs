@@ -22,14 +22,16 @@ use super::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs a test on virtual time.
+/// Runs a test on virtual time, of which there is enough.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, test)
+    let limited = async { tokio::time::timeout(3600 * SECOND, test).await };
+    let result = tokio::task::LocalSet::new().block_on(&runtime, limited);
+    result.expect("it is waited for something that does not come")
 }
 
 /// An instance as the operator sets it up.
@@ -223,6 +225,20 @@ impl Cluster {
         let (write, outcome) = self.try_write().await;
         assert_eq!(outcome, Outcome::Acknowledged);
         write
+    }
+
+    /// Writes until it works, which pings and recovery may take a while for.
+    pub async fn write_until_acknowledged(&mut self) -> WriteId {
+        for _ in 0..100 {
+            if !self.client.is_connected() {
+                self.reconnect(0).await;
+            }
+            if let (write, Outcome::Acknowledged) = self.try_write().await {
+                return write;
+            }
+            tokio::time::sleep(SECOND).await;
+        }
+        panic!("no write works any more");
     }
 
     pub async fn reconnect(&mut self, ordinal: usize) {
