@@ -5,6 +5,7 @@
 #![recursion_limit = "256"]
 
 pub mod api;
+pub mod control_channel;
 pub mod controller;
 pub mod gateway;
 pub mod grants;

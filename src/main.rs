@@ -116,9 +116,22 @@ struct GatewayArgs {
     /// Where sessions to replicas are taken.
     #[arg(long, env = "GATEWAY_READ_BIND_ADDRESS", default_value = "0.0.0.0:7688")]
     read_bind_address: SocketAddr,
-    /// Where health checks and the operator are answered.
+    /// Where health checks are answered.
     #[arg(long, env = "HTTP_BIND_ADDRESS", default_value = "0.0.0.0:8080")]
     http_bind_address: SocketAddr,
+    /// Where the operator is answered.
+    #[arg(long, env = "CONTROL_BIND_ADDRESS", default_value = "0.0.0.0:8443")]
+    control_bind_address: SocketAddr,
+    /// The folder with the certificates for that: tls.crt, tls.key and ca.crt.
+    #[arg(
+        long,
+        env = "CONTROL_CERTIFICATES",
+        default_value = "/etc/memgraph-gateway/control"
+    )]
+    control_certificates: PathBuf,
+    /// UID of the pod that this gateway runs in.
+    #[arg(long, env = "POD_UID")]
+    pod_uid: String,
     /// How many seconds sessions may go on after SIGTERM.
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", default_value_t = gateway::DEFAULT_DRAIN.as_secs())]
     drain_seconds: u64,
@@ -245,10 +258,13 @@ async fn gateway(args: GatewayArgs) -> Result<(), Error> {
         client: client().await?,
         namespace: args.namespace,
         cluster: args.cluster,
+        pod_uid: args.pod_uid,
+        certificates: args.control_certificates,
         addresses: Addresses {
             read_write: args.bind_address,
             read: args.read_bind_address,
             http: args.http_bind_address,
+            control: args.control_bind_address,
         },
         drain: Duration::from_secs(args.drain_seconds),
     };

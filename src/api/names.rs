@@ -15,6 +15,8 @@ pub const BOLT_PORT: u16 = 7687;
 pub const GATEWAY_READ_PORT: u16 = 7688;
 /// Where a replica takes the replication stream.
 pub const REPLICATION_PORT: u16 = 10000;
+/// Where a gateway answers the operator, over mutual TLS.
+pub const CONTROL_PORT: u16 = 8443;
 /// Where operator and gateway answer HTTP (health, status).
 pub const HTTP_PORT: u16 = 8080;
 
@@ -64,6 +66,18 @@ pub fn gateway(cluster: &str) -> String {
 #[must_use]
 pub fn read_gateway(cluster: &str) -> String {
     format!("{cluster}-gateway-read")
+}
+
+/// The Secret with the authority of the control channel, which only the operator reads.
+#[must_use]
+pub fn control_authority(cluster: &str) -> String {
+    format!("{cluster}-control-authority")
+}
+
+/// The Secret with the gateways' certificate of the control channel, which is mounted into their pods.
+#[must_use]
+pub fn control_certificates(cluster: &str) -> String {
+    format!("{cluster}-gateway-control")
 }
 
 /// The ServiceAccount of the instances.

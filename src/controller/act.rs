@@ -103,16 +103,18 @@ pub(super) struct Hands<'a, B, G> {
     pub(super) cluster: &'a MemgraphCluster,
     pub(super) seen: &'a Observation,
     pub(super) sightings: &'a Sightings,
+    /// For how long this process has known the route to be closed.
+    pub(super) closed_for: Duration,
 }
 
 impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
     pub(super) async fn carry_out(&self, action: &Action) -> Result<(), ActError> {
         match action {
             Action::Fence { term } => {
-                let (namespace, uid) = (self.namespace(), self.cluster.uid().unwrap_or_default());
+                let closed_for = self.closed_for;
                 Ok(self
                     .fence
-                    .stand(self.client, &namespace, &self.cluster.name_any(), &uid, *term)
+                    .stand(self.client, self.cluster, *term, closed_for)
                     .await?)
             }
             Action::Promote {
@@ -122,10 +124,7 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 self.require_life(instance, incarnation).await?;
                 Ok(memgraph::promote(self.bolt, self.address(instance)?, instance).await?)
             }
-            Action::ReachGateways => {
-                let (namespace, name) = (self.namespace(), self.cluster.name_any());
-                Ok(self.fence.reach(self.client, &namespace, &name).await?)
-            }
+            Action::ReachGateways => Ok(self.fence.reach(self.client, self.cluster).await?),
             Action::Demote { instance } => {
                 let at = self.address(instance)?;
                 Ok(patiently(|| memgraph::demote(self.bolt, at, instance)).await?)

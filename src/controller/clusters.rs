@@ -1,16 +1,16 @@
 //! What this process remembers of each cluster. All of it can be lost: the ledger holds what must not be.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Operator, link::GatewayLink, objects::Applied, sightings::Sightings, wall::Wall};
+use super::{Operator, grants, link::GatewayLink, objects::Applied, sightings::Sightings, wall::Wall};
 use crate::{
     api::{
         MemgraphCluster,
@@ -28,6 +28,8 @@ pub(super) struct Cluster {
     pub(super) sightings: Sightings,
     pub(super) applied: Applied,
     memory: Mutex<Memory>,
+    /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
+    ledger: watch::Sender<Option<Option<Ledger>>>,
 }
 
 #[derive(Default)]
@@ -38,6 +40,14 @@ struct Memory {
     written_at: Option<Instant>,
     /// Failures in a row.
     failures: u32,
+    /// The version of the cluster as the API server itself showed it last.
+    live_version: u64,
+    /// Since when the route is known to be closed.
+    shut: Option<Instant>,
+    /// UIDs of the pods whose gateways have answered.
+    met: BTreeSet<String>,
+    /// By UID: since when a gateway is known to be marked as leaving.
+    leaving: BTreeMap<String, Instant>,
     /// The term in which the route was seen closed, and since when.
     closed: Option<(i64, Instant)>,
     /// By term: since when the ledger's changes of MAIN are known here.
@@ -52,6 +62,7 @@ impl Cluster {
             sightings: Sightings::default(),
             applied: Applied::default(),
             memory: Mutex::default(),
+            ledger: watch::Sender::default(),
         }
     }
 
@@ -68,9 +79,82 @@ impl Cluster {
     }
 
     pub(super) fn wrote(&self, cluster: &MemgraphCluster) {
+        {
+            let mut memory = self.memory();
+            memory.written = Some(cluster.clone());
+            memory.written_at = Some(Instant::now());
+        }
+        self.read(cluster);
+    }
+
+    /// The cluster was shown by the API server itself, and not by a cache.
+    pub(super) fn read(&self, cluster: &MemgraphCluster) {
         let mut memory = self.memory();
-        memory.written = Some(cluster.clone());
-        memory.written_at = Some(Instant::now());
+        let version = version(cluster);
+        if version < memory.live_version {
+            return;
+        }
+        memory.live_version = version;
+        let ledger = cluster.status.as_ref().and_then(|status| status.ledger.clone());
+        let now = Instant::now();
+        // Nothing was open between two closed ledgers that this leader has seen: it would have opened it.
+        let closed = ledger
+            .as_ref()
+            .is_some_and(|ledger| ledger.route == Route::Closed);
+        memory.shut = closed.then(|| memory.shut.unwrap_or(now));
+        let known = std::mem::take(&mut memory.leaving);
+        let leaving = ledger
+            .iter()
+            .flat_map(|ledger| &ledger.gateways)
+            .filter(|g| g.leaving);
+        memory.leaving = leaving
+            .map(|gateway| {
+                let since = known.get(&gateway.pod_uid).copied().unwrap_or(now);
+                (gateway.pod_uid.clone(), since)
+            })
+            .collect();
+        // Under the lock, so that an older one does not take the place of a newer one.
+        self.ledger.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&ledger);
+            if changed {
+                *known = Some(ledger);
+            }
+            changed
+        });
+    }
+
+    /// The newest ledger that the API server itself has shown to this process; None if it has shown none yet.
+    pub(super) fn ledger(&self) -> Option<Option<Ledger>> {
+        self.ledger.borrow().clone()
+    }
+
+    /// Is marked changed with each other ledger.
+    pub(super) fn ledger_changes(&self) -> watch::Receiver<Option<Option<Ledger>>> {
+        self.ledger.subscribe()
+    }
+
+    /// For how long this process has known the route to be closed, in whatever term.
+    pub(super) fn shut_for(&self) -> Duration {
+        self.memory().shut.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// The gateway in this pod has answered as itself.
+    pub(super) fn met(&self, pod_uid: &str) {
+        self.memory().met.insert(pod_uid.to_owned());
+    }
+
+    /// UIDs of the pods whose gateways have answered as themselves.
+    pub(super) fn met_gateways(&self) -> BTreeSet<String> {
+        self.memory().met.clone()
+    }
+
+    /// For how long this process has known gateways to be marked as leaving in the ledger.
+    pub(super) fn leaving_for(&self) -> BTreeMap<String, Duration> {
+        let memory = self.memory();
+        let leaving = memory.leaving.iter();
+        leaving
+            .map(|(uid, since)| (uid.clone(), since.elapsed()))
+            .collect()
     }
 
     /// Counts a failure; returns how many there have been in a row.
@@ -135,17 +219,18 @@ impl Cluster {
 
     /// The newer one of a cached cluster and what this process wrote last.
     pub(super) fn newest(&self, cached: MemgraphCluster) -> MemgraphCluster {
-        let version = |cluster: &MemgraphCluster| {
-            cluster
-                .resource_version()
-                .and_then(|version| version.parse::<u64>().ok())
-                .unwrap_or_default()
-        };
         match &self.memory().written {
             Some(written) if version(written) > version(&cached) => written.clone(),
             _ => cached,
         }
     }
+}
+
+fn version(cluster: &MemgraphCluster) -> u64 {
+    cluster
+        .resource_version()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The clusters that this process looks after, by UID: one that is made anew under an old name is a new one.
@@ -156,7 +241,7 @@ pub(super) struct Clusters {
 
 struct Entry {
     cluster: Arc<Cluster>,
-    _lookout: AbortOnDropHandle<()>,
+    _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl Clusters {
@@ -171,10 +256,20 @@ impl Clusters {
         let entry = entries.entry(uid.clone()).or_insert_with(|| {
             let memory = Arc::new(Cluster::new());
             let reference = ObjectRef::from_obj(cluster);
-            let lookout = lookout(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
+            let lookout = lookout(
+                Arc::downgrade(operator),
+                Arc::clone(&memory),
+                reference.clone(),
+                uid.clone(),
+            );
+            let attendants =
+                grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
             Entry {
                 cluster: memory,
-                _lookout: AbortOnDropHandle::new(tokio::spawn(lookout)),
+                _tasks: [
+                    AbortOnDropHandle::new(tokio::spawn(lookout)),
+                    AbortOnDropHandle::new(tokio::spawn(attendants)),
+                ],
             }
         });
         Arc::clone(&entry.cluster)
@@ -218,6 +313,7 @@ async fn lookout<B: Bolt, G: GatewayLink>(
             .filter(|c| c.uid().as_deref() == Some(&uid))
         else {
             operator.clusters.forget(&uid);
+            operator.fence.link().forget(&uid);
             return;
         };
         let emptiness = cluster

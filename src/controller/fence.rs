@@ -1,23 +1,29 @@
 //! Waits until no gateway leads to an old MAIN any more.
 //!
-//! A gateway answers on `/route` what it *enforces*: a closed term only after every session of an older one is
-//! cut and no byte of it can still be passed on. A gateway pod that starts later reads the ledger after it was
-//! written closed, by a consistent list, and so never leads to the old MAIN.
+//! A gateway answers what it *enforces*: a closed term only after every session of an older one is cut and no byte of it can
+//! still be passed on. One that does not answer holds a grant that runs out by itself, and is waited for so long. One that
+//! the ledger does not name has no grant (see [`grants`]).
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Mutex,
+    time::Duration,
+};
 
-use futures::future::join_all;
+use futures::{StreamExt, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use tokio::time::Instant;
 
 use super::link::{GatewayLink, Unasked};
-use crate::api::{ledger::Route, names};
+use crate::{
+    api::{MemgraphCluster, ledger::Ledger, names},
+    grants::{self, Fenced, Position, Request, VERSION},
+};
 
-/// For how long gateways may take to cut their sessions before the operation is tried again.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// How often a gateway that has not acknowledged yet is asked.
-const ASK_EVERY: Duration = Duration::from_millis(10);
+/// How soon a gateway that has not confirmed yet is asked again.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 /// For how long one answer is waited for.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -40,13 +46,11 @@ pub enum FenceError {
         /// What became of the question.
         last: String,
     },
-    /// A gateway may still lead to the old MAIN.
-    #[error("the gateway {pod} has not confirmed that it cut the sessions of older terms ({last})")]
-    Unconfirmed {
-        /// Its pod.
-        pod: String,
-        /// Its last answer.
-        last: String,
+    /// The ledger is not what the fence was planned for.
+    #[error("the ledger is not closed in term {term} any more")]
+    NotClosed {
+        /// The term that was planned for.
+        term: i64,
     },
 }
 
@@ -60,107 +64,166 @@ impl<G: GatewayLink> Fence<G> {
         Self { link }
     }
 
-    /// Waits until every gateway of this cluster enforces `term` as closed.
+    /// By which gateways are asked.
+    pub(super) fn link(&self) -> &G {
+        &self.link
+    }
+
+    /// Waits until every gateway that may hold a grant enforces `term` as closed, or can hold none any more.
+    ///
+    /// `closed_for`: for how long this process has known the route to be closed without a break, in whatever term.
     pub(super) async fn stand(
         &self,
         client: &Client,
-        namespace: &str,
-        cluster: &str,
-        uid: &str,
+        cluster: &MemgraphCluster,
         term: i64,
+        closed_for: Duration,
     ) -> Result<(), FenceError> {
-        let deadline = Instant::now() + DEADLINE;
-        let gateways = gateways(client, namespace, cluster).await?;
-        let waits = gateways
-            .into_iter()
-            .map(|gateway| self.confirmation(gateway, uid, term, deadline));
-        join_all(waits).await.into_iter().collect()
-    }
-
-    /// Whether every gateway of this cluster answers, so that a fence would stand now. To be asked before a route is
-    /// closed without need.
-    pub(super) async fn reach(
-        &self,
-        client: &Client,
-        namespace: &str,
-        cluster: &str,
-    ) -> Result<(), FenceError> {
-        let asked = gateways(client, namespace, cluster)
-            .await?
-            .into_iter()
-            .map(|gateway| async move {
-                match self.link.ask(gateway.address, ANSWER_DEADLINE).await {
-                    Ok(_) => Ok(()),
-                    Err(Unasked::Refused) if !gateway.started => Ok(()),
-                    Err(error) => Err(FenceError::Unreachable {
-                        pod: gateway.pod,
-                        last: error.to_string(),
-                    }),
+        let begin = Instant::now();
+        let ledger = ledger(cluster).filter(|ledger| ledger.term == term);
+        let ledger = ledger.ok_or(FenceError::NotClosed { term })?;
+        let ttl = ledger.grant_ttl.map(|ttl| ttl.0);
+        let confirmed = Mutex::new(BTreeSet::new());
+        let fenced = |confirmed: &Mutex<BTreeSet<String>>| {
+            let confirmed = confirmed
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            grants::stands(&ledger.gateways, &confirmed, ttl, closed_for + begin.elapsed())
+        };
+        if fenced(&confirmed) == Fenced::Yes {
+            return Ok(());
+        }
+        let pods = gateways(client, cluster).await?;
+        let asking = ledger
+            .gateways
+            .iter()
+            .filter_map(|holder| pods.get(&holder.pod_uid));
+        let mut asking: FuturesUnordered<_> = asking
+            .map(|gateway| self.confirmation(gateway, cluster, ledger))
+            .collect();
+        loop {
+            let (silent, remaining) = match fenced(&confirmed) {
+                Fenced::Yes => return Ok(()),
+                Fenced::Waiting { silent, remaining } => (silent, remaining),
+            };
+            tokio::select! {
+                biased;
+                Some(uid) = asking.next() => {
+                    confirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
                 }
-            });
-        join_all(asked).await.into_iter().collect()
-    }
-
-    async fn confirmation(
-        &self,
-        gateway: Gateway,
-        uid: &str,
-        term: i64,
-        deadline: Instant,
-    ) -> Result<(), FenceError> {
-        let mut pause = tokio::time::interval(ASK_EVERY);
-        let mut last = "no answer".to_owned();
-        while Instant::now() < deadline {
-            pause.tick().await;
-            match self.link.ask(gateway.address, ANSWER_DEADLINE).await {
-                Err(Unasked::Refused) if !gateway.started => return Ok(()),
-                Ok(seen) => {
-                    let ours = seen.uid.as_deref() == Some(uid);
-                    if ours && seen.route == Route::Closed && seen.term == term {
-                        return Ok(());
-                    }
-                    last = format!("it enforces {seen:?}");
+                () = tokio::time::sleep(remaining) => {
+                    let cluster = cluster.name_any();
+                    tracing::warn!(%cluster, ?silent, "gateways say nothing; what they may have held has run out");
                 }
-                Err(error) => last = error.to_string(),
             }
         }
-        Err(FenceError::Unconfirmed {
-            pod: gateway.pod,
-            last,
-        })
+    }
+
+    /// Whether every gateway that may hold a grant answers, so that a fence would stand at once. To be asked before a route
+    /// is closed without need.
+    pub(super) async fn reach(&self, client: &Client, cluster: &MemgraphCluster) -> Result<(), FenceError> {
+        let Some(ledger) = ledger(cluster) else {
+            return Ok(());
+        };
+        let pods = gateways(client, cluster).await?;
+        for holder in &ledger.gateways {
+            let gateway = pods.get(&holder.pod_uid).ok_or_else(|| FenceError::Unreachable {
+                pod: holder.pod_uid.clone(),
+                last: "its pod is gone, and what it held may not have run out yet".to_owned(),
+            })?;
+            match self.ask(gateway, cluster, ledger).await {
+                Ok(_) => {}
+                Err(Unasked::Refused) if !gateway.started => {}
+                Err(error) => {
+                    return Err(FenceError::Unreachable {
+                        pod: gateway.pod.clone(),
+                        last: error.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks one gateway until it confirms.
+    async fn confirmation(&self, gateway: &Gateway, cluster: &MemgraphCluster, ledger: &Ledger) -> String {
+        let uid = cluster.uid().unwrap_or_default();
+        loop {
+            match self.ask(gateway, cluster, ledger).await {
+                Err(Unasked::Refused) if !gateway.started => break,
+                Ok(response)
+                    if response.pod_uid == gateway.uid && response.report.confirms(&uid, ledger.term) =>
+                {
+                    break;
+                }
+                Ok(response) => tracing::debug!(gateway = gateway.pod, ?response, "not closed yet"),
+                Err(error) => tracing::debug!(gateway = gateway.pod, %error, "not closed yet"),
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        gateway.uid.clone()
+    }
+
+    async fn ask(
+        &self,
+        gateway: &Gateway,
+        cluster: &MemgraphCluster,
+        ledger: &Ledger,
+    ) -> Result<grants::Response, Unasked> {
+        let uid = cluster.uid().unwrap_or_default();
+        let request = Request {
+            version: VERSION,
+            cluster: uid.clone(),
+            position: Some(Position::of(ledger)),
+            grant: None,
+        };
+        self.link
+            .exchange(&uid, gateway.address, &request, ANSWER_DEADLINE)
+            .await
     }
 }
 
-/// The gateways that may carry sessions.
-async fn gateways(client: &Client, namespace: &str, cluster: &str) -> Result<Vec<Gateway>, FenceError> {
-    let selector = names::selector(cluster, names::GATEWAY);
+fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
+    cluster.status.as_ref()?.ledger.as_ref()
+}
+
+/// The gateways that may carry sessions, by the UIDs of their pods.
+async fn gateways(
+    client: &Client,
+    cluster: &MemgraphCluster,
+) -> Result<BTreeMap<String, Gateway>, FenceError> {
+    let selector = names::selector(&cluster.name_any(), names::GATEWAY);
     let selector: Vec<_> = selector
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    // A list without a resourceVersion is served by a quorum: it shows every pod made before now.
-    let pods = Api::<Pod>::namespaced(client.clone(), namespace)
+    let namespace = cluster.namespace().unwrap_or_default();
+    // A list without a resourceVersion is served by a quorum: it shows where each gateway is now.
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace)
         .list(&ListParams::default().labels(&selector.join(",")))
         .await
         .map_err(|source| FenceError::List {
-            cluster: cluster.to_owned(),
+            cluster: cluster.name_any(),
             source,
         })?;
-    Ok(pods.iter().filter_map(Gateway::of).collect())
+    let gateways = pods.iter().filter_map(Gateway::of);
+    Ok(gateways.map(|gateway| (gateway.uid.clone(), gateway)).collect())
 }
 
 /// A gateway that may carry sessions.
-struct Gateway {
-    pod: String,
-    address: IpAddr,
-    /// Whether its container is known to run. One that is not may run all the same, because the pod's status
-    /// comes late; but a gateway listens before it reads the ledger, so that one which refuses connections has
-    /// not read it yet, and will read it closed.
+pub(super) struct Gateway {
+    pub(super) pod: String,
+    pub(super) uid: String,
+    pub(super) address: IpAddr,
+    /// Whether its container is known to run. One that is not may run all the same, because the pod's status comes late; but
+    /// a gateway listens for the operator for as long as it lives, so that one which refuses connections has no process, and
+    /// the next one begins with nothing.
     started: bool,
 }
 
 impl Gateway {
-    fn of(pod: &Pod) -> Option<Self> {
+    /// The gateway in this pod, if it has an address.
+    pub(super) fn of(pod: &Pod) -> Option<Self> {
         let status = pod.status.as_ref()?;
         if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
             return None;
@@ -170,6 +233,7 @@ impl Gateway {
             |container: &ContainerStatus| container.state.as_ref().is_some_and(|s| s.running.is_some());
         Some(Self {
             pod: pod.name_any(),
+            uid: pod.uid()?,
             address: status.pod_ip.as_ref()?.parse().ok()?,
             started: containers.iter().any(running),
         })

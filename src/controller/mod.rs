@@ -4,6 +4,7 @@ mod act;
 mod clusters;
 mod events;
 mod fence;
+mod grants;
 mod link;
 mod objects;
 mod observe;
@@ -46,7 +47,7 @@ use warp::Filter;
 use clusters::Clusters;
 use events::Events;
 use fence::Fence;
-pub use link::{Enforced, GatewayLink, HttpLink, Unasked};
+pub use link::{GatewayLink, Unasked, Unprepared};
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
 use stores::{Pokes, Stores};
@@ -54,6 +55,7 @@ use wall::Wall;
 
 use crate::{
     api::MemgraphCluster,
+    control_channel::TlsLink,
     http,
     leader::{self, Campaign, KubernetesLease, Leadership, OwnProcess, Process, Timing, guarded},
     memgraph::{Bolt, Led},
@@ -126,6 +128,7 @@ pub enum OperatorError {
 pub struct Operator<B, G> {
     client: Client,
     bolt: Led<B>,
+    leadership: Leadership,
     fence: Fence<G>,
     events: Events,
     stores: Stores,
@@ -160,7 +163,8 @@ impl<B, G: GatewayLink> Operator<B, G> {
     ) -> Self {
         let client = guarded(means.client, leadership.clone());
         Self {
-            bolt: Led::new(means.bolt, leadership),
+            bolt: Led::new(means.bolt, leadership.clone()),
+            leadership,
             fence: Fence::new(means.gateways),
             events: Events::new(client.clone()),
             stores,
@@ -227,7 +231,7 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
     let means = Means {
         client,
         bolt,
-        gateways: HttpLink::default(),
+        gateways: TlsLink::default(),
         process: OwnProcess,
     };
     let controlled = control(means, config, &ready, &stop).await;

@@ -9,7 +9,7 @@ use kube::{
 };
 use tokio::sync::Mutex;
 
-use super::stores::Stores;
+use super::{link::Unprepared, stores::Stores};
 use crate::{
     api::{MemgraphCluster, ledger::Ledger, names},
     plan::instances_to_keep,
@@ -32,6 +32,9 @@ pub enum ObjectError {
         /// Its name.
         name: String,
     },
+    /// The gateways could not be talked to.
+    #[error("cannot prepare the control channel to the gateways")]
+    Gateways(#[source] Unprepared),
     /// The API server refused.
     #[error("cannot {action} {kind} {name}")]
     Request {

@@ -11,6 +11,7 @@ use super::{
     Operator,
     act::{ActError, Hands},
     clusters::Cluster,
+    grants::attributed,
     link::GatewayLink,
     objects::{self, ObjectError},
     observe::Memories,
@@ -73,7 +74,8 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
     // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
-    let hindered = operator.bring_about(&state, &cluster).await.err();
+    let prepared = operator.prepare_gateways(&cluster).await;
+    let hindered = operator.bring_about(&state, &cluster).await.and(prepared).err();
     let requeue = Box::pin(operator.advance(&state, cluster, hindered.as_ref())).await?;
     match hindered {
         Some(error) => Err(error.into()),
@@ -89,7 +91,7 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
     let reason = match error {
         ObjectError::Foreign { .. } => Reason::ForeignObject,
         ObjectError::Build(_) => Reason::InvalidSpec,
-        ObjectError::Request { .. } => return None,
+        ObjectError::Request { .. } | ObjectError::Gateways(_) => return None,
     };
     Some(Situation::Stalled(reason, super::chain(error)))
 }
@@ -122,7 +124,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             let seen = self.observe(state, &cluster).await;
             let plan = plan::plan(&seen);
             tracing::debug!(cluster = %cluster.name_any(), ?plan, "planned");
-            if plan.steps.is_empty() {
+            let gateways = self.other_gateways(state, &cluster);
+            if plan.steps.is_empty() && gateways.is_none() {
                 let calm = matches!(plan.situation, Situation::Serving | Situation::Waiting(..));
                 let hindrance = hindered.filter(|_| calm).and_then(hindrance);
                 let situation = hindrance.unwrap_or(plan.situation);
@@ -130,17 +133,24 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 return Ok(requeue(state, &cluster, &seen, &situation));
             }
             // The cache may be behind what was decided last, by this process or by another one.
-            let live = self.read(&cluster).await?;
+            let live = self.read(state, &cluster).await?;
             if ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
                 cluster = live;
                 continue;
             }
             cluster = live;
             let situation = plan.situation.clone();
-            match self.execute(state, &cluster, &seen, plan).await {
+            let done = match gateways.filter(|_| plan.steps.is_empty()) {
+                Some(next) => {
+                    let status = self.status(state, &cluster, &seen, Some(next), &situation);
+                    self.write(state, &cluster, &status).await
+                }
+                None => self.execute(state, &cluster, &seen, plan).await,
+            };
+            match done {
                 Ok(written) => cluster = state.newest(written),
                 Err(ReconcileError::Status(StatusError::Conflict { .. })) => {
-                    cluster = self.read(&cluster).await?;
+                    cluster = self.read(state, &cluster).await?;
                 }
                 Err(error) => {
                     // A step that fails again and again must not keep the status from telling what is seen.
@@ -155,6 +165,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 return Ok(Requeue::requeue(WORKING));
             }
         }
+    }
+
+    async fn prepare_gateways(&self, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        let prepared = self.fence.link().prepare(&self.client, cluster).await;
+        prepared.map_err(ObjectError::Gateways)
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
@@ -185,13 +200,29 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             .await
     }
 
-    async fn read(&self, cluster: &MemgraphCluster) -> Result<MemgraphCluster, ReconcileError> {
+    async fn read(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+    ) -> Result<MemgraphCluster, ReconcileError> {
         let name = cluster.name_any();
-        let api = Api::namespaced(self.client.clone(), &cluster.namespace().unwrap_or_default());
-        api.get(&name).await.map_err(|source| ReconcileError::Read {
+        let api =
+            Api::<MemgraphCluster>::namespaced(self.client.clone(), &cluster.namespace().unwrap_or_default());
+        let live = api.get(&name).await.map_err(|source| ReconcileError::Read {
             cluster: name,
             source,
-        })
+        })?;
+        if live.uid() == cluster.uid() {
+            state.read(&live);
+        }
+        Ok(live)
+    }
+
+    /// The ledger with the gateways that there are now, if it names others.
+    fn other_gateways(&self, state: &Cluster, cluster: &MemgraphCluster) -> Option<Ledger> {
+        let now = ledger(cluster)?;
+        let next = attributed(Some(now), now, state, &self.inventory(cluster), cluster);
+        (next != *now).then_some(next)
     }
 
     /// Writes the report, if it says anything new.
@@ -269,7 +300,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         for step in &plan.steps {
             match step {
                 Step::Write(ledger) => {
-                    let next = dated(ledger, self.wall.now());
+                    let before = self::ledger(&cluster);
+                    let next = attributed(before, ledger, state, &self.inventory(&cluster), &cluster);
+                    let next = dated(&next, self.wall.now());
                     let over = next.route == Route::Open;
                     let stalled = matches!(plan.situation, Situation::Stalled(..));
                     let situation = if over && !stalled {
@@ -307,6 +340,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             cluster,
             seen,
             sightings: &state.sightings,
+            closed_for: state.shut_for(),
         };
         let started = Instant::now();
         let done = hands.carry_out(action).await;

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 use warp::{Filter, Rejection, Reply};
 
 use super::{
-    enforce::RouteReport,
     gate::Gate,
+    keeper::Keeper,
     routes::{Routes, Standing},
 };
-use crate::http;
+use crate::{grants::Report, http};
 
 /// Everything that the answers are read from.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Answers {
     pub enforced: watch::Receiver<Routes>,
     /// The sessions.
     pub gate: Arc<Gate>,
+    /// The grant.
+    pub keeper: Arc<Keeper>,
     /// Why the API server cannot be read at the moment, if so.
     pub trouble: watch::Receiver<Option<String>>,
     /// Done when no new session is taken any more.
@@ -36,24 +38,29 @@ impl Answers {
         http::livez().or(http::readyz(move || self.readiness())).or(route)
     }
 
-    fn report(&self) -> RouteReport {
-        // The sessions are counted first: were the route to open in between, they would be too few, not too many.
-        let sessions = self.gate.sessions();
-        RouteReport::new(&self.enforced.borrow(), sessions)
+    fn report(&self) -> Report {
+        self.keeper.report(&self.enforced.borrow(), &self.gate)
     }
 
-    /// The gateway is ready once it knows its cluster, and stays so while MAIN changes or the API server is away:
-    /// were it taken out of its Service then, clients would be refused instead of led to the new MAIN.
+    /// The gateway is ready once it knows its cluster, and stays so while MAIN changes: were it taken out of its Service
+    /// then, clients would be refused instead of led to the new MAIN. One that has no right to lead clients to a MAIN that
+    /// is open is not: others may have it, and a rollout must not go on without one that has.
     fn readiness(&self) -> Result<(), String> {
         if self.closing.is_cancelled() {
             return Err("shutting down: no new session is taken".to_owned());
         }
-        let standing = self.enforced.borrow().standing;
-        match standing {
-            Standing::Known => Ok(()),
-            Standing::Unseen => Err(match self.trouble.borrow().as_deref() {
-                None => "the MemgraphCluster has not been read yet".to_owned(),
-                Some(trouble) => format!("the MemgraphCluster cannot be read: {trouble}"),
+        let enforced = self.enforced.borrow();
+        let trouble = self.trouble.borrow();
+        match enforced.standing {
+            Standing::Known => self
+                .keeper
+                .lack(&enforced, trouble.as_deref())
+                .map_or(Ok(()), Err),
+            Standing::Unseen => Err(match trouble.as_deref() {
+                None => "the MemgraphCluster has not been read yet, and no operator has asked".to_owned(),
+                Some(trouble) => {
+                    format!("no operator has asked, and the MemgraphCluster cannot be read: {trouble}")
+                }
             }),
             Standing::WithoutLedger => Err(
                 "the MemgraphCluster has no ledger yet; the operator writes it when the cluster is set up"

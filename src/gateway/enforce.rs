@@ -1,63 +1,19 @@
 //! Turns wanted routes into enforced ones, and tells which are enforced.
 //!
-//! `/route` is the acknowledgement of a fence: before the operator promotes another instance, it waits until
-//! every gateway says that the new term is closed. So what is told here must be true already when it is told.
+//! What is enforced is what the gateway reports, and so the acknowledgement of a fence: before the operator promotes another
+//! instance, it waits until each gateway has told it that the new term is closed. So what is told must be true already when
+//! it is told.
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use tokio::sync::watch;
 use tracing::info;
 
 use super::{
     descriptors,
-    gate::{Gate, SessionCounts},
+    gate::Gate,
     routes::{Duty, Routes, Standing},
 };
-
-/// What is enforced, as `/route` tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RouteReport {
-    /// UID of the `MemgraphCluster`; null before it was seen.
-    pub uid: Option<String>,
-    /// No session of a lower term exists, nor will one.
-    pub term: i64,
-    /// `Closed`: no read-write session exists. `Open`: sessions lead to `main`.
-    pub route: RouteState,
-    /// The instance that read-write sessions lead to; null while the route is closed.
-    pub main: Option<String>,
-    /// Number of sessions at the moment.
-    pub sessions: SessionCounts,
-}
-
-/// Whether read-write sessions lead anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum RouteState {
-    /// They do.
-    Open,
-    /// There are none.
-    Closed,
-}
-
-impl RouteReport {
-    /// Tells these routes, which must be enforced.
-    #[must_use]
-    pub fn new(enforced: &Routes, sessions: SessionCounts) -> Self {
-        let main = enforced.read_write.as_ref();
-        Self {
-            uid: enforced.cluster.clone(),
-            term: enforced.term,
-            route: if main.is_some() {
-                RouteState::Open
-            } else {
-                RouteState::Closed
-            },
-            main: main.map(|target| target.instance.clone()),
-            sessions,
-        }
-    }
-}
 
 /// Enforces the newest of the wanted routes, again with each change, and publishes each once it is in force.
 /// Ends when nobody can want another any more.

@@ -9,18 +9,25 @@
 //!    gives its ticket back only after it has dropped its sockets, also when it is cancelled or panics (see
 //!    `session::Session`), and a dropped socket holds no byte that could still be sent (see `socket`).
 //! 3. So when `cut_all_but` returns, no session of a former route exists, and nothing can be passed on any more.
+//!
+//! A line that leads to MAIN has a [`Clearance`] besides, which ends by itself: a gateway that is not told to cut, because
+//! nobody reaches it or because it is frozen, passes nothing after that moment all the same.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
 use super::{
+    clearance::Clearance,
+    keeper::{Incident, Keeper},
     limit::{Limit, Permit},
-    routes::{Limits, Preference, ReadOffer, Routes, Target},
+    routes::{Duty, Limits, Preference, ReadOffer, Routes, Target},
 };
+use crate::grants::SessionCounts;
 
 /// By which port a session came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +36,6 @@ pub enum Port {
     ReadWrite,
     /// The one that leads to replicas.
     Read,
-}
-
-/// Number of sessions, by the port they came by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionCounts {
-    /// At the read-write port.
-    pub read_write: usize,
-    /// At the read port.
-    pub read: usize,
 }
 
 /// The right of one session to use one target. It must outlive the session's sockets.
@@ -52,6 +49,7 @@ pub struct Ticket {
 #[derive(Debug)]
 struct Line {
     target: Target,
+    clearance: Clearance,
     cut: CancellationToken,
     sessions: TaskTracker,
 }
@@ -74,28 +72,67 @@ struct Lines {
 #[derive(Debug)]
 pub struct Gate {
     lines: Mutex<Lines>,
+    keeper: Arc<Keeper>,
     read_write_limit: Arc<Limit>,
     read_limit: Arc<Limit>,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        let limits = Limits::default();
-        Self {
-            lines: Mutex::default(),
-            read_write_limit: Limit::new(limits.read_write),
-            read_limit: Limit::new(limits.read),
-        }
-    }
+    held_limit: Arc<Limit>,
+    /// Marked changed whenever a line may have been put into use.
+    opened: watch::Sender<()>,
+    /// Done when no line will be put into use any more.
+    ended: CancellationToken,
 }
 
 impl Gate {
+    /// A gate with no line, whose lines to MAIN end by the clock of `keeper`.
+    #[must_use]
+    pub fn new(keeper: Arc<Keeper>) -> Self {
+        let limits = Limits::default();
+        Self {
+            lines: Mutex::default(),
+            keeper,
+            read_write_limit: Limit::new(limits.read_write),
+            read_limit: Limit::new(limits.read),
+            held_limit: Limit::new(limits.held),
+            opened: watch::Sender::default(),
+            ended: CancellationToken::new(),
+        }
+    }
+
     /// Counts one more session at this port, unless it has as many as the spec allows.
     #[must_use]
     pub fn admit(&self, port: Port) -> Option<Permit> {
         match port {
             Port::ReadWrite => self.read_write_limit.admit(),
             Port::Read => self.read_limit.admit(),
+        }
+    }
+
+    /// Counts one more client that waits for a MAIN, unless as many do as the spec allows.
+    #[must_use]
+    pub fn hold(&self) -> Option<Permit> {
+        self.held_limit.admit()
+    }
+
+    /// Is marked changed whenever [`Gate::enter`] may find what it did not find before.
+    #[must_use]
+    pub fn opened(&self) -> watch::Receiver<()> {
+        self.opened.subscribe()
+    }
+
+    /// Lets nobody wait any more.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Ends when nothing is worth waiting for any more.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Takes note of what became of a connection to this target.
+    pub fn note(&self, target: &Target, incident: Incident) {
+        if let Duty::Main { term } = target.duty {
+            self.keeper.note(term, incident);
         }
     }
 
@@ -138,6 +175,7 @@ impl Gate {
         SessionCounts {
             read_write: lines.read_write.as_ref().map_or(0, |line| line.sessions.len()),
             read: lines.read.iter().map(|r| r.line.sessions.len()).sum(),
+            held: self.held_limit.used(),
         }
     }
 
@@ -167,17 +205,47 @@ impl Gate {
         lines.read_write = routes.read_write.as_ref().map(|target| {
             present
                 .filter(|line| line.target == *target)
-                .unwrap_or_else(|| Line::new(target))
+                .unwrap_or_else(|| self.line(target))
         });
         let present = std::mem::take(&mut lines.read);
         lines.read = routes
             .read
             .iter()
-            .map(|offer| ReadLine::new(offer, &present))
+            .map(|offer| self.read_line(offer, &present))
             .collect();
+        if let Some(until) = routes.granted_until {
+            let of_readers = lines.read.iter().map(|r| &r.line);
+            for line in lines.read_write.iter().chain(of_readers) {
+                line.clearance.extend(until);
+            }
+        }
         lines.limits = routes.limits;
         self.read_write_limit.set_max(routes.limits.read_write);
         self.read_limit.set_max(routes.limits.read);
+        self.held_limit.set_max(routes.limits.held);
+        drop(lines);
+        self.opened.send_replace(());
+    }
+
+    fn line(&self, target: &Target) -> Arc<Line> {
+        Arc::new(Line {
+            target: target.clone(),
+            clearance: match target.duty {
+                Duty::Main { .. } => Clearance::ended(self.keeper.clock()),
+                Duty::Replica => Clearance::endless(),
+            },
+            cut: CancellationToken::new(),
+            sessions: TaskTracker::new(),
+        })
+    }
+
+    fn read_line(&self, offer: &ReadOffer, present: &[ReadLine]) -> ReadLine {
+        let line = present.iter().find(|r| r.line.target == offer.target);
+        ReadLine {
+            line: line.map_or_else(|| self.line(&offer.target), |r| Arc::clone(&r.line)),
+            preference: offer.preference,
+            accepts_new: offer.accepts_new,
+        }
     }
 
     fn take_unwanted(&self, routes: &Routes) -> Vec<Arc<Line>> {
@@ -202,32 +270,17 @@ impl Gate {
     }
 }
 
-impl Line {
-    fn new(target: &Target) -> Arc<Self> {
-        Arc::new(Self {
-            target: target.clone(),
-            cut: CancellationToken::new(),
-            sessions: TaskTracker::new(),
-        })
-    }
-}
-
-impl ReadLine {
-    fn new(offer: &ReadOffer, present: &[Self]) -> Self {
-        let line = present.iter().find(|r| r.line.target == offer.target);
-        Self {
-            line: line.map_or_else(|| Line::new(&offer.target), |r| Arc::clone(&r.line)),
-            preference: offer.preference,
-            accepts_new: offer.accepts_new,
-        }
-    }
-}
-
 impl Ticket {
     /// Where the session may lead to.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.line.target
+    }
+
+    /// By which each copy of bytes is allowed.
+    #[must_use]
+    pub fn clearance(&self) -> &Clearance {
+        &self.line.clearance
     }
 
     /// Ends when the session must end.

@@ -32,6 +32,12 @@ impl Limit {
         self.max.store(max, Ordering::Relaxed);
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Counts one more session, unless the bound is reached.
     #[must_use]
     pub fn admit(self: &Arc<Self>) -> Option<Permit> {

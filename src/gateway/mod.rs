@@ -2,19 +2,24 @@
 //! MAIN that is deposed.
 //!
 //! ```text
-//! Kubernetes API --follow--> view (what counts) --> routes (what follows) --enforce--> gate <-- session
-//!                                                                             |                  ^
-//!                                                          /route: what holds <                accept
+//! Kubernetes API --follow--> view (what counts) --> keeper (what may be) --enforce--> gate <-- session
+//!                                                     ^                      |                  ^
+//!                            operator --> its question --> answer: what holds <               accept
 //! ```
 //!
-//! `routes` and `view` are pure. `gate` holds the proof that a fenced route passes no byte any more.
+//! `routes`, `view` and `leading` are pure. `gate` holds the proof that a fenced route passes no byte any more, `clearance`
+//! that none passes after a grant has run out, and [`grants`](crate::grants) when that is.
 
 mod accept;
 mod answers;
+mod clearance;
 mod descriptors;
 mod enforce;
 mod follow;
 mod gate;
+mod hold;
+mod keeper;
+mod leading;
 mod limit;
 mod relay;
 mod routes;
@@ -28,11 +33,14 @@ mod tests;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
+use futures::FutureExt;
 use kube::{Api, Client};
+use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -44,18 +52,23 @@ use tracing::{info, warn};
 
 use self::{accept::Door, answers::Answers};
 pub use self::{
-    enforce::{RouteReport, RouteState, enforce},
+    clearance::{Clearance, Now},
+    enforce::enforce,
     follow::{Findings, follow},
-    gate::{Gate, Port, SessionCounts, Ticket},
+    gate::{Gate, Port, Ticket},
+    keeper::{Incident, Keeper},
     limit::Permit,
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Standing, Target},
 };
 use crate::{
     api::{
         MemgraphCluster,
-        names::{BOLT_PORT, GATEWAY_READ_PORT, HTTP_PORT},
+        names::{BOLT_PORT, CONTROL_PORT, GATEWAY_READ_PORT, HTTP_PORT},
     },
+    control_channel::{self, Mounted},
+    grants::Request,
     http,
+    leader::BootClock,
 };
 
 /// How the gateway is set up. What the user may choose stands in the `MemgraphCluster`.
@@ -67,6 +80,10 @@ pub struct GatewayConfig {
     pub namespace: String,
     /// Name of the cluster.
     pub cluster: String,
+    /// UID of the pod that this gateway runs in: grants are made out to it.
+    pub pod_uid: String,
+    /// The folder with the certificates of the control channel.
+    pub certificates: PathBuf,
     /// Where to listen.
     pub addresses: Addresses,
     /// How long sessions may go on after SIGTERM.
@@ -80,8 +97,10 @@ pub struct Addresses {
     pub read_write: SocketAddr,
     /// For sessions to replicas.
     pub read: SocketAddr,
-    /// For health checks and the operator.
+    /// For health checks.
     pub http: SocketAddr,
+    /// For the operator.
+    pub control: SocketAddr,
 }
 
 impl Default for Addresses {
@@ -91,6 +110,7 @@ impl Default for Addresses {
             read_write: any(BOLT_PORT),
             read: any(GATEWAY_READ_PORT),
             http: any(HTTP_PORT),
+            control: any(CONTROL_PORT),
         }
     }
 }
@@ -133,11 +153,19 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let gateway = Gateway::listen(&config.addresses, config.drain).await?;
     info!(namespace = config.namespace, cluster = config.cluster, addresses = ?config.addresses, "gateway is listening");
 
-    let (routes, wanted) = watch::channel(Routes::default());
+    let (routes, view) = watch::channel(Routes::default());
     let (trouble, reported_trouble) = watch::channel(None);
+    let (found, certificates) = watch::channel(None);
     let clusters: Api<MemgraphCluster> = Api::namespaced(config.client, &config.namespace);
-    let following = follow(clusters, &config.cluster, Findings { routes, trouble });
-    let serving = gateway.serve(wanted, reported_trouble, stop.clone());
+    let following = follow(clusters.clone(), &config.cluster, Findings { routes, trouble });
+    let keeper = Keeper::new(BootClock, config.pod_uid, fastrand::u64(..));
+    let keeping = keeper.keep(view, clusters, &config.cluster);
+    let reading = Mounted::new(&config.certificates).follow(found);
+    let from_outside = FromOutside {
+        trouble: reported_trouble,
+        certificates,
+    };
+    let serving = gateway.serve(Arc::clone(&keeper), from_outside, stop.clone());
     let signalled = async {
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM"),
@@ -150,6 +178,8 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     tokio::select! {
         served = serving => served,
         () = following => Err(GatewayError::PartStopped("watch of the MemgraphCluster")),
+        () = keeping => Err(GatewayError::PartStopped("care for its grant")),
+        () = reading => Err(GatewayError::PartStopped("look at its certificates")),
         () = signalled => Err(GatewayError::PartStopped("wait for signals")),
     }
 }
@@ -159,7 +189,16 @@ struct Gateway {
     read_write: TcpListener,
     read: TcpListener,
     http: TcpListener,
+    control: TcpListener,
     drain: Duration,
+}
+
+/// What a gateway is told by others than operators and clients.
+struct FromOutside {
+    /// Why the API server cannot be read at the moment, if so.
+    trouble: watch::Receiver<Option<String>>,
+    /// Who it is to operators.
+    certificates: watch::Receiver<Option<Arc<ServerConfig>>>,
 }
 
 impl Gateway {
@@ -175,35 +214,44 @@ impl Gateway {
             read_write,
             read,
             http,
+            control,
         } = *addresses;
         Ok(Self {
             read_write: socket::listen(read_write).map_err(failed("sessions to MAIN", read_write))?,
             read: socket::listen(read).map_err(failed("sessions to replicas", read))?,
             http: http::listen(http).await.map_err(failed("HTTP", http))?,
+            control: socket::listen(control).map_err(failed("the operator", control))?,
             drain,
         })
     }
 
-    /// Serves the wanted routes until `stop`, then takes no new session, and lets those that there are go on for
-    /// a while. Changed routes are enforced to the very end.
+    /// Serves what `keeper` wants until `stop`, then takes no new session, and lets those that there are go on for a while.
+    /// Changed routes are enforced, and operators answered, to the very end.
     async fn serve(
         self,
-        wanted: watch::Receiver<Routes>,
-        trouble: watch::Receiver<Option<String>>,
+        keeper: Arc<Keeper>,
+        from_outside: FromOutside,
         stop: CancellationToken,
     ) -> Result<(), GatewayError> {
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(Gate::new(Arc::clone(&keeper)));
         let sessions = TaskTracker::new();
         let (publish, enforced) = watch::channel(Routes::default());
 
-        let mut enforcing = tokio::spawn(enforce(Arc::clone(&gate), wanted, publish));
+        let mut enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish));
+        let stop_answers = CancellationToken::new();
+        let mut controlled = tokio::spawn(control_channel::serve(
+            self.control,
+            from_outside.certificates,
+            answer(&keeper, &gate, &enforced),
+            stop_answers.clone(),
+        ));
         let answers = Answers {
             enforced,
             gate: Arc::clone(&gate),
-            trouble,
+            keeper,
+            trouble: from_outside.trouble,
             closing: stop.clone(),
         };
-        let stop_answers = CancellationToken::new();
         let mut answering = tokio::spawn(http::serve(self.http, answers.filter(), stop_answers.clone()));
         let mut accepting = JoinSet::new();
         for (port, listener) in [(Port::ReadWrite, self.read_write), (Port::Read, self.read)] {
@@ -220,6 +268,7 @@ impl Gateway {
             () = stop.cancelled() => {}
             _ = &mut enforcing => return Err(GatewayError::PartStopped("enforcement of routes")),
             _ = &mut answering => return Err(GatewayError::PartStopped("HTTP server")),
+            _ = &mut controlled => return Err(GatewayError::PartStopped("end of the control channel")),
             _ = accepting.join_next() => return Err(GatewayError::PartStopped("listener for sessions")),
         }
 
@@ -233,10 +282,25 @@ impl Gateway {
         enforcing.abort();
         let _aborted = enforcing.await;
         gate.cut_all_but(&Routes::default()).await;
+        gate.end();
         sessions.wait().await;
         stop_answers.cancel();
         let _finished = answering.await;
+        let _finished = controlled.await;
         info!("gateway has ended");
         Ok(())
     }
+}
+
+/// What answers operators.
+fn answer(
+    keeper: &Arc<Keeper>,
+    gate: &Arc<Gate>,
+    enforced: &watch::Receiver<Routes>,
+) -> control_channel::Answer {
+    let (keeper, gate, enforced) = (Arc::clone(keeper), Arc::clone(gate), enforced.clone());
+    Arc::new(move |request: Request| {
+        let (keeper, gate, enforced) = (Arc::clone(&keeper), Arc::clone(&gate), enforced.clone());
+        async move { keeper.answer(&request, &gate, &enforced).await }.boxed()
+    })
 }

@@ -1,14 +1,27 @@
 //! Passes bytes between two connections, both ways, until both have ended.
 
-use std::{cell::RefCell, io, net::Shutdown, time::Duration};
+use std::{
+    cell::RefCell,
+    io::{self, Read},
+    net::Shutdown,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::Instant};
 
-use super::socket;
+use super::{clearance::Clearance, socket};
 
 /// The most that is taken from one side before the other side has it.
 const CHUNK: usize = 16 * 1024;
+
+/// How many chunks of an answer are passed on at most when a session is cut: an instance that has ever more to say must not
+/// hold a fence up.
+const DRAINED_CHUNKS: usize = 16;
 
 /// How long an ended session may take to have its last bytes acknowledged.
 const FINISH_DEADLINE: Duration = Duration::from_secs(20);
@@ -33,66 +46,190 @@ enum Passed {
     End,
 }
 
-/// Passes bytes both ways. When one side ends its half, so does the other towards its peer, and the opposite
-/// direction goes on. Returns when both directions have ended and both peers have everything.
-///
-/// # Errors
-///
-/// Fails when either connection breaks, or when a peer does not take the last bytes in time.
-pub async fn relay(client: &TcpStream, upstream: &TcpStream) -> io::Result<()> {
-    futures::future::try_join(pass(client, upstream), pass(upstream, client)).await?;
-    let deadline = Instant::now() + FINISH_DEADLINE;
-    finish(client, deadline).await?;
-    finish(upstream, deadline).await
+/// How a session's bytes came to their end.
+#[derive(Debug)]
+pub enum Ended {
+    /// Both directions have ended, and both peers have everything.
+    Finished,
+    /// The leave to pass bytes has ended.
+    Expired,
+    /// The client's connection broke, or it does not take its last bytes.
+    ByClient(io::Error),
+    /// The instance's connection broke, or the instance has ended its half of it first.
+    ByInstance(Option<io::Error>),
 }
 
-/// Passes bytes one way until the sender has ended its half.
-async fn pass(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
-    loop {
-        from.readable().await?;
-        match pass_once(from, to)? {
-            Passed::Nothing | Passed::All => {}
-            Passed::Except(rest) => write_all(to, &rest).await?,
-            Passed::End => break,
+/// Which of the two connections something happened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Instance,
+}
+
+/// Why a direction came to no good end.
+#[derive(Debug)]
+enum Fault {
+    Expired,
+    Broken(Side, io::Error),
+}
+
+/// A session whose bytes are passed both ways.
+pub struct Relay<'a> {
+    client: &'a TcpStream,
+    instance: &'a TcpStream,
+    clearance: &'a Clearance,
+    /// The instance has said something that the client has not taken yet.
+    behind: AtomicBool,
+    /// Who has ended its half first.
+    ended_by: OnceLock<Side>,
+}
+
+impl<'a> Relay<'a> {
+    /// A session between these two. Each copy needs the `clearance`.
+    pub fn new(client: &'a TcpStream, instance: &'a TcpStream, clearance: &'a Clearance) -> Self {
+        Self {
+            client,
+            instance,
+            clearance,
+            behind: AtomicBool::new(false),
+            ended_by: OnceLock::new(),
         }
-        // A sender that is never out of data must not keep its thread from other sessions, nor from a cut.
-        tokio::task::consume_budget().await;
     }
-    SockRef::from(to).shutdown(Shutdown::Write)
-}
 
-fn pass_once(from: &TcpStream, to: &TcpStream) -> io::Result<Passed> {
-    SCRATCH.with_borrow_mut(|buffer| {
-        let read = match from.try_read(buffer) {
-            Ok(0) => return Ok(Passed::End),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Passed::Nothing),
-            Err(error) => return Err(error),
-        };
-        let written = match to.try_write(&buffer[..read]) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        Ok(if written == read {
-            Passed::All
-        } else {
-            Passed::Except(buffer[written..read].to_vec())
+    /// Passes bytes both ways. When one side ends its half, so does the other towards its peer, and the opposite direction
+    /// goes on. Returns when both directions have ended and both peers have everything, or when that cannot be any more.
+    pub async fn run(&self) -> Ended {
+        let both = futures::future::try_join(self.pass(Side::Client), self.pass(Side::Instance));
+        match both.await {
+            Ok(_) => {}
+            Err(Fault::Expired) => return Ended::Expired,
+            Err(Fault::Broken(Side::Client, error)) => return Ended::ByClient(error),
+            Err(Fault::Broken(Side::Instance, error)) => return Ended::ByInstance(Some(error)),
+        }
+        let deadline = Instant::now() + FINISH_DEADLINE;
+        if let Err(error) = finish(self.client, deadline).await {
+            return Ended::ByClient(error);
+        }
+        if let Err(error) = finish(self.instance, deadline).await {
+            return Ended::ByInstance(Some(error));
+        }
+        match self.ended_by.get() {
+            Some(Side::Instance) => Ended::ByInstance(None),
+            _ => Ended::Finished,
+        }
+    }
+
+    /// Passes on what the instance has said up to now and the client takes at once: the answer to a COMMIT must not be lost
+    /// for the only reason that a planned change began while it was here. Nothing is taken from the client any more. To be
+    /// called after [`Self::run`] was given up, before the end of the route is acknowledged.
+    pub fn drain(&self) {
+        // Otherwise a part of what was said before is lost already.
+        if self.behind.load(Ordering::Relaxed) {
+            return;
+        }
+        for _ in 0..DRAINED_CHUNKS {
+            // Asked of the system itself: the runtime may not have been told yet what has come.
+            let read = |buffer: &mut [u8]| (&*SockRef::from(self.instance)).read(buffer);
+            match self.copy(Side::Instance, read) {
+                Ok(Passed::All) => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn stream(&self, side: Side) -> &'a TcpStream {
+        match side {
+            Side::Client => self.client,
+            Side::Instance => self.instance,
+        }
+    }
+
+    /// Passes bytes one way until the sender has ended its half.
+    async fn pass(&self, from: Side) -> Result<(), Fault> {
+        let to = from.other();
+        loop {
+            self.stream(from)
+                .readable()
+                .await
+                .map_err(|e| Fault::Broken(from, e))?;
+            match self.pass_once(from)? {
+                Passed::Nothing | Passed::All => {}
+                Passed::Except(rest) => {
+                    let set_behind = |behind| {
+                        if from == Side::Instance {
+                            self.behind.store(behind, Ordering::Relaxed);
+                        }
+                    };
+                    set_behind(true);
+                    self.write_all(to, &rest).await?;
+                    set_behind(false);
+                }
+                Passed::End => break,
+            }
+            // A sender that is never out of data must not keep its thread from other sessions, nor from a cut.
+            tokio::task::consume_budget().await;
+        }
+        let _first_only = self.ended_by.set(from);
+        SockRef::from(self.stream(to))
+            .shutdown(Shutdown::Write)
+            .map_err(|e| Fault::Broken(to, e))
+    }
+
+    fn pass_once(&self, from: Side) -> Result<Passed, Fault> {
+        self.copy(from, |buffer| self.stream(from).try_read(buffer))
+    }
+
+    fn copy(&self, from: Side, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> Result<Passed, Fault> {
+        let to = from.other();
+        SCRATCH.with_borrow_mut(|buffer| {
+            let read = match read(buffer) {
+                Ok(0) => return Ok(Passed::End),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Passed::Nothing),
+                Err(error) => return Err(Fault::Broken(from, error)),
+            };
+            let written = self.write(to, &buffer[..read])?;
+            Ok(if written == read {
+                Passed::All
+            } else {
+                Passed::Except(buffer[written..read].to_vec())
+            })
         })
-    })
-}
+    }
 
-/// Nothing more is read while this waits, so a peer that does not read holds up its sender, and no memory grows.
-async fn write_all(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {
-    while !rest.is_empty() {
-        to.writable().await?;
-        match to.try_write(rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+    /// Writes what is taken at once.
+    fn write(&self, to: Side, bytes: &[u8]) -> Result<usize, Fault> {
+        // Right before each write, in both directions: what was read in time is not passed on too late.
+        if !self.clearance.holds() {
+            return Err(Fault::Expired);
+        }
+        match self.stream(to).try_write(bytes) {
+            Ok(written) => Ok(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(Fault::Broken(to, error)),
         }
     }
-    Ok(())
+
+    /// Nothing more is read while this waits, so a peer that does not read holds up its sender, and no memory grows.
+    async fn write_all(&self, to: Side, mut rest: &[u8]) -> Result<(), Fault> {
+        while !rest.is_empty() {
+            self.stream(to)
+                .writable()
+                .await
+                .map_err(|e| Fault::Broken(to, e))?;
+            rest = &rest[self.write(to, rest)?..];
+        }
+        Ok(())
+    }
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Instance,
+            Self::Instance => Self::Client,
+        }
+    }
 }
 
 /// Waits until the peer has acknowledged everything. Until then the session must stay: its socket still holds

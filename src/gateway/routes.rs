@@ -7,10 +7,13 @@ use std::{
 
 use kube::ResourceExt;
 
-use crate::api::{
-    GatewaySpec, Health, InstanceRole, InstanceStatus, MemgraphCluster, RegistrationMode,
-    ledger::{Ledger, Route},
-    names::BOLT_PORT,
+use crate::{
+    api::{
+        GatewaySpec, Health, InstanceRole, InstanceStatus, MemgraphCluster, RegistrationMode,
+        ledger::{Ledger, Route},
+        names::BOLT_PORT,
+    },
+    grants::Position,
 };
 
 /// What Memgraph's SHOW REPLICAS says of a replica that follows MAIN without a gap.
@@ -76,6 +79,10 @@ pub struct Limits {
     pub read: usize,
     /// How long a connect to an instance may take.
     pub connect_timeout: Duration,
+    /// Clients that wait for a MAIN at the same time.
+    pub held: usize,
+    /// How long each may wait.
+    pub hold_timeout: Duration,
 }
 
 impl From<&GatewaySpec> for Limits {
@@ -86,6 +93,8 @@ impl From<&GatewaySpec> for Limits {
             read_write: count(spec.read_write.max_connections),
             read: count(spec.read.max_connections),
             connect_timeout: spec.connect_timeout.0,
+            held: count(spec.max_held_connections),
+            hold_timeout: spec.hold_timeout.0,
         }
     }
 }
@@ -119,6 +128,10 @@ pub struct Routes {
     pub term: i64,
     /// Where read-write sessions lead to. None: nowhere.
     pub read_write: Option<Target>,
+    /// Until when they may, by the gateway's clock. Without it no byte passes between clients and MAIN.
+    pub granted_until: Option<Duration>,
+    /// How far the ledger of this cluster has come; none while it was not seen.
+    pub position: Option<Position>,
     /// Where read sessions may lead to.
     pub read: Vec<ReadOffer>,
     /// The bounds.
@@ -143,10 +156,15 @@ impl Routes {
         };
         routes.standing = Standing::Known;
         routes.term = ledger.term;
+        routes.position = Some(Position::of(ledger));
         let main = main_target(uid, ledger);
         if cluster.spec.gateway.read.enabled {
             let instances = cluster.status.iter().flat_map(|s| &s.instances);
-            routes.read = instances.filter_map(|i| replica_offer(uid, ledger, i)).collect();
+            let fenced = &cluster.spec.fenced_instances;
+            routes.read = instances
+                .filter(|i| !fenced.contains(&i.name))
+                .filter_map(|i| replica_offer(uid, ledger, i))
+                .collect();
             if cluster.spec.gateway.read.fallback_to_main {
                 routes.read.extend(main.clone().map(|target| ReadOffer {
                     target,
@@ -164,6 +182,7 @@ impl Routes {
     pub fn closed(&self) -> Self {
         Self {
             read_write: None,
+            granted_until: None,
             read: Vec::new(),
             ..self.clone()
         }
@@ -209,7 +228,7 @@ fn replica_offer(uid: &str, ledger: &Ledger, instance: &InstanceStatus) -> Optio
 }
 
 /// Reads a pod's address: an IP address, to which Bolt's port is added, or `ip:port` where the port differs.
-fn parse_address(text: &str) -> Option<SocketAddr> {
+pub(super) fn parse_address(text: &str) -> Option<SocketAddr> {
     text.parse()
         .ok()
         .or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, BOLT_PORT)))

@@ -10,6 +10,11 @@ use super::{
 };
 use crate::api::ledger::{DataCopy, Ledger, Route};
 
+/// By which part of its time a grant must be renewed at the latest, so that two more tries are possible.
+const LATEST: f64 = 2.0 / 3.0;
+/// By up to which part it is renewed earlier.
+const EARLY: f64 = 1.0 / 6.0;
+
 /// So many nonces are remembered: more than an operator that answers has under way.
 const NONCES: usize = 16;
 
@@ -24,7 +29,7 @@ pub struct Holder {
     nonces: VecDeque<(u64, Duration)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct HeldGrant {
     term: i64,
     main: DataCopy,
@@ -34,6 +39,8 @@ struct HeldGrant {
     from: Duration,
     /// When MAIN has refused or reset a connection since.
     tainted: Option<Duration>,
+    /// By which part of its time it is renewed earlier than it must be.
+    early: f64,
 }
 
 impl HeldGrant {
@@ -216,6 +223,7 @@ impl Holder {
             ttl: grant.ttl(),
             from,
             tainted: None,
+            early: self.dice.f64() * EARLY,
         };
         if let Some(held) = before {
             // The nonce was sent before MAIN refused: whoever answers it did not know.
@@ -265,6 +273,7 @@ impl Holder {
         let ttl = ledger.grant_ttl.map_or(grant.ttl, |ttl| ttl.0.min(LONGEST_TTL));
         if sent.saturating_add(ttl) > grant.until() {
             (grant.from, grant.ttl) = (sent, ttl);
+            grant.early = self.dice.f64() * EARLY;
         }
         Ok(())
     }
@@ -283,13 +292,11 @@ impl Holder {
 
     /// When the grant should be renewed by reading the ledger, if no operator has renewed it by then: before a third of its
     /// time is left, and not with all other gateways at the same moment. None: there is nothing to renew.
-    pub fn due(&mut self, now: Duration) -> Option<Duration> {
-        let grant = self
-            .grant
-            .as_ref()
-            .filter(|grant| now < grant.until() && grant.tainted.is_none())?;
-        let early = grant.ttl.mul_f64(self.dice.f64() / 6.0);
-        Some(grant.from.saturating_add(grant.ttl * 2 / 3).saturating_sub(early))
+    #[must_use]
+    pub fn due(&self, now: Duration) -> Option<Duration> {
+        let grant = self.grant.as_ref()?;
+        let renewable = now < grant.until() && grant.tainted.is_none();
+        renewable.then(|| grant.from.saturating_add(grant.ttl.mul_f64(LATEST - grant.early)))
     }
 
     /// The grant that is held, valid or not, for the report.

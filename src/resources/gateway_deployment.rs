@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
-        core::v1::{Container, HTTPGetAction, PodSpec, PodTemplateSpec, Probe, ResourceRequirements},
+        core::v1::{
+            Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSpec, PodTemplateSpec,
+            Probe, ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
+        },
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -20,6 +23,12 @@ const USER: i64 = 65532;
 const GRACE_SECONDS: i64 = 30;
 
 const CONTAINER: &str = "gateway";
+
+/// The port on which the operator is answered, and the volume with the certificates for that.
+const CONTROL: &str = "control";
+
+/// Where the gateway looks for them by itself.
+const CERTIFICATES: &str = "/etc/memgraph-gateway/control";
 
 /// The Deployment of a cluster's gateways. It runs the operator's own image.
 ///
@@ -51,6 +60,14 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Deploy
                     affinity: Some(pod::spread(parent, names::GATEWAY)),
                     termination_grace_period_seconds: Some(GRACE_SECONDS),
                     containers: vec![container(parent, image)?],
+                    volumes: Some(vec![Volume {
+                        name: CONTROL.to_owned(),
+                        secret: Some(SecretVolumeSource {
+                            secret_name: Some(names::control_certificates(&parent.name)),
+                            ..SecretVolumeSource::default()
+                        }),
+                        ..Volume::default()
+                    }]),
                     ..PodSpec::default()
                 }),
             },
@@ -81,7 +98,27 @@ fn container(parent: &Parent<'_>, image: &OperatorImage) -> Result<Container, Er
             pod::port(pod::BOLT, names::BOLT_PORT),
             pod::port(pod::BOLT_READ, names::GATEWAY_READ_PORT),
             pod::port(pod::HTTP, names::HTTP_PORT),
+            pod::port(CONTROL, names::CONTROL_PORT),
         ]),
+        // Grants are made out to it.
+        env: Some(vec![EnvVar {
+            name: "POD_UID".to_owned(),
+            value_from: Some(EnvVarSource {
+                field_ref: Some(ObjectFieldSelector {
+                    // The API server's default.
+                    api_version: Some("v1".to_owned()),
+                    field_path: "metadata.uid".to_owned(),
+                }),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        }]),
+        volume_mounts: Some(vec![VolumeMount {
+            name: CONTROL.to_owned(),
+            mount_path: CERTIFICATES.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }]),
         resources,
         security_context: Some(pod::container_security()),
         readiness_probe: Some(Probe {

@@ -3,6 +3,7 @@
 //! Each builder is a pure function of the [`MemgraphCluster`]. It writes only the fields that the operator
 //! owns, in the API server's own spelling, so that applying an object twice changes nothing.
 
+mod control_secrets;
 mod flags;
 mod gateway_deployment;
 mod gateway_role;
@@ -25,6 +26,7 @@ use crate::api::{MemgraphCluster, names};
 
 use self::parent::Parent;
 pub use self::{
+    control_secrets::{control_authority, control_certificates, is_good_for_gateways, read_authorities},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::is_controlled_by,
     quantity::InvalidQuantity,
@@ -58,6 +60,14 @@ pub enum Error {
         field: String,
         /// What is wrong with it.
         source: InvalidQuantity,
+    },
+    /// A Secret's content cannot be written as JSON.
+    #[error("cannot write the content of Secret {name} as JSON")]
+    EncodeSecret {
+        /// Its name.
+        name: String,
+        /// The reason.
+        source: serde_json::Error,
     },
     /// An object cannot be written as JSON.
     #[error("cannot write {kind:?} {name} as JSON")]

@@ -116,6 +116,20 @@ impl FakeApi {
         self.state().store(place, object);
     }
 
+    /// Takes an object away, as if somebody else had.
+    pub(super) fn remove(&self, api_version: &str, plural: &str, namespace: &str, name: &str) {
+        let place = [api_version, plural, namespace, name].map(str::to_owned);
+        let mut state = self.state();
+        let Some(object) = state.objects.remove(&place.clone().into()) else {
+            return;
+        };
+        for watch in &state.watches {
+            if watch.resource == (place[0].clone(), place[1].clone()) && selected(&object, &watch.selector) {
+                let _ = watch.events.send(json!({"type": "DELETED", "object": object}));
+            }
+        }
+    }
+
     pub(super) fn get(&self, api_version: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let place = (
             api_version.to_owned(),

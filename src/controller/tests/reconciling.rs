@@ -14,17 +14,18 @@ use kube::{
     runtime::{WatchStreamExt, reflector, watcher},
 };
 use serde_json::{Value, json};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::{sync::mpsc::unbounded_channel, time::Instant};
 
 use super::{
-    super::{Election, HttpLink, Means, Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
+    super::{Election, Means, Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
     fake_api::FakeApi,
+    fake_gateways::FakeGateways,
     fake_memgraph::FakeMemgraph,
 };
 use crate::{
     api::{
-        MemgraphCluster, Phase, RegistrationMode,
-        ledger::{OperationKind, Route},
+        DurationString, MemgraphCluster, MemgraphClusterStatus, Phase, RegistrationMode,
+        ledger::{GatewayEntry, Ledger, OperationKind, Route},
         names,
     },
     leader::{Leadership, Timing},
@@ -41,7 +42,7 @@ fn labels(component: &str) -> Value {
 fn pod(name: &str, component: &str, container: &str, ip: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels(component)},
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels(component), "uid": name},
         "status": {
             "phase": "Running",
             "podIP": ip,
@@ -62,6 +63,15 @@ fn claim(instance: &str) -> Value {
         "spec": {"volumeName": format!("pv-{instance}")},
         "status": {"phase": "Bound"},
     })
+}
+
+const GATEWAY: &str = "10.0.1.0";
+
+/// The gateway of [`api`].
+fn gateways() -> FakeGateways {
+    let gateways = FakeGateways::new();
+    gateways.start(GATEWAY, "demo-gateway-x");
+    gateways
 }
 
 /// A cluster of three whose pods run.
@@ -88,14 +98,11 @@ fn api() -> FakeApi {
         );
         api.put("persistentvolumeclaims", claim(&name));
     }
-    api.put(
-        "pods",
-        pod("demo-gateway-x", names::GATEWAY, "gateway", "10.0.1.0"),
-    );
+    api.put("pods", pod("demo-gateway-x", names::GATEWAY, "gateway", GATEWAY));
     api
 }
 
-async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMemgraph, HttpLink>> {
+async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
     let client = api.client();
     let (pokes, _) = unbounded_channel();
     let stores = Stores::start(&client, &pokes);
@@ -108,7 +115,7 @@ async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMe
     tokio::spawn(watch.for_each(|_| async {}));
     cached.wait_until_ready().await.unwrap();
     Arc::new(Operator::new(
-        means(client.clone(), memgraph),
+        means(client.clone(), memgraph, gateways()),
         Leadership::for_ever(),
         config(),
         stores,
@@ -119,13 +126,13 @@ async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMe
 
 /// A new process in the place of this one: it shares nothing with it but the world outside.
 fn successor(
-    operator: &Operator<FakeMemgraph, HttpLink>,
+    operator: &Operator<FakeMemgraph, FakeGateways>,
     memgraph: &FakeMemgraph,
     leadership: Leadership,
-) -> Arc<Operator<FakeMemgraph, HttpLink>> {
+) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
     let (pokes, _) = unbounded_channel();
     Arc::new(Operator::new(
-        means(operator.client.clone(), memgraph),
+        means(operator.client.clone(), memgraph, operator.fence.link().clone()),
         leadership,
         config(),
         operator.stores.clone(),
@@ -134,11 +141,15 @@ fn successor(
     ))
 }
 
-fn means(client: kube::Client, memgraph: &FakeMemgraph) -> Means<FakeMemgraph, HttpLink, ()> {
+fn means(
+    client: kube::Client,
+    memgraph: &FakeMemgraph,
+    gateways: FakeGateways,
+) -> Means<FakeMemgraph, FakeGateways, ()> {
     Means {
         client,
         bolt: memgraph.clone(),
-        gateways: HttpLink::default(),
+        gateways,
         process: (),
     }
 }
@@ -163,9 +174,13 @@ fn cluster(api: &FakeApi) -> MemgraphCluster {
 }
 
 /// Reconciles until nothing is left to do; what is not done by then is said by the test's own assertions.
-async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph, HttpLink>>) {
+async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph, FakeGateways>>) {
     let settled = async {
-        while cluster(api).status.and_then(|status| status.phase) != Some(Phase::Operational) {
+        let done = |status: MemgraphClusterStatus| {
+            let named = status.ledger.is_some_and(|ledger| !ledger.gateways.is_empty());
+            named && status.phase == Some(Phase::Operational)
+        };
+        while !cluster(api).status.is_some_and(done) {
             reconcile(Arc::new(cluster(api)), Arc::clone(operator))
                 .await
                 .unwrap();
@@ -258,7 +273,10 @@ async fn a_new_operator_process_changes_nothing_either() {
     let second = successor(&first, &memgraph, Leadership::for_ever());
     api.take_requests();
     reconcile(Arc::new(cluster(&api)), second).await.unwrap();
-    assert_eq!(api.take_requests(), Vec::<String>::new());
+    let mut requests = api.take_requests();
+    // Before it grants anything, it reads the ledger itself.
+    requests.retain(|request| !request.starts_with("GET"));
+    assert_eq!(requests, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -324,4 +342,90 @@ async fn a_process_that_does_not_lead_changes_nothing() {
         assert_eq!(api.objects(), objects, "after {steps} steps");
         leads.store(true, Ordering::Release);
     }
+}
+
+/// Waits, while the cluster is reconciled again and again.
+async fn until(
+    api: &FakeApi,
+    operator: &Arc<Operator<FakeMemgraph, FakeGateways>>,
+    holds: impl Fn() -> bool,
+) {
+    let waiting = async {
+        while !holds() {
+            reconcile(Arc::new(cluster(api)), Arc::clone(operator))
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("not so in time");
+}
+
+fn ledger(api: &FakeApi) -> Ledger {
+    cluster(api).status.unwrap().ledger.unwrap()
+}
+
+#[tokio::test]
+async fn a_gateway_is_named_in_the_ledger_before_it_gets_its_first_grant() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let gateways = operator.fence.link().clone();
+    until(&api, &operator, || gateways.term(GATEWAY) == Some(1)).await;
+    assert_eq!(ledger(&api).grant_ttl, Some(DurationString::from_millis(5_000)));
+
+    gateways.start("10.0.1.1", "demo-gateway-y");
+    api.put(
+        "pods",
+        pod("demo-gateway-y", names::GATEWAY, "gateway", "10.0.1.1"),
+    );
+    until(&api, &operator, || gateways.term("10.0.1.1").is_some()).await;
+    assert!(ledger(&api).grants_to("demo-gateway-y"));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_gone_gets_nothing_more_and_is_forgotten_later() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    api.remove("v1", "pods", NAMESPACE, "demo-gateway-x");
+    until(&api, &operator, || !ledger(&api).grants_to("demo-gateway-x")).await;
+    let leaving = GatewayEntry {
+        pod_uid: "demo-gateway-x".into(),
+        leaving: true,
+    };
+    assert_eq!(ledger(&api).gateways, [leaving]);
+    until(&api, &operator, || ledger(&api).gateways.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_silent_gateway_holds_a_fence_up_until_what_it_held_has_run_out() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let gateways = operator.fence.link().clone();
+    until(&api, &operator, || gateways.term(GATEWAY) == Some(1)).await;
+    let mut closed = cluster(&api);
+    let written = closed.status.as_mut().unwrap().ledger.as_mut().unwrap();
+    (written.term, written.route) = (2, Route::Closed);
+    let fence = |closed_for| operator.fence.stand(&operator.client, &closed, 2, closed_for);
+
+    gateways.silence(GATEWAY, true);
+    let begin = Instant::now();
+    fence(Duration::from_millis(4_500)).await.unwrap();
+    assert!(
+        begin.elapsed() >= Duration::from_millis(550),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(operator.fence.reach(&operator.client, &closed).await.is_err());
+
+    gateways.silence(GATEWAY, false);
+    let begin = Instant::now();
+    fence(Duration::ZERO).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert_eq!(gateways.term(GATEWAY), None);
+    operator.fence.reach(&operator.client, &closed).await.unwrap();
 }

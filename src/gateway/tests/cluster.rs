@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 
 use crate::api::{
-    Health, InstanceRole, InstanceStatus, MemgraphCluster, MemgraphClusterSpec, MemgraphClusterStatus,
-    RegistrationMode,
+    DurationString, Health, InstanceRole, InstanceStatus, MemgraphCluster, MemgraphClusterSpec,
+    MemgraphClusterStatus, RegistrationMode,
     ledger::{Ledger, Route},
 };
 
-/// A cluster with an open route: term 7, MAIN demo-0 at 10.0.0.10, no replica reported.
+/// A cluster with an open route: term 7, MAIN demo-0 at 10.0.0.10, no replica reported. No client is held.
 pub(super) fn demo() -> MemgraphCluster {
     let mut cluster = MemgraphCluster::new("demo", MemgraphClusterSpec::default());
     cluster.metadata.uid = Some("uid-1".to_owned());
+    cluster.spec.gateway.hold_timeout = DurationString::from_millis(0);
     cluster.metadata.namespace = Some("default".to_owned());
     cluster.status = Some(MemgraphClusterStatus {
         ledger: Some(Ledger {

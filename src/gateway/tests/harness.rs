@@ -4,6 +4,10 @@ use std::{
     future::Future,
     io::{self, ErrorKind, Read},
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,8 +21,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::MemgraphCluster,
-    gateway::{Addresses, Gateway, GatewayError, routes::Routes, view::View},
+    api::{MemgraphCluster, ledger::Route},
+    gateway::{Addresses, FromOutside, Gateway, GatewayError, keeper::Keeper, routes::Routes, view::View},
+    grants::{Grant, Position, Request, VERSION},
+    leader::Clock,
 };
 
 /// Against hangs only: nothing is expected to take so long.
@@ -35,8 +41,31 @@ pub(super) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// A gateway that is shown cluster states by the test instead of by an API server.
+/// UID of the pod that the gateway believes to run in.
+pub(super) const POD: &str = "gateway-uid";
+
+/// A clock that stands still until it is moved.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    pub(super) fn advance(&self, time: Duration) {
+        self.0
+            .fetch_add(u64::try_from(time.as_nanos()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A gateway that is shown cluster states by the test instead of by an API server, and gets the grants that an operator
+/// would give for them. They last until the test moves the clock.
 pub(super) struct TestGateway {
+    pub(super) clock: TestClock,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) addresses: Addresses,
     pub(super) stop: CancellationToken,
     pub(super) served: JoinHandle<Result<(), GatewayError>>,
@@ -55,18 +84,31 @@ impl TestGateway {
             read_write: loopback(),
             read: loopback(),
             http: loopback(),
+            control: loopback(),
         };
         let gateway = Gateway::listen(&anywhere, drain).await.unwrap();
         let addresses = Addresses {
             read_write: gateway.read_write.local_addr().unwrap(),
             read: gateway.read.local_addr().unwrap(),
             http: gateway.http.local_addr().unwrap(),
+            control: gateway.control.local_addr().unwrap(),
         };
         let stop = CancellationToken::new();
-        let (routes, wanted) = watch::channel(Routes::default());
+        let (routes, view) = watch::channel(Routes::default());
         let (trouble, reported_trouble) = watch::channel(None);
-        let served = tokio::spawn(gateway.serve(wanted, reported_trouble, stop.clone()));
+        let clock = TestClock::default();
+        let keeper = Keeper::new(clock.clone(), POD.to_owned(), 1);
+        let following = Arc::clone(&keeper);
+        tokio::spawn(async move { following.follow(view).await });
+        let (_, certificates) = watch::channel(None);
+        let from_outside = FromOutside {
+            trouble: reported_trouble,
+            certificates,
+        };
+        let served = tokio::spawn(gateway.serve(Arc::clone(&keeper), from_outside, stop.clone()));
         Self {
+            clock,
+            keeper,
             addresses,
             stop,
             served,
@@ -83,10 +125,38 @@ impl TestGateway {
         gateway
     }
 
-    /// Shows a state, and does not wait.
+    /// Shows a state, grants what it allows, and does not wait.
     pub(super) fn show(&mut self, cluster: &MemgraphCluster) {
+        self.show_only(cluster);
+        self.grant(cluster);
+    }
+
+    /// Shows a state, grants nothing, and does not wait.
+    pub(super) fn show_only(&mut self, cluster: &MemgraphCluster) {
         self.view.observe(cluster);
         self.routes.send_replace(self.view.routes().clone());
+    }
+
+    /// Grants what this state allows, as a leader would that has just asked. Returns why it was refused, if so.
+    pub(super) fn grant(&self, cluster: &MemgraphCluster) -> Option<String> {
+        let ledger = cluster.status.as_ref()?.ledger.as_ref()?;
+        let uid = cluster.metadata.uid.clone()?;
+        let (pod_uid, nonce) = self.keeper.nonce();
+        let grant = Grant {
+            nonce,
+            cluster: uid.clone(),
+            term: ledger.term,
+            main: ledger.main.clone(),
+            address: ledger.main_address.clone(),
+            pod_uid,
+            ttl_millis: 5_000,
+        };
+        self.keeper.hear(&Request {
+            version: VERSION,
+            cluster: uid,
+            position: Some(Position::of(ledger)),
+            grant: (ledger.route == Route::Open).then_some(grant),
+        })
     }
 
     /// Shows that the cluster is deleted, and does not wait.
@@ -119,8 +189,10 @@ impl TestGateway {
 
     /// Waits until there are so many sessions.
     pub(super) async fn until_sessions(&self, read_write: usize, read: usize) {
-        let sessions = serde_json::json!({"readWrite": read_write, "read": read});
-        self.until(|report| report["sessions"] == sessions).await;
+        let counted = |report: &serde_json::Value| {
+            report["sessions"]["readWrite"] == read_write && report["sessions"]["read"] == read
+        };
+        self.until(counted).await;
     }
 
     pub(super) async fn route(&self) -> serde_json::Value {

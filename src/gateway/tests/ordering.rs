@@ -5,6 +5,7 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Wake, Waker},
+    time::Duration,
 };
 
 use futures::poll;
@@ -15,26 +16,35 @@ use tokio::{
 
 use super::{
     cluster::{Build, demo, replica},
-    harness::{Instance, fill, loopback, read_all_now, soon},
+    harness::{Instance, POD, TestClock, fill, loopback, read_all_now, soon},
 };
 use crate::{
     api::MemgraphCluster,
     gateway::{
         enforce::enforce,
         gate::{Gate, Port},
+        keeper::Keeper,
         routes::Routes,
         session, socket,
     },
 };
 
 fn routes(cluster: &MemgraphCluster) -> Routes {
-    Routes::derive(cluster)
+    Routes {
+        granted_until: Some(Duration::from_secs(1)),
+        ..Routes::derive(cluster)
+    }
+}
+
+fn gate() -> Arc<Gate> {
+    let keeper = Keeper::new(TestClock::default(), POD.to_owned(), 1);
+    Arc::new(Gate::new(keeper))
 }
 
 /// A gate with its enforcer, which moves only when it is polled.
 macro_rules! enforcer {
     ($gate:ident, $wanted:ident, $enforced:ident, $enforcer:ident, $first:expr) => {
-        let $gate = Arc::new(Gate::default());
+        let $gate = gate();
         let ($wanted, receiver) = watch::channel(routes($first));
         let (publish, $enforced) = watch::channel(Routes::default());
         let mut $enforcer = pin!(enforce(Arc::clone(&$gate), receiver, publish));
@@ -141,7 +151,7 @@ impl Wake for Witness {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sockets_are_reset_before_the_session_gives_its_ticket_back() {
     let main = Instance::start().await;
-    let gate = Arc::new(Gate::default());
+    let gate = gate();
     gate.open(&routes(&demo().main_at("demo-0", main.address)));
     let listener = socket::listen(loopback()).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

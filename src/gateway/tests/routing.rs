@@ -92,6 +92,12 @@ fn readers_are_led_to_replicas_that_are_up_registered_and_ready() {
 }
 
 #[test]
+fn a_fenced_instance_gets_no_reader() {
+    let fenced = with(|_| {}).spec(|spec| spec.fenced_instances = vec!["demo-1".to_owned()]);
+    assert_eq!(readers(&fenced), []);
+}
+
+#[test]
 fn a_replica_that_lags_or_lost_its_registration_keeps_its_readers_and_gets_no_new_ones() {
     for cluster in [
         with(|i| i.data_status = Some("replicating".to_owned())),
@@ -160,6 +166,8 @@ fn the_bounds_are_those_of_the_spec() {
         s.gateway.read_write.max_connections = 5;
         s.gateway.read.max_connections = 6;
         s.gateway.connect_timeout = DurationString::from_millis(250);
+        s.gateway.max_held_connections = 7;
+        s.gateway.hold_timeout = DurationString::from_millis(3_000);
     });
     assert_eq!(
         Routes::derive(&cluster).limits,
@@ -167,6 +175,8 @@ fn the_bounds_are_those_of_the_spec() {
             read_write: 5,
             read: 6,
             connect_timeout: Duration::from_millis(250),
+            held: 7,
+            hold_timeout: Duration::from_secs(3),
         }
     );
 }

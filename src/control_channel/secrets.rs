@@ -1,0 +1,119 @@
+//! The Secrets in which the authority of a cluster and the certificate of its gateways are kept.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{Patch, PatchParams},
+};
+
+use super::{
+    authority::{Authorities, IdentityError, Role},
+    tls::Credentials,
+};
+use crate::{
+    api::{MemgraphCluster, names},
+    resources,
+};
+
+/// Why the certificates are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The API server refused.
+    #[error("cannot {action} Secret {name}")]
+    Request {
+        /// What was to be done.
+        action: &'static str,
+        /// The Secret.
+        name: String,
+        /// Why not.
+        source: kube::Error,
+    },
+    /// Something else has a Secret of that name.
+    #[error(
+        "Secret {0} exists and does not belong to this cluster; delete or rename it, or give the cluster another name"
+    )]
+    Foreign(String),
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The Secrets cannot be built.
+    #[error(transparent)]
+    Build(#[from] resources::Error),
+}
+
+/// Brings both Secrets to what they should be now, and returns what this process is known by: `known`, if that is still good.
+pub(super) async fn tend(
+    client: &Client,
+    cluster: &MemgraphCluster,
+    known: Option<&Credentials>,
+) -> Result<Credentials, SecretError> {
+    let now = Timestamp::now();
+    let uid = cluster.uid().unwrap_or_default();
+    let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+
+    let authority = read(&api, cluster, &names::control_authority(&cluster.name_any())).await?;
+    let found: Authorities = authority
+        .as_ref()
+        .and_then(resources::read_authorities)
+        .unwrap_or_default();
+    let authorities = match found.tended(&uid, now)? {
+        None => found,
+        Some(next) => {
+            let secret = resources::control_authority(cluster, &next)?;
+            write(&api, secret, authority.as_ref()).await?;
+            next
+        }
+    };
+    let bundle = authorities.bundle();
+
+    let gateway = read(&api, cluster, &names::control_certificates(&cluster.name_any())).await?;
+    let good = gateway
+        .as_ref()
+        .is_some_and(|secret| resources::is_good_for_gateways(secret, &bundle, now));
+    if !good {
+        let leaf = authorities.sign(Role::Gateway, &uid, now)?;
+        let secret = resources::control_certificates(cluster, &leaf, &bundle)?;
+        write(&api, secret, gateway.as_ref()).await?;
+    }
+    match known.filter(|known| known.bundle == bundle && now < known.leaf.renew) {
+        Some(known) => Ok(known.clone()),
+        None => Ok(Credentials {
+            leaf: authorities.sign(Role::Operator, &uid, now)?,
+            bundle,
+        }),
+    }
+}
+
+async fn read(
+    api: &Api<Secret>,
+    cluster: &MemgraphCluster,
+    name: &str,
+) -> Result<Option<Secret>, SecretError> {
+    let found = api.get_opt(name).await.map_err(|source| SecretError::Request {
+        action: "read",
+        name: name.to_owned(),
+        source,
+    })?;
+    match found {
+        Some(secret) if !resources::is_controlled_by(&secret.metadata, cluster) => {
+            Err(SecretError::Foreign(name.to_owned()))
+        }
+        found => Ok(found),
+    }
+}
+
+/// Writes it, unless somebody else has since it was read.
+async fn write(api: &Api<Secret>, mut secret: Secret, over: Option<&Secret>) -> Result<(), SecretError> {
+    secret.metadata.resource_version = over.and_then(ResourceExt::resource_version);
+    let name = secret.name_any();
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    let written = api.patch(&name, &params, &Patch::Apply(&secret)).await;
+    written.map_err(|source| SecretError::Request {
+        action: "apply",
+        name: name.clone(),
+        source,
+    })?;
+    tracing::info!(name, "certificates of the control channel renewed");
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! The leader's care for the gateways of a cluster: each is asked again and again, and gets a grant when it may have one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Operator, clusters::Cluster, fence::Gateway, link::GatewayLink, observe::Inventory};
+use crate::{
+    api::{
+        DurationString, MemgraphCluster,
+        ledger::{Ledger, OperationKind, Route},
+        names,
+    },
+    grants::{self, Issuing, LONGEST_TTL, Pods, Position, Request, Response, VERSION},
+    memgraph::{self, Bolt, Question},
+    plan::observation::{Role, Sight},
+};
+
+/// How often it is looked whether there are other gateways.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// For how long one answer is waited for.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
+/// How soon a gateway that got no grant, or gave no answer, is asked again.
+const AGAIN: Duration = Duration::from_millis(300);
+/// For how long MAIN's answer is waited for.
+const LOOK_DEADLINE: Duration = Duration::from_millis(500);
+
+/// Attends to every gateway of one cluster. It ends with the operator, which owns it.
+pub(super) async fn attend_all<B: Bolt, G: GatewayLink>(
+    operator: Weak<Operator<B, G>>,
+    memory: Arc<Cluster>,
+    reference: ObjectRef<MemgraphCluster>,
+    uid: String,
+) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut attended: BTreeMap<(String, std::net::IpAddr), AbortOnDropHandle<()>> = BTreeMap::new();
+    loop {
+        ticks.tick().await;
+        let Some(strong) = operator.upgrade() else {
+            return;
+        };
+        let namespace = reference.namespace.clone().unwrap_or_default();
+        let pods = strong.stores.inventory(&namespace, &reference.name).gateways;
+        let gateways: BTreeMap<_, _> = pods
+            .iter()
+            .filter_map(Gateway::of)
+            .map(|gateway| ((gateway.uid.clone(), gateway.address), gateway))
+            .collect();
+        attended.retain(|key, task| gateways.contains_key(key) && !task.is_finished());
+        for (key, gateway) in gateways {
+            attended.entry(key).or_insert_with(|| {
+                let attendant = Attendant {
+                    operator: operator.clone(),
+                    memory: Arc::clone(&memory),
+                    reference: reference.clone(),
+                    uid: uid.clone(),
+                    gateway,
+                };
+                AbortOnDropHandle::new(tokio::spawn(attendant.attend()))
+            });
+        }
+    }
+}
+
+/// Attends to one gateway.
+struct Attendant<B, G> {
+    operator: Weak<Operator<B, G>>,
+    memory: Arc<Cluster>,
+    reference: ObjectRef<MemgraphCluster>,
+    /// UID of the cluster.
+    uid: String,
+    gateway: Gateway,
+}
+
+impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
+    async fn attend(self) {
+        let mut changes = self.memory.ledger_changes();
+        loop {
+            let Some(operator) = self.operator.upgrade() else {
+                return;
+            };
+            changes.borrow_and_update();
+            let pause = self.round(&operator).await;
+            drop(operator);
+            tokio::select! {
+                biased;
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Asks once, and grants what may be granted. Returns how soon to ask again.
+    async fn round(&self, operator: &Operator<B, G>) -> Duration {
+        let Some(ledger) = self.ledger(operator).await else {
+            return AGAIN;
+        };
+        let Some(response) = self.ask(operator, &ledger, None).await else {
+            return AGAIN;
+        };
+        let Some(ledger) = ledger else {
+            return AGAIN;
+        };
+        let tainted = response.report.held.as_ref().is_some_and(|held| held.tainted);
+        let main_serves = tainted && self.main_serves(operator, &ledger).await;
+        // From here on everything is newer than the response, and so than the nonce in it.
+        let Some(Some(ledger)) = self.memory.ledger() else {
+            return AGAIN;
+        };
+        let issuing = Issuing {
+            cluster: &self.uid,
+            ledger: &ledger,
+            leads: operator.leadership.check().is_ok(),
+            pod_uid: &self.gateway.uid,
+            main_serves,
+        };
+        match grants::issue(issuing, &response) {
+            Ok(grant) => {
+                let ttl = grant.ttl();
+                let Some(answer) = self.ask(operator, &Some(ledger), Some(grant)).await else {
+                    return AGAIN;
+                };
+                if let Some(refusal) = answer.refusal {
+                    tracing::debug!(gateway = self.gateway.pod, refusal, "a grant was refused");
+                    return AGAIN;
+                }
+                ttl.mul_f64((0.9 + 0.2 * fastrand::f64()) / 3.0)
+            }
+            Err(withheld) => {
+                tracing::debug!(gateway = self.gateway.pod, %withheld, "no grant");
+                if withheld == grants::Withheld::Unlisted {
+                    operator.poke(self.reference.clone());
+                }
+                AGAIN
+            }
+        }
+    }
+
+    /// The ledger, read from the API server itself since this process leads, or written by it. None: it cannot be read.
+    async fn ledger(&self, operator: &Operator<B, G>) -> Option<Option<Ledger>> {
+        if let Some(ledger) = self.memory.ledger() {
+            return Some(ledger);
+        }
+        let namespace = self.reference.namespace.clone().unwrap_or_default();
+        let clusters = Api::<MemgraphCluster>::namespaced(operator.client.clone(), &namespace);
+        let live = clusters.get(&self.reference.name).await.ok()?;
+        (live.uid().as_deref() == Some(&self.uid)).then(|| self.memory.read(&live))?;
+        self.memory.ledger()
+    }
+
+    async fn ask(
+        &self,
+        operator: &Operator<B, G>,
+        ledger: &Option<Ledger>,
+        grant: Option<grants::Grant>,
+    ) -> Option<Response> {
+        let request = Request {
+            version: VERSION,
+            cluster: self.uid.clone(),
+            position: ledger.as_ref().map(Position::of),
+            grant,
+        };
+        let link = operator.fence.link();
+        let answer = link
+            .exchange(&self.uid, self.gateway.address, &request, ANSWER_DEADLINE)
+            .await;
+        match answer {
+            Ok(response) if response.pod_uid == self.gateway.uid => {
+                self.memory.met(&self.gateway.uid);
+                Some(response)
+            }
+            Ok(response) => {
+                tracing::debug!(
+                    gateway = self.gateway.pod,
+                    other = response.pod_uid,
+                    "another gateway answers"
+                );
+                None
+            }
+            Err(error) => {
+                tracing::debug!(gateway = self.gateway.pod, %error, "no answer");
+                None
+            }
+        }
+    }
+
+    /// Looks at MAIN: whether it serves as MAIN, in the life that the ledger names.
+    async fn main_serves(&self, operator: &Operator<B, G>, ledger: &Ledger) -> bool {
+        let namespace = self.reference.namespace.clone().unwrap_or_default();
+        let inventory = operator.stores.inventory(&namespace, &self.reference.name);
+        let Some(cluster) = operator.cached.get(&self.reference) else {
+            return false;
+        };
+        let target = inventory
+            .targets(&cluster)
+            .into_iter()
+            .find(|target| target.name == ledger.main.instance);
+        let Some(target) = target.filter(|t| t.incarnation.as_ref() == Some(&ledger.main.incarnation)) else {
+            return false;
+        };
+        let Some(address) = target.address else {
+            return false;
+        };
+        let question = Question {
+            version: None,
+            emptiness: false,
+            patience: LOOK_DEADLINE,
+        };
+        let sight = memgraph::look(
+            &operator.bolt,
+            SocketAddr::new(address, names::BOLT_PORT),
+            &question,
+        )
+        .await;
+        matches!(sight, Sight::Serving(view) if view.role == Role::Main)
+    }
+}
+
+/// The ledger as it is to be written: with the gateways that may hold a grant, and with the time for which grants last.
+pub(super) fn attributed(
+    before: Option<&Ledger>,
+    next: &Ledger,
+    memory: &Cluster,
+    inventory: &Inventory,
+    cluster: &MemgraphCluster,
+) -> Ledger {
+    let mut attributed = next.clone();
+    let named = before.map_or(&[][..], |before| &before.gateways);
+    let pods = Pods {
+        present: uids(inventory),
+        met: memory.met_gateways(),
+        leaving_for: memory.leaving_for(),
+    };
+    let met = pods.met.intersection(&pods.present).cloned().collect();
+    let longest = before.and_then(|before| before.grant_ttl).map(|ttl| ttl.0);
+    let roster = grants::roster(named, &Pods { met, ..pods }, longest);
+    attributed.gateways = roster.unwrap_or_else(|| named.to_vec());
+    attributed.grant_ttl = ttl(before, next, cluster.spec.gateway.grant_ttl);
+    attributed
+}
+
+fn uids(inventory: &Inventory) -> BTreeSet<String> {
+    let ended = |phase: Option<&str>| matches!(phase, Some("Succeeded" | "Failed"));
+    let phase = |pod: &k8s_openapi::api::core::v1::Pod| pod.status.as_ref().and_then(|s| s.phase.clone());
+    inventory
+        .gateways
+        .iter()
+        .filter(|pod| !ended(phase(pod).as_deref()))
+        .filter_map(ResourceExt::uid)
+        .collect()
+}
+
+/// For how long grants last in the term that `next` opens, or that is open.
+///
+/// It changes only when a route opens. Then every older grant must have ended, or it must not become shorter: the next
+/// fence waits for no longer than the ledger says. It has ended after a fence, and there was one for certain if an instance
+/// was promoted.
+fn ttl(before: Option<&Ledger>, next: &Ledger, wanted: DurationString) -> Option<DurationString> {
+    let wanted = DurationString(wanted.0.min(LONGEST_TTL));
+    let now = before.and_then(|before| before.grant_ttl);
+    let Some(now) = now else {
+        return (next.route == Route::Open).then_some(wanted);
+    };
+    let opens = next.route == Route::Open && before.is_some_and(|before| before.route == Route::Closed);
+    if !opens {
+        return Some(now);
+    }
+    let operation = before.and_then(|before| before.operation.as_ref());
+    let promoted = operation.is_some_and(|operation| match operation.kind {
+        OperationKind::Failover | OperationKind::Restart => true,
+        OperationKind::Switchover => operation.target == next.main.instance,
+        OperationKind::Bootstrap | OperationKind::Repair => false,
+    });
+    Some(if promoted { wanted } else { now.max(wanted) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::ledger::{DataCopy, Operation};
+
+    fn secs(secs: u64) -> DurationString {
+        DurationString::from_millis(1_000 * secs)
+    }
+
+    fn closed(kind: OperationKind, target: &str) -> Ledger {
+        let operation = json!({"kind": kind, "target": target, "from": "demo-0", "startedAt": ""});
+        let operation: Operation = serde_json::from_value(operation).unwrap();
+        Ledger {
+            route: Route::Closed,
+            grant_ttl: Some(secs(5)),
+            operation: Some(operation),
+            ..Ledger::default()
+        }
+    }
+
+    fn open(main: &str) -> Ledger {
+        Ledger {
+            route: Route::Open,
+            main: DataCopy {
+                instance: main.into(),
+                ..DataCopy::default()
+            },
+            grant_ttl: Some(secs(5)),
+            ..Ledger::default()
+        }
+    }
+
+    #[test]
+    fn a_route_that_opens_for_the_first_time_takes_the_specs_time() {
+        assert_eq!(
+            ttl(
+                None,
+                &Ledger {
+                    route: Route::Open,
+                    ..Ledger::default()
+                },
+                secs(3)
+            ),
+            Some(secs(3))
+        );
+        assert_eq!(
+            ttl(
+                None,
+                &Ledger {
+                    route: Route::Closed,
+                    ..Ledger::default()
+                },
+                secs(3)
+            ),
+            None
+        );
+        assert_eq!(
+            ttl(
+                None,
+                &Ledger {
+                    route: Route::Open,
+                    ..Ledger::default()
+                },
+                secs(60)
+            ),
+            Some(secs(8))
+        );
+    }
+
+    #[test]
+    fn while_a_route_is_open_or_closed_the_time_stays() {
+        let before = open("demo-0");
+        assert_eq!(ttl(Some(&before), &before, secs(1)), Some(secs(5)));
+        assert_eq!(
+            ttl(Some(&before), &closed(OperationKind::Failover, "demo-1"), secs(1)),
+            Some(secs(5))
+        );
+    }
+
+    #[test]
+    fn it_becomes_shorter_only_where_every_older_grant_has_ended() {
+        let after = |kind, main| ttl(Some(&closed(kind, "demo-1")), &open(main), secs(1));
+        assert_eq!(after(OperationKind::Failover, "demo-1"), Some(secs(1)));
+        assert_eq!(after(OperationKind::Switchover, "demo-1"), Some(secs(1)));
+        assert_eq!(
+            after(OperationKind::Switchover, "demo-0"),
+            Some(secs(5)),
+            "taken back without a fence"
+        );
+        assert_eq!(after(OperationKind::Repair, "demo-0"), Some(secs(5)));
+        let longer = ttl(
+            Some(&closed(OperationKind::Repair, "demo-0")),
+            &open("demo-0"),
+            secs(8),
+        );
+        assert_eq!(longer, Some(secs(8)));
+    }
+}

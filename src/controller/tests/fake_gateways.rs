@@ -1,0 +1,126 @@
+//! Gateways without sockets: what they hold is decided by the production code.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use kube::Client;
+use tokio::time::Instant;
+
+use crate::{
+    api::{MemgraphCluster, ledger::Route},
+    controller::{GatewayLink, Unasked, Unprepared},
+    grants::{Holder, Report, Request, Response, VERSION},
+};
+
+/// The gateways by their addresses.
+#[derive(Clone)]
+pub(super) struct FakeGateways {
+    begin: Instant,
+    gateways: Arc<Mutex<BTreeMap<IpAddr, FakeGateway>>>,
+}
+
+struct FakeGateway {
+    holder: Holder,
+    silent: bool,
+}
+
+impl FakeGateways {
+    pub(super) fn new() -> Self {
+        Self {
+            begin: Instant::now(),
+            gateways: Arc::default(),
+        }
+    }
+
+    /// A gateway in a pod with this UID.
+    pub(super) fn start(&self, address: &str, pod_uid: &str) {
+        let gateway = FakeGateway {
+            holder: Holder::new(pod_uid.to_owned(), 1),
+            silent: false,
+        };
+        self.gateways
+            .lock()
+            .unwrap()
+            .insert(address.parse().unwrap(), gateway);
+    }
+
+    /// Whether it answers from now on.
+    pub(super) fn silence(&self, address: &str, silent: bool) {
+        let mut gateways = self.gateways.lock().unwrap();
+        gateways.get_mut(&address.parse().unwrap()).unwrap().silent = silent;
+    }
+
+    /// The term for which it may lead clients to MAIN now.
+    pub(super) fn term(&self, address: &str) -> Option<i64> {
+        let gateways = self.gateways.lock().unwrap();
+        let holder = &gateways[&address.parse().unwrap()].holder;
+        holder.permit(self.now()).map(|permit| permit.term)
+    }
+
+    fn now(&self) -> Duration {
+        self.begin.elapsed()
+    }
+}
+
+impl GatewayLink for FakeGateways {
+    async fn prepare(&self, _: &Client, _: &MemgraphCluster) -> Result<(), Unprepared> {
+        Ok(())
+    }
+
+    fn forget(&self, _: &str) {}
+
+    async fn exchange(
+        &self,
+        _: &str,
+        gateway: IpAddr,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Response, Unasked> {
+        let answered = {
+            let now = self.now();
+            let mut gateways = self.gateways.lock().unwrap();
+            let gateway = gateways.get_mut(&gateway).ok_or(Unasked::Refused)?;
+            (!gateway.silent).then(|| answer(&mut gateway.holder, request, now))
+        };
+        match answered {
+            Some(response) => Ok(response),
+            None => {
+                tokio::time::sleep(deadline).await;
+                Err(Unasked::Failed("no answer".to_owned()))
+            }
+        }
+    }
+}
+
+fn answer(holder: &mut Holder, request: &Request, now: Duration) -> Response {
+    if let Some(position) = &request.position {
+        holder.learn(&request.cluster, position);
+    }
+    let refusal = request
+        .grant
+        .as_ref()
+        .and_then(|grant| holder.accept(grant, now).err());
+    let permit = holder.permit(now);
+    Response {
+        version: VERSION,
+        pod_uid: holder.pod_uid().to_owned(),
+        nonce: holder.nonce(now),
+        report: Report {
+            cluster: holder.cluster().map(str::to_owned),
+            term: holder.position().map_or(0, |position| position.term),
+            route: if permit.is_some() {
+                Route::Open
+            } else {
+                Route::Closed
+            },
+            main: permit.map(|permit| permit.main.instance),
+            held: holder.held(now),
+            ..Report::default()
+        },
+        refusal: refusal.map(|refusal| refusal.to_string()),
+    }
+}

@@ -1,0 +1,375 @@
+//! Keeps the gateway's grant: takes it from the operator, renews it by itself while no operator answers, and lets it end.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kube::{Api, ResourceExt};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    clearance::Now,
+    gate::Gate,
+    leading,
+    routes::{Routes, Standing},
+};
+use crate::{
+    api::{MemgraphCluster, ledger::Route},
+    grants::{Holder, MainReach, Report, Request, Response, VERSION},
+    leader::Clock,
+};
+
+/// For how long an operator's question waits until what it has changed is in force.
+const ENFORCE_DEADLINE: Duration = Duration::from_secs(2);
+/// How soon the API server is asked again that did not renew the grant.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// For how long one answer of it is waited for.
+const ASK_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What became of a connection to MAIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incident {
+    /// It was made.
+    Connected,
+    /// MAIN has refused it, or has ended it by itself.
+    Refused,
+    /// It was not answered in time.
+    Silent,
+}
+
+/// Keeps the grant of one gateway.
+#[derive(Debug)]
+pub struct Keeper {
+    now: Now,
+    state: Mutex<State>,
+    /// What is to be enforced.
+    wanted: watch::Sender<Routes>,
+    /// Marked changed when a moment to wait for may have moved.
+    moments: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    holder: Holder,
+    /// What the API server has shown.
+    view: Routes,
+    /// When an operator asked last.
+    asked: Option<Duration>,
+    /// When the last connection to MAIN of this term was made, was refused, was not answered.
+    term: i64,
+    connected: Option<Duration>,
+    refused: Option<Duration>,
+    silent: Option<Duration>,
+}
+
+impl Keeper {
+    /// One that holds nothing. `pod_uid` is the gateway's own; `seed` differs from process to process.
+    #[must_use]
+    pub fn new(clock: impl Clock, pod_uid: String, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            now: Now::of(clock),
+            state: Mutex::new(State {
+                holder: Holder::new(pod_uid, seed),
+                view: Routes::default(),
+                asked: None,
+                term: 0,
+                connected: None,
+                refused: None,
+                silent: None,
+            }),
+            wanted: watch::Sender::default(),
+            moments: watch::Sender::default(),
+        })
+    }
+
+    /// The clock by which grants end.
+    #[must_use]
+    pub fn clock(&self) -> Now {
+        self.now.clone()
+    }
+
+    /// What is to be enforced.
+    #[must_use]
+    pub fn wanted(&self) -> watch::Receiver<Routes> {
+        self.wanted.subscribe()
+    }
+
+    /// Answers an operator. What the question changes is in force by then: a closed route is acknowledged only once no
+    /// byte can pass any more.
+    pub async fn answer(
+        &self,
+        request: &Request,
+        gate: &Gate,
+        enforced: &watch::Receiver<Routes>,
+    ) -> Response {
+        let refusal = if request.version == VERSION {
+            self.hear(request)
+        } else {
+            Some(format!("this gateway speaks version {VERSION} of the protocol"))
+        };
+        let wanted = self.wanted.borrow().clone();
+        let in_force = |routes: &Routes| {
+            routes.cluster == wanted.cluster
+                && routes.term >= wanted.term
+                && routes.read_write == wanted.read_write
+        };
+        let mut following = enforced.clone();
+        // The report tells what is in force, whatever that is.
+        let _ = timeout(ENFORCE_DEADLINE, following.wait_for(in_force)).await;
+        let (pod_uid, nonce) = self.nonce();
+        // After the nonce: a refusal by MAIN that the report does not tell is later than the nonce.
+        let report = self.report(&enforced.borrow(), gate);
+        Response {
+            version: VERSION,
+            pod_uid,
+            nonce,
+            report,
+            refusal,
+        }
+    }
+
+    /// A number to be answered by a grant, with the pod that it is sent from.
+    pub(super) fn nonce(&self) -> (String, u64) {
+        let mut state = self.lock();
+        (
+            state.holder.pod_uid().to_owned(),
+            state.holder.nonce(self.now.get()),
+        )
+    }
+
+    /// Takes what an operator says. Returns why its grant was refused, if so.
+    pub(super) fn hear(&self, request: &Request) -> Option<String> {
+        let now = self.now.get();
+        let mut state = self.lock();
+        state.asked = Some(now);
+        if let Some(position) = &request.position {
+            state.holder.learn(&request.cluster, position);
+        }
+        let refusal = request.grant.as_ref().and_then(|grant| {
+            let refused = state.holder.accept(grant, now).err()?;
+            debug!(term = grant.term, reason = %refused, "grant refused");
+            Some(refused.to_string())
+        });
+        self.publish(state);
+        refusal
+    }
+
+    /// What holds, for the operator and for people.
+    #[must_use]
+    pub fn report(&self, enforced: &Routes, gate: &Gate) -> Report {
+        // The sessions are counted first: were the route to open in between, they would be too few, not too many.
+        let sessions = gate.sessions();
+        let state = self.lock();
+        let now = self.now.get();
+        let main = enforced.read_write.as_ref();
+        let ago = |at: Option<Duration>| {
+            let millis = now.saturating_sub(at?).as_millis();
+            Some(u64::try_from(millis).unwrap_or(u64::MAX))
+        };
+        Report {
+            cluster: enforced.cluster.clone(),
+            term: enforced.term,
+            route: if main.is_some() {
+                Route::Open
+            } else {
+                Route::Closed
+            },
+            main: main.map(|target| target.instance.clone()),
+            sessions,
+            held: state.holder.held(now),
+            reach: MainReach {
+                connected_millis_ago: ago(state.connected),
+                refused_millis_ago: ago(state.refused),
+                silent_millis_ago: ago(state.silent),
+            },
+        }
+    }
+
+    /// Takes note of what became of a connection to MAIN of this term.
+    pub(super) fn note(&self, term: i64, incident: Incident) {
+        let now = self.now.get();
+        let mut state = self.lock();
+        if term > state.term {
+            state.term = term;
+            (state.connected, state.refused, state.silent) = (None, None, None);
+        }
+        if term < state.term {
+            return;
+        }
+        match incident {
+            Incident::Connected => state.connected = Some(now),
+            Incident::Silent => state.silent = Some(now),
+            Incident::Refused => {
+                state.refused = Some(now);
+                state.holder.taint(term, now);
+                drop(state);
+                self.moments.send_replace(());
+            }
+        }
+    }
+
+    /// Why clients cannot be led to MAIN although the ledger, as far as it is known, lets them in. `trouble`: why the API
+    /// server cannot be read.
+    #[must_use]
+    pub fn lack(&self, enforced: &Routes, trouble: Option<&str>) -> Option<String> {
+        if !leading::lacks_grant(enforced) {
+            return None;
+        }
+        let asked = self.lock().asked;
+        let operator = match asked {
+            None => "no operator has asked yet".to_owned(),
+            Some(at) => {
+                let ago = self.now.get().saturating_sub(at).as_secs_f64();
+                format!("the operator asked {ago:.1} s ago")
+            }
+        };
+        let server = match trouble {
+            None => "the API server alone gives no right that had run out".to_owned(),
+            Some(trouble) => format!("the API server cannot be read: {trouble}"),
+        };
+        Some(format!(
+            "writers are not let in, because no right to lead them to MAIN is held: {operator}; {server}"
+        ))
+    }
+
+    /// Follows what the API server shows and lets the grant end, and renews it by asking for the cluster of this name.
+    /// Ends when nobody shows anything any more.
+    pub async fn keep(&self, view: watch::Receiver<Routes>, clusters: Api<MemgraphCluster>, name: &str) {
+        tokio::select! {
+            biased;
+            () = self.follow(view) => {}
+            () = self.renew(clusters, name) => {}
+        }
+    }
+
+    /// Has looked whether the grant has run out, where the clock is moved by hand.
+    #[cfg(test)]
+    pub(super) fn wake(&self) {
+        self.publish(self.lock());
+    }
+
+    /// Follows what the API server shows, and lets the grant end.
+    pub(super) async fn follow(&self, mut view: watch::Receiver<Routes>) {
+        let mut moments = self.moments.subscribe();
+        loop {
+            self.see(view.borrow_and_update().clone());
+            loop {
+                moments.borrow_and_update();
+                let ends_in = {
+                    let (state, now) = (self.lock(), self.now.get());
+                    state
+                        .holder
+                        .permit(now)
+                        .map(|permit| permit.until.saturating_sub(now))
+                };
+                tokio::select! {
+                    biased;
+                    changed = view.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    _ = moments.changed() => {}
+                    () = after(ends_in) => {
+                        self.publish(self.lock());
+                        if self.wanted.borrow().read_write.is_none() {
+                            warn!("the right to lead clients to MAIN has run out, and nobody has renewed it");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn see(&self, view: Routes) {
+        let mut state = self.lock();
+        if let Some(cluster) = &view.cluster {
+            if view.standing == Standing::Absent {
+                state.holder.let_go();
+            } else {
+                state.holder.follow(cluster);
+            }
+            if let Some(position) = &view.position {
+                state.holder.learn(cluster, position);
+            }
+        }
+        state.view = view;
+        self.publish(state);
+    }
+
+    async fn renew(&self, clusters: Api<MemgraphCluster>, name: &str) {
+        let mut moments = self.moments.subscribe();
+        loop {
+            moments.borrow_and_update();
+            let due_in = {
+                let (state, now) = (self.lock(), self.now.get());
+                state.holder.due(now).map(|due| due.saturating_sub(now))
+            };
+            tokio::select! {
+                biased;
+                _ = moments.changed() => continue,
+                () = after(due_in) => {}
+            }
+            let sent = self.now.get();
+            // Without a resourceVersion the answer is a quorum's: it is no older than the question.
+            let renewed = match timeout(ASK_DEADLINE, clusters.get(name)).await {
+                Ok(Ok(cluster)) => self.confirm(&cluster, sent),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no answer in {ASK_DEADLINE:?}")),
+            };
+            match renewed {
+                Ok(()) => debug!("no operator answers; the ledger has renewed the grant"),
+                Err(reason) => {
+                    info!(
+                        reason,
+                        "no operator answers, and the ledger did not renew the grant"
+                    );
+                    sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn confirm(&self, cluster: &MemgraphCluster, sent: Duration) -> Result<(), String> {
+        let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
+        let (Some(ledger), Some(uid)) = (ledger, cluster.uid()) else {
+            return Err("the MemgraphCluster has no ledger".to_owned());
+        };
+        let mut state = self.lock();
+        let confirmed = state.holder.confirm(&uid, ledger, sent);
+        self.publish(state);
+        confirmed.map_err(|reason| reason.to_string())
+    }
+
+    /// Has enforced what follows from the state.
+    fn publish(&self, state: MutexGuard<'_, State>) {
+        let routes = leading::routes(&state.view, &state.holder, self.now.get());
+        // Under the lock: what is published later follows from a later state.
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != routes;
+            if changed {
+                *wanted = routes;
+            }
+            changed
+        });
+        drop(state);
+        self.moments.send_replace(());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is one step, so a panic elsewhere under the lock spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends after so long, or never.
+async fn after(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,62 @@
+//! Where clients may go, as the grant allows it. Pure: the time is given.
+
+use std::time::Duration;
+
+use super::routes::{Duty, Routes, Standing, Target, parse_address};
+use crate::{
+    api::ledger::Route,
+    grants::{Holder, Permit, Position},
+};
+
+/// What follows from `view`, what the API server has shown, and from what the gateway holds at this moment.
+///
+/// Only the grant leads to MAIN. The view alone opens nothing there: it may be old, and nobody would wait for this gateway
+/// to let go.
+#[must_use]
+pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
+    let permit = holder.permit(now);
+    let permit = permit.filter(|_| view.standing != Standing::Absent);
+    let position = holder.position();
+    let read_write = permit
+        .as_ref()
+        .zip(holder.cluster())
+        .and_then(|(permit, cluster)| target(cluster, permit));
+    let mut routes = Routes {
+        cluster: holder
+            .cluster()
+            .map(str::to_owned)
+            .or_else(|| view.cluster.clone()),
+        term: position.map_or(view.term, |position| position.term.max(view.term)),
+        granted_until: permit.filter(|_| read_write.is_some()).map(|permit| permit.until),
+        position: position.cloned(),
+        ..view.clone()
+    };
+    if read_write.is_some() {
+        // An operator knows the cluster, even if the API server cannot be read from here.
+        routes.standing = Standing::Known;
+    }
+    let fallback = read_write.as_ref();
+    routes.read.retain(|offer| match offer.target.duty {
+        Duty::Main { .. } => fallback == Some(&offer.target),
+        // A session there could write once it is MAIN, and it is from some moment of this term on.
+        Duty::Replica => position.is_none_or(|position| position.main != offer.target.instance),
+    });
+    routes.read_write = read_write;
+    routes
+}
+
+fn target(cluster: &str, permit: &Permit) -> Option<Target> {
+    Some(Target {
+        cluster: cluster.to_owned(),
+        instance: permit.main.instance.clone(),
+        address: parse_address(&permit.address)?,
+        duty: Duty::Main { term: permit.term },
+    })
+}
+
+/// Whether MAIN can be led to as far as the ledger is known, so that it is this gateway that lacks the right to.
+#[must_use]
+pub fn lacks_grant(routes: &Routes) -> bool {
+    let open = |position: &Position| position.route == Route::Open;
+    routes.read_write.is_none() && routes.position.as_ref().is_some_and(open)
+}

@@ -1,0 +1,124 @@
+//! Clients that come while MAIN changes wait for the new one.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    cluster::{Build, demo},
+    harness::{Instance, Refusing, TestGateway, assert_connected, assert_refused, assert_reset, soon},
+};
+use crate::api::MemgraphCluster;
+
+/// With clients that are held for so long.
+fn holding(millis: u64) -> MemgraphCluster {
+    demo().spec(|s| s.gateway.hold_timeout = format!("{millis}ms").parse().unwrap())
+}
+
+/// Far longer than a test takes.
+const LONG: u64 = 60_000;
+
+#[tokio::test]
+async fn a_client_that_comes_while_the_route_is_closed_is_led_to_the_next_main() {
+    let main = Instance::start().await;
+    let mut gateway = TestGateway::serving(&holding(LONG).term(8).closed()).await;
+    let mut client = gateway.client().await;
+    // It has spoken already, as Bolt clients do.
+    client.write_all(b"hello").await.unwrap();
+    gateway.until(|report| report["sessions"]["held"] == 1).await;
+
+    gateway
+        .enforce(&holding(LONG).term(8).main_at("demo-1", main.address))
+        .await;
+    let mut instance = main.accept().await;
+    let mut greeting = [0; 5];
+    soon(instance.read_exact(&mut greeting)).await.unwrap();
+    assert_eq!(&greeting, b"hello");
+    assert_connected(&mut client, &mut instance).await;
+    let report = gateway.route().await;
+    assert_eq!(
+        report["sessions"],
+        serde_json::json!({"readWrite": 1, "read": 0, "held": 0})
+    );
+}
+
+#[tokio::test]
+async fn a_client_whose_main_refuses_it_is_led_to_the_next_one() {
+    let refusing = Refusing::open();
+    let main = Instance::start().await;
+    let mut gateway = TestGateway::serving(&holding(LONG).main_at("demo-0", refusing.address)).await;
+    let mut client = gateway.client().await;
+    gateway.until(|report| report["sessions"]["held"] == 1).await;
+    assert_eq!(
+        gateway.route().await["sessions"]["readWrite"],
+        0,
+        "a fence need not wait for it"
+    );
+
+    gateway.enforce(&holding(LONG).term(8).closed()).await;
+    gateway
+        .enforce(&holding(LONG).term(8).main_at("demo-1", main.address))
+        .await;
+    let mut instance = main.accept().await;
+    assert_connected(&mut client, &mut instance).await;
+}
+
+#[tokio::test]
+async fn a_client_is_held_for_no_longer_than_the_spec_says() {
+    let gateway = TestGateway::serving(&holding(50).closed()).await;
+    let begin = std::time::Instant::now();
+    assert_refused(gateway.addresses.read_write).await;
+    assert!(begin.elapsed() >= Duration::from_millis(50));
+    gateway.until(|report| report["sessions"]["held"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_while_it_is_held_makes_room() {
+    let mut gateway = TestGateway::serving(
+        &holding(LONG)
+            .spec(|s| s.gateway.max_held_connections = 1)
+            .closed(),
+    )
+    .await;
+    for (speaks, resets) in [(false, false), (true, false), (true, true)] {
+        let mut client = gateway.client().await;
+        gateway.until(|report| report["sessions"]["held"] == 1).await;
+        assert_refused(gateway.addresses.read_write).await;
+        if speaks {
+            client.write_all(b"hello").await.unwrap();
+        }
+        if resets {
+            client.set_zero_linger().unwrap();
+        }
+        drop(client);
+        gateway.until(|report| report["sessions"]["held"] == 0).await;
+    }
+    // The bound is the spec's.
+    gateway
+        .enforce(
+            &holding(LONG)
+                .spec(|s| s.gateway.max_held_connections = 0)
+                .term(9)
+                .closed(),
+        )
+        .await;
+    assert_refused(gateway.addresses.read_write).await;
+}
+
+#[tokio::test]
+async fn readers_are_not_held() {
+    let gateway = TestGateway::serving(&holding(LONG).closed()).await;
+    assert_refused(gateway.addresses.read).await;
+}
+
+#[tokio::test]
+async fn held_clients_are_reset_when_the_gateway_ends() {
+    let gateway = TestGateway::start_with_drain(Duration::from_millis(50)).await;
+    gateway.grant(&holding(LONG).closed());
+    gateway.until(|report| report["term"] == 7).await;
+    let mut client = gateway.client().await;
+    gateway.until(|report| report["sessions"]["held"] == 1).await;
+    gateway.stop.cancel();
+    assert_reset(&mut client).await;
+    soon(gateway.served).await.unwrap().unwrap();
+}
