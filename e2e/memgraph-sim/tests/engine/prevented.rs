@@ -193,3 +193,21 @@ fn a_prevented_constraint_is_in_force() {
         }
     });
 }
+
+#[test]
+fn a_snapshot_makes_what_was_prevented_last() {
+    each_release_since(Version::V3_5, |version| {
+        let mut network = cluster(version, &["CREATE INDEX ON :T"]);
+        prevent(&mut network, UNIQUE);
+        prevent(&mut network, "DROP INDEX ON :T");
+        go_on(&mut network);
+        network.must("a", "CREATE SNAPSHOT");
+        restart(&mut network, "a");
+        // What cannot be seen is in no snapshot.
+        assert_eq!(
+            constraints(&mut network, "a"),
+            usize::from(version < Version::V3_8)
+        );
+        assert_eq!(indexes(&mut network, "a"), usize::from(undoes(version)));
+    });
+}
