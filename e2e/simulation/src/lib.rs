@@ -2,8 +2,16 @@
 //! virtual time, in one thread, everything from one seed.
 
 pub mod api;
+pub mod clients;
+pub mod coverage;
+pub mod faults;
+pub mod invariants;
 pub mod kubernetes;
 pub mod life;
 pub mod memgraph;
 pub mod processes;
+pub mod protocol;
+pub mod run;
+pub mod scenario;
 pub mod trace;
+pub mod world;

@@ -194,7 +194,7 @@ impl Store {
             if let Some(fields) = sent.as_object_mut() {
                 fields.remove("status");
             }
-            if let Some(metadata) = sent["metadata"].as_object_mut() {
+            if let Some(metadata) = sent.get_mut("metadata").and_then(Value::as_object_mut) {
                 metadata.remove("resourceVersion");
                 metadata.remove("uid");
             }
@@ -250,6 +250,8 @@ impl Store {
 
     fn store(&mut self, resource: &Resource, key: &Key, mut object: Value) -> Object {
         let before = self.get(resource, key);
+        object["metadata"]["namespace"] = json!(key.0);
+        object["metadata"]["name"] = json!(key.1);
         if let Some(before) = &before {
             for field in ["resourceVersion", "uid", "generation", "creationTimestamp"] {
                 if let Some(value) = before["metadata"].get(field) {
@@ -259,7 +261,7 @@ impl Store {
             if object == **before {
                 return Arc::clone(before);
             }
-            if object["spec"] != before["spec"] {
+            if object.get("spec") != before.get("spec") {
                 object["metadata"]["generation"] =
                     json!(before["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
             }
@@ -272,8 +274,6 @@ impl Store {
         }
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        object["metadata"]["namespace"] = json!(key.0);
-        object["metadata"]["name"] = json!(key.1);
         let object = Arc::new(object);
         let change = Change {
             version: self.version,

@@ -142,6 +142,9 @@ async fn look_after(kubernetes: Rc<Kubernetes>, key: Key, uid: String) {
         return;
     };
     let node = kubernetes.node_for(&pod);
+    kubernetes.api.store().edit(&Resource::pods(), &key, |pod| {
+        pod["spec"]["nodeName"] = json!(node.name());
+    });
     let keeper = Keeper {
         kubernetes: Rc::clone(&kubernetes),
         key,

@@ -1,0 +1,144 @@
+//! What can go wrong.
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The leading operator process is killed.
+    LeaderCrash,
+    /// The other operator process is killed.
+    StandbyCrash,
+    /// The leading operator process stands still for up to 60 s.
+    LeaderFreeze,
+    /// The leading operator process is asked to end.
+    LeaderStop,
+    /// A gateway process is killed.
+    GatewayCrash,
+    /// A gateway process stands still for up to 60 s.
+    GatewayFreeze,
+    /// A gateway's pod is deleted by force while its node does not reach the API server: it lives on.
+    GatewayForceDelete,
+    /// MAIN is killed.
+    MainKill,
+    /// MAIN is killed, or a message of it is lost, in a phase of a commit.
+    CommitPhase,
+    /// MAIN stands still for up to 60 s.
+    MainFreeze,
+    /// A replica is killed.
+    ReplicaKill,
+    /// A replica stands still for up to 60 s.
+    ReplicaFreeze,
+    /// A node that an instance runs on loses its power for a while.
+    PowerLoss,
+    /// All nodes of instances lose their power at once.
+    PowerLossOfAll,
+    /// An instance's volume is empty when it starts again.
+    DiskEmpty,
+    /// An instance's volume is as it was some time ago when it starts again.
+    DiskOlder,
+    /// One direction between two places does not get through.
+    OneWay,
+    /// Instances do not reach each other's replication port.
+    ReplicationCut,
+    /// Operators do not reach an instance's Bolt.
+    BoltCut,
+    /// A node is cut off from everything.
+    NodeCut,
+    /// One process does not reach the API server.
+    ApiCut,
+    /// Nobody reaches the API server, for up to 60 s.
+    ApiOutage,
+    /// Answers of the API server are lost although the requests were carried out.
+    ApiLostAnswers,
+    /// The API server is slow.
+    ApiSlow,
+    /// Watches show changes late.
+    WatchLag,
+    /// Changes are forgotten before watches have shown them.
+    LostEvents,
+    /// A node tells late what becomes of its pods.
+    StatusLag,
+    /// Messages between some places take long.
+    SlowNetwork,
+    /// An instance's pod is deleted.
+    PodDelete,
+    /// An instance's pod is deleted by force while its node does not reach the API server: it lives on.
+    PodForceDelete,
+    /// A long read runs on a replica.
+    LongRead,
+    /// A snapshot is written on a replica, and takes long.
+    Snapshot,
+    /// A human has MAIN changed (`spec.switchover`).
+    Switchover,
+    /// A human changes an instance's role.
+    HumanRole,
+    /// A human drops a replica's registration.
+    HumanDrop,
+    /// A human deletes a volume claim and its pod.
+    HumanClaimDelete,
+    /// A human changes the spec.
+    HumanEdit,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 37] = [
+        Self::LeaderCrash,
+        Self::StandbyCrash,
+        Self::LeaderFreeze,
+        Self::LeaderStop,
+        Self::GatewayCrash,
+        Self::GatewayFreeze,
+        Self::GatewayForceDelete,
+        Self::MainKill,
+        Self::CommitPhase,
+        Self::MainFreeze,
+        Self::ReplicaKill,
+        Self::ReplicaFreeze,
+        Self::PowerLoss,
+        Self::PowerLossOfAll,
+        Self::DiskEmpty,
+        Self::DiskOlder,
+        Self::OneWay,
+        Self::ReplicationCut,
+        Self::BoltCut,
+        Self::NodeCut,
+        Self::ApiCut,
+        Self::ApiOutage,
+        Self::ApiLostAnswers,
+        Self::ApiSlow,
+        Self::WatchLag,
+        Self::LostEvents,
+        Self::StatusLag,
+        Self::SlowNetwork,
+        Self::PodDelete,
+        Self::PodForceDelete,
+        Self::LongRead,
+        Self::Snapshot,
+        Self::Switchover,
+        Self::HumanRole,
+        Self::HumanDrop,
+        Self::HumanClaimDelete,
+        Self::HumanEdit,
+    ];
+
+    /// Whether it makes the operator announce an operation, so that what follows it strikes within one.
+    #[must_use]
+    pub fn begins_operation(self) -> bool {
+        matches!(
+            self,
+            Self::MainKill
+                | Self::CommitPhase
+                | Self::PowerLoss
+                | Self::Switchover
+                | Self::PodDelete
+                | Self::MainFreeze
+        )
+    }
+
+    /// Whether it takes a copy of the data away for good. The promise is about one such loss at a time: it is held back
+    /// until another copy is known to hold everything.
+    #[must_use]
+    pub fn destroys_data(self) -> bool {
+        matches!(self, Self::DiskEmpty | Self::DiskOlder | Self::HumanClaimDelete)
+    }
+}

@@ -1,0 +1,703 @@
+//! Carries faults out, and takes them back.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use fastrand::Rng;
+use memgraph_operator::api::names;
+use serde_json::{Value, json};
+use tokio::{
+    task::spawn_local,
+    time::{Instant, sleep},
+};
+
+use super::kind::Kind;
+use crate::{
+    api::Resource,
+    kubernetes::Node,
+    memgraph::{BOLT_PORT, Blow, Deed, Disk, Doing, Fate, Path, Place, Step, Trouble, Volume},
+    processes::{Gateway, Instance, OperatorSlot},
+    world::{CLUSTER, NAMESPACE, World, cluster_key},
+};
+
+/// What waits for a phase of a commit.
+#[derive(Clone, Copy, Debug)]
+struct Ambush {
+    phase: Phase,
+    deed: Mischief,
+    until: Instant,
+}
+
+/// A phase of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Prepare,
+    Vote,
+    Finalize,
+    Finalized,
+    Sync,
+    Acknowledge,
+}
+
+impl Phase {
+    const ALL: [Self; 6] = [
+        Self::Prepare,
+        Self::Vote,
+        Self::Finalize,
+        Self::Finalized,
+        Self::Sync,
+        Self::Acknowledge,
+    ];
+
+    fn of(doing: Doing) -> Self {
+        match doing {
+            Doing::Prepare { .. } => Self::Prepare,
+            Doing::Vote { .. } => Self::Vote,
+            Doing::Finalize { .. } => Self::Finalize,
+            Doing::Finalized => Self::Finalized,
+            Doing::Sync => Self::Sync,
+            Doing::Acknowledge { .. } => Self::Acknowledge,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mischief {
+    KillWhoActs,
+    KillTheOther,
+    Lose,
+    LastOne,
+    Late(Duration),
+}
+
+/// Strikes at the world.
+pub struct Striker {
+    world: Rc<World>,
+    chance: RefCell<Rng>,
+    ambush: Rc<RefCell<Option<Ambush>>>,
+    /// Copies of volumes, to be put back later.
+    copies: RefCell<Vec<(Volume, Disk)>>,
+    requests: std::cell::Cell<u32>,
+    /// Whether a copy of the data was taken away and the cluster was not whole again since.
+    fragile: std::cell::Cell<bool>,
+}
+
+impl Striker {
+    /// One that has done nothing yet.
+    #[must_use]
+    pub fn new(world: Rc<World>, chance: Rng) -> Rc<Self> {
+        let ambush: Rc<RefCell<Option<Ambush>>> = Rc::default();
+        let waiting = Rc::clone(&ambush);
+        let trace = world.trace.clone();
+        world.memgraphs.on_step(move |step| {
+            let mut waiting = waiting.borrow_mut();
+            let Some(ambush) = *waiting else {
+                return Deed::default();
+            };
+            if Instant::now() > ambush.until {
+                *waiting = None;
+            } else if Phase::of(step.doing) == ambush.phase {
+                *waiting = None;
+                trace.note(|| format!("ambush: {:?} at {:?}", ambush.deed, step.doing));
+                return deed(step, ambush.deed);
+            }
+            Deed::default()
+        });
+        Rc::new(Self {
+            world,
+            chance: chance.into(),
+            ambush,
+            copies: RefCell::default(),
+            requests: std::cell::Cell::new(0),
+            fragile: std::cell::Cell::new(false),
+        })
+    }
+
+    fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut self.chance.borrow_mut())
+    }
+
+    fn any<T>(&self, list: impl IntoIterator<Item = T>) -> Option<T> {
+        let list: Vec<T> = list.into_iter().collect();
+        if list.is_empty() {
+            return None;
+        }
+        let at = self.draw(|chance| chance.usize(0..list.len()));
+        list.into_iter().nth(at)
+    }
+
+    /// A time of up to `most`: short ones are as likely as long ones.
+    fn time(&self, most: Duration) -> Duration {
+        let part = self.draw(Rng::f64);
+        Duration::from_millis(50) + most.mul_f64(part * part * part)
+    }
+
+    fn main(&self) -> Option<Instance> {
+        let main = self.world.ledger()?.main.instance;
+        self.world.instances.named(&main)
+    }
+
+    fn replicas(&self) -> Vec<Instance> {
+        let main = self.main().map(|main| main.name);
+        let mut all = self.world.instances.live();
+        all.retain(|instance| Some(&instance.name) != main.as_ref());
+        all
+    }
+
+    fn leader(&self) -> Option<Rc<OperatorSlot>> {
+        let key = (
+            "memgraph-operator-system".to_owned(),
+            "memgraph-operator".to_owned(),
+        );
+        let leases = Resource::new("coordination.k8s.io/v1", "leases");
+        let lease = self.world.api.store().get(&leases, &key)?;
+        let holder = lease["spec"]["holderIdentity"].as_str()?.to_owned();
+        let mut slots = self.world.operators.iter();
+        slots.find(|slot| holder.starts_with(slot.name())).cloned()
+    }
+
+    fn standby(&self) -> Option<Rc<OperatorSlot>> {
+        let leader = self.leader().map(|leader| leader.name().to_owned());
+        let mut slots = self.world.operators.iter();
+        slots.find(|slot| Some(slot.name()) != leader.as_deref()).cloned()
+    }
+
+    fn gateway(&self) -> Option<Gateway> {
+        self.any(self.world.gateways.all())
+    }
+
+    fn node_of(&self, pod: &str) -> Option<Node> {
+        let key = (NAMESPACE.to_owned(), pod.to_owned());
+        let pod = self.world.api.store().get(&Resource::pods(), &key)?;
+        let name = pod["spec"]["nodeName"].as_str()?;
+        let nodes = self.world.kubernetes.instance_nodes().iter();
+        let mut nodes = nodes.chain(self.world.kubernetes.gateway_nodes());
+        nodes.find(|node| node.name() == name).cloned()
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let nodes = self.world.kubernetes.instance_nodes().iter();
+        let names = nodes
+            .chain(self.world.kubernetes.gateway_nodes())
+            .map(|node| node.name());
+        let operators = self.world.operators.iter().map(|operator| operator.name());
+        names
+            .chain(operators)
+            .map(|name| self.world.memgraphs.place(name))
+            .collect()
+    }
+
+    fn ways(&self) -> Vec<String> {
+        let nodes = self
+            .world
+            .kubernetes
+            .gateway_nodes()
+            .iter()
+            .map(|node| node.name());
+        let operators = self.world.operators.iter().map(|operator| operator.name());
+        nodes.chain(operators).map(str::to_owned).collect()
+    }
+
+    /// Does something later.
+    fn later(self: &Rc<Self>, time: Duration, deed: impl FnOnce(&Self) + 'static) {
+        let striker = Rc::clone(self);
+        spawn_local(async move {
+            sleep(time).await;
+            deed(&striker);
+        });
+    }
+
+    /// Takes a copy of every volume from time to time, for as long as the world lasts.
+    pub async fn keep_copies(self: Rc<Self>) {
+        loop {
+            sleep(Duration::from_secs(30)).await;
+            let live = self.world.instances.live();
+            let copies = live
+                .iter()
+                .map(|instance| (instance.volume, self.world.memgraphs.copy(instance.volume)));
+            *self.copies.borrow_mut() = copies.collect();
+        }
+    }
+
+    /// Whether a fault may strike now. One copy of the data may be lost at a time: until the cluster is whole again,
+    /// nothing else happens to instances.
+    async fn wait_until_whole(self: &Rc<Self>) {
+        while self.fragile.get() {
+            if self.world.settled(1, Duration::from_secs(300)).await {
+                // What was seen may be older than the loss.
+                sleep(Duration::from_secs(3)).await;
+                if self.world.settled(1, Duration::from_secs(300)).await {
+                    self.fragile.set(false);
+                    self.world.watchman.set_meddled(false);
+                }
+            }
+        }
+    }
+
+    /// Strikes. What it was, for the trace; none if there was nothing to strike at.
+    pub async fn strike(self: &Rc<Self>, kind: Kind) -> Option<String> {
+        self.wait_until_whole().await;
+        if kind.destroys_data() && !self.world.settled(1, Duration::from_secs(60)).await {
+            return None;
+        }
+        let minute = Duration::from_secs(60);
+        let world = &self.world;
+        match kind {
+            Kind::LeaderCrash => self.leader().map(|slot| {
+                slot.crash();
+                slot.name().to_owned()
+            }),
+            Kind::StandbyCrash => self.standby().map(|slot| {
+                slot.crash();
+                slot.name().to_owned()
+            }),
+            Kind::LeaderStop => self.leader().map(|slot| {
+                slot.terminate();
+                slot.name().to_owned()
+            }),
+            Kind::LeaderFreeze => self.leader().map(|slot| {
+                let time = self.time(minute);
+                slot.freeze(time);
+                format!("{} for {time:?}", slot.name())
+            }),
+            Kind::GatewayCrash => self.gateway().map(|gateway| {
+                gateway.life.end();
+                gateway.name
+            }),
+            Kind::GatewayFreeze => self.gateway().map(|gateway| {
+                let time = self.time(minute);
+                gateway.life.freeze(Instant::now() + time);
+                format!("{} for {time:?}", gateway.name)
+            }),
+            Kind::GatewayForceDelete => {
+                let gateway = self.gateway()?;
+                self.delete_by_force(&gateway.name)
+            }
+            Kind::PodForceDelete => {
+                let instance = self.any(world.instances.live())?;
+                self.delete_by_force(&instance.name)
+            }
+            Kind::MainKill => self.kill(self.main()?),
+            Kind::ReplicaKill => self.kill(self.any(self.replicas())?),
+            Kind::CommitPhase => Some(self.lie_in_wait()),
+            Kind::MainFreeze => self.freeze(self.main()?),
+            Kind::ReplicaFreeze => self.freeze(self.any(self.replicas())?),
+            Kind::PowerLoss => {
+                let main = self.main().filter(|_| self.draw(Rng::bool));
+                let instance = main.or_else(|| self.any(world.instances.live()))?;
+                let node = self.node_of(&instance.name)?;
+                let time = self.time(minute);
+                self.darken(&node, time);
+                Some(format!("{} ({}) for {time:?}", node.name(), instance.name))
+            }
+            Kind::PowerLossOfAll => {
+                for node in world.kubernetes.instance_nodes() {
+                    self.darken(node, self.time(minute));
+                }
+                Some(String::new())
+            }
+            Kind::DiskEmpty => {
+                let instance = self.any(world.instances.live())?;
+                self.fragile.set(true);
+                world.memgraphs.kill(instance.process?);
+                world
+                    .memgraphs
+                    .disk(instance.volume, |disk| *disk = Disk::default());
+                Some(instance.name)
+            }
+            Kind::DiskOlder => {
+                let instance = self.any(world.instances.live())?;
+                let copies = self.copies.borrow();
+                let (_, copy) = copies.iter().find(|(volume, _)| *volume == instance.volume)?;
+                self.fragile.set(true);
+                world.memgraphs.kill(instance.process?);
+                world.memgraphs.disk(instance.volume, |disk| *disk = copy.clone());
+                Some(instance.name)
+            }
+            Kind::OneWay => {
+                let (from, to) = (self.any(self.places())?, self.any(self.places())?);
+                self.trouble(&[Path::between(from, to)], Trouble::Drop)
+            }
+            Kind::ReplicationCut => {
+                let (one, other) = (self.main()?.place, self.any(self.replicas())?.place);
+                let port = names::REPLICATION_PORT;
+                self.trouble(
+                    &[
+                        Path::between(one, other).on(port),
+                        Path::between(other, one).on(port),
+                    ],
+                    Trouble::Drop,
+                )
+            }
+            Kind::BoltCut => {
+                let instance = self.any(world.instances.live())?;
+                let paths: Vec<_> = world
+                    .operators
+                    .iter()
+                    .map(|operator| world.memgraphs.place(operator.name()))
+                    .map(|place| Path::between(place, instance.place).on(BOLT_PORT))
+                    .collect();
+                self.trouble(&paths, Trouble::Drop)
+            }
+            Kind::SlowNetwork => {
+                let (from, to) = (self.any(self.places())?, self.any(self.places())?);
+                let by = self.time(Duration::from_millis(700));
+                self.trouble(
+                    &[Path::between(from, to), Path::between(to, from)],
+                    Trouble::Slow { by, jitter: by },
+                )
+            }
+            Kind::NodeCut => {
+                let nodes = world.kubernetes.instance_nodes().iter();
+                let node = self.any(nodes.chain(world.kubernetes.gateway_nodes()))?.clone();
+                let place = world.memgraphs.place(node.name());
+                let time = self.time(minute);
+                node.set_connected(false);
+                world.way(node.name()).set(|now| now.silent = true);
+                let told = self.trouble_for(&[Path::from(place), Path::to(place)], Trouble::Drop, time);
+                let name = node.name().to_owned();
+                self.later(time, move |striker| {
+                    node.set_connected(true);
+                    striker.world.way(node.name()).set(|now| now.silent = false);
+                });
+                Some(format!("{name}: {told}"))
+            }
+            Kind::ApiCut => {
+                let name = self.any(self.ways())?;
+                Some(self.cut_api(&[name]))
+            }
+            Kind::ApiOutage => Some(self.cut_api(&self.ways())),
+            Kind::ApiLostAnswers => {
+                Some(self.worsen(|now| now.lost_answers = 0.3, |now| now.lost_answers = 0.0))
+            }
+            Kind::ApiSlow => {
+                let delay = self.time(Duration::from_secs(3));
+                Some(self.worsen(
+                    move |now| now.delay = delay,
+                    |now| now.delay = Duration::from_millis(3),
+                ))
+            }
+            Kind::WatchLag => {
+                let lag = self.time(Duration::from_secs(15));
+                Some(self.worsen(
+                    move |now| now.lag = lag,
+                    |now| now.lag = Duration::from_millis(10),
+                ))
+            }
+            Kind::LostEvents => {
+                world.api.store().compact();
+                Some(String::new())
+            }
+            Kind::StatusLag => {
+                let nodes = world.kubernetes.instance_nodes().iter();
+                let node = self.any(nodes.chain(world.kubernetes.gateway_nodes()))?.clone();
+                let (lag, time) = (self.time(Duration::from_secs(20)), self.time(minute));
+                node.set_lag(Some(lag));
+                let told = format!("{} by {lag:?} for {time:?}", node.name());
+                self.later(time, move |_| node.set_lag(None));
+                Some(told)
+            }
+            Kind::PodDelete => {
+                let main = self.main().filter(|_| self.draw(Rng::bool));
+                let instance = main.or_else(|| self.any(world.instances.live()))?;
+                self.delete_pod(&instance.name);
+                Some(instance.name)
+            }
+            Kind::LongRead => self.read_long(),
+            Kind::Snapshot => self.snapshot(),
+            Kind::Switchover => {
+                let number = self.requests.replace(self.requests.get() + 1);
+                let target = self.any(self.replicas()).map(|instance| instance.name);
+                let target = target.filter(|_| self.draw(Rng::bool));
+                let told = format!("{target:?}");
+                self.edit_spec(|spec| {
+                    spec["switchover"] = json!({"requestId": format!("request-{number}")});
+                    if let Some(target) = target {
+                        spec["switchover"]["target"] = json!(target);
+                    }
+                });
+                Some(told)
+            }
+            Kind::HumanRole => self.change_role(),
+            Kind::HumanDrop => self.drop_registration(),
+            Kind::HumanClaimDelete => {
+                let instance = self.any(world.instances.live())?;
+                self.fragile.set(true);
+                let key = (NAMESPACE.to_owned(), names::data_claim(&instance.name));
+                world.api.store().edit(&Resource::claims(), &key, |claim| {
+                    claim["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                });
+                self.delete_pod(&instance.name);
+                Some(instance.name)
+            }
+            Kind::HumanEdit => {
+                let told = match self.draw(|chance| chance.u32(0..4)) {
+                    0 => (
+                        "replication",
+                        json!({"syncReplicas": self.draw(|chance| chance.u32(1..=2))}),
+                    ),
+                    1 => (
+                        "replication",
+                        json!({"electableInstances": self.draw(|chance| chance.u32(3..=5))}),
+                    ),
+                    2 => (
+                        "gateway",
+                        json!({"replicas": self.draw(|chance| chance.u32(1..=3))}),
+                    ),
+                    _ => ("replicas", json!(self.draw(|chance| chance.u32(3..=4)))),
+                };
+                let (field, value) = told.clone();
+                self.edit_spec(|spec| spec[field] = value);
+                Some(format!("{told:?}"))
+            }
+        }
+    }
+
+    fn kill(&self, instance: Instance) -> Option<String> {
+        self.world.memgraphs.kill(instance.process?);
+        Some(instance.name)
+    }
+
+    fn freeze(self: &Rc<Self>, instance: Instance) -> Option<String> {
+        let process = instance.process?;
+        let time = self.time(Duration::from_secs(60));
+        self.world.memgraphs.freeze(process);
+        self.later(time, move |striker| striker.world.memgraphs.thaw(process));
+        Some(format!("{} for {time:?}", instance.name))
+    }
+
+    fn lie_in_wait(&self) -> String {
+        let late = self.time(Duration::from_secs(20));
+        let deeds = [
+            Mischief::KillWhoActs,
+            Mischief::KillTheOther,
+            Mischief::Lose,
+            Mischief::LastOne,
+            Mischief::Late(late),
+        ];
+        let ambush = Ambush {
+            phase: self.any(Phase::ALL).unwrap_or(Phase::Prepare),
+            deed: self.any(deeds).unwrap_or(Mischief::KillWhoActs),
+            until: Instant::now() + Duration::from_secs(20),
+        };
+        *self.ambush.borrow_mut() = Some(ambush);
+        format!("{:?} at {:?}", ambush.deed, ambush.phase)
+    }
+
+    fn darken(self: &Rc<Self>, node: &Node, time: Duration) {
+        node.set_power(false);
+        let node = node.clone();
+        self.later(time, move |_| node.set_power(true));
+    }
+
+    fn trouble(self: &Rc<Self>, paths: &[Path], trouble: Trouble) -> Option<String> {
+        let time = self.time(Duration::from_secs(60));
+        Some(self.trouble_for(paths, trouble, time))
+    }
+
+    fn trouble_for(self: &Rc<Self>, paths: &[Path], trouble: Trouble, time: Duration) -> String {
+        for path in paths {
+            let id = self.world.memgraphs.trouble(*path, trouble);
+            self.later(time, move |striker| striker.world.memgraphs.mend(id));
+        }
+        let name = |place: Option<Place>| place.map(|place| self.world.memgraphs.place_name(place));
+        let told: Vec<_> = paths
+            .iter()
+            .map(|path| format!("{:?}->{:?}:{:?}", name(path.from), name(path.to), path.port))
+            .collect();
+        format!("{trouble:?} {} for {time:?}", told.join(" "))
+    }
+
+    fn cut_api(self: &Rc<Self>, names: &[String]) -> String {
+        let time = self.time(Duration::from_secs(60));
+        let silent = self.draw(Rng::bool);
+        for name in names {
+            self.world.way(name).set(|now| {
+                now.silent = silent;
+                now.refuses = !silent;
+            });
+            let name = name.clone();
+            self.later(time, move |striker| {
+                striker.world.way(&name).set(|now| {
+                    now.silent = false;
+                    now.refuses = false;
+                });
+            });
+        }
+        format!("{names:?} silent {silent} for {time:?}")
+    }
+
+    /// Makes the ways of some to the API server worse for a while.
+    fn worsen(
+        self: &Rc<Self>,
+        worse: impl Fn(&mut crate::api::Conditions) + 'static,
+        better: impl Fn(&mut crate::api::Conditions) + 'static,
+    ) -> String {
+        let mut names = self.ways();
+        if self.draw(Rng::bool) {
+            names = self.any(names).into_iter().collect();
+        }
+        let time = self.time(Duration::from_secs(60));
+        for name in &names {
+            self.world.way(name).set(&worse);
+        }
+        let told = format!("{names:?} for {time:?}");
+        self.later(time, move |striker| {
+            for name in &names {
+                striker.world.way(name).set(&better);
+            }
+        });
+        told
+    }
+
+    fn delete_pod(&self, name: &str) {
+        let key = (NAMESPACE.to_owned(), name.to_owned());
+        self.world.api.store().edit(&Resource::pods(), &key, |pod| {
+            if pod["metadata"]["deletionTimestamp"].is_null() {
+                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                pod["metadata"]["deletionGracePeriodSeconds"] = json!(60);
+            }
+        });
+    }
+
+    /// The pod is not there any more for Kubernetes; its node does not know that yet, and lets it go on.
+    fn delete_by_force(self: &Rc<Self>, name: &str) -> Option<String> {
+        let node = self.node_of(name)?;
+        let time = self.time(Duration::from_secs(90));
+        node.set_connected(false);
+        let key = (NAMESPACE.to_owned(), name.to_owned());
+        self.world.api.store().remove(&Resource::pods(), &key);
+        let told = format!("{name} on {} for {time:?}", node.name());
+        self.later(time, move |_| node.set_connected(true));
+        Some(told)
+    }
+
+    fn edit_spec(&self, change: impl FnOnce(&mut Value)) {
+        self.world
+            .api
+            .store()
+            .edit(&Resource::clusters(), &cluster_key(), |cluster| {
+                change(&mut cluster["spec"])
+            });
+    }
+
+    fn read_long(self: &Rc<Self>) -> Option<String> {
+        let replica = self.any(self.replicas())?;
+        let time = self.time(Duration::from_secs(60));
+        let mut client = self.world.memgraphs.client(self.world.memgraphs.place("analyst"));
+        spawn_local(async move {
+            let patience = Duration::from_secs(5);
+            let at = (replica.address, BOLT_PORT).into();
+            if client.connect(at, patience).await.is_ok()
+                && client.begin(patience).await.is_ok()
+                && client.read(patience).await.is_ok()
+            {
+                sleep(time).await;
+            }
+        });
+        Some(format!("{time:?}"))
+    }
+
+    fn snapshot(self: &Rc<Self>) -> Option<String> {
+        let replica = self.any(self.replicas())?;
+        let time = self.time(Duration::from_secs(30));
+        let memgraphs = self.world.memgraphs.clone();
+        let sync = Duration::from_micros(400);
+        memgraphs.set_disk_speed(replica.volume, sync, time);
+        let told = format!("{} takes {time:?}", replica.name);
+        let mut client = memgraphs.client(memgraphs.place("analyst"));
+        spawn_local(async move {
+            let patience = Duration::from_secs(60);
+            if client
+                .connect((replica.address, BOLT_PORT).into(), patience)
+                .await
+                .is_ok()
+            {
+                let _ = client.run("CREATE SNAPSHOT", bolt_map(), patience).await;
+            }
+            memgraphs.set_disk_speed(replica.volume, sync, Duration::from_millis(20));
+        });
+        Some(told)
+    }
+
+    /// A human gives a command to an instance.
+    fn command(self: &Rc<Self>, instance: &Instance, statement: String) -> String {
+        let mut client = self.world.memgraphs.client(self.world.memgraphs.place("human"));
+        let at = (instance.address, BOLT_PORT).into();
+        let told = format!("{} at {}", statement, instance.name);
+        let trace = self.world.trace.clone();
+        spawn_local(async move {
+            let patience = Duration::from_secs(5);
+            if client.connect(at, patience).await.is_ok() {
+                let done = client.run(&statement, bolt_map(), patience).await;
+                trace.note(|| format!("human: {statement}: {:?}", done.map(drop)));
+            }
+        });
+        told
+    }
+
+    fn change_role(self: &Rc<Self>) -> Option<String> {
+        self.fragile.set(true);
+        self.world.watchman.set_meddled(true);
+        if self.draw(Rng::bool) {
+            let replica = self.any(self.replicas())?;
+            Some(self.command(&replica, "SET REPLICATION ROLE TO MAIN".to_owned()))
+        } else {
+            let demote = format!(
+                "SET REPLICATION ROLE TO REPLICA WITH PORT {}",
+                names::REPLICATION_PORT
+            );
+            Some(self.command(&self.main()?, demote))
+        }
+    }
+
+    fn drop_registration(self: &Rc<Self>) -> Option<String> {
+        let main = self.main()?;
+        let look = self.world.memgraphs.look(main.process?)?;
+        let memgraph_sim::engine::InspectedRole::Main { registrations, .. } = look.inspection.role else {
+            return None;
+        };
+        let registration = self.any(registrations)?;
+        self.fragile.set(true);
+        self.world.watchman.set_meddled(true);
+        Some(self.command(&main, format!("DROP REPLICA {}", registration.name)))
+    }
+
+    /// Everything is as it should be from now on, except for what was done to data.
+    pub fn heal(&self) {
+        *self.ambush.borrow_mut() = None;
+        self.world.memgraphs.mend_all();
+        let nodes = self.world.kubernetes.instance_nodes().iter();
+        for node in nodes.chain(self.world.kubernetes.gateway_nodes()) {
+            node.set_power(true);
+            node.set_connected(true);
+            node.set_lag(None);
+        }
+        for name in self.ways() {
+            self.world
+                .way(&name)
+                .set(|now| *now = crate::api::Conditions::default());
+        }
+        for instance in self.world.instances.live() {
+            if let Some(process) = instance.process {
+                self.world.memgraphs.thaw(process);
+            }
+        }
+        self.world
+            .trace
+            .note(|| format!("the faults of {CLUSTER} are over"));
+    }
+}
+
+fn bolt_map() -> bolt_server::Map {
+    bolt_server::Map::new()
+}
+
+fn deed(step: &Step, mischief: Mischief) -> Deed {
+    match (mischief, step.peer) {
+        (Mischief::KillTheOther, Some(peer)) => Deed::blow(Blow::Kill(peer)),
+        (Mischief::KillWhoActs | Mischief::KillTheOther, _) => Deed::blow(Blow::Kill(step.process)),
+        (Mischief::Lose, _) => Deed::fate(Fate::Reset),
+        (Mischief::LastOne, _) => Deed::fate(Fate::LastOne),
+        (Mischief::Late(by), _) => Deed::fate(Fate::Late(by)),
+    }
+}

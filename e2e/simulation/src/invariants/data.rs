@@ -1,0 +1,140 @@
+//! Invariants about data: what was acknowledged is there.
+
+use std::collections::BTreeSet;
+
+use memgraph_operator::api::ledger::{Ledger, Route};
+use memgraph_sim::engine::InspectedRole;
+
+use crate::{
+    memgraph::{Process, WriteId},
+    processes::Instance,
+    world::World,
+};
+
+/// A limit that is published: a loss is booked to it only with evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// The second phase of this transaction did not reach the replica, and MAIN was lost before its next commit.
+    SecondPhase,
+}
+
+impl World {
+    /// MAIN of the ledger, if it lives in the very life that the ledger names and serves as MAIN.
+    fn serving_main(&self, ledger: &Ledger) -> Option<(Instance, Process)> {
+        let instance = self.instances.named(&ledger.main.instance)?;
+        let process = instance.process?;
+        let same = instance.incarnation == ledger.main.incarnation;
+        (same && self.memgraphs.is_main(process)).then_some((instance, process))
+    }
+
+    /// Everything that is looked at again and again.
+    pub fn check(&self) {
+        let Some(ledger) = self.ledger() else { return };
+        self.i1_acknowledged_is_on_main(&ledger);
+        self.i4_main_waits_for_somebody(&ledger);
+        self.i9_names_are_used_once();
+        self.i11_modes_are_not_mixed();
+        self.i13_nothing_without_a_ledger();
+    }
+
+    /// I1: while clients may write, MAIN holds every acknowledged write.
+    fn i1_acknowledged_is_on_main(&self, ledger: &Ledger) {
+        if ledger.route != Route::Open {
+            return;
+        }
+        let Some((instance, process)) = self.serving_main(ledger) else {
+            return;
+        };
+        let holds: BTreeSet<WriteId> = self.memgraphs.committed(process).into_iter().collect();
+        for id in self.watchman.all_acknowledged() {
+            if holds.contains(&id) || self.watchman.is_booked(id) {
+                continue;
+            }
+            match self.limit(id, &instance) {
+                Some(limit) => self.watchman.book(id, limit),
+                None => {
+                    let transaction = self.memgraphs.transaction(id);
+                    let what = format!(
+                        "{id:?} was acknowledged and is not on {}: {transaction:?}",
+                        instance.name
+                    );
+                    self.watchman.report("I1", what);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The published limit that a loss falls under, by what is known of that very transaction.
+    fn limit(&self, id: WriteId, main: &Instance) -> Option<Limit> {
+        let transaction = self.memgraphs.transaction(id)?;
+        let swallowed = transaction.swallowed().any(|replica| {
+            let instance = self.instances.of_any(replica);
+            instance.is_some_and(|name| name == main.name)
+        });
+        swallowed.then_some(Limit::SecondPhase)
+    }
+
+    /// I4: while clients may write, MAIN has a registration that it waits for and that the ledger names, if the ledger
+    /// names any.
+    fn i4_main_waits_for_somebody(&self, ledger: &Ledger) {
+        if ledger.route != Route::Open || ledger.in_sync.is_empty() || self.watchman.was_meddled_with() {
+            return;
+        }
+        let Some((instance, process)) = self.serving_main(ledger) else {
+            return;
+        };
+        let Some(look) = self.memgraphs.look(process) else {
+            return;
+        };
+        let InspectedRole::Main { registrations, .. } = look.inspection.role else {
+            return;
+        };
+        let waits = registrations.iter().any(|registration| {
+            registration.attached
+                && registration.mode == "strict_sync"
+                && ledger
+                    .in_sync
+                    .iter()
+                    .any(|member| registration.name.ends_with(&format!("_g{}", member.generation)))
+        });
+        if !waits {
+            let what = format!(
+                "{} waits for none of {:?}: {registrations:?}",
+                instance.name, ledger.in_sync
+            );
+            self.watchman.report("I4", what);
+        }
+    }
+
+    /// I9: no name of a registration is ever used twice.
+    fn i9_names_are_used_once(&self) {
+        for name in self.protocol.names_used_twice() {
+            self.watchman.report("I9", format!("{name} was registered twice"));
+        }
+    }
+
+    /// I11: no MAIN has SYNC and STRICT_SYNC replicas at the same time.
+    fn i11_modes_are_not_mixed(&self) {
+        for instance in self.instances.live() {
+            let look = instance.process.and_then(|process| self.memgraphs.look(process));
+            let Some(InspectedRole::Main { registrations, .. }) = look.map(|look| look.inspection.role)
+            else {
+                continue;
+            };
+            let has = |mode: &str| registrations.iter().any(|registration| registration.mode == mode);
+            if has("sync") && has("strict_sync") {
+                self.watchman
+                    .report("I11", format!("{} has {registrations:?}", instance.name));
+            }
+        }
+    }
+
+    /// I13: without a ledger nothing is changed.
+    fn i13_nothing_without_a_ledger(&self) {
+        for statement in self.protocol.without_ledger() {
+            self.watchman
+                .report("I13", format!("sent without a ledger: {statement:?}"));
+        }
+    }
+}

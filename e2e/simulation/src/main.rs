@@ -1,0 +1,205 @@
+//! Runs many seeds, or tells one.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use simulation::{
+    coverage::Coverage,
+    faults::Kind,
+    scenario::{Report, Scenario},
+};
+
+/// Simulates clusters with faults: each seed is a course of events of its own, and the same each time.
+#[derive(Parser)]
+struct Cli {
+    /// How many seeds to run.
+    #[arg(long, env = "SEEDS", default_value_t = 100)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, env = "FIRST", default_value_t = 1)]
+    first: u64,
+    /// Runs only this seed, and tells everything that happens.
+    #[arg(long, env = "SEED")]
+    seed: Option<u64>,
+    /// How many threads run seeds; each seed is run by one.
+    #[arg(long, env = "THREADS")]
+    threads: Option<usize>,
+    /// For how many (virtual) seconds faults strike.
+    #[arg(long, env = "FAULT_SECONDS", default_value_t = 600)]
+    fault_seconds: u64,
+    /// How many seeds may fail before the run is given up.
+    #[arg(long, env = "MAX_FAILURES", default_value_t = 20)]
+    max_failures: u64,
+    /// Only faults of these kinds, by name.
+    #[arg(long, env = "KINDS", value_delimiter = ',')]
+    kinds: Vec<String>,
+}
+
+/// With fewer seeds, a step that no fault has met says nothing.
+const SEEDS_FOR_COVERAGE: u64 = 1_000;
+/// How many of a failed seed's last lines are shown.
+const LAST_LINES: usize = 60;
+
+#[derive(Default)]
+struct Sum {
+    coverage: Coverage,
+    seeds: u64,
+    acknowledged: u64,
+    booked: usize,
+    stalled: Vec<(u64, String)>,
+    failed: Vec<Report>,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("simulate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn scenario(cli: &Cli, seed: u64) -> anyhow::Result<Scenario> {
+    let mut scenario = Scenario::new(seed);
+    scenario.time = Duration::from_secs(cli.fault_seconds);
+    if !cli.kinds.is_empty() {
+        scenario.kinds = cli
+            .kinds
+            .iter()
+            .map(|name| kind(name))
+            .collect::<Result<_, _>>()?;
+    }
+    Ok(scenario)
+}
+
+fn kind(name: &str) -> anyhow::Result<Kind> {
+    let found = Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == name);
+    found.ok_or_else(|| anyhow::anyhow!("there is no fault {name}; the table names them"))
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(seed) = cli.seed {
+        let report = scenario(cli, seed)?.run(true)?;
+        for line in &report.outcome.lines {
+            println!("{line}");
+        }
+        tell(&report);
+        return Ok(code(report.outcome.violations.is_empty()));
+    }
+    let began = Instant::now();
+    let sum = run_all(cli)?;
+    for report in &sum.failed {
+        let again = scenario(cli, report.outcome.seed)?.run(true)?;
+        let lines = &again.outcome.lines;
+        println!("seed {}:", report.outcome.seed);
+        for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+            println!("    {line}");
+        }
+    }
+    let kinds = scenario(cli, 0)?.kinds;
+    println!("{}", sum.coverage.table(&kinds));
+    for (seed, stalled) in &sum.stalled {
+        println!("seed {seed} waits for a human: {stalled}");
+    }
+    for report in &sum.failed {
+        tell(report);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{} seeds in {seconds:.1} s ({:.1}/s): {} failed; {} writes acknowledged, {} of them lost within the published limits",
+        sum.seeds,
+        per(sum.seeds, seconds),
+        sum.failed.len(),
+        sum.acknowledged,
+        sum.booked,
+    );
+    let holes = sum.coverage.holes(&kinds);
+    let covered = cli.seeds < SEEDS_FOR_COVERAGE || holes.is_empty();
+    if !covered {
+        println!("never met: {}", holes.join(", "));
+    }
+    Ok(code(sum.failed.is_empty() && covered))
+}
+
+fn per(count: u64, seconds: f64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds
+}
+
+fn code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn tell(report: &Report) {
+    let outcome = &report.outcome;
+    for violation in &outcome.violations {
+        println!(
+            "seed {}: {}: {}",
+            outcome.seed, violation.invariant, violation.what
+        );
+    }
+    if let Some(stalled) = &report.stalled {
+        println!("seed {}: waits for a human: {stalled}", outcome.seed);
+    }
+}
+
+fn run_all(cli: &Cli) -> anyhow::Result<Sum> {
+    let threads = cli
+        .threads
+        .map_or_else(thread::available_parallelism, |threads| {
+            std::num::NonZeroUsize::new(threads).ok_or(std::io::ErrorKind::InvalidInput.into())
+        })?;
+    let next = AtomicU64::new(cli.first);
+    let given_up = AtomicBool::new(false);
+    let sum = Mutex::new(Sum::default());
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.get())
+            .map(|_| scope.spawn(|| work(cli, &next, &given_up, &sum)))
+            .collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(result) => result?,
+                Err(_) => anyhow::bail!("a run has panicked"),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn work(cli: &Cli, next: &AtomicU64, given_up: &AtomicBool, sum: &Mutex<Sum>) -> anyhow::Result<()> {
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= cli.first + cli.seeds || given_up.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let report = scenario(cli, seed)?.run(false)?;
+        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+        sum.seeds += 1;
+        sum.acknowledged += report.outcome.acknowledged;
+        sum.booked += report.booked;
+        sum.coverage.add(&report.coverage);
+        if let Some(stalled) = &report.stalled {
+            sum.stalled.push((seed, stalled.clone()));
+        }
+        if !report.outcome.violations.is_empty() {
+            eprintln!("seed {seed} fails: {}", report.outcome.violations[0].invariant);
+            sum.failed.push(report);
+            if u64::try_from(sum.failed.len()).unwrap_or(u64::MAX) >= cli.max_failures {
+                given_up.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}

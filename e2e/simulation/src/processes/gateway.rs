@@ -1,0 +1,509 @@
+//! Gateways in pods: the production gateway's parts, between simulated connections.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use futures::{FutureExt, future::LocalBoxFuture};
+use kube::{Api, Client};
+use memgraph_operator::{
+    api::{MemgraphCluster, names},
+    controller::{GatewayLink, Unasked, Unprepared},
+    gateway::{
+        Duty, Findings, Gate, Incident, Keeper, Port, Routes, Standing, Target, Ticket, enforce, follow,
+    },
+    grants::{Request, Response},
+};
+use serde_json::Value;
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_local},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::clock::DriftingClock;
+use crate::{
+    api::{ApiServer, Connection, Way},
+    invariants::Watchman,
+    kubernetes::{PodPlan, Sandbox},
+    life::Life,
+    memgraph::{Cut, Ended, Listener, Memgraphs, Passage, Paths, Place, Pod, Stream, relay},
+    protocol::Protocol,
+    trace::Trace,
+};
+
+/// A gateway process, as others may know it.
+#[derive(Clone)]
+pub struct Gateway {
+    /// Name of its pod.
+    pub name: String,
+    /// Its node's place in the network.
+    pub place: Place,
+    /// Its life.
+    pub life: Life,
+    keeper: Arc<Keeper>,
+    gate: Arc<Gate>,
+    enforced: watch::Receiver<Routes>,
+}
+
+impl Gateway {
+    /// What it enforces.
+    #[must_use]
+    pub fn enforced(&self) -> Routes {
+        self.enforced.borrow().clone()
+    }
+
+    /// Whether Kubernetes' probe succeeds.
+    fn is_ready(&self) -> bool {
+        !self.life.is_frozen() && !self.life.is_over() && self.enforced.borrow().standing == Standing::Known
+    }
+}
+
+/// All gateways, by the address at which they answer.
+#[derive(Clone, Default)]
+pub struct Gateways {
+    live: Arc<Mutex<BTreeMap<IpAddr, Slot>>>,
+}
+
+/// A pod, and the process in it.
+struct Slot {
+    place: Place,
+    gateway: Option<Gateway>,
+}
+
+impl Gateways {
+    fn live(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Slot>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of whoever has this address.
+    fn place(&self, address: IpAddr) -> Option<Place> {
+        self.live().get(&address).map(|slot| slot.place)
+    }
+
+    /// Every process that runs.
+    #[must_use]
+    pub fn all(&self) -> Vec<Gateway> {
+        self.live()
+            .values()
+            .filter_map(|slot| slot.gateway.clone())
+            .collect()
+    }
+}
+
+/// What gateways are made of.
+#[derive(Clone)]
+pub struct GatewayMaker {
+    pub(crate) api: ApiServer,
+    pub(crate) memgraphs: Memgraphs,
+    pub(crate) gateways: Gateways,
+    pub(crate) ways: Rc<RefCell<BTreeMap<String, Way>>>,
+    pub(crate) chance: Rc<RefCell<Rng>>,
+    pub(crate) watchman: Watchman,
+    pub(crate) trace: Trace,
+}
+
+impl GatewayMaker {
+    /// Makes what runs in the pod of a gateway.
+    #[must_use]
+    pub fn sandbox(&self, plan: PodPlan) -> Box<dyn Sandbox> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let place = self.memgraphs.place(plan.node.name());
+        let pod = self.memgraphs.add_pod(place, plan.address);
+        self.gateways
+            .live()
+            .insert(plan.address, Slot { place, gateway: None });
+        Box::new(GatewaySandbox {
+            maker: self.clone(),
+            name: text(&plan.pod["metadata"]["name"]),
+            uid: text(&plan.pod["metadata"]["uid"]),
+            namespace: text(&plan.pod["metadata"]["namespace"]),
+            cluster: text(&plan.pod["metadata"]["labels"][names::CLUSTER_LABEL]),
+            node: plan.node.name().to_owned(),
+            address: plan.address,
+            place,
+            pod,
+            current: RefCell::default(),
+            terminating: Cell::new(false),
+        })
+    }
+}
+
+struct GatewaySandbox {
+    maker: GatewayMaker,
+    name: String,
+    uid: String,
+    namespace: String,
+    cluster: String,
+    node: String,
+    address: IpAddr,
+    place: Place,
+    pod: Pod,
+    current: RefCell<Option<Running>>,
+    terminating: Cell<bool>,
+}
+
+/// Everything that goes with a process.
+struct Running {
+    gateway: Gateway,
+    _tasks: [AbortOnDropHandle<()>; 3],
+    _doors: JoinSet<()>,
+}
+
+impl GatewaySandbox {
+    fn life(&self) -> Option<Life> {
+        self.current
+            .borrow()
+            .as_ref()
+            .map(|running| running.gateway.life.clone())
+    }
+
+    fn end(&self) {
+        if let Some(life) = self.life() {
+            life.end();
+        }
+        self.current.take();
+        if let Some(slot) = self.maker.gateways.live().get_mut(&self.address) {
+            slot.gateway = None;
+        }
+    }
+}
+
+impl Sandbox for GatewaySandbox {
+    fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    fn start(&self, container: &str) {
+        let maker = &self.maker;
+        maker
+            .trace
+            .note(|| format!("{} starts as {container}", self.name));
+        let life = Life::default();
+        let way = maker
+            .ways
+            .borrow_mut()
+            .entry(self.node.clone())
+            .or_default()
+            .clone();
+        let (chance, seed, clock) = {
+            let mut chance = maker.chance.borrow_mut();
+            // Clocks of machines differ by less than one part in a thousand; this is ten times as much.
+            let rate = 1.0 + (chance.f64() - 0.5) * 0.02;
+            let clock = DriftingClock::new(Duration::from_secs(chance.u64(10..1_000_000)), rate);
+            (chance.fork(), chance.u64(..), clock)
+        };
+        let connection = Connection::new(
+            maker.api.clone(),
+            way,
+            life.clone(),
+            &self.name,
+            chance,
+            maker.trace.clone(),
+        );
+        let clusters: Api<MemgraphCluster> = Api::namespaced(connection.client(), &self.namespace);
+        let keeper = Keeper::new(clock, self.uid.clone(), seed);
+        let gate = Arc::new(Gate::new(Arc::clone(&keeper)));
+        let (routes, view) = watch::channel(Routes::default());
+        let (trouble, _) = watch::channel(None);
+        let (publish, enforced) = watch::channel(Routes::default());
+        let (followed, cluster) = (clusters.clone(), self.cluster.clone());
+        let following =
+            tokio::spawn(async move { follow(followed, &cluster, Findings { routes, trouble }).await });
+        let (kept, cluster) = (Arc::clone(&keeper), self.cluster.clone());
+        let keeping = tokio::spawn(async move { kept.keep(view, clusters, &cluster).await });
+        let enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish));
+        let gateway = Gateway {
+            name: self.name.clone(),
+            place: self.place,
+            life,
+            keeper,
+            gate,
+            enforced,
+        };
+        let mut doors = JoinSet::new();
+        for (port, number) in [
+            (Port::ReadWrite, names::BOLT_PORT),
+            (Port::Read, names::GATEWAY_READ_PORT),
+        ] {
+            let listener = maker.memgraphs.listen(self.pod, number);
+            let door = Door {
+                gateway: gateway.clone(),
+                memgraphs: maker.memgraphs.clone(),
+                watchman: maker.watchman.clone(),
+                port,
+            };
+            doors.spawn_local(door.accept(listener));
+        }
+        let slot = Slot {
+            place: self.place,
+            gateway: Some(gateway.clone()),
+        };
+        maker.gateways.live().insert(self.address, slot);
+        self.current.replace(Some(Running {
+            gateway,
+            _tasks: [following, keeping, enforcing].map(AbortOnDropHandle::new),
+            _doors: doors,
+        }));
+    }
+
+    fn is_ready(&self) -> bool {
+        let current = self.current.borrow();
+        !self.terminating.get() && current.as_ref().is_some_and(|running| running.gateway.is_ready())
+    }
+
+    fn ended(&self) -> LocalBoxFuture<'_, ()> {
+        let life = self.life();
+        async move {
+            if let Some(life) = life {
+                life.over().await;
+            }
+            self.end();
+            self.maker.trace.note(|| format!("{} has ended", self.name));
+        }
+        .boxed_local()
+    }
+
+    fn terminate(&self) {
+        self.terminating.set(true);
+        // A gateway drains its sessions for a while; clients that go on are cut then.
+        if let Some(life) = self.life() {
+            spawn_local(async move {
+                tokio::time::sleep(memgraph_operator::gateway::DEFAULT_DRAIN).await;
+                life.end();
+            });
+        }
+    }
+
+    fn kill(&self) {
+        self.end();
+    }
+
+    fn lose_power(&self) {
+        self.maker.memgraphs.power_off(self.pod);
+        self.end();
+        self.maker.gateways.live().remove(&self.address);
+    }
+
+    fn close(&self) {
+        self.end();
+        self.maker.memgraphs.remove_pod(self.pod);
+        self.maker.gateways.live().remove(&self.address);
+    }
+}
+
+/// One port of a gateway.
+struct Door {
+    gateway: Gateway,
+    memgraphs: Memgraphs,
+    watchman: Watchman,
+    port: Port,
+}
+
+impl Door {
+    async fn accept(self, mut listener: Listener) {
+        let mut sessions = JoinSet::new();
+        let door = Rc::new(self);
+        loop {
+            tokio::select! {
+                biased;
+                accepted = listener.accept() => {
+                    let Some(client) = accepted else { return };
+                    sessions.spawn_local(Rc::clone(&door).serve(client));
+                }
+                Some(_) = sessions.join_next() => {}
+            }
+        }
+    }
+
+    /// Leads a client to an instance, as the production session does.
+    async fn serve(self: Rc<Self>, mut client: Stream) {
+        client.reset_on_drop();
+        if self.gateway.life.awake().await.is_err() {
+            return;
+        }
+        let gate = &self.gateway.gate;
+        let Some(_permit) = gate.admit(self.port) else {
+            return;
+        };
+        let since = Instant::now();
+        let mut tried = Vec::new();
+        loop {
+            let Some(ticket) = self.ticket(&tried, since).await else {
+                return;
+            };
+            let target = ticket.target().clone();
+            let mut instance = self.memgraphs.connect(self.gateway.place, target.address);
+            let connected = tokio::select! {
+                biased;
+                // The client was told nothing yet, so that another MAIN is as good for it.
+                () = ticket.cut() => {
+                    tried.push(target);
+                    continue;
+                }
+                connected = timeout(gate.limits().connect_timeout, instance.connected()) => connected,
+            };
+            if self.gateway.life.awake().await.is_err() {
+                return;
+            }
+            let incident = match connected {
+                Ok(true) => Incident::Connected,
+                Ok(false) => Incident::Refused,
+                Err(_) => Incident::Silent,
+            };
+            gate.note(&target, incident);
+            if incident == Incident::Connected {
+                let passage = Through {
+                    gateway: self.gateway.clone(),
+                    watchman: self.watchman.clone(),
+                    ticket,
+                };
+                let (ended, passage) = relay(client, instance, passage).await;
+                // Which of the two it was makes no difference to the right: a taint only asks for a grant that is new.
+                if ended.is_some_and(|ended| ended != Ended::Closed) {
+                    gate.note(&target, Incident::Refused);
+                }
+                drop(passage);
+                return;
+            }
+            tried.push(target);
+        }
+    }
+
+    /// The right to use MAIN or a replica; a client of MAIN waits for it.
+    async fn ticket(&self, tried: &[Target], since: Instant) -> Option<Ticket> {
+        let gate = &self.gateway.gate;
+        if let Some(ticket) = gate.enter(self.port, tried) {
+            return Some(ticket);
+        }
+        if self.port != Port::ReadWrite {
+            return None;
+        }
+        let _held = gate.hold()?;
+        let mut opened = gate.opened();
+        let entered = async {
+            loop {
+                if let Some(ticket) = gate.enter(self.port, tried) {
+                    return Some(ticket);
+                }
+                opened.changed().await.ok()?;
+            }
+        };
+        timeout_at(since + gate.limits().hold_timeout, entered)
+            .await
+            .ok()?
+    }
+}
+
+/// The production rule for the bytes of one session.
+struct Through {
+    gateway: Gateway,
+    watchman: Watchman,
+    ticket: Ticket,
+}
+
+impl Through {
+    async fn pass(&self) -> Result<(), Cut> {
+        self.gateway.life.awake().await.map_err(|_| Cut)?;
+        match self.ticket.cut().now_or_never() {
+            None if self.ticket.clearance().holds() => Ok(()),
+            _ => Err(Cut),
+        }
+    }
+}
+
+impl Passage for Through {
+    async fn towards_instance(&mut self) -> Result<(), Cut> {
+        self.pass().await
+    }
+
+    async fn towards_client(&mut self) -> Result<(), Cut> {
+        self.pass().await?;
+        if let Duty::Main { term } = self.ticket.target().duty {
+            let enforced = self.gateway.enforced.borrow().term;
+            self.watchman
+                .delivered(&self.gateway.name, self.ticket.target(), term, enforced);
+        }
+        Ok(())
+    }
+
+    async fn cut(&self) {
+        self.ticket.cut().await;
+        // A process that stands still notices later.
+        let _ = self.gateway.life.awake().await;
+    }
+}
+
+/// How an operator process asks gateways.
+#[derive(Clone)]
+pub struct Link {
+    pub(crate) from: Place,
+    pub(crate) life: Life,
+    pub(crate) gateways: Gateways,
+    pub(crate) paths: Paths,
+    pub(crate) protocol: Protocol,
+}
+
+impl GatewayLink for Link {
+    /// Nothing but the operator and the gateways takes part in this network: there are no certificates.
+    async fn prepare(&self, _client: &Client, _cluster: &MemgraphCluster) -> Result<(), Unprepared> {
+        Ok(())
+    }
+
+    fn forget(&self, _cluster: &str) {}
+
+    async fn exchange(
+        &self,
+        _cluster: &str,
+        gateway: IpAddr,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Response, Unasked> {
+        let over = |_| Unasked::Failed("the process has ended".to_owned());
+        self.life.awake().await.map_err(over)?;
+        self.protocol.asked(request);
+        let answered = timeout(deadline, self.ask(gateway, request)).await;
+        self.life.awake().await.map_err(over)?;
+        answered.unwrap_or_else(|_| Err(Unasked::Failed("no answer in time".to_owned())))
+    }
+}
+
+impl Link {
+    async fn ask(&self, gateway: IpAddr, request: &Request) -> Result<Response, Unasked> {
+        let Some(place) = self.gateways.place(gateway) else {
+            // Nobody has this address.
+            return std::future::pending().await;
+        };
+        self.paths.travel(self.from, place, names::CONTROL_PORT).await;
+        let found = self
+            .gateways
+            .live()
+            .get(&gateway)
+            .map(|slot| slot.gateway.clone());
+        let Some(found) = found else {
+            return std::future::pending().await;
+        };
+        let answer = match found {
+            None => Err(Unasked::Refused),
+            Some(gateway) => {
+                let reset = |_| Unasked::Failed("the connection was reset".to_owned());
+                gateway.life.awake().await.map_err(reset)?;
+                let answer = gateway
+                    .keeper
+                    .answer(request, &gateway.gate, &gateway.enforced)
+                    .await;
+                gateway.life.awake().await.map_err(reset)?;
+                Ok(answer)
+            }
+        };
+        self.paths.travel(place, self.from, names::CONTROL_PORT).await;
+        answer
+    }
+}

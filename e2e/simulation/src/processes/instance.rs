@@ -1,0 +1,296 @@
+//! Instances in pods.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::IpAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use futures::{FutureExt, future::LocalBoxFuture};
+use memgraph_operator::api::{ledger::Incarnation, names};
+use serde_json::Value;
+use tokio::task::spawn_local;
+
+use crate::{
+    api::{ApiServer, Key, Object, Resource},
+    kubernetes::{PodPlan, Sandbox},
+    memgraph::{Memgraphs, Place, Pod, Process, Setup, Status, Volume},
+    trace::Trace,
+};
+
+/// How long DNS shows a pod's former address, in milliseconds.
+const DNS_LAG: std::ops::RangeInclusive<u64> = 0..=3_000;
+
+/// A pod of an instance that lives, whether Kubernetes knows of it or not.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The instance's name.
+    pub name: String,
+    /// The life that it is in, as Kubernetes names it. The container is empty before the first one.
+    pub incarnation: Incarnation,
+    /// Its address.
+    pub address: IpAddr,
+    /// The node's place in the network.
+    pub place: Place,
+    /// Its pod in the network.
+    pub pod: Pod,
+    /// Its volume.
+    pub volume: Volume,
+    /// What it is started with.
+    pub setup: Setup,
+    /// What runs in it now, or ran last.
+    pub process: Option<Process>,
+}
+
+/// All instances, and the volumes.
+#[derive(Clone)]
+pub struct Instances {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    api: ApiServer,
+    memgraphs: Memgraphs,
+    trace: Trace,
+    chance: RefCell<Rng>,
+    /// By a number that grows.
+    live: RefCell<BTreeMap<u64, Instance>>,
+    numbers: Cell<u64>,
+    volumes: RefCell<BTreeMap<String, Volume>>,
+    /// By process, also those that have ended: the instance's name.
+    names: RefCell<BTreeMap<Process, String>>,
+}
+
+impl Instances {
+    /// None yet.
+    #[must_use]
+    pub fn new(api: ApiServer, memgraphs: Memgraphs, chance: Rng, trace: Trace) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                api,
+                memgraphs,
+                trace,
+                chance: chance.into(),
+                live: RefCell::default(),
+                numbers: Cell::new(0),
+                volumes: RefCell::default(),
+                names: RefCell::default(),
+            }),
+        }
+    }
+
+    /// Every one that lives, the oldest first.
+    #[must_use]
+    pub fn live(&self) -> Vec<Instance> {
+        self.inner.live.borrow().values().cloned().collect()
+    }
+
+    /// The newest one of this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Instance> {
+        let live = self.inner.live.borrow();
+        live.values()
+            .rev()
+            .find(|instance| instance.name == name)
+            .cloned()
+    }
+
+    /// The one that this process runs in.
+    #[must_use]
+    pub fn of(&self, process: Process) -> Option<Instance> {
+        let live = self.inner.live.borrow();
+        live.values()
+            .find(|instance| instance.process == Some(process))
+            .cloned()
+    }
+
+    /// The name of the instance that a process is or was of.
+    #[must_use]
+    pub fn of_any(&self, process: Process) -> Option<String> {
+        self.inner.names.borrow().get(&process).cloned()
+    }
+
+    /// The volume of this name.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> Volume {
+        let mut volumes = self.inner.volumes.borrow_mut();
+        *volumes
+            .entry(name.to_owned())
+            .or_insert_with(|| self.inner.memgraphs.volume())
+    }
+
+    /// Makes what runs in the pod of an instance.
+    #[must_use]
+    pub fn sandbox(&self, plan: PodPlan) -> Box<dyn Sandbox> {
+        let inner = &self.inner;
+        let name = text(&plan.pod["metadata"]["name"]);
+        let namespace = text(&plan.pod["metadata"]["namespace"]);
+        let place = inner.memgraphs.place(plan.node.name());
+        let instance = Instance {
+            incarnation: Incarnation {
+                pod_uid: text(&plan.pod["metadata"]["uid"]),
+                container_id: String::new(),
+                volume: format!("{}/{}", self.claim_uid(&namespace, &name), plan.volume),
+            },
+            address: plan.address,
+            place,
+            pod: inner.memgraphs.add_pod(place, plan.address),
+            volume: self.volume(&plan.volume),
+            setup: self.setup(&namespace, &plan.pod),
+            process: None,
+            name: name.clone(),
+        };
+        let number = inner.numbers.replace(inner.numbers.get() + 1);
+        inner.live.borrow_mut().insert(number, instance);
+        let cluster = text(&plan.pod["metadata"]["labels"][names::CLUSTER_LABEL]);
+        let host = names::instance_host(&cluster, &namespace, &name, "cluster.local");
+        let lag = Duration::from_millis(inner.chance.borrow_mut().u64(DNS_LAG));
+        let (memgraphs, address) = (inner.memgraphs.clone(), plan.address);
+        spawn_local(async move {
+            tokio::time::sleep(lag).await;
+            memgraphs.set_name(&host, Some(address));
+        });
+        Box::new(InstanceSandbox {
+            instances: self.clone(),
+            number,
+            address: plan.address,
+        })
+    }
+
+    fn claim_uid(&self, namespace: &str, instance: &str) -> String {
+        let key: Key = (namespace.to_owned(), names::data_claim(instance));
+        let claim = self.inner.api.store().get(&Resource::claims(), &key);
+        claim
+            .map(|claim| text(&claim["metadata"]["uid"]))
+            .unwrap_or_default()
+    }
+
+    /// The container's arguments, and the start gate that is mounted into it.
+    fn setup(&self, namespace: &str, pod: &Object) -> Setup {
+        let arguments = pod["spec"]["containers"][0]["args"].as_array();
+        let volumes = pod["spec"]["volumes"].as_array();
+        let gate = volumes
+            .into_iter()
+            .flatten()
+            .find_map(|volume| volume["configMap"]["name"].as_str())
+            .and_then(|name| {
+                let key: Key = (namespace.to_owned(), name.to_owned());
+                self.inner
+                    .api
+                    .store()
+                    .get(&Resource::new("v1", "configmaps"), &key)
+            });
+        let file = gate.and_then(|gate| {
+            let files = gate["data"].as_object()?;
+            Some(text(files.values().next()?))
+        });
+        let image = text(&pod["spec"]["containers"][0]["image"]);
+        Setup {
+            version: image.rsplit(':').next().map(version).unwrap_or_default(),
+            arguments: arguments.into_iter().flatten().map(text).collect(),
+            init_file: file,
+        }
+    }
+}
+
+/// The release of an image's tag: `3.12` of `3.12.0`.
+fn version(tag: &str) -> String {
+    tag.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+struct InstanceSandbox {
+    instances: Instances,
+    number: u64,
+    address: IpAddr,
+}
+
+impl InstanceSandbox {
+    fn instance(&self) -> Option<Instance> {
+        self.instances.inner.live.borrow().get(&self.number).cloned()
+    }
+
+    fn process(&self) -> Option<Process> {
+        self.instance()?.process
+    }
+}
+
+impl Sandbox for InstanceSandbox {
+    fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    fn start(&self, container: &str) {
+        let inner = &self.instances.inner;
+        let Some(mut instance) = self.instance() else {
+            return;
+        };
+        container.clone_into(&mut instance.incarnation.container_id);
+        let process = inner
+            .memgraphs
+            .start(instance.pod, instance.volume, &instance.setup);
+        instance.process = Some(process);
+        inner.names.borrow_mut().insert(process, instance.name.clone());
+        inner
+            .trace
+            .note(|| format!("{} starts as {container} at {}", instance.name, instance.address));
+        inner.live.borrow_mut().insert(self.number, instance);
+    }
+
+    fn is_ready(&self) -> bool {
+        let process = self.process();
+        process.is_some_and(|process| self.instances.inner.memgraphs.status(process) == Status::Ready)
+    }
+
+    fn ended(&self) -> LocalBoxFuture<'_, ()> {
+        let process = self.process();
+        async move {
+            if let Some(process) = process {
+                let exit = self.instances.inner.memgraphs.ended(process).await;
+                let instance = self.instance();
+                let name = instance.map(|instance| instance.name).unwrap_or_default();
+                self.instances
+                    .inner
+                    .trace
+                    .note(|| format!("{name} has ended: {exit:?}"));
+            }
+        }
+        .boxed_local()
+    }
+
+    fn terminate(&self) {
+        if let Some(process) = self.process() {
+            self.instances.inner.memgraphs.stop(process);
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(process) = self.process() {
+            self.instances.inner.memgraphs.kill(process);
+        }
+    }
+
+    fn lose_power(&self) {
+        if let Some(instance) = self.instance() {
+            self.instances.inner.memgraphs.power_off(instance.pod);
+            self.instances
+                .inner
+                .trace
+                .note(|| format!("{} has lost power", instance.name));
+            self.instances.inner.live.borrow_mut().remove(&self.number);
+        }
+    }
+
+    fn close(&self) {
+        if let Some(instance) = self.instance() {
+            self.instances.inner.memgraphs.remove_pod(instance.pod);
+            self.instances.inner.live.borrow_mut().remove(&self.number);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! One run: a seed from its beginning to its end.
+
+use std::{rc::Rc, time::Duration};
+
+use memgraph_operator::api::ledger::Route;
+use tokio::{
+    task::LocalSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    invariants::Violation,
+    trace::Trace,
+    world::{Options, World},
+};
+
+/// What became of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What must never be, and was.
+    pub violations: Vec<Violation>,
+    /// The number that two runs of a seed share.
+    pub hash: u64,
+    /// How many writes were acknowledged.
+    pub acknowledged: u64,
+    /// What has happened, if it was wanted.
+    pub lines: Vec<String>,
+}
+
+/// Runs `course` in a world of its own, on virtual time.
+///
+/// # Errors
+/// When the runtime cannot be made.
+pub fn run<F>(
+    seed: u64,
+    options: &Options,
+    with_text: bool,
+    course: impl FnOnce(Rc<World>) -> F,
+) -> std::io::Result<Outcome>
+where
+    F: Future<Output = ()>,
+{
+    // Whatever asks for chance without a seed of its own gets it from here.
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()?;
+    let local = LocalSet::new();
+    let outcome = local.block_on(&runtime, async {
+        let trace = Trace::new(with_text);
+        let world = World::begin(seed, options, trace.clone());
+        let alarm = world.watchman.clone();
+        let following = course(Rc::clone(&world));
+        tokio::select! {
+            biased;
+            () = alarm.alarm() => {}
+            () = following => {}
+        }
+        Outcome {
+            seed,
+            violations: world.watchman.violations(),
+            hash: trace.hash() ^ world.memgraphs.fingerprint(),
+            acknowledged: world.clients.acknowledged(),
+            lines: trace.lines(),
+        }
+    });
+    Ok(outcome)
+}
+
+impl World {
+    /// Waits until clients may write and so many replicas are in sync; whether that was so in time.
+    pub async fn settled(&self, in_sync: i32, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            let status = self.cluster().and_then(|cluster| cluster.status);
+            let settled = status.is_some_and(|status| {
+                status
+                    .ledger
+                    .as_ref()
+                    .is_some_and(|ledger| ledger.route == Route::Open)
+                    && status.in_sync_replicas >= in_sync
+                    && status.ready_replicas == status.replicas
+            });
+            if settled {
+                return true;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        false
+    }
+}

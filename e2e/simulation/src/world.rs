@@ -1,0 +1,324 @@
+//! The whole simulated world, put together from one seed.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use fastrand::Rng;
+use kube::Client;
+use memgraph_operator::api::{MemgraphCluster, ledger::Ledger, names};
+use serde_json::{Value, json};
+use tokio::task::spawn_local;
+
+use crate::{
+    api::{ApiServer, Connection, Key, Resource, Way},
+    clients::Clients,
+    invariants::Watchman,
+    kubernetes::Kubernetes,
+    life::Life,
+    memgraph::{Memgraphs, Place, SimulatedBolt},
+    processes::{GatewayMaker, Gateways, Instances, Link, OperatorSlot, Surroundings},
+    protocol::{Protocol, Seen},
+    trace::Trace,
+};
+
+/// Name of the cluster.
+pub const CLUSTER: &str = "demo";
+/// Its namespace.
+pub const NAMESPACE: &str = "db";
+
+/// What the world is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The cluster's spec.
+    pub spec: Value,
+    /// How many nodes there are for instances.
+    pub nodes: usize,
+    /// How many clients write.
+    pub writers: usize,
+    /// How many clients read.
+    pub readers: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            spec: json!({}),
+            nodes: 3,
+            writers: 3,
+            readers: 1,
+        }
+    }
+}
+
+/// The simulated world.
+pub struct World {
+    /// What has happened.
+    pub trace: Trace,
+    /// What the operators do.
+    pub protocol: Protocol,
+    /// What must never be.
+    pub watchman: Watchman,
+    /// The API server.
+    pub api: ApiServer,
+    /// Engines and network.
+    pub memgraphs: Memgraphs,
+    /// Controllers and nodes.
+    pub kubernetes: Rc<Kubernetes>,
+    /// Instances in pods.
+    pub instances: Instances,
+    /// Gateways in pods.
+    pub gateways: Gateways,
+    /// The operator processes.
+    pub operators: Vec<Rc<OperatorSlot>>,
+    /// By node or operator: its way to the API server.
+    pub ways: Rc<RefCell<BTreeMap<String, Way>>>,
+    /// Clients.
+    pub clients: Clients,
+    /// For what happens to the world from outside.
+    pub chance: RefCell<Rng>,
+}
+
+impl World {
+    /// Makes the world and lets it begin. The cluster is not there yet.
+    ///
+    /// # Panics
+    /// Outside of a `LocalSet`.
+    #[must_use]
+    pub fn begin(seed: u64, options: &Options, trace: Trace) -> Rc<Self> {
+        let mut chance = Rng::with_seed(seed);
+        let protocol = Protocol::new(trace.clone());
+        let watchman = Watchman::new(trace.clone());
+        let api = ApiServer::default();
+        let memgraphs = Memgraphs::new(chance.u64(..));
+        let instances = Instances::new(api.clone(), memgraphs.clone(), chance.fork(), trace.clone());
+        let gateways = Gateways::default();
+        let ways = Rc::default();
+        let maker = GatewayMaker {
+            api: api.clone(),
+            memgraphs: memgraphs.clone(),
+            gateways: gateways.clone(),
+            ways: Rc::clone(&ways),
+            chance: Rc::new(RefCell::new(chance.fork())),
+            watchman: watchman.clone(),
+            trace: trace.clone(),
+        };
+        let pods = instances.clone();
+        let kubernetes = Kubernetes::new(
+            api.clone(),
+            options.nodes,
+            2,
+            chance.fork(),
+            trace.clone(),
+            Box::new(move |plan| {
+                if plan.pod["metadata"]["labels"][names::COMPONENT_LABEL] == names::INSTANCE {
+                    pods.sandbox(plan)
+                } else {
+                    maker.sandbox(plan)
+                }
+            }),
+        );
+        kubernetes.start();
+        let operators = (0..2)
+            .map(|number| OperatorSlot::new(&format!("operator-{number}"), chance.fork(), trace.clone()))
+            .collect();
+        let clients = Clients::new(api.clone(), memgraphs.clone(), watchman.clone(), trace.clone());
+        let world = Rc::new(Self {
+            clients,
+            trace,
+            protocol,
+            watchman,
+            api,
+            memgraphs,
+            kubernetes,
+            instances,
+            gateways,
+            operators,
+            ways,
+            chance: chance.fork().into(),
+        });
+        for operator in &world.operators {
+            let reach = world.reach(operator.name(), &mut chance);
+            spawn_local(Rc::clone(operator).run(reach));
+        }
+        spawn_local(Rc::clone(&world).follow_ledger());
+        world.clients.start(options.writers, options.readers, &mut chance);
+        world
+    }
+
+    /// Makes the cluster.
+    pub fn create_cluster(&self, spec: &Value) {
+        let cluster = json!({
+            "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster",
+            "metadata": {"name": CLUSTER, "namespace": NAMESPACE},
+            "spec": spec,
+        });
+        let created = self
+            .api
+            .store()
+            .create(&Resource::clusters(), &cluster_key(), cluster);
+        self.trace.note(|| format!("cluster made: {}", created.is_ok()));
+    }
+
+    /// The cluster as the API server has it.
+    #[must_use]
+    pub fn cluster(&self) -> Option<MemgraphCluster> {
+        let live = self.api.store().get(&Resource::clusters(), &cluster_key())?;
+        serde_json::from_value(Value::clone(&live)).ok()
+    }
+
+    /// The cluster's version, which grows with each write.
+    #[must_use]
+    pub fn cluster_version(&self) -> Option<String> {
+        let live = self.api.store().get(&Resource::clusters(), &cluster_key())?;
+        Some(live["metadata"]["resourceVersion"].as_str()?.to_owned())
+    }
+
+    /// The ledger as it is written.
+    #[must_use]
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.cluster()?.status?.ledger
+    }
+
+    /// The way of a node or an operator to the API server.
+    #[must_use]
+    pub fn way(&self, name: &str) -> Way {
+        self.ways.borrow_mut().entry(name.to_owned()).or_default().clone()
+    }
+
+    fn reach(&self, name: &str, chance: &mut Rng) -> Reach {
+        let place = self.memgraphs.place(name);
+        Reach {
+            name: name.to_owned(),
+            api: self.api.clone(),
+            way: self.way(name),
+            bolt: self.memgraphs.bolt(place),
+            place,
+            gateways: self.gateways.clone(),
+            paths: self.memgraphs.paths(),
+            protocol: self.protocol.clone(),
+            trace: self.trace.clone(),
+            chance: chance.fork().into(),
+        }
+    }
+
+    /// Looks at each state of the cluster.
+    async fn follow_ledger(self: Rc<Self>) {
+        let mut changes = self.api.store().changes(&Resource::clusters());
+        let mut version = 0;
+        let mut before: Option<MemgraphCluster> = None;
+        loop {
+            changes.borrow_and_update();
+            loop {
+                let change = match self.api.store().next_change(&Resource::clusters(), version) {
+                    Ok(Some(change)) => change,
+                    Ok(None) => break,
+                    Err(_) => {
+                        version = self.api.store().version();
+                        break;
+                    }
+                };
+                version = change.version;
+                let Some(object) = change.now else {
+                    before = None;
+                    continue;
+                };
+                let Ok(cluster) = serde_json::from_value::<MemgraphCluster>(Value::clone(&object)) else {
+                    continue;
+                };
+                self.ledger_written(before.as_ref(), &cluster);
+                before = Some(cluster);
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn ledger_written(&self, before: Option<&MemgraphCluster>, now: &MemgraphCluster) {
+        let ledger = |cluster: &MemgraphCluster| cluster.status.as_ref()?.ledger.clone();
+        let (before, Some(now)) = (before.and_then(ledger), ledger(now)) else {
+            return;
+        };
+        if before.as_ref() == Some(&now) {
+            return;
+        }
+        self.trace.note(|| told(&now));
+        self.protocol.ledger(&now);
+        self.watchman.ledger(before.as_ref(), &now);
+    }
+}
+
+/// A ledger in one line, without times of day.
+fn told(ledger: &Ledger) -> String {
+    let names = |members: &[memgraph_operator::api::ledger::Member]| {
+        let names: Vec<_> = members
+            .iter()
+            .map(|member| {
+                let life = member
+                    .incarnation
+                    .container_id
+                    .trim_start_matches("containerd://0000");
+                format!("{}/{life}g{}", member.instance, member.generation)
+            })
+            .collect();
+        names.join(",")
+    };
+    let operation = ledger.operation.as_ref();
+    format!(
+        "ledger: term {} marker {} {:?} main {}/{} in sync [{}] candidates [{}] {:?}",
+        ledger.term,
+        ledger.marker_term,
+        ledger.route,
+        ledger.main.instance,
+        ledger
+            .main
+            .incarnation
+            .container_id
+            .trim_start_matches("containerd://0000"),
+        names(&ledger.in_sync),
+        names(&ledger.candidates),
+        operation.map(|operation| (operation.kind, &operation.target, operation.proven)),
+    )
+}
+
+/// Where the cluster lies.
+#[must_use]
+pub fn cluster_key() -> Key {
+    (NAMESPACE.to_owned(), CLUSTER.to_owned())
+}
+
+/// How one operator process reaches the world.
+struct Reach {
+    name: String,
+    api: ApiServer,
+    way: Way,
+    bolt: SimulatedBolt,
+    place: Place,
+    gateways: Gateways,
+    paths: crate::memgraph::Paths,
+    protocol: Protocol,
+    trace: Trace,
+    chance: RefCell<Rng>,
+}
+
+impl Surroundings<Seen<SimulatedBolt>, Link> for Reach {
+    fn reach(&self, life: &Life) -> (Client, Seen<SimulatedBolt>, Link) {
+        let chance = self.chance.borrow_mut().fork();
+        let connection = Connection::new(
+            self.api.clone(),
+            self.way.clone(),
+            life.clone(),
+            &self.name,
+            chance,
+            self.trace.clone(),
+        );
+        let bolt = Seen::new(self.bolt.clone(), &self.name, life.clone(), self.protocol.clone());
+        let link = Link {
+            from: self.place,
+            life: life.clone(),
+            gateways: self.gateways.clone(),
+            paths: self.paths.clone(),
+            protocol: self.protocol.clone(),
+        };
+        (connection.client(), bolt, link)
+    }
+}
