@@ -1,6 +1,6 @@
 //! The whole simulated world, put together from one seed.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use fastrand::Rng;
 use kube::Client;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_local;
 
 use crate::{
-    api::{ApiServer, Connection, Key, Resource, Way},
+    api::{ApiServer, Connection, Key, Resource, Way, Ways},
     clients::Clients,
     invariants::Watchman,
     kubernetes::Kubernetes,
@@ -70,7 +70,7 @@ pub struct World {
     /// The operator processes.
     pub operators: Vec<Rc<OperatorSlot>>,
     /// By node or operator: its way to the API server.
-    pub ways: Rc<RefCell<BTreeMap<String, Way>>>,
+    pub ways: Ways,
     /// Clients.
     pub clients: Clients,
     /// For what happens to the world from outside.
@@ -89,14 +89,21 @@ impl World {
         let watchman = Watchman::new(trace.clone());
         let api = ApiServer::default();
         let memgraphs = Memgraphs::new(chance.u64(..));
-        let instances = Instances::new(api.clone(), memgraphs.clone(), chance.fork(), trace.clone());
+        let ways = Ways::default();
+        let instances = Instances::new(
+            api.clone(),
+            memgraphs.clone(),
+            ways.clone(),
+            watchman.clone(),
+            chance.fork(),
+            trace.clone(),
+        );
         let gateways = Gateways::default();
-        let ways = Rc::default();
         let maker = GatewayMaker {
             api: api.clone(),
             memgraphs: memgraphs.clone(),
             gateways: gateways.clone(),
-            ways: Rc::clone(&ways),
+            ways: ways.clone(),
             chance: Rc::new(RefCell::new(chance.fork())),
             watchman: watchman.clone(),
             trace: trace.clone(),
@@ -181,7 +188,7 @@ impl World {
     /// The way of a node or an operator to the API server.
     #[must_use]
     pub fn way(&self, name: &str) -> Way {
-        self.ways.borrow_mut().entry(name.to_owned()).or_default().clone()
+        self.ways.of(name)
     }
 
     fn reach(&self, name: &str, chance: &mut Rng) -> Reach {

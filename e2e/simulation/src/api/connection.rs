@@ -1,6 +1,7 @@
 //! The way from one process to the API server.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -70,6 +71,21 @@ impl Way {
     /// Changes it.
     pub fn set(&self, change: impl FnOnce(&mut Conditions)) {
         self.conditions.send_modify(change);
+    }
+}
+
+/// The ways of all nodes and operators, by their names.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    ways: Arc<Mutex<BTreeMap<String, Way>>>,
+}
+
+impl Ways {
+    /// The way of this one.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Way {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        ways.entry(name.to_owned()).or_default().clone()
     }
 }
 
@@ -195,7 +211,7 @@ impl Connection {
             .map_err(io::Error::other)
     }
 
-    fn watch(&self, target: Target, query: &std::collections::BTreeMap<String, String>) -> Answer {
+    fn watch(&self, target: Target, query: &BTreeMap<String, String>) -> Answer {
         let mut store = self.server.store();
         let number = |name: &str| query.get(name).and_then(|text| text.parse::<u64>().ok());
         let lines = Watching {

@@ -206,7 +206,7 @@ async fn run_pod(keeper: &Keeper, pod: crate::api::Object) -> Wish {
         let ended = tokio::select! {
             biased;
             () = keeper.node.dark() => None,
-            wish = run_containers(keeper, &*sandbox, &told, &mut restarts) => Some(wish),
+            wish = run_sandbox(keeper, &*sandbox, &told, &mut restarts) => Some(wish),
         };
         if let Some(wish) = ended {
             sandbox.close();
@@ -221,6 +221,21 @@ async fn run_pod(keeper: &Keeper, pod: crate::api::Object) -> Wish {
     }
 }
 
+async fn run_sandbox(
+    keeper: &Keeper,
+    sandbox: &dyn Sandbox,
+    told: &watch::Sender<PodStatus>,
+    restarts: &mut u32,
+) -> Wish {
+    let prepared = tokio::select! {
+        biased;
+        wish = keeper.wish() => return wish,
+        prepared = sandbox.prepare() => prepared,
+    };
+    told.send_modify(|status| status.prepared = prepared);
+    run_containers(keeper, sandbox, told, restarts).await
+}
+
 async fn run_containers(
     keeper: &Keeper,
     sandbox: &dyn Sandbox,
@@ -233,12 +248,12 @@ async fn run_containers(
         keeper.pause(START).await;
         let began = tokio::time::Instant::now();
         sandbox.start(&container);
-        told.send_replace(PodStatus {
-            address: Some(sandbox.address()),
-            container: Container::Running,
-            container_id: container.clone(),
-            restarts: *restarts,
-            ready: false,
+        told.send_modify(|status| {
+            status.address = Some(sandbox.address());
+            status.container = Container::Running;
+            status.container_id.clone_from(&container);
+            status.restarts = *restarts;
+            status.ready = false;
         });
         let probing = async {
             loop {

@@ -28,6 +28,8 @@ use crate::{
 pub trait Sandbox {
     /// The pod's address.
     fn address(&self) -> IpAddr;
+    /// What runs before the first container; what it leaves as its last word.
+    fn prepare(&self) -> futures::future::LocalBoxFuture<'_, Option<String>>;
     /// Starts a container.
     fn start(&self, container: &str);
     /// Whether the container that was started last serves.

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use memgraph_operator::api::names;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
@@ -28,6 +29,8 @@ pub struct PodStatus {
     pub(super) container_id: String,
     pub(super) restarts: u32,
     pub(super) ready: bool,
+    /// The last word of the init container.
+    pub(super) prepared: Option<String>,
 }
 
 impl PodStatus {
@@ -52,6 +55,12 @@ impl PodStatus {
         });
         if !self.container_id.is_empty() {
             status["containerStatuses"][0]["containerID"] = json!(self.container_id);
+        }
+        if let Some(word) = &self.prepared {
+            status["initContainerStatuses"] = json!([{
+                "name": names::INIT_CONTAINER, "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 0, "message": word}},
+            }]);
         }
         if let Some(address) = self.address {
             status["podIP"] = json!(address.to_string());

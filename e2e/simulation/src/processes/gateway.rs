@@ -30,7 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::clock::DriftingClock;
 use crate::{
-    api::{ApiServer, Connection, Way},
+    api::{ApiServer, Connection, Ways},
     invariants::Watchman,
     kubernetes::{PodPlan, Sandbox},
     life::Life,
@@ -104,7 +104,7 @@ pub struct GatewayMaker {
     pub(crate) api: ApiServer,
     pub(crate) memgraphs: Memgraphs,
     pub(crate) gateways: Gateways,
-    pub(crate) ways: Rc<RefCell<BTreeMap<String, Way>>>,
+    pub(crate) ways: Ways,
     pub(crate) chance: Rc<RefCell<Rng>>,
     pub(crate) watchman: Watchman,
     pub(crate) trace: Trace,
@@ -181,18 +181,17 @@ impl Sandbox for GatewaySandbox {
         self.address
     }
 
+    fn prepare(&self) -> LocalBoxFuture<'_, Option<String>> {
+        std::future::ready(None).boxed_local()
+    }
+
     fn start(&self, container: &str) {
         let maker = &self.maker;
         maker
             .trace
             .note(|| format!("{} starts as {container}", self.name));
         let life = Life::default();
-        let way = maker
-            .ways
-            .borrow_mut()
-            .entry(self.node.clone())
-            .or_default()
-            .clone();
+        let way = maker.ways.of(&self.node);
         let (chance, seed, clock) = {
             let mut chance = maker.chance.borrow_mut();
             // Clocks of machines differ by less than one part in a thousand; this is ten times as much.

@@ -10,13 +10,16 @@ use std::{
 
 use fastrand::Rng;
 use futures::{FutureExt, future::LocalBoxFuture};
-use memgraph_operator::api::{ledger::Incarnation, names};
+use memgraph_operator::api::{MemgraphCluster, ledger::Incarnation, names};
 use serde_json::Value;
 use tokio::task::spawn_local;
 
+use super::preparation;
 use crate::{
-    api::{ApiServer, Key, Object, Resource},
+    api::{ApiServer, Connection, Key, Object, Resource, Ways},
+    invariants::Watchman,
     kubernetes::{PodPlan, Sandbox},
+    life::Life,
     memgraph::{Memgraphs, Place, Pod, Process, Setup, Status, Volume},
     trace::Trace,
 };
@@ -54,6 +57,8 @@ pub struct Instances {
 struct Inner {
     api: ApiServer,
     memgraphs: Memgraphs,
+    ways: Ways,
+    watchman: Watchman,
     trace: Trace,
     chance: RefCell<Rng>,
     /// By a number that grows.
@@ -67,11 +72,20 @@ struct Inner {
 impl Instances {
     /// None yet.
     #[must_use]
-    pub fn new(api: ApiServer, memgraphs: Memgraphs, chance: Rng, trace: Trace) -> Self {
+    pub fn new(
+        api: ApiServer,
+        memgraphs: Memgraphs,
+        ways: Ways,
+        watchman: Watchman,
+        chance: Rng,
+        trace: Trace,
+    ) -> Self {
         Self {
             inner: Rc::new(Inner {
                 api,
                 memgraphs,
+                ways,
+                watchman,
                 trace,
                 chance: chance.into(),
                 live: RefCell::default(),
@@ -80,6 +94,51 @@ impl Instances {
                 names: RefCell::default(),
             }),
         }
+    }
+
+    pub(super) fn memgraphs(&self) -> &Memgraphs {
+        &self.inner.memgraphs
+    }
+
+    pub(super) fn trace(&self) -> &Trace {
+        &self.inner.trace
+    }
+
+    /// I8: the data of an instance is set aside only while nothing relies on it.
+    pub(super) fn i8_nothing_relies_on_what_is_set_aside(
+        &self,
+        instance: &Instance,
+        namespace: &str,
+        cluster: &str,
+    ) {
+        let key: Key = (namespace.to_owned(), cluster.to_owned());
+        let live = self.inner.api.store().get(&Resource::clusters(), &key);
+        let cluster =
+            live.and_then(|live| serde_json::from_value::<MemgraphCluster>(Value::clone(&live)).ok());
+        let ledger = cluster
+            .and_then(|cluster| cluster.status)
+            .and_then(|status| status.ledger);
+        if ledger.is_some_and(|ledger| ledger.relies_on(&instance.name)) {
+            let what = format!(
+                "the data of {} is set aside, and the ledger relies on it",
+                instance.name
+            );
+            self.inner.watchman.report("I8", what);
+        }
+    }
+
+    /// A connection to the API server from a node.
+    pub(super) fn connection(&self, node: &str, life: &Life) -> Connection {
+        let way = self.inner.ways.of(node);
+        let chance = self.inner.chance.borrow_mut().fork();
+        Connection::new(
+            self.inner.api.clone(),
+            way,
+            life.clone(),
+            node,
+            chance,
+            self.inner.trace.clone(),
+        )
     }
 
     /// Every one that lives, the oldest first.
@@ -157,6 +216,9 @@ impl Instances {
             instances: self.clone(),
             number,
             address: plan.address,
+            namespace,
+            cluster,
+            node: plan.node.name().to_owned(),
         })
     }
 
@@ -209,6 +271,9 @@ struct InstanceSandbox {
     instances: Instances,
     number: u64,
     address: IpAddr,
+    namespace: String,
+    cluster: String,
+    node: String,
 }
 
 impl InstanceSandbox {
@@ -224,6 +289,22 @@ impl InstanceSandbox {
 impl Sandbox for InstanceSandbox {
     fn address(&self) -> IpAddr {
         self.address
+    }
+
+    fn prepare(&self) -> LocalBoxFuture<'_, Option<String>> {
+        async move {
+            let instance = self.instance()?;
+            let note = preparation::prepare(
+                &self.instances,
+                &instance,
+                &self.namespace,
+                &self.cluster,
+                &self.node,
+            )
+            .await;
+            serde_json::to_string(&note).ok()
+        }
+        .boxed_local()
     }
 
     fn start(&self, container: &str) {

@@ -4,6 +4,7 @@ mod clock;
 mod gateway;
 mod instance;
 mod operator;
+mod preparation;
 
 pub use clock::DriftingClock;
 pub use gateway::{Gateway, GatewayMaker, Gateways, Link};

@@ -1,0 +1,49 @@
+//! What runs in the simulation is what runs in production: no code of the product asks whether it is simulated.
+
+use std::{fs, path::Path};
+
+/// Words by which a branch for the simulation would be known.
+const SUSPICIOUS: [&str; 5] = [
+    "feature = \"sim",
+    "cfg(sim",
+    "simulat",
+    "test_clock",
+    "start_paused",
+];
+
+fn look(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "tests") {
+                look(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            // Unit tests at the end of a file are no part of the product.
+            let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            for (number, line) in product.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                if SUSPICIOUS.iter().any(|word| code.to_lowercase().contains(word)) {
+                    found.push(format!("{}:{}: {line}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_product_has_no_branch_for_the_simulation() {
+    let mut found = Vec::new();
+    look(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src"),
+        &mut found,
+    );
+    assert_eq!(found, Vec::<String>::new());
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml")).unwrap();
+    assert!(
+        !manifest.contains("[features]"),
+        "the product has no features to be simulated with"
+    );
+}
