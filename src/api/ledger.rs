@@ -41,6 +41,10 @@ pub struct Ledger {
     /// The changes of MAIN that nobody asked for, of the last hour, oldest first. Too many in a row are held back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// The ledger was made anew on a human's word: no data is set aside without asking before every instance has followed
+    /// MAIN once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
     /// Orders to set an instance's data aside. Each holds in its term only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resets: Vec<ResetOrder>,
@@ -122,12 +126,24 @@ pub struct Operation {
     /// The new MAIN was not known to hold every acknowledged write: `failover.candidates` is MostRecent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lossy: bool,
+    /// Of a bootstrap over data without a MAIN: how far the choice of MAIN has been checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election: Option<Election>,
     /// MAIN has handed over to a copy that was ahead of it: that is done once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reversed: bool,
     /// Of a planned change: the target was shown to hold everything, after clients were cut off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proven: bool,
+}
+
+/// How far the choice of MAIN among instances that all came back as replicas has been checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Election {
+    /// MAIN commits nothing before every other instance is registered on it: one that it refuses holds more.
+    Open,
+    /// An instance was refused: a human must decide.
+    Refuted,
 }
 
 /// The kinds of [`Operation`].
@@ -241,6 +257,13 @@ impl Ledger {
     pub fn relies_on(&self, instance: &str) -> bool {
         let mut members = self.in_sync.iter().chain(&self.candidates);
         self.main.instance == instance || members.any(|member| member.instance == instance)
+    }
+
+    /// Whether the choice of MAIN, after the last ledger was lost, has turned out wrong: then there is as good as no ledger.
+    #[must_use]
+    pub fn is_refuted(&self) -> bool {
+        let election = self.operation.as_ref().and_then(|operation| operation.election);
+        election == Some(Election::Refuted)
     }
 
     /// Without the orders that are void: those of another term, and those for an instance that the ledger relies on.

@@ -1,5 +1,6 @@
 //! The Kubernetes API of this operator: the `MemgraphCluster` resource and the names that go with it.
 
+mod bootstrap;
 pub mod conditions;
 mod duration;
 mod failover;
@@ -9,10 +10,13 @@ mod replication;
 mod reset_note;
 mod spec;
 mod status;
+mod volume_note;
 
+pub use bootstrap::*;
 pub use duration::{DurationString, InvalidDuration};
 pub use failover::*;
 pub use replication::*;
 pub use reset_note::*;
 pub use spec::*;
 pub use status::*;
+pub use volume_note::*;

@@ -44,6 +44,9 @@ pub const INIT_CONTAINER: &str = "instance-init";
 /// Annotation of an instance's pod that asks for its data to be set aside.
 pub const RESET_ANNOTATION: &str = "memgraph.dev/reset";
 
+/// Annotation of an instance's volume claim with a [`VolumeNote`](super::VolumeNote).
+pub const NOTE_ANNOTATION: &str = "memgraph.dev/volume-note";
+
 /// The StatefulSet of a cluster, which has the cluster's own name.
 #[must_use]
 pub fn statefulset(cluster: &str) -> String {

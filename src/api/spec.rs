@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, FailoverSpec, ReplicationSpec, status::MemgraphClusterStatus};
+use super::{BootstrapSpec, DurationString, FailoverSpec, ReplicationSpec, status::MemgraphClusterStatus};
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
 /// `spec: {}` asks for three instances.
@@ -42,6 +42,10 @@ use super::{DurationString, FailoverSpec, ReplicationSpec, status::MemgraphClust
     validation = (
         "!has(self.spec.switchover) || !has(self.spec.switchover.target) || self.spec.switchover.target.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
         "spec.switchover.target: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
+    ),
+    validation = (
+        "!has(self.spec.bootstrap) || !has(self.spec.bootstrap.recover) || self.spec.bootstrap.recover.main.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
+        "spec.bootstrap.recover.main: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     ),
     validation = (
         "!has(self.spec.fencedInstances) || self.spec.fencedInstances.all(i, i.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$'))",
@@ -97,6 +101,10 @@ pub struct MemgraphClusterSpec {
     /// `status.switchover` says what has become of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverSpec>,
+
+    /// A human's word, where the operator cannot tell which instance holds the newest data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<BootstrapSpec>,
 
     /// Instances, such as `demo-1`, that get no client and are never promoted. MAIN moves away from one of them as
     /// soon as another instance can take over; until then it goes on, and the condition Stalled says why.

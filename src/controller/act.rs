@@ -5,9 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use tokio::time::Instant;
+
+use serde_json::json;
 
 use super::{
     fence::{Fence, FenceError},
@@ -16,7 +18,7 @@ use super::{
     sightings::Sightings,
 };
 use crate::{
-    api::{MemgraphCluster, ledger::Incarnation, names},
+    api::{MemgraphCluster, VolumeNote, ledger::Incarnation, names},
     memgraph::{self, AdminError, Bolt},
     plan::{
         Action,
@@ -44,6 +46,14 @@ pub enum ActError {
     NoAddress {
         /// The instance.
         instance: String,
+    },
+    /// Kubernetes did not take a note.
+    #[error("cannot annotate the volume claim of {instance}")]
+    Note {
+        /// The instance.
+        instance: String,
+        /// Why not.
+        source: kube::Error,
     },
     /// Kubernetes did not delete a pod.
     #[error("cannot delete the pod of {instance}")]
@@ -162,6 +172,14 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 Ok(patiently(|| memgraph::confirm(self.bolt, at, names)).await?)
             }
             Action::DeletePod { instance, pod_uid } => self.delete_pod(instance, pod_uid).await,
+            Action::ReadPosition { instance } => {
+                let position = memgraph::position(self.bolt, self.address(instance)?, instance).await;
+                // That it cannot be told is an answer too.
+                let position = position.map_err(|error| super::chain(&error));
+                self.sightings.measured(instance, position).await;
+                Ok(())
+            }
+            Action::NoteVolumes { claims, note } => self.note_volumes(claims, note).await,
             Action::Mark { main, lineage, term } => {
                 let marker = Marker {
                     lineage: lineage.clone(),
@@ -187,6 +205,33 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 self.sightings.unregistrable(instance, FAILED_PAUSE).await;
             }
         }
+    }
+
+    /// Notes the ledger on volume claims. One that was replaced meanwhile gets no note that was meant for another volume.
+    async fn note_volumes(&self, claims: &[(String, String)], note: &VolumeNote) -> Result<(), ActError> {
+        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), &self.namespace());
+        let text = serde_json::to_string(note).unwrap_or_default();
+        for (instance, uid) in claims {
+            let patch = json!({"metadata": {"uid": uid, "annotations": {names::NOTE_ANNOTATION: text}}});
+            let patched = api
+                .patch_metadata(
+                    &names::data_claim(instance),
+                    &PatchParams::default(),
+                    &Patch::Merge(&patch),
+                )
+                .await;
+            match patched {
+                Ok(_) => {}
+                Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+                Err(source) => {
+                    return Err(ActError::Note {
+                        instance: instance.clone(),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Deletes this very pod, and no successor of it.

@@ -319,7 +319,8 @@ async fn lookout<B: Bolt, G: GatewayLink>(
         let emptiness = cluster
             .status
             .as_ref()
-            .is_none_or(|status| status.ledger.is_none());
+            .and_then(|status| status.ledger.as_ref())
+            .is_none_or(Ledger::is_refuted);
         let targets = operator.inventory(&cluster).targets(&cluster);
         if memory.sightings.look(&operator.bolt, &targets, emptiness).await {
             operator.poke(reference.clone());

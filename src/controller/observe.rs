@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{MemgraphCluster, ResetNote, ledger::Incarnation, names},
     plan::{
-        observation::{Container, Instance, Numbers, Observation},
+        observation::{Claim, Container, Instance, Numbers, Observation},
         report::GatewayState,
     },
 };
@@ -101,6 +101,14 @@ fn reset_note(pod: &Pod) -> Option<ResetNote> {
         .find(|status| status.name == names::INIT_CONTAINER)?;
     let ended = init.state.as_ref()?.terminated.as_ref()?;
     serde_json::from_str(ended.message.as_deref()?).ok()
+}
+
+fn claim(claim: &PersistentVolumeClaim) -> Option<Claim> {
+    let note = claim.annotations().get(names::NOTE_ANNOTATION);
+    Some(Claim {
+        uid: claim.uid()?,
+        note: note.and_then(|text| serde_json::from_str(text).ok()),
+    })
 }
 
 fn address(pod: &Pod) -> Option<std::net::IpAddr> {
@@ -209,6 +217,8 @@ impl Inventory {
                 address: target.address,
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_ready),
+                claim: slot.claim.and_then(claim),
+                position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
                 reset_asked: slot
                     .pod

@@ -178,7 +178,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {
         let inventory = self.inventory(cluster);
-        let emptiness = ledger(cluster).is_none();
+        let emptiness = ledger(cluster).is_none_or(Ledger::is_refuted);
         state
             .sightings
             .look(&self.bolt, &inventory.targets(cluster), emptiness)

@@ -5,7 +5,7 @@ use crate::{
         DataDurability, DivergedInstances, FailoverCandidates, FailoverMode, MemgraphClusterSpec,
         ReplicationMode,
     },
-    plan::observation::{Settings, SwitchoverRequest},
+    plan::observation::{Recovery, Settings, SwitchoverRequest},
 };
 
 /// The part of the spec that decisions depend on, with every default made explicit.
@@ -26,6 +26,14 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
         electable: spec.replication.electable_instances.unwrap_or(spec.replicas),
         unprotected: spec.replication.data_durability == DataDurability::Preferred,
         reset_diverged: spec.replication.diverged_instances == DivergedInstances::Reset,
+        recovery: spec
+            .bootstrap
+            .as_ref()
+            .and_then(|bootstrap| bootstrap.recover.as_ref())
+            .map(|recover| Recovery {
+                main: recover.main.clone(),
+                state_id: recover.state_id.clone(),
+            }),
         fenced: spec.fenced_instances.clone(),
         automatic_failover: spec.failover.mode == FailoverMode::Automatic,
         most_recent: spec.failover.candidates == FailoverCandidates::MostRecent,

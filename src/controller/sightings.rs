@@ -49,6 +49,8 @@ struct Memory {
     unregistrable_until: Option<Instant>,
     /// Looks in a row that it did not answer.
     missed: u32,
+    /// How far its data has come in this life, or why that cannot be told.
+    position: Option<Result<i64, String>>,
     /// By ordinal: how far each replica was behind, as it told when it answered as MAIN for the last time.
     told: BTreeMap<i32, i64>,
 }
@@ -60,6 +62,7 @@ pub(super) struct Sighting {
     pub(super) away_for: Duration,
     pub(super) refused_in: Option<i64>,
     pub(super) unregistrable: bool,
+    pub(super) position: Option<Result<i64, String>>,
 }
 
 /// The instances of one cluster, by name.
@@ -118,6 +121,13 @@ impl Sightings {
         }
     }
 
+    /// Notes how far an instance's data has come.
+    pub(super) async fn measured(&self, instance: &str, position: Result<i64, String>) {
+        if let Some(memory) = self.memories.lock().await.get_mut(instance) {
+            memory.position = Some(position);
+        }
+    }
+
     /// Notes that an instance could not be registered, and is not to be for so long.
     pub(super) async fn unregistrable(&self, instance: &str, pause: Duration) {
         if let Some(memory) = self.memories.lock().await.get_mut(instance) {
@@ -146,6 +156,7 @@ impl Sightings {
                 away_for: Duration::ZERO,
                 refused_in: None,
                 unregistrable: false,
+                position: None,
             },
             Some(memory) => Sighting {
                 sight: with_ages(memory),
@@ -154,6 +165,7 @@ impl Sightings {
                 unregistrable: memory
                     .unregistrable_until
                     .is_some_and(|until| Instant::now() < until),
+                position: memory.position.clone(),
             },
         }
     }
@@ -166,6 +178,10 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
     let refused_in = before
         .as_ref()
         .and_then(|memory| memory.refused_in)
+        .filter(|_| same_life);
+    let position = before
+        .as_ref()
+        .and_then(|memory| memory.position.clone())
         .filter(|_| same_life);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
     let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
@@ -196,6 +212,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         refused_in,
         unregistrable_until,
         missed,
+        position,
         told,
     }
 }

@@ -47,7 +47,12 @@ pub fn decide(ledger: Option<&Ledger>, instance: &str, obeyed: &[String]) -> Dec
 
 /// Why the data must stay although the ledger orders otherwise: MAIN is not there, or is not what it should be.
 #[must_use]
-pub fn refusal(ledger: &Ledger, main: &Sight, own_data_is_empty: bool) -> Option<(ResetOutcome, String)> {
+pub fn refusal(
+    ledger: &Ledger,
+    order: &ResetOrder,
+    main: &Sight,
+    own_data_is_empty: bool,
+) -> Option<(ResetOutcome, String)> {
     let name = &ledger.main.instance;
     let later = |why: &str| Some((ResetOutcome::Later, format!("{name} {why}")));
     let Sight::Serving(view) = main else {
@@ -64,6 +69,10 @@ pub fn refusal(ledger: &Ledger, main: &Sight, own_data_is_empty: bool) -> Option
     });
     if !current {
         return later("does not carry the mark of this cluster and term");
+    }
+    // What is kept for ever is not lost, whatever MAIN holds.
+    if order.preserve {
+        return None;
     }
     match view.empty {
         None => later("does not tell whether it is empty"),

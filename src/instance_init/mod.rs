@@ -81,7 +81,7 @@ pub async fn prepare<B: Bolt>(
         Ok(sight) => sight,
         Err(why) => return Ok(note(&order.token, ResetOutcome::Later, why)),
     };
-    if let Some((outcome, why)) = refusal(ledger, &main, volume.is_empty()?) {
+    if let Some((outcome, why)) = refusal(ledger, &order, &main, volume.is_empty()?) {
         return Ok(note(&order.token, outcome, why));
     }
     match volume.make_room()? {

@@ -61,7 +61,7 @@ pub enum AdminError {
     Precondition(String),
 }
 
-fn bolt(action: impl Into<String>) -> impl FnOnce(BoltError) -> AdminError {
+pub(super) fn bolt(action: impl Into<String>) -> impl FnOnce(BoltError) -> AdminError {
     let action = action.into();
     move |source| AdminError::Bolt { action, source }
 }

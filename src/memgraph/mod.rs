@@ -7,6 +7,7 @@ mod admin;
 mod bolt;
 mod led;
 mod marker;
+mod position;
 mod rows;
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
@@ -17,6 +18,7 @@ pub use admin::{
 };
 pub use bolt::Neo4rsBolt;
 pub use led::Led;
+pub use position::position;
 
 /// One row of an answer, by column name.
 pub type Row = BTreeMap<String, serde_json::Value>;

@@ -3,18 +3,20 @@
 //! Nothing is concluded from a part of the instances: an instance that is not there may be the one with the
 //! data. So every declared instance must answer first, and no volume of this cluster may lie aside.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _, hash::Hasher as _};
+
+use fnv::FnvHasher;
 
 use super::{
-    Plan, Situation, Step,
+    Action, Plan, Situation, Step,
     numbers::parse_registration_name,
     observation::{Instance, Observation, Role},
     switchover,
 };
 use crate::api::{
-    SwitchoverState,
+    SwitchoverState, VolumeNote,
     conditions::Reason,
-    ledger::{DataCopy, Ledger, Operation, OperationKind, Route},
+    ledger::{DataCopy, Election, Ledger, Operation, OperationKind, Route},
 };
 
 /// What all instances together look like.
@@ -23,91 +25,176 @@ enum State<'a> {
     Initial,
     /// One MAIN serves and the others follow it or are fresh.
     Operational(&'a Instance),
+    /// All came back as replicas; this one has come furthest.
+    Returned(&'a Instance),
+    /// All came back as replicas; how far these have come is not known yet.
+    Unmeasured(Vec<&'a Instance>),
     /// Anything else; with the reason.
     Unknown(String),
 }
 
 pub(super) fn plan(seen: &Observation) -> Plan {
     if let Some(missing) = missing(seen) {
-        return Plan::new(seen, Situation::Waiting(Reason::WaitingForInstances, missing));
+        let data = seen.declared().any(|i| i.view().is_some() && !is_fresh(i));
+        let long = |i: &Instance| i.view().is_some() || i.away_for >= seen.settings.hang_timeout;
+        if !(data && seen.declared().all(long)) {
+            return Plan::new(seen, Situation::Waiting(Reason::WaitingForInstances, missing));
+        }
+        let why = format!("{missing}, which may hold newer data than the others");
+        return ask(seen, &why);
     }
     if !seen.stray_volumes.is_empty() {
-        let message = format!(
-            "volume claims exist for instances beyond spec.replicas, and may hold the newest data: {}. \
-             Raise spec.replicas until they are used, or delete them if their data is not wanted",
+        let why = format!(
+            "volume claims exist for instances beyond spec.replicas, and may hold the newest data: {}. Raise \
+             spec.replicas until they are used, or delete them if their data is not wanted",
             seen.stray_volumes.join(", ")
         );
-        return Plan::new(seen, Situation::Stalled(Reason::AmbiguousState, message));
+        return ask(seen, &why);
     }
-    match classify(seen) {
+    let refuted = seen.ledger.as_ref().and_then(|ledger| ledger.operation.as_ref());
+    let state = match refuted {
+        Some(operation) => State::Unknown(operation.cause.clone()),
+        None => classify(seen),
+    };
+    let no_pod = |what: &str| {
+        let message = format!("{what} has no pod yet");
+        Plan::new(seen, Situation::Waiting(Reason::WaitingForInstances, message))
+    };
+    match state {
         State::Initial => match seen
             .declared()
             .find(|i| seen.electable(i))
             .and_then(Instance::copy)
         {
-            Some(first) => announce(seen, first, None, seen.fresh_lineage.clone()),
-            None => Plan::new(
-                seen,
-                Situation::Waiting(
-                    Reason::WaitingForInstances,
-                    "no instance that may be MAIN has a pod yet".into(),
-                ),
-            ),
+            Some(first) => announce(seen, first, &Beginning::New),
+            None => no_pod("no instance that may be MAIN"),
         },
         State::Operational(main) => match main.copy() {
-            Some(copy) => {
-                let lineage = main
-                    .marker()
-                    .map_or_else(|| seen.fresh_lineage.clone(), |m| m.lineage.clone());
-                announce(seen, copy, Some(main.name.clone()), lineage)
-            }
-            None => Plan::new(
-                seen,
-                Situation::Waiting(Reason::WaitingForInstances, "MAIN's pod is not known yet".into()),
-            ),
+            Some(copy) => announce(seen, copy, &Beginning::Adopted(main)),
+            None => no_pod(&main.name),
         },
-        State::Unknown(why) => {
-            let message = format!(
-                "the instances do not tell which of them holds the newest data ({why}); nothing was changed. \
-                 Seen: {}",
-                table(seen)
+        State::Returned(main) => match main.copy() {
+            Some(copy) => announce(seen, copy, &Beginning::Elected(main)),
+            None => no_pod(&main.name),
+        },
+        State::Unmeasured(instances) => {
+            let read = |i: &Instance| {
+                Step::Do(Action::ReadPosition {
+                    instance: i.name.clone(),
+                })
+            };
+            let situation = Situation::Working(
+                OperationKind::Bootstrap,
+                "finding out which instance holds the newest data".to_owned(),
             );
-            Plan::new(seen, Situation::Stalled(Reason::AmbiguousState, message))
+            Plan::with(seen, situation, instances.into_iter().map(read))
         }
+        State::Unknown(why) => ask(seen, &why),
     }
 }
 
+/// Changes nothing and says what is needed; or does what a human has said about this very state.
+fn ask(seen: &Observation, why: &str) -> Plan {
+    let state_id = state_id(seen);
+    let word = seen
+        .settings
+        .recovery
+        .as_ref()
+        .filter(|recovery| recovery.state_id == state_id);
+    if let Some(word) = word {
+        let found = seen.declared().find(|i| i.name == word.main);
+        if let Some((main, copy)) = found
+            .and_then(|i| Some((i, i.copy()?)))
+            .filter(|(i, _)| i.view().is_some())
+        {
+            return announce(seen, copy, &Beginning::Recovered(main));
+        }
+    }
+    let message = format!(
+        "the instances do not tell which of them holds the newest data ({why}); nothing was changed. Seen: {}. To go on \
+         with the data of one of them, set spec.bootstrap.recover to its name and stateId {state_id}",
+        table(seen)
+    );
+    Plan::new(seen, Situation::Stalled(Reason::AmbiguousState, message))
+}
+
+/// Names what a human has seen: it changes with each volume, role, marker and note, but not with a restart.
+fn state_id(seen: &Observation) -> String {
+    let mut hasher = FnvHasher::default();
+    for instance in seen.declared() {
+        let volume = instance.incarnation.as_ref().map(|life| &life.volume);
+        let note = instance.claim.as_ref().and_then(|claim| claim.note.as_ref());
+        let fresh = is_fresh(instance);
+        let facts = (
+            &instance.name,
+            volume,
+            instance.role(),
+            fresh,
+            instance.marker(),
+            note,
+        );
+        hasher.write(format!("{facts:?}").as_bytes());
+    }
+    hasher.write(format!("{:?}", seen.stray_volumes).as_bytes());
+    format!("{:08x}", hasher.finish() & 0xffff_ffff)
+}
+
+/// How a ledger begins.
+enum Beginning<'a> {
+    /// With a new history.
+    New,
+    /// With this MAIN, which serves.
+    Adopted(&'a Instance),
+    /// With this replica, which has come furthest: to be checked before it commits.
+    Elected(&'a Instance),
+    /// With this instance, on a human's word.
+    Recovered(&'a Instance),
+}
+
 /// Announces the set-up before anything is done; a leader that finds this ledger goes on from it.
-fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage: String) -> Plan {
+fn announce(seen: &Observation, main: DataCopy, beginning: &Beginning<'_>) -> Plan {
+    let (origin, cause) = match beginning {
+        Beginning::New => (None, "all instances are new"),
+        Beginning::Adopted(main) => (Some(main), "a MAIN that serves was adopted"),
+        Beginning::Elected(main) => (Some(main), "all instances came back as replicas"),
+        Beginning::Recovered(main) => (Some(main), "spec.bootstrap.recover"),
+    };
+    let lineage = origin
+        .and_then(|main| main.marker())
+        .map_or_else(|| seen.fresh_lineage.clone(), |marker| marker.lineage.clone());
     // A ledger that was lost must not be followed by one with a lower term: gateways that still know the old
     // one refuse to go back.
-    let newest = seen
-        .declared()
-        .filter_map(|i| Some(i.marker()?.term))
-        .max()
-        .unwrap_or(0);
-    // Numbers of the lost ledger may still be in use: none is ever used twice.
+    let marked = seen.declared().filter_map(|i| Some(i.marker()?.term));
+    let noted = notes(seen).map(|note| note.term);
+    let before = seen.ledger.as_ref().map(|ledger| ledger.term);
+    let newest = marked.chain(noted).chain(before).max().unwrap_or(0);
+    // Numbers of the lost ledger may still be in use: none is ever used twice. Where no registration tells them, the
+    // term does.
     let used = seen
         .declared()
         .filter_map(Instance::view)
         .flat_map(|view| &view.registrations)
         .filter_map(|registration| parse_registration_name(&registration.name))
         .map(|(_, number)| number)
+        .chain(seen.ledger.as_ref().map(|ledger| ledger.generation))
         .max()
-        .unwrap_or(0);
+        .unwrap_or(0)
+        .max(newest.saturating_mul(NUMBERS_A_TERM));
     let mut ledger = Ledger {
         lineage,
         term: newest + 1,
         marker_term: 0,
         route: Route::Closed,
         generation: used + 1,
+        recovered: matches!(beginning, Beginning::Recovered(_)),
         operation: Some(Operation {
             kind: OperationKind::Bootstrap,
             target: main.instance.clone(),
-            from: adopted,
+            from: origin.map(|main| main.name.clone()),
             started_at: String::new(),
-            cause: String::new(),
+            cause: cause.to_owned(),
             lossy: false,
+            election: matches!(beginning, Beginning::Elected(_)).then_some(Election::Open),
             reversed: false,
             proven: false,
         }),
@@ -116,7 +203,12 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
             switchover::record(request, SwitchoverState::Refused, why)
         }),
         main,
-        ..Ledger::default()
+        main_address: String::new(),
+        in_sync: Vec::new(),
+        candidates: Vec::new(),
+        resets: Vec::new(),
+        // A ledger whose choice was refuted may still be what gateways hold on to.
+        ..seen.ledger.clone().unwrap_or_default()
     };
     let situation = Situation::Working(
         OperationKind::Bootstrap,
@@ -129,6 +221,14 @@ fn announce(seen: &Observation, main: DataCopy, adopted: Option<String>, lineage
         situation,
         numbers,
     }
+}
+
+/// No ledger uses more numbers than this for each of its terms: a leader reserves a thousand at a time.
+const NUMBERS_A_TERM: i64 = 1_000_000;
+
+/// What is noted on the volumes of the declared instances.
+fn notes(seen: &Observation) -> impl Iterator<Item = &VolumeNote> {
+    seen.declared().filter_map(|i| i.claim.as_ref()?.note.as_ref())
 }
 
 /// The instances that do not tell yet what they hold, as a sentence.
@@ -167,20 +267,37 @@ fn is_fresh(instance: &Instance) -> bool {
 
 fn classify(seen: &Observation) -> State<'_> {
     let with_data: Vec<_> = seen.declared().filter(|i| !is_fresh(i)).collect();
+    let noted = notes(seen).max_by_key(|note| note.term);
     if with_data.is_empty() {
-        return State::Initial;
+        return match noted {
+            None => State::Initial,
+            Some(note) => State::Unknown(format!(
+                "no instance holds anything, but their volumes say that {} was MAIN in term {} of a history {}",
+                note.main, note.term, note.lineage
+            )),
+        };
+    }
+    let newest = with_data
+        .iter()
+        .filter_map(|i| i.marker())
+        .max_by_key(|marker| marker.term);
+    if let Some(note) = noted
+        && newest.is_none_or(|marker| marker.lineage != note.lineage || marker.term < note.term)
+    {
+        return State::Unknown(format!(
+            "the volumes say that {} was MAIN in term {} of a history {}, of which no instance shows the mark",
+            note.main, note.term, note.lineage
+        ));
     }
     let mains: Vec<_> = with_data
         .iter()
         .copied()
         .filter(|i| i.role() == Some(Role::Main))
         .collect();
-    let &[main] = mains.as_slice() else {
-        return State::Unknown(if mains.is_empty() {
-            "there is data, but no MAIN".into()
-        } else {
-            format!("{} instances are MAIN and hold data", mains.len())
-        });
+    let main = match mains.as_slice() {
+        [] => return returned(seen, &with_data),
+        [main] => *main,
+        mains => return State::Unknown(format!("{} instances are MAIN and hold data", mains.len())),
     };
     for other in with_data.iter().filter(|i| i.name != main.name) {
         let follows = main.view().is_some_and(|view| {
@@ -204,6 +321,51 @@ fn classify(seen: &Observation) -> State<'_> {
     State::Operational(main)
 }
 
+/// All with data are replicas: the cluster stood still, and its ledger is lost. A term's MAIN is marked before a client is
+/// let in, and so are its in-sync replicas. So an instance with the highest mark that has come furthest of those holds
+/// every acknowledged write, since all instances are there.
+fn returned<'a>(seen: &'a Observation, with_data: &[&'a Instance]) -> State<'a> {
+    if seen.declared().any(|i| !i.is_replica()) {
+        return State::Unknown("there is data, but the only MAIN is empty".into());
+    }
+    let mut marked = Vec::new();
+    for &instance in with_data {
+        let Some(marker) = instance.marker() else {
+            return State::Unknown(format!("{} holds data without a mark", instance.name));
+        };
+        marked.push((instance, marker));
+    }
+    let lineages: BTreeSet<_> = marked.iter().map(|(_, marker)| &marker.lineage).collect();
+    if lineages.len() > 1 {
+        return State::Unknown("the instances hold data of different histories".into());
+    }
+    let newest = marked.iter().map(|(_, marker)| marker.term).max();
+    let mut best: Vec<_> = marked
+        .into_iter()
+        .filter(|(_, marker)| Some(marker.term) == newest)
+        .map(|(instance, _)| instance)
+        .collect();
+    if best.len() > 1 {
+        if let Some((name, why)) = best.iter().find_map(|i| match &i.position {
+            Some(Err(why)) => Some((&i.name, why)),
+            _ => None,
+        }) {
+            return State::Unknown(format!("how far {name} has come cannot be told: {why}"));
+        }
+        let unmeasured: Vec<_> = best.iter().copied().filter(|i| i.position.is_none()).collect();
+        if !unmeasured.is_empty() {
+            return State::Unmeasured(unmeasured);
+        }
+        let position = |i: &Instance| i.position.clone().and_then(Result::ok);
+        let furthest = best.iter().map(|i| position(i)).max().flatten();
+        best.retain(|i| position(i) == furthest);
+    }
+    match best.iter().find(|i| seen.electable(i)) {
+        Some(instance) => State::Returned(instance),
+        None => State::Unknown("the instances that have come furthest may not be MAIN".into()),
+    }
+}
+
 /// What each instance showed, for a human.
 fn table(seen: &Observation) -> String {
     let mut out = String::new();
@@ -218,9 +380,17 @@ fn table(seen: &Observation) -> String {
             || "no marker".to_owned(),
             |m| format!("marker {} term {}", m.lineage, m.term),
         );
+        let position = match &instance.position {
+            Some(Ok(position)) => format!(", position {position}"),
+            _ => String::new(),
+        };
         let separator = if out.is_empty() { "" } else { "; " };
         // Writing to a String cannot fail.
-        let _ = write!(out, "{separator}{}: {role}, {data}, {marker}", instance.name);
+        let _ = write!(
+            out,
+            "{separator}{}: {role}, {data}, {marker}{position}",
+            instance.name
+        );
     }
     out
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::api::{
     RegistrationMode,
-    ledger::{Ledger, Member, Operation, OperationKind, Route},
+    ledger::{Election, Ledger, Member, Operation, OperationKind, Route},
 };
 
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
@@ -135,6 +135,9 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         };
     }
 
+    if let Some(plan) = elect(members, kind, &chosen) {
+        return plan;
+    }
     let synced: Vec<_> = members
         .all()
         .iter()
@@ -205,8 +208,9 @@ fn make_durable(members: &Members<'_>) -> [Step; 2] {
 /// shows the instance's init container that MAIN is the one of this term.
 fn rebuild(members: &Members<'_>, kind: OperationKind, marked: bool) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
+    let unasked = seen.settings.reset_diverged && !ledger.recovered;
     let possible = !ledger.resets.is_empty()
-        || seen.settings.reset_diverged && reset::diverged(members).any(|instance| seen.electable(instance));
+        || reset::diverged(members).any(|i| seen.electable(i) && (unasked || i.reset_asked));
     let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
     if !possible || lossy {
         return None;
@@ -254,6 +258,65 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able
+}
+
+/// Checks the choice of MAIN after a lost ledger, before MAIN has committed anything: every other instance is registered.
+/// One that MAIN refuses holds writes that MAIN does not. Then MAIN, which has not committed, steps down again, and a human
+/// must decide.
+fn elect(members: &Members<'_>, kind: OperationKind, chosen: &[&Instance]) -> Option<Plan> {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let operation = ledger.operation.as_ref()?;
+    if operation.election != Some(Election::Open) {
+        return None;
+    }
+    if let Some(refused) = members.others().find(|i| i.refused) {
+        let text = format!(
+            "{} holds writes that {} does not",
+            refused.name, members.main.name
+        );
+        let next = Ledger {
+            operation: Some(Operation {
+                election: Some(Election::Refuted),
+                cause: text.clone(),
+                ..operation.clone()
+            }),
+            ..ledger.clone()
+        };
+        let steps = [Members::demote(members.main), Step::write(next)];
+        return Some(Plan::with(seen, Situation::Working(kind, text), steps));
+    }
+    let (mut next, mut numbers) = (ledger.clone(), seen.numbers);
+    let missing: Vec<_> = members
+        .others()
+        .filter(|i| members.registration_of(i).is_none())
+        .collect();
+    let mut steps = Vec::new();
+    for instance in &missing {
+        let mode = if chosen.iter().any(|c| c.name == instance.name) {
+            seen.settings.sync_mode()
+        } else {
+            RegistrationMode::Async
+        };
+        steps.push(members.register(instance, mode, &mut numbers, &mut next));
+    }
+    if steps.is_empty() {
+        // Nobody holds more.
+        next.operation = Some(Operation {
+            election: None,
+            ..operation.clone()
+        });
+        steps.push(Step::write(next.clone()));
+        return Some(Plan::with(
+            seen,
+            Situation::Working(kind, "MAIN is confirmed".to_owned()),
+            steps,
+        ));
+    }
+    Some(Plan {
+        steps: members::after_reserving(ledger, next, steps),
+        situation: Situation::Working(kind, "registering every instance before MAIN commits".to_owned()),
+        numbers,
+    })
 }
 
 /// Whether the route is to be opened without this replica: MAIN may go on alone, and it has had its time to catch up.

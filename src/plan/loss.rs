@@ -204,6 +204,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
                 _ => why.to_owned(),
             },
             reversed: announced.is_some_and(|o| o.reversed),
+            election: None,
             lossy: to.lossy || lacking && to.copy.instance == ledger.main.instance,
             proven: false,
         }),
@@ -247,6 +248,7 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
                 cause: why.to_owned(),
                 lossy: false,
                 reversed: false,
+                election: None,
                 proven: false,
             }),
             ..ledger.clone()

@@ -19,7 +19,7 @@ mod switchover;
 pub use numbers::{parse_registration_name, registration_name};
 
 use crate::api::{
-    RegistrationMode,
+    RegistrationMode, VolumeNote,
     conditions::Reason,
     ledger::{Incarnation, Ledger, OperationKind, Route},
 };
@@ -118,6 +118,18 @@ pub enum Action {
         /// UID of the pod.
         pod_uid: String,
     },
+    /// Find out how far an instance's data has come, by a snapshot.
+    ReadPosition {
+        /// The instance.
+        instance: String,
+    },
+    /// Note the ledger on the volume claims of these instances.
+    NoteVolumes {
+        /// The instances, each with the UID of its claim.
+        claims: Vec<(String, String)>,
+        /// What to note.
+        note: VolumeNote,
+    },
     /// Set the marker in MAIN's data, from whatever it was.
     Mark {
         /// MAIN.
@@ -145,6 +157,8 @@ impl Action {
             Self::ProbeCommit { .. } => "ProbeCommit",
             Self::Confirm { .. } => "Confirm",
             Self::DeletePod { .. } => "DeletePod",
+            Self::ReadPosition { .. } => "ReadPosition",
+            Self::NoteVolumes { .. } => "NoteVolumes",
             Self::Mark { .. } => "Mark",
         }
     }
@@ -170,6 +184,7 @@ pub enum Situation {
 pub fn plan(seen: &Observation) -> Plan {
     match &seen.ledger {
         None => bootstrap::plan(seen),
+        Some(ledger) if ledger.is_refuted() => bootstrap::plan(seen),
         Some(ledger) if ledger.route == Route::Closed => closed::plan(seen, ledger),
         Some(ledger) => steady::plan(seen, ledger),
     }

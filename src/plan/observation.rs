@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use crate::api::{
-    RegistrationMode, ReplicationMode, ResetNote,
+    RegistrationMode, ReplicationMode, ResetNote, VolumeNote,
     ledger::{DataCopy, Incarnation, Ledger, Member},
 };
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub electable: i32,
     /// Whether MAIN goes on alone while no in-sync replica is there.
     pub unprotected: bool,
+    /// A human's word on a state that tells nothing by itself.
+    pub recovery: Option<Recovery>,
     /// Whether the data of an instance that has branched off is set aside without asking.
     pub reset_diverged: bool,
     /// Instances that get no client and are never promoted.
@@ -59,6 +61,15 @@ pub struct Settings {
     pub max_per_hour: usize,
     /// The newest request to move MAIN.
     pub switchover: Option<SwitchoverRequest>,
+}
+
+/// A human's word on which instance to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The instance.
+    pub main: String,
+    /// The state that it is meant for.
+    pub state_id: String,
 }
 
 /// A request to move MAIN to another instance.
@@ -112,6 +123,10 @@ pub struct Instance {
     pub container: Container,
     /// Whether Kubernetes' own probe succeeds.
     pub ready: bool,
+    /// The volume claim of its data.
+    pub claim: Option<Claim>,
+    /// How many timestamps its data has come, as a snapshot in this life has shown; or why none could be taken.
+    pub position: Option<Result<i64, String>>,
     /// UID of its pod.
     pub pod_uid: Option<String>,
     /// Somebody asks for its data to be set aside.
@@ -132,6 +147,15 @@ pub struct Instance {
     /// MAIN has lately tried to register it and failed. It is tried again, but not at once: MAIN's commits wait
     /// while it tries.
     pub unregistrable: bool,
+}
+
+/// A volume claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its UID.
+    pub uid: String,
+    /// What was noted on it.
+    pub note: Option<VolumeNote>,
 }
 
 /// What Kubernetes says of an instance's container.

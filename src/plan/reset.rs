@@ -48,7 +48,7 @@ pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Num
     let chosen = members
         .others()
         .filter(|i| !members.ledger.relies_on(&i.name))
-        .filter(|i| i.reset_asked || settings.reset_diverged && has_diverged(members, i))
+        .filter(|i| i.reset_asked || settings.reset_diverged && !ledger.recovered && has_diverged(members, i))
         // One that is away may be on its way back as something else.
         .find(|i| i.view().is_some())?;
     let of_ours = chosen

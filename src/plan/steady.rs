@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Plan, Situation, Step, brake, loss,
+    Action, Plan, Situation, Step, brake, loss,
     members::{self, Members},
     numbers::parse_registration_name,
     observation::{DataStatus, Instance, Observation, Registration},
@@ -12,7 +12,7 @@ use super::{
     switchover::{self, Standing},
 };
 use crate::api::{
-    RegistrationMode, SwitchoverState,
+    RegistrationMode, SwitchoverState, VolumeNote,
     conditions::Reason,
     ledger::{Ledger, Member, Operation, OperationKind, Route},
 };
@@ -51,6 +51,8 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.grow())
         .or_else(|| desk.reset(&mut situation))
         .or_else(|| desk.register_missing())
+        .or_else(|| desk.conclude_recovery())
+        .or_else(|| desk.note_volumes())
         .unwrap_or_default();
     let numbers = desk.numbers;
     let steps = match steps {
@@ -135,12 +137,13 @@ impl<'a> Desk<'a> {
                 cause,
                 lossy: false,
                 reversed: false,
+                election: None,
                 proven: false,
             }),
             ..before.clone()
         };
         self.numbers.ensure(&mut next);
-        let fence = Step::Do(super::Action::Fence { term: next.term });
+        let fence = Step::Do(Action::Fence { term: next.term });
         let situation = Situation::Working(OperationKind::Repair, why);
         Some(Work::Close(Plan::with(
             self.members.seen,
@@ -388,6 +391,29 @@ impl<'a> Desk<'a> {
             *situation = Situation::Stalled(Reason::DivergedInstance, text);
         }
         None
+    }
+
+    /// Every instance has followed MAIN since a human has said who it is: none of them can hold more.
+    fn conclude_recovery(&mut self) -> Option<Work> {
+        let follow = |i: &Instance| self.members.registration_of(i).is_some_and(Registration::in_sync);
+        if !(self.ledger.recovered && self.members.others().all(follow)) {
+            return None;
+        }
+        self.ledger.recovered = false;
+        Some(Work::Steps(Vec::new()))
+    }
+
+    /// Notes on the volumes who is MAIN, in case that the ledger is lost.
+    fn note_volumes(&mut self) -> Option<Work> {
+        let note = VolumeNote::of(&self.ledger);
+        let seen = self.members.seen;
+        let claims: Vec<_> = seen
+            .declared()
+            .filter_map(|i| Some((i, i.claim.as_ref()?)))
+            .filter(|(_, claim)| claim.note.as_ref() != Some(&note))
+            .map(|(i, claim)| (i.name.clone(), claim.uid.clone()))
+            .collect();
+        (!claims.is_empty()).then(|| Work::Steps(vec![Step::Do(Action::NoteVolumes { claims, note })]))
     }
 
     /// Registers, as ASYNC, instances that MAIN does not know.

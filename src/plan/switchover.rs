@@ -168,6 +168,7 @@ pub(super) fn begin(
             cause,
             lossy: false,
             reversed: false,
+            election: None,
             proven: false,
         }),
         switchover,

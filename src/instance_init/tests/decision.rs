@@ -91,12 +91,24 @@ fn main(term: i64, empty: Option<bool>) -> View {
 
 #[test]
 fn nothing_is_moved_unless_main_is_there_current_and_not_empty() {
-    let judge =
-        |view: View, own: bool| refusal(&ledger(), &Sight::Serving(view), own).map(|(outcome, _)| outcome);
+    let order = ledger().resets.remove(0);
+    let judge = |view: View, own: bool| {
+        refusal(&ledger(), &order, &Sight::Serving(view), own).map(|(outcome, _)| outcome)
+    };
     assert_eq!(judge(main(4, Some(false)), false), None);
     assert_eq!(judge(main(4, Some(true)), true), None, "two empty copies");
     assert_eq!(judge(main(4, Some(true)), false), Some(ResetOutcome::Refused));
     assert_eq!(judge(main(4, None), false), Some(ResetOutcome::Later));
+    let kept = ResetOrder {
+        preserve: true,
+        ..order.clone()
+    };
+    let empty = Sight::Serving(main(4, Some(true)));
+    assert_eq!(
+        refusal(&ledger(), &kept, &empty, false),
+        None,
+        "it is kept for ever"
+    );
     assert_eq!(
         judge(main(3, Some(false)), false),
         Some(ResetOutcome::Later),
@@ -120,6 +132,9 @@ fn nothing_is_moved_unless_main_is_there_current_and_not_empty() {
         assert_eq!(judge(view, false), Some(ResetOutcome::Later));
     }
     for sight in [Sight::Silent, Sight::Refused, Sight::Handshake, Sight::Unseen] {
-        assert_eq!(refusal(&ledger(), &sight, false).unwrap().0, ResetOutcome::Later);
+        assert_eq!(
+            refusal(&ledger(), &order, &sight, false).unwrap().0,
+            ResetOutcome::Later
+        );
     }
 }

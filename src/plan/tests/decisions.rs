@@ -82,21 +82,6 @@ fn bootstrap_waits_for_every_instance() {
 }
 
 #[test]
-fn data_without_a_ledger_and_without_a_main_is_left_to_a_human() {
-    let mut world = running();
-    world.ledger = None;
-    world.restart(0, true);
-    let plan = world.step(usize::MAX);
-    assert!(plan.steps.is_empty());
-    let Situation::Stalled(Reason::AmbiguousState, message) = plan.situation else {
-        panic!("{plan:?}")
-    };
-    for seen in ["demo-0: REPLICA, data, marker l1 term 1", "demo-2"] {
-        assert!(message.contains(seen), "{message}");
-    }
-}
-
-#[test]
 fn two_mains_with_data_and_no_ledger_are_left_to_a_human() {
     let mut world = running();
     world.ledger = None;

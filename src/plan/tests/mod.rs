@@ -2,6 +2,7 @@
 
 mod decisions;
 mod limits;
+mod lost_ledger;
 mod planned_change;
 mod random;
 mod reset;

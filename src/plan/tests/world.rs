@@ -10,14 +10,14 @@ use std::time::Duration;
 use super::super::{
     Action, Plan, Step,
     observation::{
-        Container, Contents, DataStatus, Instance, Marker, Numbers, Observation, Registration, Role,
+        Claim, Container, Contents, DataStatus, Instance, Marker, Numbers, Observation, Registration, Role,
         Settings, Sight, SwitchoverRequest, View,
     },
     plan,
 };
 use crate::{
     api::{
-        RegistrationMode, ReplicationMode, ResetNote, ResetOutcome,
+        RegistrationMode, ReplicationMode, ResetNote, ResetOutcome, VolumeNote,
         ledger::{Incarnation, Ledger, Route},
     },
     instance_init::{Decision, decide, refusal},
@@ -39,6 +39,10 @@ pub(super) struct Server {
     pub(super) reign: u32,
     /// It does not become MAIN, whoever says so.
     pub(super) stubborn: bool,
+    /// What is noted on its volume claim.
+    pub(super) volume_note: Option<VolumeNote>,
+    /// How far it has come, once that was measured in this life.
+    pub(super) position: Option<i64>,
     /// How many pods it has had.
     pub(super) pod: u32,
     /// Orders to set its data aside that its volume knows as obeyed.
@@ -80,6 +84,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         sync_replicas: usize::from(replicas > 1),
         electable: replicas,
         unprotected: false,
+        recovery: None,
         reset_diverged: true,
         fenced: Vec::new(),
         automatic_failover: true,
@@ -108,6 +113,8 @@ impl World {
             replicas: Vec::new(),
             reign: 0,
             stubborn: false,
+            volume_note: None,
+            position: None,
             pod: 1,
             obeyed: Vec::new(),
             note: None,
@@ -200,6 +207,11 @@ impl World {
                 address: up.then(|| [10, 0, 0, 1].into()),
                 container: if up { Container::Running } else { Container::Ended },
                 ready: up,
+                claim: Some(Claim {
+                    uid: format!("claim-{}", self.servers[index].volume),
+                    note: self.servers[index].volume_note.clone(),
+                }),
+                position: self.servers[index].position.map(Ok),
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
                 reset_asked: self.servers[index].reset_asked,
                 reset_note: self.servers[index].note.clone(),
@@ -317,6 +329,7 @@ impl World {
         let server = &mut self.servers[index];
         server.up = true;
         server.life += 1;
+        server.position = None;
         if server.role == Role::Main {
             // The start gate makes it a replica that accepts no MAIN before one registers it.
             server.role = Role::Replica;
@@ -325,6 +338,7 @@ impl World {
         }
         if !keep_volume {
             server.volume += 100;
+            server.volume_note = None;
             server.data.clear();
             server.marker = None;
             server.reign = 0;
@@ -362,7 +376,7 @@ impl World {
             outcome,
             detail,
         };
-        if let Some((outcome, why)) = refusal(&ledger, &sight, self.servers[index].data.is_empty()) {
+        if let Some((outcome, why)) = refusal(&ledger, &order, &sight, self.servers[index].data.is_empty()) {
             return note(outcome, why);
         }
         // The last good copy is never set aside.
@@ -529,6 +543,20 @@ impl World {
                 let index = Self::index(instance);
                 if *pod_uid == format!("pod-{index}-{}", self.servers[index].pod) {
                     self.replace_pod(index, true);
+                }
+                true
+            }
+            Action::ReadPosition { instance } => {
+                let server = &mut self.servers[Self::index(instance)];
+                server.position = server.up.then(|| i64::try_from(server.data.len()).unwrap());
+                server.up
+            }
+            Action::NoteVolumes { claims, note } => {
+                for (instance, uid) in claims {
+                    let server = &mut self.servers[Self::index(instance)];
+                    if *uid == format!("claim-{}", server.volume) {
+                        server.volume_note = Some(note.clone());
+                    }
                 }
                 true
             }

@@ -1,0 +1,244 @@
+//! The cluster is there, its ledger is not.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        Action, Situation, Step,
+        observation::{Marker, Recovery, Role},
+        plan,
+    },
+    decisions::running,
+    world::World,
+};
+use crate::api::{VolumeNote, conditions::Reason, ledger::Route};
+
+/// Everything has stopped and started again behind the gate, and the ledger is gone.
+fn returned() -> World {
+    let mut world = running();
+    lose(&mut world);
+    world
+}
+
+fn lose(world: &mut World) {
+    world.ledger = None;
+    world.numbers = Default::default();
+    for index in 0..world.servers.len() {
+        world.restart(index, true);
+        // Nobody feeds anybody.
+        world.servers[index].reign = 0;
+    }
+}
+
+/// What is said, and the id of the state.
+fn stalled(world: &mut World) -> (String, String) {
+    let plan = world.step(usize::MAX);
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    let Situation::Stalled(Reason::AmbiguousState, message) = plan.situation else {
+        panic!("{:?}", plan.situation)
+    };
+    let id = message.rsplit(' ').next().unwrap().to_owned();
+    (message, id)
+}
+
+#[test]
+fn volumes_are_noted_once_the_route_is_open() {
+    let world = running();
+    let note = VolumeNote {
+        lineage: "l1".into(),
+        term: 1,
+        main: "demo-0".into(),
+        in_sync: vec!["demo-1".into()],
+    };
+    assert!(
+        world
+            .servers
+            .iter()
+            .all(|server| server.volume_note.as_ref() == Some(&note))
+    );
+}
+
+#[test]
+fn of_replicas_with_the_same_mark_the_one_that_has_come_furthest_is_main() {
+    let mut world = returned();
+    world.servers[2].data.pop();
+    world.servers[0].data.pop();
+    let plan = world.step(usize::MAX);
+    let measured = |step: &Step| matches!(step, Step::Do(Action::ReadPosition { .. }));
+    assert!(
+        plan.steps.len() == 3 && plan.steps.iter().all(measured),
+        "{plan:?}"
+    );
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    assert_eq!(world.ledger.as_ref().unwrap().term, 2);
+    world.client_write();
+    assert_eq!(world.acknowledged.len(), 4);
+    world.check();
+}
+
+#[test]
+fn a_newer_mark_decides_without_a_snapshot() {
+    let mut world = running();
+    world.servers[0].up = false;
+    world.settle();
+    world.client_write();
+    world.servers[2].up = false;
+    world.servers[2].marker.as_mut().unwrap().term = 1;
+    world.servers[2].data.pop();
+    lose(&mut world);
+    let plan = world.step(usize::MAX);
+    assert!(
+        matches!(&plan.steps[..], [Step::Write(ledger)] if ledger.main.instance == "demo-1"),
+        "{plan:?}"
+    );
+    world.settings.reset_diverged = false;
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+}
+
+#[test]
+fn nothing_is_committed_before_every_instance_is_registered() {
+    let mut world = returned();
+    for _ in 0..20 {
+        let plan = world.step(usize::MAX);
+        let commits = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Do(Action::ProbeCommit { .. })));
+        if commits {
+            assert_eq!(world.servers[0].replicas.len(), 2);
+            return;
+        }
+    }
+    panic!("{}", world.tell());
+}
+
+#[test]
+fn a_choice_that_another_copy_refutes_is_undone_and_left_to_a_human() {
+    let mut world = returned();
+    // As long, but with a write of its own: positions cannot tell.
+    world.servers[2].data.pop();
+    world.servers[2].data.push((99, 99));
+    let plan = world.settle();
+    assert!(
+        matches!(plan.situation, Situation::Stalled(Reason::AmbiguousState, _)),
+        "{plan:?}"
+    );
+    assert!(world.servers.iter().all(|server| server.role == Role::Replica));
+    assert_eq!(world.ledger.as_ref().unwrap().route, Route::Closed);
+    let (message, state_id) = stalled(&mut world);
+    assert!(
+        message.contains("demo-2 holds writes that demo-0 does not"),
+        "{message}"
+    );
+    world.settings.recovery = Some(Recovery {
+        main: "demo-0".into(),
+        state_id,
+    });
+    let plan = world.settle();
+    assert_eq!(world.main(), Some(0));
+    assert!(world.ledger.as_ref().unwrap().term > 2);
+    // What the human has not chosen is not set aside without another word.
+    assert_eq!(world.servers[2].obeyed.len(), 0, "{plan:?}");
+    world.servers[2].reset_asked = true;
+    world.settle();
+    assert_eq!(world.servers[2].data, world.servers[0].data);
+    assert!(!world.ledger.as_ref().unwrap().recovered);
+}
+
+#[test]
+fn a_humans_word_holds_only_for_the_state_that_he_has_seen() {
+    let mut world = returned();
+    world.servers[2].marker = Some(Marker {
+        lineage: "lother".into(),
+        term: 1,
+    });
+    let (_, state_id) = stalled(&mut world);
+    world.settings.recovery = Some(Recovery {
+        main: "demo-1".into(),
+        state_id,
+    });
+    // A restart changes nothing, another mark does.
+    world.restart(2, true);
+    let mut other = world.clone();
+    other.servers[2].marker = Some(Marker {
+        lineage: "lother".into(),
+        term: 7,
+    });
+    stalled(&mut other);
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+}
+
+#[test]
+fn a_note_of_a_newer_term_than_any_mark_forbids_every_conclusion() {
+    for note in [("l1", 9), ("lother", 1)] {
+        let mut world = returned();
+        let note = VolumeNote {
+            lineage: note.0.into(),
+            term: note.1,
+            main: "demo-2".into(),
+            in_sync: Vec::new(),
+        };
+        world.servers[1].volume_note = Some(VolumeNote {
+            term: note.term,
+            ..note
+        });
+        if world.servers[1].volume_note.as_ref().unwrap().lineage == "lother" {
+            world.servers[1].volume_note.as_mut().unwrap().term = 9;
+        }
+        let (message, _) = stalled(&mut world);
+        assert!(message.contains("demo-2 was MAIN in term 9"), "{message}");
+    }
+}
+
+#[test]
+fn empty_instances_on_volumes_with_a_note_are_not_taken_for_a_new_cluster() {
+    let mut world = World::new(3);
+    world.servers[0].volume_note = Some(VolumeNote {
+        lineage: "l1".into(),
+        term: 4,
+        main: "demo-0".into(),
+        in_sync: Vec::new(),
+    });
+    let (message, state_id) = stalled(&mut world);
+    assert!(message.contains("no instance holds anything"), "{message}");
+    world.settings.recovery = Some(Recovery {
+        main: "demo-0".into(),
+        state_id,
+    });
+    world.settle();
+    assert_eq!((world.main(), world.ledger.as_ref().unwrap().term), (Some(0), 5));
+}
+
+#[test]
+fn an_instance_that_stays_away_can_be_done_without_on_a_humans_word() {
+    let mut world = returned();
+    world.servers[2].up = false;
+    let mut seen = world.observe();
+    seen.instances[2].away_for = Duration::from_secs(59);
+    assert!(matches!(plan(&seen).situation, Situation::Waiting(..)));
+    let (message, state_id) = stalled(&mut world);
+    assert!(message.contains("demo-2"), "{message}");
+    world.settings.recovery = Some(Recovery {
+        main: "demo-1".into(),
+        state_id,
+    });
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.check();
+}
+
+#[test]
+fn data_without_a_mark_is_left_to_a_human() {
+    let mut world = returned();
+    world.servers[2].marker = None;
+    let (message, _) = stalled(&mut world);
+    for seen in [
+        "demo-0: REPLICA, data, marker l1 term 1",
+        "demo-2 holds data without a mark",
+    ] {
+        assert!(message.contains(seen), "{message}");
+    }
+}
