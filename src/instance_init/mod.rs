@@ -56,6 +56,10 @@ pub async fn prepare<B: Bolt>(
     bolt: &B,
 ) -> Result<ResetNote, VolumeError> {
     let volume = DataVolume::new(&instance.mount, &instance.data);
+    let Some(_lock) = volume.lock()? else {
+        let why = "another process has the data open".to_owned();
+        return Ok(note("", ResetOutcome::Later, why));
+    };
     // A move that was broken off is finished in any case: Memgraph has not started since it was begun.
     if let Some(token) = volume.finish()? {
         tracing::info!(token, "finished to set the data aside");

@@ -10,6 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{FlockOperation, fcntl_lock},
+    io::Errno,
+};
+
 use crate::api::{ledger::ResetOrder, names};
 
 /// What Memgraph recovers its data from.
@@ -37,6 +42,16 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Volume
     move |source| VolumeError { action, path, source }
 }
 
+/// Memgraph's lock on its data directory (`AcquireLock` in its `utils/file.cpp`: a POSIX record lock on the whole file,
+/// which the kernel keeps between processes of all pods). Nobody else has the data open while this is held.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: Option<File>,
+}
+
+/// The file that Memgraph locks.
+const LOCK: &str = ".lock";
+
 /// The volume of one instance.
 #[derive(Clone, Debug)]
 pub struct DataVolume {
@@ -53,6 +68,28 @@ impl DataVolume {
             mount: mount.to_owned(),
             data: data.to_owned(),
             aside: mount.join(names::SET_ASIDE),
+        }
+    }
+
+    /// Takes Memgraph's lock on the data, if nobody has it. A pod that was deleted by force may live on with its data open.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn lock(&self) -> Result<Option<DataLock>, VolumeError> {
+        if !self.data.exists() {
+            return Ok(Some(DataLock { _file: None }));
+        }
+        let path = self.data.join(LOCK);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed("open", &path))?;
+        match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(DataLock { _file: Some(file) })),
+            Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
+            Err(error) => Err(failed("lock", &path)(error.into())),
         }
     }
 

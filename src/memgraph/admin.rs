@@ -22,6 +22,9 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(65);
 /// For how long a port is tried before MAIN is asked to connect to it.
 const REACH_DEADLINE: Duration = Duration::from_secs(1);
 
+/// For how long MAIN's marker is waited for in a look.
+const MARKER_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Why an operation on an instance was not done, or is not known to have been.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -112,8 +115,13 @@ async fn view<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Resul
         Some(version) => version.clone(),
         None => rows::version(&session.run(SHOW_VERSION, patience).await?).map_err(odd)?,
     };
-    // The data may be locked while the roles are not: what cannot be read now is left open.
-    let (contents, empty) = match session.run("SHOW ENUMS", patience).await {
+    // The data may be locked while the roles are not: what cannot be read now is left open. A transaction does not begin on
+    // MAIN while a commit waits for a replica, which must not hold up what is done about that replica.
+    let soon = match role {
+        Role::Main => patience.min(MARKER_PATIENCE),
+        Role::Replica => patience,
+    };
+    let (contents, empty) = match session.run("SHOW ENUMS", soon).await {
         Ok(enums) => {
             let marker = match marker::read(&enums) {
                 Reading::Marker(marker) => Some(marker),

@@ -333,8 +333,8 @@ fn is_given_up(members: &Members<'_>, instance: &Instance) -> bool {
 /// has committed nothing yet, so that either may lead and follow the other. This is done once before the route opens
 /// again: it never goes back and forth.
 ///
-/// A candidate that MAIN still refuses, or refuses because MAIN has committed meanwhile, is none any more: MAIN holds all
-/// that was acknowledged.
+/// A candidate that MAIN still refuses, or refuses because MAIN has committed meanwhile, or that is fenced, is none any
+/// more: MAIN holds all that was acknowledged.
 fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
     let operation = ledger.operation.as_ref()?;
@@ -357,7 +357,7 @@ fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     );
     let committed = members.main.marker().is_some_and(|m| m.term == ledger.term);
     let mut next = ledger.clone();
-    if operation.reversed || committed {
+    if operation.reversed || committed || seen.settings.is_fenced(&instance.name) {
         if operation.lossy {
             return None;
         }

@@ -1,6 +1,13 @@
 //! The whole of it, against an API server that answers or does not.
 
-use std::{convert::Infallible, fs, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    fs,
+    io::Read,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{Request, Response, body::Bytes};
@@ -117,6 +124,32 @@ async fn a_recorded_order_is_not_obeyed_again() {
     let note = prepare(&instance(&scratch), Ok(client), &Nowhere).await.unwrap();
     assert_eq!(note.outcome, ResetOutcome::Done);
     assert!(scratch.data().join("wal/2_current").exists());
+}
+
+/// Holds Memgraph's lock in a process of its own, until its input ends. Locks of one process do not keep itself out.
+const HOLDER: &str = "import fcntl,sys\nf=open(sys.argv[1],'w')\nfcntl.lockf(f,fcntl.LOCK_EX)\nprint('held',flush=True)\nsys.stdin.read()";
+
+#[tokio::test]
+async fn data_that_another_process_has_open_stays() {
+    let scratch = Scratch::new();
+    scratch.fill("old");
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLDER])
+        .arg(scratch.data().join(".lock"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = [0; 4];
+    holder.stdout.as_mut().unwrap().read_exact(&mut held).unwrap();
+    assert!(scratch.volume().lock().unwrap().is_none());
+    let client = server(Some((200, cluster())));
+    let note = prepare(&instance(&scratch), Ok(client), &Nowhere).await.unwrap();
+    assert_eq!(note.outcome, ResetOutcome::Later);
+    assert!(note.detail.contains("another process"), "{note:?}");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert!(scratch.volume().lock().unwrap().is_some());
 }
 
 #[test]

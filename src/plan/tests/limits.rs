@@ -315,6 +315,25 @@ fn a_target_that_is_fenced_before_its_promotion_is_not_promoted() {
 }
 
 #[test]
+fn a_fenced_instance_does_not_lead_again_because_it_is_ahead() {
+    let mut world = World::new(2);
+    world.settle();
+    world.client_write();
+    world.commit_and_stop();
+    world.step(usize::MAX);
+    world.restart(0, true);
+    // MAIN refuses it.
+    world.step(usize::MAX);
+    world.settings.fenced = vec!["demo-0".into()];
+    world.settle();
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+    world.settings.fenced.clear();
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.check();
+}
+
+#[test]
 fn an_operation_says_what_it_was_begun_for() {
     let mut world = running();
     world.servers[0].up = false;
