@@ -22,7 +22,7 @@ NODES ?= 1
 
 .PHONY: help
 help: ## List what can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column --table --separator '|'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column --table --separator '|'
 
 .PHONY: demo
 demo: ## Show the main job on a real Kubernetes node (KEEP=1: keep it; CLUSTER=current: see README.md)
@@ -41,9 +41,17 @@ node-test: images ## Only the tests on a real node (TESTS=name: only those; REUS
 	@e2e/chart/helm.sh >/dev/null
 	cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 
+.PHONY: e2e-faults
+e2e-faults: ## Only those that break things while somebody writes (REUSE=1: as above)
+	@$(MAKE) --no-print-directory node-test TESTS=faults::
+
 .PHONY: bench-sim
 bench-sim: ## Measure the simulator's speed and size; fails when a goal of docs/benchmarks.md is missed
 	cargo bench --locked --package memgraph-sim --bench goals -- $(PARTS)
+
+.PHONY: simulate
+simulate: ## Run operator and gateways in simulated clusters with faults (SEEDS=1000; SEED=7: one, with all that happens)
+	cargo run --locked --release --package simulation
 
 .PHONY: sim-drivers
 sim-drivers: ## Check the official drivers against the simulator (SIM_VERSIONS="3.4 3.12 HEAD")
