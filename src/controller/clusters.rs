@@ -96,11 +96,20 @@ impl Cluster {
         }
         memory.live_version = version;
         let ledger = cluster.status.as_ref().and_then(|status| status.ledger.clone());
+        // Under the lock, so that an older one does not take the place of a newer one.
+        self.ledger.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&ledger);
+            if changed {
+                *known = Some(ledger.clone());
+            }
+            changed
+        });
+        // Not before that: from here on no grant is made for a route that is closed.
         let now = Instant::now();
-        // Nothing was open between two closed ledgers that this leader has seen: it would have opened it.
         let closed = ledger
             .as_ref()
             .is_some_and(|ledger| ledger.route == Route::Closed);
+        // Nothing was open between two closed ledgers that this leader has seen: it would have opened it.
         memory.shut = closed.then(|| memory.shut.unwrap_or(now));
         let known = std::mem::take(&mut memory.leaving);
         let leaving = ledger
@@ -113,14 +122,6 @@ impl Cluster {
                 (gateway.pod_uid.clone(), since)
             })
             .collect();
-        // Under the lock, so that an older one does not take the place of a newer one.
-        self.ledger.send_if_modified(|known| {
-            let changed = known.as_ref() != Some(&ledger);
-            if changed {
-                *known = Some(ledger);
-            }
-            changed
-        });
     }
 
     /// The newest ledger that the API server itself has shown to this process; None if it has shown none yet.

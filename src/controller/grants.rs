@@ -57,7 +57,7 @@ pub(super) async fn attend_all<B: Bolt, G: GatewayLink>(
         for (key, gateway) in gateways {
             attended.entry(key).or_insert_with(|| {
                 let attendant = Attendant {
-                    operator: operator.clone(),
+                    operator: Weak::clone(&operator),
                     memory: Arc::clone(&memory),
                     reference: reference.clone(),
                     uid: uid.clone(),
