@@ -213,6 +213,14 @@ impl Database {
         for instance in self.instances().await? {
             self.expect_at(&instance, expected).await?;
         }
+        self.expect_through_gateways(expected).await
+    }
+
+    /// Reads each of the tokens from MAIN through the gateway and from a replica through the read gateway.
+    ///
+    /// # Errors
+    /// When one is not there in time.
+    pub async fn expect_through_gateways(&self, expected: &[&str]) -> Result<()> {
         expect(
             &format!("{} through the gateway", self.name),
             expected,

@@ -1,12 +1,15 @@
 //! What happens to pods.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use e2e_cluster::address::BoxName;
 use e2e_cluster::cgroup;
 use e2e_cluster::faults::Container;
+use e2e_cluster::process;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +17,31 @@ use nix::unistd::Pid;
 
 use crate::node::Node;
 use crate::scene::Scene;
+
+const API_SERVER: &str = "kube-apiserver";
+
+/// A pod whose packets are dropped. Its network is this one's, whatever becomes of its processes.
+pub struct BlackHole {
+    network: File,
+}
+
+impl BlackHole {
+    /// Lets packets pass again.
+    ///
+    /// # Errors
+    /// When the firewall refuses it.
+    pub fn heal(self) -> Result<()> {
+        self.nft("delete table inet black-hole")
+    }
+
+    fn nft(&self, rules: &str) -> Result<()> {
+        let own = std::process::id();
+        let network = format!("--net=/proc/{own}/fd/{}", self.network.as_raw_fd());
+        let mut nft = Command::new("nsenter");
+        nft.args([&network, "--", "nft", "-f", "-"]);
+        tokio::task::block_in_place(|| process::output_with_input(&mut nft, rules)).map(drop)
+    }
+}
 
 impl Scene {
     /// Freezes an instance until [`Self::thaw`], as a process that hangs.
@@ -52,11 +80,70 @@ impl Node {
     /// # Errors
     /// When it does not run.
     pub fn kill(&self, pod: &Pod) -> Result<()> {
+        self.signal(pod, Signal::SIGKILL)
+    }
+
+    /// Stops all processes of a pod's first container until [`Self::go_on`]. Unlike those that [`Scene::freeze`] has frozen,
+    /// they can be killed.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stop(&self, pod: &Pod) -> Result<()> {
+        self.signal(pod, Signal::SIGSTOP)
+    }
+
+    /// Lets processes go on that were stopped.
+    ///
+    /// # Errors
+    /// When the container does not run.
+    pub fn go_on(&self, pod: &Pod) -> Result<()> {
+        self.signal(pod, Signal::SIGCONT)
+    }
+
+    fn signal(&self, pod: &Pod, signal: Signal) -> Result<()> {
         for process in self.processes(pod)? {
-            kill(Pid::from_raw(process), Signal::SIGKILL)
-                .with_context(|| format!("cannot kill process {process} of pod {}", pod.name_any()))?;
+            kill(Pid::from_raw(process), signal).with_context(|| {
+                format!(
+                    "cannot send {signal} to process {process} of pod {}",
+                    pod.name_any()
+                )
+            })?;
         }
         Ok(())
+    }
+
+    /// Drops every packet to and from a pod until [`BlackHole::heal`]. Nobody is told: connections stay open.
+    ///
+    /// # Errors
+    /// When it does not run or the firewall refuses it.
+    pub fn black_hole(&self, pod: &Pod) -> Result<BlackHole> {
+        let process = self.processes(pod)?[0];
+        let network = File::open(format!("/proc/{process}/ns/net"))
+            .with_context(|| format!("cannot open the network of pod {}", pod.name_any()))?;
+        let hole = BlackHole { network };
+        hole.nft(
+            "table inet black-hole {
+               chain in { type filter hook input priority -300; drop; }
+               chain out { type filter hook output priority -300; drop; }
+             }",
+        )?;
+        Ok(hole)
+    }
+
+    /// Ends the API server and keeps it away until [`Self::api_server_is_back`].
+    ///
+    /// # Errors
+    /// When it cannot be held.
+    pub fn api_server_goes(&self) -> Result<()> {
+        self.cluster.hold_program(BoxName::ControlPlane, API_SERVER)
+    }
+
+    /// Lets the API server be started again.
+    ///
+    /// # Errors
+    /// When it was not away.
+    pub fn api_server_is_back(&self) -> Result<()> {
+        self.cluster.release_program(BoxName::ControlPlane, API_SERVER)
     }
 
     /// Resident memory of a pod's first container, in KiB.

@@ -1,6 +1,6 @@
 //! What the tests on a real Kubernetes node are made of: a node with the operator ([`node`]), a namespace for each test
-//! ([`scene`]) with MemgraphClusters in it ([`database`]), the faults that happen to them ([`faults`]), and people who type
-//! commands ([`shell`]) that the documentation has ([`guide`]).
+//! ([`scene`]) with MemgraphClusters in it ([`database`]), the faults that happen to them ([`faults`]), people who write
+//! ([`writer`]), and people who type commands ([`shell`]) that the documentation has ([`guide`]).
 
 pub mod database;
 pub mod faults;
@@ -10,3 +10,4 @@ pub mod operators;
 pub mod scene;
 pub mod shell;
 pub mod wait;
+pub mod writer;

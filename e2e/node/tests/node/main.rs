@@ -6,6 +6,8 @@ mod chart;
 mod deletion;
 mod drivers;
 mod failover;
+mod faults;
+mod grants;
 mod operations;
 mod operators;
 mod quiet;
@@ -59,6 +61,20 @@ const TESTS: &[(&str, Body)] = tests! {
         a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_back
         a_gateway_that_is_replaced_serves_again
         two_clusters_of_one_name_do_not_disturb_each_other;
+    faults:
+        a_main_that_is_killed
+        a_main_whose_pod_is_deleted
+        a_main_whose_pod_is_deleted_by_force
+        a_main_that_is_stopped
+        a_main_that_is_frozen
+        a_main_in_a_black_hole
+        both_operators_at_once
+        an_api_server_that_is_away_for_a_minute;
+    grants:
+        a_frozen_gateway_holds_a_failover_up_no_longer_than_its_grant
+        without_an_operator_sessions_go_on
+        without_an_operator_and_an_api_server_writers_are_cut_off
+        a_client_that_comes_during_a_failover_is_held;
     operators:
         the_other_one_takes_over_from_one_that_dies
         one_that_is_deleted_hands_over_at_once

@@ -1,13 +1,12 @@
 //! MAIN moves because somebody has asked for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e_node::database::{Database, SETTLE_LIMIT, ledger, run};
+use e2e_node::database::{Database, SETTLE_LIMIT, ledger};
 use e2e_node::scene::Scene;
 use e2e_node::wait::until;
+use e2e_node::writer::Writer;
 use memgraph_operator::api::{SwitchoverState, ledger::Route};
 use serde_json::json;
 
@@ -40,35 +39,8 @@ async fn move_main(
     )
 }
 
-/// Writes one token after the other until told to stop; returns those that were acknowledged, how many tries failed, and the
-/// longest time between two acknowledgements.
-async fn write_on(
-    database: Arc<Database>,
-    prefix: &str,
-    stop: Arc<AtomicBool>,
-) -> Result<(Vec<String>, usize, Duration)> {
-    let gateway = database.gateway().await?;
-    let (mut acknowledged, mut failed, mut longest) = (Vec::new(), 0, Duration::ZERO);
-    let mut last = Instant::now();
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let token = format!("{prefix}-{number}");
-        let statement = format!("MERGE (t:Token {{id: '{token}'}}) RETURN t.id AS id");
-        while let Err(error) = run(gateway, &statement).await {
-            failed += 1;
-            ensure!(last.elapsed() < SETTLE_LIMIT, "no write is acknowledged: {error}");
-        }
-        longest = longest.max(last.elapsed());
-        last = Instant::now();
-        acknowledged.push(token);
-    }
-    Ok((acknowledged, failed, longest))
-}
-
 pub async fn main_moves_under_load_and_back_without_a_loss(scene: Arc<Scene>) -> Result<()> {
-    let database = Arc::new(scene.start("demo", json!({})).await?);
+    let database = scene.start("demo", json!({})).await?;
     let (mut acknowledged, mut moved) = (Vec::new(), Vec::new());
     for (id, target) in [
         ("first", None),
@@ -77,19 +49,18 @@ pub async fn main_moves_under_load_and_back_without_a_loss(scene: Arc<Scene>) ->
     ] {
         database.settled().await?;
         // Under load MAIN may take long to call an ASYNC replica ready, and the request waits for that.
-        let stop = Arc::new(AtomicBool::new(id == "second"));
-        let writer = tokio::spawn(write_on(Arc::clone(&database), id, Arc::clone(&stop)));
+        let writer = match id {
+            "second" => None,
+            _ => Some(Writer::start(&database, id).await?),
+        };
         let state = move_main(&scene, &database, json!({"requestId": id, "target": target})).await?;
         ensure!(state == SwitchoverState::Succeeded, "{id}: {state:?}");
         moved.push(database.ledger().await?.main.instance);
-        stop.store(true, Ordering::Relaxed);
-        let (tokens, failed, longest) = writer.await??;
-        eprintln!(
-            "          {id} switchover: {} writes acknowledged, {failed} tries failed, longest pause {:.2} s",
-            tokens.len(),
-            longest.as_secs_f64()
-        );
-        acknowledged.extend(tokens);
+        if let Some(writer) = writer {
+            let written = writer.stop().await?;
+            eprintln!("          {id} switchover: {written}");
+            acknowledged.extend(written.acknowledged);
+        }
     }
     ensure!(moved == ["demo-1", "demo-2", "demo-0"], "MAIN was {moved:?}");
     let tokens: Vec<_> = acknowledged.iter().map(String::as_str).collect();
