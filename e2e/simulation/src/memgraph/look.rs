@@ -3,7 +3,7 @@
 use memgraph_sim::engine::{Engine, Inspection, Level, Time};
 
 use super::{
-    Process, Volume, WriteId, disk::Disk, setup::Setup, steps::Transaction, world::Memgraphs, writes::Write,
+    Process, Volume, WriteId, disk::Disk, setup::Setup, trace::Transaction, world::Memgraphs, writes::Write,
 };
 
 /// Whether a copy has a write.

@@ -30,6 +30,7 @@ mod command;
 mod connection;
 mod core;
 mod disk;
+mod effects;
 mod look;
 mod path;
 mod pod;
@@ -42,6 +43,8 @@ mod steps;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trace;
+mod transport;
 mod world;
 mod writes;
 
@@ -55,8 +58,9 @@ pub use self::{
     process::{Exit, Status},
     relay::{Cut, Passage, relay},
     setup::Setup,
-    steps::{AtReplica, Blow, Deed, Doing, Fate, Step, Transaction},
+    steps::{Blow, Deed, Doing, Fate, Step},
     stream::{Answer, Ended, Incoming, Request, Stream, What},
+    trace::{AtReplica, Transaction},
     world::Memgraphs,
     writes::{Outcome, Write, WriteId},
 };

@@ -20,8 +20,6 @@ pub(super) struct ServerSession {
     stage: Stage,
     /// The write that is being carried out.
     write: Option<WriteId>,
-    /// Writes of the open transaction.
-    open: Vec<WriteId>,
 }
 
 #[derive(Debug)]
@@ -30,8 +28,6 @@ enum Stage {
     Preparing,
     /// PULL
     Executing(Vec<String>),
-    /// COMMIT
-    Committing,
     /// Anything else, or nothing.
     Other,
 }
@@ -42,7 +38,6 @@ impl ServerSession {
             connection,
             stage: Stage::Other,
             write: None,
-            open: Vec::new(),
         }
     }
 }
@@ -92,12 +87,8 @@ impl Core {
         session.write = request.write;
         session.stage = match &request.what {
             What::Run(..) => Stage::Preparing,
-            What::Commit => Stage::Committing,
             _ => Stage::Other,
         };
-        if matches!(request.what, What::Begin | What::Rollback | What::Reset) {
-            session.open.clear();
-        }
         if let Some(write) = request.write {
             self.writes.arrived(write, process, self.now);
         }
@@ -136,7 +127,6 @@ impl Core {
             },
             (Stage::Executing(fields), Response::Executed(executed)) => {
                 if let Some(write) = session.write {
-                    session.open.push(write);
                     self.writes.placed(write, process, node(&executed.rows));
                 }
                 Answer::Done {
@@ -144,15 +134,10 @@ impl Core {
                     rows: executed.rows,
                 }
             }
-            (stage, _) => {
-                if matches!(stage, Stage::Committing) {
-                    session.open.clear();
-                }
-                Answer::Done {
-                    fields: Vec::new(),
-                    rows: Vec::new(),
-                }
-            }
+            _ => Answer::Done {
+                fields: Vec::new(),
+                rows: Vec::new(),
+            },
         };
         let session = self.processes[process.index()].sessions.get_mut(&id)?;
         let write = session.write.take();
