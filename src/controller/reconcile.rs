@@ -100,6 +100,10 @@ fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
     cluster.status.as_ref()?.ledger.as_ref()
 }
 
+fn is_open(cluster: &MemgraphCluster) -> bool {
+    ledger(cluster).is_some_and(|ledger| ledger.route == Route::Open)
+}
+
 fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
     let settled = cluster.status.as_ref().is_some_and(|status| {
         status.ready_replicas == seen.settings.replicas && *situation == Situation::Serving
@@ -140,7 +144,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             }
             cluster = live;
             let situation = plan.situation.clone();
-            let done = match gateways.filter(|_| plan.steps.is_empty()) {
+            let first = plan.steps.first();
+            // What begins with a question to the gateways must not wait for one that is gone. While clients wait, though,
+            // nothing is written that can wait.
+            let in_between = matches!(first, Some(Step::Do(_))) && is_open(&cluster);
+            let done = match gateways.filter(|_| first.is_none() || in_between) {
                 Some(next) => {
                     let status = self.status(state, &cluster, &seen, Some(next), &situation);
                     self.write(state, &cluster, &status).await
