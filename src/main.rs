@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use kube::{Client, CustomResourceExt};
 use memgraph_operator::{
-    api::{DurationString, MemgraphCluster, names},
+    api::{DurationString, InitNote, MemgraphCluster, names},
     controller::{self, Election, OperatorConfig},
     gateway::{self, Addresses, GatewayConfig},
     instance_init::{self, VolumeError},
@@ -245,7 +245,10 @@ async fn instance_init(args: InstanceInitArgs) -> Result<(), Error> {
         data: args.data_directory,
     };
     let client = Client::try_default().await;
-    let note = instance_init::prepare(&instance, client, &Neo4rsBolt::anonymous()).await?;
+    let note = InitNote {
+        boot_id: instance_init::boot_id(),
+        reset: instance_init::prepare(&instance, client, &Neo4rsBolt::anonymous()).await?,
+    };
     tracing::info!(?note, "Memgraph may start");
     if let Err(error) = instance_init::tell(&note, &args.message) {
         tracing::warn!(%error, path = %args.message.display(), "cannot leave a message");

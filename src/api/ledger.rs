@@ -83,6 +83,9 @@ pub struct Incarnation {
     pub container_id: String,
     /// UID of the volume claim, followed by the name of the volume that it is bound to.
     pub volume: String,
+    /// The node's boot: what was not flushed is lost with it. Empty where the pod does not tell.
+    #[serde(default, rename = "bootID", skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
 }
 
 /// An instance in one particular incarnation.

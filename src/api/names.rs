@@ -37,6 +37,8 @@ pub const DATA_VOLUME: &str = "data";
 pub const DATA_MOUNT: &str = "/var/lib/memgraph";
 /// Memgraph's data directory. Its owner must be Memgraph's own user; it makes the folder itself, whoever owns the volume.
 pub const DATA_DIRECTORY: &str = "/var/lib/memgraph/mg_data";
+/// The flag by which Memgraph flushes its log at each transaction, before it is acknowledged.
+pub const FLUSH_ALWAYS: &str = "--storage-wal-file-flush-every-n-tx=1";
 /// Below [`DATA_MOUNT`]: the data that was set aside, a folder for each time.
 pub const SET_ASIDE: &str = "set-aside";
 /// The init container in a pod of an instance.

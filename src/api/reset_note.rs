@@ -1,9 +1,21 @@
-//! What an instance's init container says of an order to set its data aside: the message with which it ends, which
-//! the pod's status shows.
+//! What an instance's init container says: the message with which it ends, which the pod's status shows. It tells of an
+//! order to set the data aside, and of the node's boot, for which nobody needs the right to look at nodes.
 
 use serde::{Deserialize, Serialize};
 
 /// The message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitNote {
+    /// The boot of the node that the pod runs on (`/proc/sys/kernel/random/boot_id`).
+    #[serde(default, rename = "bootID", skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
+    /// What it says of an order.
+    #[serde(flatten)]
+    pub reset: ResetNote,
+}
+
+/// The part of the message about an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResetNote {

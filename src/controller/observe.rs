@@ -10,7 +10,7 @@ use super::{
     sightings::{Sightings, Target},
 };
 use crate::{
-    api::{MemgraphCluster, ResetNote, ledger::Incarnation, names},
+    api::{InitNote, MemgraphCluster, ledger::Incarnation, names},
     plan::{
         observation::{Claim, Container, Instance, Numbers, Observation},
         report::GatewayState,
@@ -82,6 +82,7 @@ impl Slot<'_> {
                 claim.uid()?,
                 claim.spec.as_ref()?.volume_name.as_deref()?
             ),
+            boot_id: init_note(pod).map(|note| note.boot_id).unwrap_or_default(),
         })
     }
 }
@@ -94,13 +95,24 @@ fn database(pod: &Pod) -> Option<&ContainerStatus> {
 }
 
 /// What the pod's init container has said.
-fn reset_note(pod: &Pod) -> Option<ResetNote> {
+fn init_note(pod: &Pod) -> Option<InitNote> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
     let init = statuses
         .iter()
         .find(|status| status.name == names::INIT_CONTAINER)?;
     let ended = init.state.as_ref()?.terminated.as_ref()?;
     serde_json::from_str(ended.message.as_deref()?).ok()
+}
+
+/// Whether the pod's Memgraph flushes its log at each transaction. That it should by now does not count: a pod keeps the
+/// flags that it was started with.
+fn flushes_all(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut databases = containers.filter(|container| container.name == names::INSTANCE_CONTAINER);
+    databases.any(|container| {
+        let mut args = container.args.iter().flatten();
+        args.any(|arg| arg == names::FLUSH_ALWAYS)
+    })
 }
 
 fn claim(claim: &PersistentVolumeClaim) -> Option<Claim> {
@@ -217,13 +229,14 @@ impl Inventory {
                 address: target.address,
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_ready),
+                flushes_all: slot.pod.is_some_and(flushes_all),
                 claim: slot.claim.and_then(claim),
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
                 reset_asked: slot
                     .pod
                     .is_some_and(|pod| pod.annotations().contains_key(names::RESET_ANNOTATION)),
-                reset_note: slot.pod.and_then(reset_note),
+                reset_note: slot.pod.and_then(init_note).map(|note| note.reset),
                 incarnation: target.incarnation,
                 sight: sighting.sight,
                 away_for: sighting.away_for,

@@ -19,7 +19,7 @@ use std::{
 use kube::{Api, Client};
 
 use crate::{
-    api::{MemgraphCluster, ResetNote, ResetOutcome, names},
+    api::{InitNote, MemgraphCluster, ResetNote, ResetOutcome, names},
     memgraph::{self, Bolt, Question},
     plan::observation::Sight,
 };
@@ -30,6 +30,9 @@ pub use volume::{DataVolume, VolumeError};
 const API_DEADLINE: Duration = Duration::from_secs(5);
 /// For how long MAIN is waited for.
 const MAIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A random number that the kernel makes at each boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Who is about to start.
 #[derive(Clone, Debug)]
@@ -149,6 +152,13 @@ async fn look_at<B: Bolt>(instance: &Instance, main: &str, bolt: &B) -> Result<S
 ///
 /// # Errors
 /// When it cannot be written. The order then counts as not obeyed.
-pub fn tell(note: &ResetNote, path: &Path) -> std::io::Result<()> {
+pub fn tell(note: &InitNote, path: &Path) -> std::io::Result<()> {
     std::fs::write(path, serde_json::to_vec(note)?)
+}
+
+/// Identifies the node's boot; empty where the kernel does not tell.
+#[must_use]
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+    text.trim().to_owned()
 }

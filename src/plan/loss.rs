@@ -82,7 +82,7 @@ pub(super) struct Successor {
 /// it is known by its volume, and every transaction that it acknowledged was flushed to that.
 pub(super) fn is_candidate(instance: &Instance, member: &Member) -> bool {
     if member.generation == 0 {
-        instance.name == member.instance && instance.has_volume_of(&member.incarnation)
+        instance.name == member.instance && instance.kept_all_of(&member.incarnation)
     } else {
         instance.is(member)
     }
@@ -142,7 +142,9 @@ fn choose(
         .and_then(|view| view.contents.as_ref())
         .is_some_and(|c| c.marker.is_none());
     let before_mark = ledger.marker_term == 0 && unmarked;
-    let same_volume = main.has_volume_of(&ledger.main.incarnation);
+    // In Async nothing else is promised, and no other copy holds more.
+    let same_volume = main.kept_all_of(&ledger.main.incarnation)
+        || seen.settings.mode == ReplicationMode::Async && main.has_volume_of(&ledger.main.incarnation);
     let holds_all = same_volume && (main.carries(ledger) || before_mark) || never_opened && before_mark;
     let kind = match &ledger.operation {
         Some(operation) if ledger.marker_term == 0 => operation.kind,
@@ -267,7 +269,10 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
     }
 }
 
-/// For how long the target of a planned change may take to become MAIN once it is announced.
+/// For how long the only instance that can be MAIN may take before its pod is replaced.
+const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// For how long the chosen instance may take to become MAIN once it is announced.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether MAIN is to be the target of a planned change: the old MAIN and other candidates hold as much, and clients wait.
@@ -279,17 +284,38 @@ fn is_taking_over(ledger: &Ledger) -> bool {
             .is_some_and(|o| o.kind == OperationKind::Switchover && o.target == ledger.main.instance)
 }
 
-/// Hands over to another candidate when the target of a planned change does not become MAIN. Nothing was acknowledged
-/// since the route was closed, so that every candidate still holds everything.
+/// Hands over to another candidate when the chosen instance does not become MAIN, or has its pod replaced where there is no
+/// other one: a promotion can wait for ever for a thread that waits for it. Nothing was acknowledged since the route was
+/// closed, so that every candidate still holds everything; and a promotion that has not come about is not persisted, so
+/// that the new pod starts as a replica.
 pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
-    let late = is_taking_over(ledger) && seen.closed_for > PROMOTION_PATIENCE;
     let name = &ledger.main.instance;
-    if !late || seen.instance(name).and_then(Instance::role) == Some(Role::Main) {
+    let chosen = seen.instance(name)?;
+    let moves = ledger.operation.as_ref().is_some_and(|o| {
+        matches!(
+            o.kind,
+            OperationKind::Switchover | OperationKind::Failover | OperationKind::Restart
+        ) && o.target == *name
+    });
+    if !moves || seen.closed_for <= PROMOTION_PATIENCE || chosen.role() == Some(Role::Main) {
         return None;
     }
-    let to = successor(seen, ledger, true).filter(|to| to.copy.instance != *name)?;
     let why = format!("{name} does not become MAIN");
-    Some(hand_over(seen, ledger, to, &why))
+    // Who may follow without a human's word is decided elsewhere; a human has asked for a planned change.
+    let others = seen.settings.automatic_failover || is_taking_over(ledger);
+    let other = successor(seen, ledger, others).filter(|to| to.copy.instance != *name);
+    if let Some(to) = other {
+        return Some(hand_over(seen, ledger, to, &why));
+    }
+    let same_life = chosen.incarnation.as_ref() == Some(&ledger.main.incarnation);
+    let stuck = same_life && chosen.container == Container::Running && seen.closed_for > REPLACEMENT_PATIENCE;
+    let kind = ledger.operation.as_ref()?.kind;
+    stuck.then_some(())?;
+    let delete = Step::Do(Action::DeletePod {
+        instance: name.clone(),
+        pod_uid: chosen.pod_uid.clone()?,
+    });
+    Some(Plan::with(seen, Situation::Working(kind, why), [delete]))
 }
 
 /// What to do, or to say, when MAIN has met `fate`.
@@ -317,6 +343,7 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
     let to = successor(seen, ledger, others)
         .or_else(|| successor(seen, ledger, automatic).filter(|_| !matches!(fate, Fate::Demoted(_))))
+        .or_else(|| restarted_member(seen, ledger).filter(|_| automatic))
         .or_else(|| least_behind(seen, ledger).filter(|_| gone && automatic));
     if let Some(to) = to {
         let held_back = held_back(seen, ledger, fate, &to, why);
@@ -341,6 +368,32 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
         return Some(take_back(seen, ledger, main, why));
     }
     Some(Plan::new(seen, nobody(seen, ledger, fate, automatic, why)))
+}
+
+/// What each copy that once held everything lacks now.
+fn shortcomings(seen: &Observation, ledger: &Ledger) -> String {
+    let pool = if ledger.route == Route::Open {
+        &ledger.in_sync
+    } else {
+        &ledger.candidates
+    };
+    let mut text = String::new();
+    for member in pool {
+        let instance = seen.instance(&member.instance);
+        let lacks = match instance {
+            None => "is gone",
+            Some(i) if i.view().is_none() => "does not answer",
+            Some(i) if !i.has_volume_of(&member.incarnation) => "has another volume than before",
+            Some(i) if !i.carries(ledger) => "does not show the mark of this history and term",
+            Some(i) if !i.kept_all_of(&member.incarnation) => {
+                "was not told to flush each transaction, and its node has restarted"
+            }
+            Some(i) if !i.is_replica() => "is MAIN without our word",
+            Some(_) => "has restarted",
+        };
+        text.push_str(&format!(". {} {lacks}", member.instance));
+    }
+    text
 }
 
 /// Why MAIN is not replaced yet, although it could be.
@@ -377,6 +430,42 @@ fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, w
     })
 }
 
+/// A member that is not in the life any more in which it was seen in sync, where MAIN does not come back: its volume is
+/// gone, or it has been away for `hangTimeout`. MAIN has waited for this member before it acknowledged a write, also while
+/// that restarted (STRICT_SYNC); on the same volume, flushed, with the mark of the term, it still has all of them.
+fn restarted_member(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
+    let settings = &seen.settings;
+    let main = seen.instance(&ledger.main.instance);
+    let other_volume = main.is_some_and(|main| {
+        main.incarnation.is_some() && !main.has_volume_of(&ledger.main.incarnation) && main.view().is_some()
+    });
+    let long_gone = main.is_none_or(|main| main.view().is_none() && main.away_for >= settings.hang_timeout);
+    if settings.mode != ReplicationMode::StrictSync || !(other_volume || long_gone) {
+        return None;
+    }
+    let pool = if ledger.route == Route::Open {
+        &ledger.in_sync
+    } else {
+        &ledger.candidates
+    };
+    let copy = pool
+        .iter()
+        .filter(|m| m.instance != ledger.main.instance)
+        .find_map(|member| {
+            let instance = seen.instance(&member.instance)?;
+            let fit = instance.is_replica()
+                && instance.carries(ledger)
+                && instance.kept_all_of(&member.incarnation)
+                && !settings.is_fenced(&instance.name);
+            if fit { instance.copy() } else { None }
+        })?;
+    Some(Successor {
+        copy,
+        kind: OperationKind::Failover,
+        lossy: false,
+    })
+}
+
 /// The replica that was the least behind when MAIN told of it last, where the spec allows to lose what it lacks.
 fn least_behind(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
     if !seen.settings.most_recent {
@@ -410,10 +499,11 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
             "failover.mode is Manual: bring it back, or set failover.mode to Automatic to promote an in-sync replica",
         )
     } else {
-        (
-            Reason::NoCandidate,
-            "no other copy is known to hold every acknowledged write; waiting for it to return",
-        )
+        let text = format!(
+            "{why}; no other copy is known to hold every acknowledged write; waiting for it to return{}",
+            shortcomings(seen, ledger)
+        );
+        return Situation::MainLost(Reason::NoCandidate, text);
     };
     Situation::MainLost(reason, format!("{why}; {remedy}"))
 }

@@ -123,6 +123,8 @@ pub struct Instance {
     pub container: Container,
     /// Whether Kubernetes' own probe succeeds.
     pub ready: bool,
+    /// Whether its process flushes each transaction before it is acknowledged.
+    pub flushes_all: bool,
     /// The volume claim of its data.
     pub claim: Option<Claim>,
     /// How many timestamps its data has come, as a snapshot in this life has shown; or why none could be taken.
@@ -360,6 +362,17 @@ impl Instance {
         self.incarnation
             .as_ref()
             .is_some_and(|own| own.volume == incarnation.volume)
+    }
+
+    /// Whether it has all that it had in the life of `incarnation`: the volume is the same, and nothing on it can have been
+    /// lost with its node's memory.
+    #[must_use]
+    pub fn kept_all_of(&self, incarnation: &Incarnation) -> bool {
+        let same_boot = self
+            .incarnation
+            .as_ref()
+            .is_some_and(|own| !own.boot_id.is_empty() && own.boot_id == incarnation.boot_id);
+        self.has_volume_of(incarnation) && (same_boot || self.flushes_all)
     }
 
     /// Whether its data belongs to the ledger's history and is at least as new as the last marker that every

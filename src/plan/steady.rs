@@ -44,7 +44,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.demote_impostors())
         .or_else(|| desk.repair())
         .or_else(|| desk.switch_over())
-        .or_else(|| desk.leave_fenced(&mut situation))
+        .or_else(|| desk.leave_unfit(&mut situation))
         .or_else(|| desk.admit())
         .or_else(|| desk.shrink())
         .or_else(|| desk.remove())
@@ -172,24 +172,39 @@ impl<'a> Desk<'a> {
         Some(Work::Steps(Vec::new()))
     }
 
-    /// Moves MAIN away from an instance that is fenced, or says why that cannot be done.
-    fn leave_fenced(&mut self, situation: &mut Situation) -> Option<Work> {
+    /// Moves MAIN away from an instance that is fenced, to be removed, or not to be elected any more. Of the first it says
+    /// why that cannot be done; the others wait for it.
+    fn leave_unfit(&mut self, situation: &mut Situation) -> Option<Work> {
         let seen = self.members.seen;
         let main = &self.members.main.name;
-        if !seen.settings.is_fenced(main) {
+        if seen.electable(self.members.main) {
             return None;
         }
+        let fenced = seen.settings.is_fenced(main);
+        let cause = if fenced {
+            format!("{main} is fenced")
+        } else {
+            format!("{main} may not be MAIN any more")
+        };
         let pause = brake::pause(seen, self.members.ledger);
         let why = match switchover::anywhere(&self.members) {
             Standing::Possible(target) if pause.is_zero() => {
                 let candidates = self.waited_for();
-                let plan = switchover::begin(&self.members, &switchover::Purpose::Fenced, target, candidates);
+                let plan = switchover::begin(
+                    &self.members,
+                    &switchover::Purpose::Unfit(&cause),
+                    target,
+                    candidates,
+                );
                 self.numbers = plan.numbers;
                 return Some(Work::Close(plan));
             }
             Standing::Possible(_) => "MAIN was moved several times in a few minutes".to_owned(),
             Standing::Waiting(why) | Standing::Refused(why) | Standing::Done(why) => why,
         };
+        if !fenced {
+            return None;
+        }
         let text = format!(
             "{main} is fenced but goes on as MAIN: {why}. It moves as soon as another instance can take over"
         );

@@ -127,8 +127,8 @@ fn unfit(members: &Members<'_>, instance: &Instance) -> Option<String> {
 pub(super) enum Purpose<'a> {
     /// Somebody has asked for it.
     Asked(&'a SwitchoverRequest),
-    /// It is fenced.
-    Fenced,
+    /// It is where it may not be any more, for this reason.
+    Unfit(&'a str),
 }
 
 /// Closes the route for a change to `target`.
@@ -150,9 +150,9 @@ pub(super) fn begin(
             (cause, Some(begun), before.changes.clone())
         }
         // Counted, so that one that comes to nothing is not begun again and again.
-        Purpose::Fenced => {
+        Purpose::Unfit(cause) => {
             let changes = brake::with_change(seen, before, before.term + 1, false);
-            (format!("{main} is fenced"), before.switchover.clone(), changes)
+            ((*cause).to_owned(), before.switchover.clone(), changes)
         }
     };
     let mut next = Ledger {

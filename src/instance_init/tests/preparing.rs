@@ -15,12 +15,12 @@ use kube::{Client, client::Body};
 use serde_json::json;
 
 use super::{
-    super::{Instance, prepare, tell},
+    super::{Instance, boot_id, prepare, tell},
     decision::ledger,
     volume::Scratch,
 };
 use crate::{
-    api::{ResetNote, ResetOutcome},
+    api::{InitNote, ResetNote, ResetOutcome},
     memgraph::{Bolt, BoltError, Row, Session},
 };
 
@@ -161,9 +161,14 @@ fn the_message_is_read_as_it_was_written() {
         outcome: ResetOutcome::Refused,
         detail: "no room".into(),
     };
+    let note = InitNote {
+        boot_id: boot_id(),
+        reset: note,
+    };
+    assert!(!note.boot_id.is_empty());
     tell(&note, &path).unwrap();
     assert_eq!(
-        serde_json::from_slice::<ResetNote>(&fs::read(&path).unwrap()).unwrap(),
+        serde_json::from_slice::<InitNote>(&fs::read(&path).unwrap()).unwrap(),
         note
     );
 }

@@ -6,4 +6,6 @@ mod lost_ledger;
 mod planned_change;
 mod random;
 mod reset;
+mod restarts;
+mod scaling;
 mod world;

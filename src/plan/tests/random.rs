@@ -29,6 +29,8 @@ enum Event {
     CommitAndStop,
     /// Somebody asks for an instance's data to be set aside.
     AskForReset(usize),
+    /// The spec asks for so many in-sync replicas, or lets only so many instances be elected.
+    AskFor(usize, i32),
     /// Somebody prefers that MAIN goes on alone, or not any more.
     Prefer(bool),
 }
@@ -47,6 +49,7 @@ fn event(instances: usize) -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Prefer),
         1 => ((0..instances), any::<bool>()).prop_map(|(index, api)| Event::ReplacePod(index, api)),
         1 => Just(Event::CommitAndStop),
+        1 => (1..3_usize, 2..6_i32).prop_map(|(sync, electable)| Event::AskFor(sync, electable)),
         1 => (0..instances).prop_map(Event::AskForReset),
     ]
 }
@@ -70,6 +73,14 @@ fn play(world: &mut World, events: &[Event]) {
             Event::ReplacePod(index, api) => world.replace_pod(index, api),
             Event::CommitAndStop => world.commit_and_stop(),
             Event::AskForReset(index) => world.servers[index].reset_asked = true,
+            Event::AskFor(sync, electable) => {
+                let others = world.servers.len() - 1;
+                let electable = electable
+                    .min(world.settings.replicas)
+                    .max(i32::try_from(sync).unwrap() + 1);
+                world.settings.sync_replicas = sync.min(others);
+                world.settings.electable = electable;
+            }
             // Lowering the demand admits nothing that was acknowledged under a higher one.
             Event::Prefer(unprotected) => world.settings.unprotected = unprotected,
         }
@@ -81,6 +92,7 @@ fn play(world: &mut World, events: &[Event]) {
 fn recover(world: &mut World) {
     world.settings.fenced.clear();
     world.change_age = LONG_AGO;
+    world.closed_for = Duration::ZERO;
     for index in 0..world.servers.len() {
         if !world.servers[index].up {
             world.restart(index, true);

@@ -39,6 +39,9 @@ pub(super) struct Server {
     pub(super) reign: u32,
     /// It does not become MAIN, whoever says so.
     pub(super) stubborn: bool,
+    /// How often its node was started.
+    pub(super) boot: u32,
+    pub(super) flushes_all: bool,
     /// What is noted on its volume claim.
     pub(super) volume_note: Option<VolumeNote>,
     /// How far it has come, once that was measured in this life.
@@ -113,6 +116,8 @@ impl World {
             replicas: Vec::new(),
             reign: 0,
             stubborn: false,
+            boot: 1,
+            flushes_all: true,
             volume_note: None,
             position: None,
             pod: 1,
@@ -156,6 +161,7 @@ impl World {
             pod_uid: format!("pod-{index}-{}", server.pod),
             container_id: format!("life-{}", server.life),
             volume: format!("volume-{}", server.volume),
+            boot_id: format!("boot-{}", server.boot),
         }
     }
 
@@ -207,6 +213,7 @@ impl World {
                 address: up.then(|| [10, 0, 0, 1].into()),
                 container: if up { Container::Running } else { Container::Ended },
                 ready: up,
+                flushes_all: self.servers[index].flushes_all,
                 claim: Some(Claim {
                     uid: format!("claim-{}", self.servers[index].volume),
                     note: self.servers[index].volume_note.clone(),
@@ -268,13 +275,18 @@ impl World {
             return None;
         }
         change(&mut self.servers[main]);
+        let unfed = |(_, replica, mode): &(String, usize, RegistrationMode)| {
+            *mode == RegistrationMode::Sync && !self.feeds(main, *replica)
+        };
+        // Committed, and the client is told of an error.
+        let reported = replicas.iter().any(unfed);
         for (_, replica, _) in replicas {
             if self.feeds(main, replica) {
                 self.servers[replica].data = self.servers[main].data.clone();
                 self.servers[replica].marker = self.servers[main].marker.clone();
             }
         }
-        Some(())
+        (!reported).then_some(())
     }
 
     /// A client writes through the gateway, which leads to the ledger's MAIN while the route is open.
@@ -611,6 +623,12 @@ impl World {
             assert!(
                 strict || !required,
                 "open without a strict replica: {}",
+                self.tell()
+            );
+            let of_mode = |wanted| main.replicas.iter().any(|(_, _, mode)| *mode == wanted);
+            assert!(
+                !(of_mode(RegistrationMode::Sync) && of_mode(RegistrationMode::StrictSync)),
+                "two modes that do not go together: {}",
                 self.tell()
             );
             for member in &ledger.in_sync {

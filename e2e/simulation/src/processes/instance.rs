@@ -193,6 +193,7 @@ impl Instances {
                 pod_uid: text(&plan.pod["metadata"]["uid"]),
                 container_id: String::new(),
                 volume: format!("{}/{}", self.claim_uid(&namespace, &name), plan.volume),
+                ..Incarnation::default()
             },
             address: plan.address,
             place,

@@ -1,0 +1,126 @@
+//! Copies that have restarted, and promotions that do not come about.
+
+use std::time::Duration;
+
+use super::{
+    super::{Action, Situation, Step, observation::Container, plan},
+    decisions::running,
+    world::World,
+};
+use crate::api::{ReplicationMode, conditions::Reason};
+
+/// Everything has lost power; MAIN does not come back.
+fn power_loss() -> World {
+    let mut world = running();
+    for index in 0..3 {
+        world.servers[index].boot += 1;
+        world.restart(index, true);
+    }
+    world.servers[0].up = false;
+    world
+}
+
+#[test]
+fn after_a_loss_of_power_main_itself_comes_back() {
+    let mut world = power_loss();
+    world.restart(0, true);
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    world.check();
+}
+
+#[test]
+fn a_member_that_has_restarted_follows_a_main_that_does_not_come_back() {
+    let mut world = power_loss();
+    let mut seen = world.observe();
+    seen.instances[0].away_for = Duration::from_secs(59);
+    assert!(plan(&seen).steps.is_empty());
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.check();
+}
+
+#[test]
+fn it_follows_at_once_a_main_whose_volume_is_lost() {
+    let mut world = power_loss();
+    world.restart(0, false);
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.check();
+}
+
+#[test]
+fn a_member_that_may_have_lost_what_it_had_is_not_promoted() {
+    type Change = fn(&mut World);
+    let cases: [(Change, &str); 3] = [
+        (|world| world.servers[1].flushes_all = false, "flush"),
+        (|world| world.servers[1].marker = None, "mark"),
+        (|world| world.restart(1, false), "another volume"),
+    ];
+    for (change, word) in cases {
+        let mut world = power_loss();
+        change(&mut world);
+        let plan = world.settle();
+        assert!(
+            matches!(&plan.situation, Situation::MainLost(Reason::NoCandidate, text) if text.contains(word)),
+            "{plan:?}"
+        );
+    }
+    // Its node went on.
+    let mut world = running();
+    world.servers[1].flushes_all = false;
+    world.restart(1, true);
+    world.servers[0].up = false;
+    world.settle();
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+}
+
+#[test]
+fn a_main_whose_node_has_restarted_leads_again_only_if_it_has_flushed_all() {
+    let mut world = power_loss();
+    world.servers[1].up = false;
+    world.restart(0, true);
+    world.servers[0].flushes_all = false;
+    let mut asynchronous = world.clone();
+    assert!(world.settle().steps.is_empty() && world.ledger.as_ref().unwrap().term == 1);
+    asynchronous.settings.mode = ReplicationMode::Async;
+    asynchronous.settings.sync_replicas = 0;
+    asynchronous.settle();
+    assert_eq!(asynchronous.main(), Some(0));
+}
+
+#[test]
+fn an_instance_that_does_not_become_main_is_followed_by_another_candidate() {
+    let mut world = running();
+    world.settings.sync_replicas = 2;
+    world.settle();
+    world.servers[1].stubborn = true;
+    world.servers[0].up = false;
+    world.step(usize::MAX);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+    world.closed_for = Duration::from_secs(11);
+    world.step(usize::MAX);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-2");
+}
+
+#[test]
+fn the_only_one_that_can_be_main_gets_a_new_pod() {
+    let mut world = running();
+    world.servers[1].stubborn = true;
+    world.servers[0].up = false;
+    world.step(usize::MAX);
+    world.closed_for = Duration::from_secs(31);
+    let mut seen = world.observe();
+    let deleted =
+        |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if instance == "demo-1");
+    assert!(plan(&seen).steps.iter().any(deleted));
+    seen.instances[1].container = Container::Waiting;
+    assert!(!plan(&seen).steps.iter().any(deleted));
+    world.servers[1].stubborn = false;
+    world.step(usize::MAX);
+    world.closed_for = Duration::ZERO;
+    world.restart(0, true);
+    world.settle();
+    assert!(world.is_open());
+    world.check();
+}
