@@ -87,6 +87,12 @@ impl Memgraphs {
         prepared
     }
 
+    /// The process that has a volume's data directory locked.
+    #[must_use]
+    pub fn holder(&self, volume: Volume) -> Option<Process> {
+        self.with(|core| core.volumes[volume.index()].holder)
+    }
+
     /// The writes that an instance would have that starts on this volume now.
     #[must_use]
     pub fn on_disk(&self, volume: Volume, setup: &Setup) -> Vec<WriteId> {

@@ -235,6 +235,7 @@ fn a_data_directory_has_one_process() {
         let third = cluster.world.start(pod, volume, &setup());
         cluster.world.kill(first);
         assert!(cluster.world.ready(third).await);
+        assert_eq!(cluster.world.holder(volume), Some(third));
     });
 }
 
