@@ -233,6 +233,9 @@ impl Inventory {
                 claim: slot.claim.and_then(claim),
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
+                terminating: slot
+                    .pod
+                    .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()),
                 reset_asked: slot
                     .pod
                     .is_some_and(|pod| pod.annotations().contains_key(names::RESET_ANNOTATION)),

@@ -144,6 +144,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             }
             cluster = live;
             let situation = plan.situation.clone();
+            let replaces = plan
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Do(Action::DeletePod { .. })));
             let first = plan.steps.first();
             // What begins with a question to the gateways must not wait for one that is gone. While clients wait, though,
             // nothing is written that can wait.
@@ -168,6 +172,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     }
                     return Err(error);
                 }
+            }
+            if replaces {
+                // The cache shows the deleted pod for a while.
+                return Ok(Requeue::requeue(UNSETTLED));
             }
             if turn.elapsed() > TURN {
                 return Ok(Requeue::requeue(WORKING));

@@ -308,7 +308,10 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
         return Some(hand_over(seen, ledger, to, &why));
     }
     let same_life = chosen.incarnation.as_ref() == Some(&ledger.main.incarnation);
-    let stuck = same_life && chosen.container == Container::Running && seen.closed_for > REPLACEMENT_PATIENCE;
+    let stuck = same_life
+        && chosen.container == Container::Running
+        && !chosen.terminating
+        && seen.closed_for > REPLACEMENT_PATIENCE;
     let kind = ledger.operation.as_ref()?.kind;
     stuck.then_some(())?;
     let delete = Step::Do(Action::DeletePod {

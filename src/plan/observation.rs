@@ -131,6 +131,8 @@ pub struct Instance {
     pub position: Option<Result<i64, String>>,
     /// UID of its pod.
     pub pod_uid: Option<String>,
+    /// Its pod is being deleted.
+    pub terminating: bool,
     /// Somebody asks for its data to be set aside.
     pub reset_asked: bool,
     /// What its init container has said of an order to set its data aside.

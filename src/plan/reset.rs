@@ -89,6 +89,9 @@ fn pursue(members: &Members<'_>, order: &ResetOrder, ledger: &mut Ledger) -> Opt
     }
     let pod_uid = instance.pod_uid.as_ref()?;
     if *pod_uid == order.pod_uid {
+        if instance.terminating {
+            return None;
+        }
         return Some(vec![Step::Do(Action::DeletePod {
             instance: instance.name.clone(),
             pod_uid: pod_uid.clone(),

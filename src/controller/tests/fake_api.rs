@@ -183,8 +183,14 @@ impl FakeApi {
             },
             (&Method::PATCH, Some(_)) => state.apply(&target, body),
             (&Method::POST, None) => (201, body),
-            (&Method::DELETE, Some(_)) => match state.objects.remove(&target.place()) {
-                Some(object) => (200, object),
+            (&Method::DELETE, Some(_)) => match state.objects.get(&target.place()).cloned() {
+                Some(object) if is_other(&object, &body["preconditions"]["uid"]) => {
+                    (409, refusal(409, "Conflict"))
+                }
+                Some(object) => {
+                    state.objects.remove(&target.place());
+                    (200, object)
+                }
                 None => (404, refusal(404, "NotFound")),
             },
             other => panic!("the operator sent an unexpected request: {other:?}"),
@@ -270,7 +276,10 @@ impl State {
         let current = before
             .as_ref()
             .map(|object| &object["metadata"]["resourceVersion"]);
-        if !expected.is_null() && Some(expected) != current {
+        let other = before
+            .as_ref()
+            .is_some_and(|object| is_other(object, &sent["metadata"]["uid"]));
+        if other || !expected.is_null() && Some(expected) != current {
             return (409, refusal(409, "Conflict"));
         }
         let mut object = before.unwrap_or_else(|| json!({}));
@@ -281,6 +290,11 @@ impl State {
         }
         (200, self.store(place, object))
     }
+}
+
+/// Whether a request that names a UID means another object than this one.
+fn is_other(object: &Value, uid: &Value) -> bool {
+    !uid.is_null() && object["metadata"]["uid"] != *uid
 }
 
 fn merge(into: &mut Value, from: Value) {

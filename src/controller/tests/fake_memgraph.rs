@@ -96,6 +96,10 @@ impl FakeMemgraph {
                     .push(((*name).to_owned(), mode.to_lowercase(), address));
                 Vec::new()
             }
+            ["DROP", "REPLICA", name] if server.main => {
+                server.replicas.retain(|(known, _, _)| known != name);
+                Vec::new()
+            }
             ["CREATE", "ENUM", _, "VALUES", "{", value, "}"] | ["ALTER", "ENUM", .., value]
                 if server.main =>
             {

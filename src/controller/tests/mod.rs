@@ -5,3 +5,4 @@ mod fake_api;
 mod fake_gateways;
 mod fake_memgraph;
 mod reconciling;
+mod volumes;

@@ -32,7 +32,7 @@ use crate::{
     resources::OperatorImage,
 };
 
-const NAMESPACE: &str = "db";
+pub(super) const NAMESPACE: &str = "db";
 const VERSION: &str = "memgraph.dev/v1alpha1";
 
 fn labels(component: &str) -> Value {
@@ -75,7 +75,7 @@ fn gateways() -> FakeGateways {
 }
 
 /// A cluster of three whose pods run.
-fn api() -> FakeApi {
+pub(super) fn api() -> FakeApi {
     let api = FakeApi::default();
     api.put(
         "memgraphclusters",
@@ -102,7 +102,10 @@ fn api() -> FakeApi {
     api
 }
 
-async fn operator(api: &FakeApi, memgraph: &FakeMemgraph) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
+pub(super) async fn operator(
+    api: &FakeApi,
+    memgraph: &FakeMemgraph,
+) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
     let client = api.client();
     let (pokes, _) = unbounded_channel();
     let stores = Stores::start(&client, &pokes);
@@ -169,12 +172,12 @@ fn config() -> OperatorConfig {
     }
 }
 
-fn cluster(api: &FakeApi) -> MemgraphCluster {
+pub(super) fn cluster(api: &FakeApi) -> MemgraphCluster {
     serde_json::from_value(api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap()).unwrap()
 }
 
 /// Reconciles until nothing is left to do; what is not done by then is said by the test's own assertions.
-async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph, FakeGateways>>) {
+pub(super) async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph, FakeGateways>>) {
     let settled = async {
         let done = |status: MemgraphClusterStatus| {
             let named = status.ledger.is_some_and(|ledger| !ledger.gateways.is_empty());

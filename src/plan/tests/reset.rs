@@ -1,7 +1,7 @@
 //! The data of an instance that has branched off is set aside.
 
 use super::{
-    super::{Action, Situation, Step, observation::Role},
+    super::{Action, Situation, Step, observation::Role, plan},
     decisions::{modes, running},
     world::World,
 };
@@ -55,6 +55,16 @@ fn what_has_branched_off_is_set_aside_and_filled_anew() {
     assert_eq!(world.servers[0].data, world.servers[1].data);
     assert_eq!(orders(&world), []);
     assert_eq!(modes(&world, 1)[0], (0, RegistrationMode::Async));
+}
+
+#[test]
+fn a_pod_that_is_being_deleted_is_waited_for() {
+    let mut world = branched_off(3);
+    world.settings.reset_diverged = true;
+    world.step(usize::MAX);
+    let mut seen = world.observe();
+    seen.instances[0].terminating = true;
+    assert_eq!(plan(&seen).steps, []);
 }
 
 #[test]

@@ -220,6 +220,7 @@ impl World {
                 }),
                 position: self.servers[index].position.map(Ok),
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
+                terminating: false,
                 reset_asked: self.servers[index].reset_asked,
                 reset_note: self.servers[index].note.clone(),
                 incarnation: up.then(|| self.incarnation(index)),

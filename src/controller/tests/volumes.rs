@@ -1,0 +1,76 @@
+//! What is done to pods and volume claims: only to the very ones that were meant.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    super::reconcile::reconcile,
+    fake_memgraph::FakeMemgraph,
+    reconciling::{NAMESPACE, api, cluster, operator, settle},
+};
+use crate::api::{VolumeNote, names};
+
+#[tokio::test]
+async fn each_volume_claim_gets_a_note_of_the_ledger() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    reconcile(Arc::new(cluster(&api)), operator).await.unwrap();
+    let ledger = cluster(&api).status.unwrap().ledger.unwrap();
+    for ordinal in 0..3 {
+        let claim = names::data_claim(&names::instance("demo", ordinal));
+        let claim = api
+            .get("v1", "persistentvolumeclaims", NAMESPACE, &claim)
+            .unwrap();
+        let note = claim["metadata"]["annotations"][names::NOTE_ANNOTATION]
+            .as_str()
+            .unwrap();
+        assert_eq!(
+            serde_json::from_str::<VolumeNote>(note).unwrap(),
+            VolumeNote::of(&ledger)
+        );
+        assert_eq!(
+            claim["spec"]["volumeName"],
+            format!("pv-demo-{ordinal}"),
+            "nothing else is changed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_pod_of_an_instance_whose_data_is_to_be_set_aside_is_deleted_after_the_order_stands() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let mut pod = api.get("v1", "pods", NAMESPACE, "demo-2").unwrap();
+    let uid = pod["metadata"]["uid"].clone();
+    pod["metadata"]["annotations"] = json!({names::RESET_ANNOTATION: "yes"});
+    api.put("pods", pod);
+    api.take_requests();
+    let deleted = format!("DELETE /api/v1/namespaces/{NAMESPACE}/pods/demo-2");
+    let mut requests = Vec::new();
+    for _ in 0..100 {
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .ok();
+        tokio::task::yield_now().await;
+        requests.extend(api.take_requests());
+        if requests.contains(&deleted) {
+            break;
+        }
+    }
+    let position = |wanted: &str| requests.iter().position(|request| request.contains(wanted));
+    let (ordered, replaced) = (position("demo/status"), position("pods/demo-2"));
+    assert!(ordered.is_some() && ordered < replaced, "{requests:?}");
+    assert_eq!(
+        requests
+            .iter()
+            .filter(|request| request.starts_with("DELETE"))
+            .count(),
+        1
+    );
+    let order = cluster(&api).status.unwrap().ledger.unwrap().resets.remove(0);
+    assert_eq!((order.instance.as_str(), json!(order.pod_uid)), ("demo-2", uid));
+    assert!(!order.at.is_empty());
+}
