@@ -112,7 +112,7 @@ impl TlsLink {
     ///
     /// # Errors
     /// When the certificates cannot be used.
-    pub(super) fn introduce(&self, cluster: &str, credentials: &Credentials) -> Result<(), TlsError> {
+    pub(crate) fn introduce(&self, cluster: &str, credentials: &Credentials) -> Result<(), TlsError> {
         let config = credentials.client()?;
         let http = connections(config, cluster)?;
         self.clusters().insert(

@@ -31,6 +31,6 @@ pub use roster::{Pods, roster};
 
 use std::time::Duration;
 
-/// The longest that a grant may last. A second phase of a commit that gets no answer is given up by MAIN after 10 s (F3 of
-/// Memgraph's `FinalizeCommit` time-out), and whatever it acknowledges after that must not reach a client.
+/// The longest that a grant may last. MAIN gives the second phase of a commit up when a replica has not answered it for 10 s
+/// (Memgraph: `FinalizeCommitReq` in `src/rpc/client.hpp`), and whatever it acknowledges after that must not reach a client.
 pub const LONGEST_TTL: Duration = Duration::from_secs(8);

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -70,6 +71,7 @@ pub(super) struct TestGateway {
     pub(super) stop: CancellationToken,
     pub(super) served: JoinHandle<Result<(), GatewayError>>,
     pub(super) trouble: watch::Sender<Option<String>>,
+    pub(super) certificates: watch::Sender<Option<Arc<ServerConfig>>>,
     view: View,
     routes: watch::Sender<Routes>,
 }
@@ -100,10 +102,10 @@ impl TestGateway {
         let keeper = Keeper::new(clock.clone(), POD.to_owned(), 1);
         let following = Arc::clone(&keeper);
         tokio::spawn(async move { following.follow(view).await });
-        let (_, certificates) = watch::channel(None);
+        let (certificates, found) = watch::channel(None);
         let from_outside = FromOutside {
             trouble: reported_trouble,
-            certificates,
+            certificates: found,
         };
         let served = tokio::spawn(gateway.serve(Arc::clone(&keeper), from_outside, stop.clone()));
         Self {
@@ -113,6 +115,7 @@ impl TestGateway {
             stop,
             served,
             trouble,
+            certificates,
             view: View::default(),
             routes,
         }

@@ -1,6 +1,7 @@
 //! Tests with real sockets on the loopback interface, and tables for what is pure.
 
 mod cluster;
+mod controlled;
 mod descriptors;
 mod fence;
 mod following;
