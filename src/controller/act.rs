@@ -157,6 +157,7 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 let at = self.address(main)?;
                 let result =
                     patiently(|| memgraph::register(self.bolt, at, instance, name, address, *mode)).await;
+                self.note_lock(&result).await;
                 if let Err(error) = &result {
                     self.note_failed_registration(instance, error).await;
                 }
@@ -164,7 +165,9 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
             }
             Action::Drop { main, name } => {
                 let at = self.address(main)?;
-                Ok(patiently(|| memgraph::drop_replica(self.bolt, at, name)).await?)
+                let result = patiently(|| memgraph::drop_replica(self.bolt, at, name)).await;
+                self.note_lock(&result).await;
+                Ok(result?)
             }
             Action::ProbeCommit { main } => Ok(memgraph::probe_commit(self.bolt, self.address(main)?).await?),
             Action::Confirm { main, names } => {
@@ -187,6 +190,15 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 };
                 Ok(memgraph::mark(self.bolt, self.address(main)?, &marker).await?)
             }
+        }
+    }
+
+    /// Whether a command got its lock is remembered: behind a closed route it would.
+    async fn note_lock(&self, result: &Result<(), AdminError>) {
+        match result {
+            Ok(()) => self.sightings.got_a_moment(true).await,
+            Err(AdminError::Busy { .. }) => self.sightings.got_a_moment(false).await,
+            Err(_) => {}
         }
     }
 

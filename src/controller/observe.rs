@@ -259,6 +259,7 @@ impl Inventory {
             stray_volumes: self.stray_volumes(cluster),
             numbers: memories.numbers,
             closed_for: memories.closed_for,
+            busy_for: sightings.busy_for().await,
             change_ages: memories.change_ages,
             fresh_lineage: memories.fresh_lineage,
         }

@@ -69,6 +69,8 @@ pub(super) struct Sighting {
 #[derive(Default)]
 pub(super) struct Sightings {
     memories: Mutex<BTreeMap<String, Memory>>,
+    /// Since when no command that needs a moment without commits has got one.
+    busy_since: Mutex<Option<Instant>>,
 }
 
 impl Sightings {
@@ -119,6 +121,22 @@ impl Sightings {
         if let Some(memory) = self.memories.lock().await.get_mut(instance) {
             memory.refused_in = Some(term);
         }
+    }
+
+    /// Notes whether a command got the moment without commits that it needs.
+    pub(super) async fn got_a_moment(&self, got: bool) {
+        let mut since = self.busy_since.lock().await;
+        *since = if got {
+            None
+        } else {
+            Some(since.unwrap_or_else(Instant::now))
+        };
+    }
+
+    /// For how long commands have found no such moment.
+    pub(super) async fn busy_for(&self) -> Duration {
+        let since = *self.busy_since.lock().await;
+        since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Notes how far an instance's data has come.

@@ -22,6 +22,8 @@ pub struct Observation {
     pub numbers: Numbers,
     /// For how long this process has seen the route closed in this term; zero while it is open.
     pub closed_for: Duration,
+    /// For how long commands that need a moment without commits have failed because there was none.
+    pub busy_for: Duration,
     /// How long ago each of the ledger's changes of MAIN was announced, in their order.
     pub change_ages: Vec<Duration>,
     /// A name never used before, in case a new history begins.

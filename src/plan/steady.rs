@@ -21,6 +21,10 @@ use crate::api::{
 /// cheaper: writes wait in both cases, and the returning replica needs no new registration.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 
+/// After what time a change of registrations that clients' commits leave no moment for is made behind a closed route. Only
+/// where these commits fail anyway: it costs nothing then.
+const STARVED_AFTER: Duration = Duration::from_secs(1);
+
 /// How far an ASYNC replica may be behind, in Memgraph's count, to become a sync one: writes wait until it has
 /// caught up.
 const NEAR: i64 = 1_000;
@@ -122,6 +126,11 @@ impl<'a> Desk<'a> {
             (None, Some(member)) => format!("MAIN has lost the registration of {}", member.instance),
             (None, None) => return None,
         };
+        Some(self.close(why))
+    }
+
+    /// Closes the route for what is to be done to registrations; MAIN stays.
+    fn close(&mut self, why: String) -> Work {
         let before = self.members.ledger;
         let cause = why.clone();
         let mut next = Ledger {
@@ -145,11 +154,8 @@ impl<'a> Desk<'a> {
         self.numbers.ensure(&mut next);
         let fence = Step::Do(Action::Fence { term: next.term });
         let situation = Situation::Working(OperationKind::Repair, why);
-        Some(Work::Close(Plan::with(
-            self.members.seen,
-            situation,
-            [Step::write(next), fence],
-        )))
+        let steps = [Step::write(next), fence];
+        Work::Close(Plan::with(self.members.seen, situation, steps))
     }
 
     /// Moves MAIN to another instance where that was asked for and can be done now.
@@ -378,6 +384,14 @@ impl<'a> Desk<'a> {
             .filter(|i| seen.electable(i) && i.is_replica() && i.carries(self.members.ledger))
             .filter_map(|i| Some((i, self.members.registration_of(i)?)))
             .find(|(_, r)| r.mode == RegistrationMode::Async && r.follows() && r.behind >= -NEAR)?;
+        let blocked = self.members.all().iter().any(|r| r.is_sync() && !r.follows());
+        if blocked && seen.busy_for >= STARVED_AFTER {
+            let why = format!(
+                "clients whose writes fail leave no moment in which {} could take the place of the replica that is away",
+                instance.name
+            );
+            return Some(self.close(why));
+        }
         let dropped = self.members.drop(registration);
         let registered = self.members.register(
             instance,

@@ -262,6 +262,19 @@ fn a_lost_strict_replica_is_replaced_while_it_stays_registered() {
     assert_eq!(world.acknowledged.len(), 4);
 }
 
+/// The one command that would end it does not get its lock while clients try again and again.
+#[test]
+fn a_lost_strict_replica_is_replaced_behind_a_closed_route_where_failing_clients_leave_no_moment() {
+    let mut world = running();
+    world.servers[1].up = false;
+    world.busy = true;
+    world.settle();
+    assert_eq!(world.ledger.as_ref().unwrap().in_sync[0].instance, "demo-2");
+    world.client_write();
+    assert_eq!(world.acknowledged.len(), 4);
+    world.check();
+}
+
 #[test]
 fn two_pod_authority_elects_nobody_else() {
     let mut world = World::new(3);

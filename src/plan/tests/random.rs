@@ -31,6 +31,8 @@ enum Event {
     AskForReset(usize),
     /// The spec asks for so many in-sync replicas, or lets only so many instances be elected.
     AskFor(usize, i32),
+    /// Clients leave a moment without commits, or none.
+    Hurry(bool),
     /// Somebody prefers that MAIN goes on alone, or not any more.
     Prefer(bool),
 }
@@ -49,6 +51,7 @@ fn event(instances: usize) -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Prefer),
         1 => ((0..instances), any::<bool>()).prop_map(|(index, api)| Event::ReplacePod(index, api)),
         1 => Just(Event::CommitAndStop),
+        1 => any::<bool>().prop_map(Event::Hurry),
         1 => (1..3_usize, 2..6_i32).prop_map(|(sync, electable)| Event::AskFor(sync, electable)),
         1 => (0..instances).prop_map(Event::AskForReset),
     ]
@@ -81,6 +84,7 @@ fn play(world: &mut World, events: &[Event]) {
                 world.settings.sync_replicas = sync.min(others);
                 world.settings.electable = electable;
             }
+            Event::Hurry(busy) => world.busy = busy,
             // Lowering the demand admits nothing that was acknowledged under a higher one.
             Event::Prefer(unprotected) => world.settings.unprotected = unprotected,
         }
@@ -93,6 +97,7 @@ fn recover(world: &mut World) {
     world.settings.fenced.clear();
     world.change_age = LONG_AGO;
     world.closed_for = Duration::ZERO;
+    world.busy = false;
     for index in 0..world.servers.len() {
         if !world.servers[index].up {
             world.restart(index, true);

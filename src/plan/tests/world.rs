@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) closed_for: Duration,
     /// How long ago every change of MAIN in the ledger was.
     pub(super) change_age: Duration,
+    /// Clients leave no moment without commits while the route is open.
+    pub(super) busy: bool,
     /// MAIN was allowed to go on alone, and has had no in-sync replica since: a stricter demand holds from the first
     /// one on.
     alone: bool,
@@ -135,6 +137,7 @@ impl World {
             history: Vec::new(),
             closed_for: Duration::ZERO,
             change_age: LONG_AGO,
+            busy: false,
             alone: false,
             requests: 0,
             refusals: Vec::new(),
@@ -249,6 +252,7 @@ impl World {
             stray_volumes: Vec::new(),
             numbers: self.numbers,
             closed_for: self.closed_for,
+            busy_for: Duration::from_secs(if self.busy { 60 } else { 0 }),
             change_ages: vec![self.change_age; self.ledger.as_ref().map_or(0, |ledger| ledger.changes.len())],
             fresh_lineage: "l1".into(),
         }
@@ -446,6 +450,10 @@ impl World {
     }
 
     fn act(&mut self, action: &Action) -> bool {
+        let needs_a_moment = matches!(action, Action::Register { .. } | Action::Drop { .. });
+        if needs_a_moment && self.busy && self.is_open() {
+            return false;
+        }
         let up = |world: &Self, name: &str| world.servers[Self::index(name)].up;
         match action {
             Action::Fence { term } => {
