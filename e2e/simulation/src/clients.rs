@@ -148,7 +148,7 @@ impl One {
 
     async fn write_for_ever(mut self) {
         loop {
-            self.pause(0..=1_200).await;
+            self.pause(0..=2_500).await;
             while self.clients.state.quiet.get() {
                 self.client.disconnect();
                 self.pause(200..=400).await;

@@ -215,11 +215,15 @@ impl World {
         loop {
             changes.borrow_and_update();
             loop {
-                let change = match self.api.store().next_change(&Resource::clusters(), version) {
+                let (next, newest) = {
+                    let store = self.api.store();
+                    (store.next_change(&Resource::clusters(), version), store.version())
+                };
+                let change = match next {
                     Ok(Some(change)) => change,
                     Ok(None) => break,
                     Err(_) => {
-                        version = self.api.store().version();
+                        version = newest;
                         break;
                     }
                 };
@@ -251,6 +255,7 @@ impl World {
         self.trace.note(|| told(&now));
         self.protocol.ledger(&now);
         self.watchman.ledger(before.as_ref(), &now);
+        self.check();
     }
 }
 

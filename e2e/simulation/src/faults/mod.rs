@@ -1,9 +1,11 @@
 //! What goes wrong, and when.
 
 mod kind;
+mod phase;
 mod plan;
 mod strike;
 
 pub use kind::Kind;
+pub use phase::Phase;
 pub use plan::{FAULTS, Planned, plan};
 pub use strike::Striker;

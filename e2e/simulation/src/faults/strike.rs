@@ -10,11 +10,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::kind::Kind;
+use super::{kind::Kind, phase::Phase, plan::Planned};
 use crate::{
     api::Resource,
     kubernetes::Node,
-    memgraph::{BOLT_PORT, Blow, Deed, Disk, Doing, Fate, Path, Place, Step, Trouble, Volume},
+    memgraph::{BOLT_PORT, Blow, Deed, Disk, Fate, Path, Place, Step, Trouble, Volume},
     processes::{Gateway, Instance, OperatorSlot},
     world::{CLUSTER, NAMESPACE, World, cluster_key},
 };
@@ -27,41 +27,9 @@ struct Ambush {
     until: Instant,
 }
 
-/// A phase of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Prepare,
-    Vote,
-    Finalize,
-    Finalized,
-    Sync,
-    Acknowledge,
-}
-
-impl Phase {
-    const ALL: [Self; 6] = [
-        Self::Prepare,
-        Self::Vote,
-        Self::Finalize,
-        Self::Finalized,
-        Self::Sync,
-        Self::Acknowledge,
-    ];
-
-    fn of(doing: Doing) -> Self {
-        match doing {
-            Doing::Prepare { .. } => Self::Prepare,
-            Doing::Vote { .. } => Self::Vote,
-            Doing::Finalize { .. } => Self::Finalize,
-            Doing::Finalized => Self::Finalized,
-            Doing::Sync => Self::Sync,
-            Doing::Acknowledge { .. } => Self::Acknowledge,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mischief {
+    KillMain,
     KillWhoActs,
     KillTheOther,
     Lose,
@@ -234,7 +202,8 @@ impl Striker {
     }
 
     /// Strikes. What it was, for the trace; none if there was nothing to strike at.
-    pub async fn strike(self: &Rc<Self>, kind: Kind) -> Option<String> {
+    pub async fn strike(self: &Rc<Self>, fault: &Planned) -> Option<String> {
+        let kind = fault.kind;
         self.wait_until_whole().await;
         if kind.destroys_data() && !self.world.settled(1, Duration::from_secs(60)).await {
             return None;
@@ -278,7 +247,7 @@ impl Striker {
             }
             Kind::MainKill => self.kill(self.main()?),
             Kind::ReplicaKill => self.kill(self.any(self.replicas())?),
-            Kind::CommitPhase => Some(self.lie_in_wait()),
+            Kind::CommitPhase => Some(self.lie_in_wait(fault.phase)),
             Kind::MainFreeze => self.freeze(self.main()?),
             Kind::ReplicaFreeze => self.freeze(self.any(self.replicas())?),
             Kind::PowerLoss => {
@@ -465,18 +434,21 @@ impl Striker {
         Some(format!("{} for {time:?}", instance.name))
     }
 
-    fn lie_in_wait(&self) -> String {
+    /// Waits for a phase of a commit: the given one, in which MAIN is killed, or any, in which anything happens.
+    fn lie_in_wait(&self, phase: Option<Phase>) -> String {
         let late = self.time(Duration::from_secs(20));
         let deeds = [
+            Mischief::KillMain,
             Mischief::KillWhoActs,
             Mischief::KillTheOther,
             Mischief::Lose,
             Mischief::LastOne,
             Mischief::Late(late),
         ];
+        let any = self.any(deeds).unwrap_or(Mischief::KillMain);
         let ambush = Ambush {
-            phase: self.any(Phase::ALL).unwrap_or(Phase::Prepare),
-            deed: self.any(deeds).unwrap_or(Mischief::KillWhoActs),
+            deed: if phase.is_some() { Mischief::KillMain } else { any },
+            phase: phase.or_else(|| self.any(Phase::ALL)).unwrap_or(Phase::Prepare),
             until: Instant::now() + Duration::from_secs(20),
         };
         *self.ambush.borrow_mut() = Some(ambush);
@@ -694,8 +666,13 @@ fn bolt_map() -> bolt_server::Map {
 
 fn deed(step: &Step, mischief: Mischief) -> Deed {
     match (mischief, step.peer) {
+        (Mischief::KillMain, Some(peer)) if Phase::of(step.doing).is_of_replica() => {
+            Deed::blow(Blow::Kill(peer))
+        }
         (Mischief::KillTheOther, Some(peer)) => Deed::blow(Blow::Kill(peer)),
-        (Mischief::KillWhoActs | Mischief::KillTheOther, _) => Deed::blow(Blow::Kill(step.process)),
+        (Mischief::KillMain | Mischief::KillWhoActs | Mischief::KillTheOther, _) => {
+            Deed::blow(Blow::Kill(step.process))
+        }
         (Mischief::Lose, _) => Deed::fate(Fate::Reset),
         (Mischief::LastOne, _) => Deed::fate(Fate::LastOne),
         (Mischief::Late(by), _) => Deed::fate(Fate::Late(by)),

@@ -31,7 +31,9 @@ impl World {
     pub fn check(&self) {
         let Some(ledger) = self.ledger() else { return };
         self.i1_acknowledged_is_on_main(&ledger);
+        self.i3_members_hold_everything(&ledger);
         self.i4_main_waits_for_somebody(&ledger);
+        self.i5_acknowledged_by_a_main_of_the_ledger();
         self.i9_names_are_used_once();
         self.i11_modes_are_not_mixed();
         self.i13_nothing_without_a_ledger();
@@ -69,10 +71,67 @@ impl World {
     fn limit(&self, id: WriteId, main: &Instance) -> Option<Limit> {
         let transaction = self.memgraphs.transaction(id)?;
         let swallowed = transaction.swallowed().any(|replica| {
-            let instance = self.instances.of_any(replica);
-            instance.is_some_and(|name| name == main.name)
+            let instance = self.instances.life(replica);
+            instance.is_some_and(|(name, _)| name == main.name)
         });
         swallowed.then_some(Limit::SecondPhase)
+    }
+
+    /// I3: whoever the ledger names as in sync holds every acknowledged write, in the life that it names.
+    fn i3_members_hold_everything(&self, ledger: &Ledger) {
+        if self.watchman.was_meddled_with() {
+            return;
+        }
+        for member in &ledger.in_sync {
+            let instance = self.instances.named(&member.instance);
+            let Some(instance) = instance.filter(|instance| instance.incarnation == member.incarnation)
+            else {
+                continue;
+            };
+            let Some(process) = instance
+                .process
+                .filter(|process| self.memgraphs.look(*process).is_some())
+            else {
+                continue;
+            };
+            let holds: BTreeSet<WriteId> = self.memgraphs.committed(process).into_iter().collect();
+            if holds.is_empty() {
+                // It recovers its data.
+                continue;
+            }
+            for id in self.watchman.all_acknowledged() {
+                if holds.contains(&id) || self.watchman.is_booked(id) {
+                    continue;
+                }
+                let transaction = self.memgraphs.transaction(id);
+                let swallowed = transaction
+                    .as_ref()
+                    .is_some_and(|transaction| transaction.swallowed().any(|replica| replica == process));
+                if !swallowed {
+                    let what = format!(
+                        "{id:?} was acknowledged and is not on {}, which is in sync: {transaction:?}",
+                        instance.name
+                    );
+                    self.watchman.report("I3", what);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// I5: a write is acknowledged only by a MAIN that the ledger names, in the life that it names.
+    fn i5_acknowledged_by_a_main_of_the_ledger(&self) {
+        for id in self.watchman.take_new() {
+            let process = self.memgraphs.write(id).and_then(|write| write.process);
+            let life = process.and_then(|process| self.instances.life(process));
+            let Some((name, incarnation)) = life else { continue };
+            if !self.watchman.was_main(&name, &incarnation) {
+                let what = format!(
+                    "{id:?} was acknowledged by {name} in {incarnation:?}, which the ledger never named"
+                );
+                self.watchman.report("I5", what);
+            }
+        }
     }
 
     /// I4: while clients may write, MAIN has a registration that it waits for and that the ledger names, if the ledger

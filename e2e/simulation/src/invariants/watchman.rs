@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use memgraph_operator::{api::ledger::Ledger, gateway::Target};
+use memgraph_operator::{
+    api::ledger::{DataCopy, Incarnation, Ledger, Route},
+    gateway::Target,
+};
 use tokio::sync::Notify;
 
 use super::Limit;
@@ -29,6 +32,10 @@ pub struct Watchman {
 struct State {
     violations: Vec<Violation>,
     acknowledged: Vec<WriteId>,
+    /// How many of them were looked at one by one.
+    looked_at: usize,
+    /// Every MAIN that clients were let in to: instance and life.
+    mains: Vec<DataCopy>,
     /// Lost within the published limits.
     booked: BTreeMap<WriteId, Limit>,
     /// A human has changed instances by hand, and the operator has not had the time to put that right.
@@ -80,6 +87,23 @@ impl Watchman {
         self.state.borrow().acknowledged.clone()
     }
 
+    /// The writes that were acknowledged since the last call.
+    #[must_use]
+    pub fn take_new(&self) -> Vec<WriteId> {
+        let mut state = self.state.borrow_mut();
+        let new = state.acknowledged[state.looked_at..].to_vec();
+        state.looked_at = state.acknowledged.len();
+        new
+    }
+
+    /// Whether the ledger has ever let clients in to this instance in this life.
+    #[must_use]
+    pub fn was_main(&self, instance: &str, incarnation: &Incarnation) -> bool {
+        let state = self.state.borrow();
+        let mut mains = state.mains.iter();
+        mains.any(|main| main.instance == instance && main.incarnation == *incarnation)
+    }
+
     /// A loss is within a published limit.
     pub fn book(&self, id: WriteId, limit: Limit) {
         self.trace
@@ -112,6 +136,12 @@ impl Watchman {
 
     /// The ledger was written.
     pub fn ledger(&self, before: Option<&Ledger>, now: &Ledger) {
+        if now.route == Route::Open {
+            let mut state = self.state.borrow_mut();
+            if !state.mains.contains(&now.main) {
+                state.mains.push(now.main.clone());
+            }
+        }
         self.i6_terms_grow(before, now);
     }
 

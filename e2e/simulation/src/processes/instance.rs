@@ -65,8 +65,8 @@ struct Inner {
     live: RefCell<BTreeMap<u64, Instance>>,
     numbers: Cell<u64>,
     volumes: RefCell<BTreeMap<String, Volume>>,
-    /// By process, also those that have ended: the instance's name.
-    names: RefCell<BTreeMap<Process, String>>,
+    /// By process, also those that have ended: the instance's name, and its life.
+    lives: RefCell<BTreeMap<Process, (String, Incarnation)>>,
 }
 
 impl Instances {
@@ -91,7 +91,7 @@ impl Instances {
                 live: RefCell::default(),
                 numbers: Cell::new(0),
                 volumes: RefCell::default(),
-                names: RefCell::default(),
+                lives: RefCell::default(),
             }),
         }
     }
@@ -166,10 +166,10 @@ impl Instances {
             .cloned()
     }
 
-    /// The name of the instance that a process is or was of.
+    /// The instance that a process is or was of, and in which life.
     #[must_use]
-    pub fn of_any(&self, process: Process) -> Option<String> {
-        self.inner.names.borrow().get(&process).cloned()
+    pub fn life(&self, process: Process) -> Option<(String, Incarnation)> {
+        self.inner.lives.borrow().get(&process).cloned()
     }
 
     /// The volume of this name.
@@ -318,7 +318,8 @@ impl Sandbox for InstanceSandbox {
             .memgraphs
             .start(instance.pod, instance.volume, &instance.setup);
         instance.process = Some(process);
-        inner.names.borrow_mut().insert(process, instance.name.clone());
+        let life = (instance.name.clone(), instance.incarnation.clone());
+        inner.lives.borrow_mut().insert(process, life);
         inner
             .trace
             .note(|| format!("{} starts as {container} at {}", instance.name, instance.address));

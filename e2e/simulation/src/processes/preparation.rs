@@ -75,7 +75,7 @@ pub(super) async fn prepare(
     let empty = memgraphs.disk(instance.volume, |disk| {
         FOLDERS.iter().all(|folder| disk.list(folder).is_empty())
     });
-    if let Some((outcome, detail)) = refusal(&ledger, &main, empty) {
+    if let Some((outcome, detail)) = refusal(&ledger, &order, &main, empty) {
         return ResetNote {
             token: order.token,
             outcome,
