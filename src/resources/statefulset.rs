@@ -61,6 +61,11 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Statef
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(names::labels(&parent.name, names::INSTANCE)),
+                    // What `kubectl exec` and `kubectl logs` mean, without a word about the init container.
+                    annotations: Some(BTreeMap::from([(
+                        "kubectl.kubernetes.io/default-container".to_owned(),
+                        names::INSTANCE_CONTAINER.to_owned(),
+                    )])),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod_spec(parent, image)?),
