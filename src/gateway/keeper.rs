@@ -31,6 +31,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// For how long one answer of it is waited for.
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 
+const UNREADABLE: &str = "the API server cannot be read";
+
 /// What became of a connection to MAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incident {
@@ -60,6 +62,8 @@ struct State {
     view: Routes,
     /// When an operator asked last.
     asked: Option<Duration>,
+    /// Why reading the ledger did not renew the grant the last time.
+    unrenewed: Option<String>,
     /// When the last connection to MAIN of this term was made, was refused, was not answered.
     term: i64,
     connected: Option<Duration>,
@@ -77,6 +81,7 @@ impl Keeper {
                 holder: Holder::new(pod_uid, seed),
                 view: Routes::default(),
                 asked: None,
+                unrenewed: None,
                 term: 0,
                 connected: None,
                 refused: None,
@@ -220,7 +225,10 @@ impl Keeper {
         if !leading::lacks_grant(enforced) {
             return None;
         }
-        let asked = self.lock().asked;
+        let (asked, unrenewed) = {
+            let state = self.lock();
+            (state.asked, state.unrenewed.clone())
+        };
         let operator = match asked {
             None => "no operator has asked yet".to_owned(),
             Some(at) => {
@@ -228,9 +236,10 @@ impl Keeper {
                 format!("the operator asked {ago:.1} s ago")
             }
         };
-        let server = match trouble {
-            None => "the API server alone gives no right that had run out".to_owned(),
-            Some(trouble) => format!("the API server cannot be read: {trouble}"),
+        let server = match (trouble, unrenewed) {
+            (Some(trouble), _) => format!("{UNREADABLE}: {trouble}"),
+            (None, Some(reason)) => reason,
+            (None, None) => "the ledger alone gives no right, it only renews one".to_owned(),
         };
         Some(format!(
             "writers are not let in, because no right to lead them to MAIN is held: {operator}; {server}"
@@ -337,12 +346,12 @@ impl Keeper {
     fn confirm(&self, cluster: &MemgraphCluster, sent: Duration) -> Result<(), String> {
         let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
         let (Some(ledger), Some(uid)) = (ledger, cluster.uid()) else {
-            return Err("the MemgraphCluster has no ledger".to_owned());
+            return Err("the ledger did not renew it: there is none".to_owned());
         };
         let mut state = self.lock();
         let confirmed = state.holder.confirm(&uid, ledger, sent);
         self.publish(state);
-        confirmed.map_err(|reason| reason.to_string())
+        confirmed.map_err(|reason| format!("the ledger did not renew it: {reason}"))
     }
 
     /// Has enforced what follows from the state.
