@@ -1,6 +1,6 @@
 //! What runs in the simulation is what runs in production: no code of the product asks whether it is simulated.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 /// Words by which a branch for the simulation would be known.
 const SUSPICIOUS: [&str; 5] = [
@@ -11,15 +11,15 @@ const SUSPICIOUS: [&str; 5] = [
     "start_paused",
 ];
 
-fn look(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+fn look(folder: &Path, found: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
             if path.file_name().is_some_and(|name| name != "tests") {
-                look(&path, found);
+                look(&path, found)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(&path)?;
             // Unit tests at the end of a file are no part of the product.
             let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             for (number, line) in product.lines().enumerate() {
@@ -30,6 +30,7 @@ fn look(folder: &Path, found: &mut Vec<String>) {
             }
         }
     }
+    Ok(())
 }
 
 #[test]
@@ -38,7 +39,8 @@ fn the_product_has_no_branch_for_the_simulation() {
     look(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src"),
         &mut found,
-    );
+    )
+    .unwrap();
     assert_eq!(found, Vec::<String>::new());
     let manifest =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml")).unwrap();

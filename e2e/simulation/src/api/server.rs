@@ -22,7 +22,6 @@ pub struct ApiServer {
 
 impl ApiServer {
     /// The objects, to be looked at or changed from the inside.
-    #[must_use]
     pub fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }

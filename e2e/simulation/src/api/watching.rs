@@ -110,7 +110,9 @@ impl Watching {
             let object = object.as_ref()?;
             let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
             let key: Key = (text("namespace"), text("name"));
-            self.selector.shows(&key, object).then(|| object.clone())
+            self.selector
+                .shows(&key, object)
+                .then(|| super::Object::clone(object))
         };
         match (shown(&change.before), shown(&change.now)) {
             (None, None) => None,

@@ -186,25 +186,32 @@ impl Striker {
         }
     }
 
-    /// Whether a fault may strike now. One copy of the data may be lost at a time: until the cluster is whole again,
-    /// nothing else happens to instances.
-    async fn wait_until_whole(self: &Rc<Self>) {
-        while self.fragile.get() {
-            if self.world.settled(1, Duration::from_secs(300)).await {
-                // What was seen may be older than the loss.
-                sleep(Duration::from_secs(3)).await;
-                if self.world.settled(1, Duration::from_secs(300)).await {
-                    self.fragile.set(false);
-                    self.world.watchman.set_meddled(false);
-                }
-            }
+    /// Whether a fault may strike now. One copy of the data may be lost at a time: until the cluster is whole again, nothing
+    /// else happens, and if it does not become whole, nothing at all.
+    async fn is_whole(self: &Rc<Self>) -> bool {
+        if !self.fragile.get() {
+            return true;
         }
+        let patience = Duration::from_secs(120);
+        if !self.world.settled(1, patience).await {
+            return false;
+        }
+        // What was seen may be older than the loss.
+        sleep(Duration::from_secs(3)).await;
+        if !self.world.settled(1, patience).await {
+            return false;
+        }
+        self.fragile.set(false);
+        self.world.watchman.set_meddled(false);
+        true
     }
 
     /// Strikes. What it was, for the trace; none if there was nothing to strike at.
     pub async fn strike(self: &Rc<Self>, fault: &Planned) -> Option<String> {
         let kind = fault.kind;
-        self.wait_until_whole().await;
+        if !self.is_whole().await {
+            return None;
+        }
         if kind.destroys_data() && !self.world.settled(1, Duration::from_secs(60)).await {
             return None;
         }

@@ -6,7 +6,7 @@ use memgraph_operator::api::ledger::{Ledger, Route};
 use memgraph_sim::engine::InspectedRole;
 
 use crate::{
-    memgraph::{Process, WriteId},
+    memgraph::{Process, Transaction, WriteId},
     processes::Instance,
     world::World,
 };
@@ -16,6 +16,13 @@ use crate::{
 pub enum Limit {
     /// The second phase of this transaction did not reach the replica, and MAIN was lost before its next commit.
     SecondPhase,
+}
+
+/// Whether a replica has voted for a transaction and did not commit it, as far as it has told: the second phase did not
+/// reach it, found nothing, or was not sent any more because MAIN ended.
+fn second_phase_is_missing(transaction: &Transaction, replica: Process) -> bool {
+    let part = transaction.replicas.get(&replica);
+    part.is_some_and(|part| part.two_phase && part.vote == Some(true) && part.applied != Some(true))
 }
 
 impl World {
@@ -70,9 +77,12 @@ impl World {
     /// The published limit that a loss falls under, by what is known of that very transaction.
     fn limit(&self, id: WriteId, main: &Instance) -> Option<Limit> {
         let transaction = self.memgraphs.transaction(id)?;
-        let swallowed = transaction.swallowed().any(|replica| {
-            let instance = self.instances.life(replica);
-            instance.is_some_and(|(name, _)| name == main.name)
+        let swallowed = transaction.replicas.keys().any(|replica| {
+            let of_main = self
+                .instances
+                .life(*replica)
+                .is_some_and(|(name, _)| name == main.name);
+            of_main && second_phase_is_missing(&transaction, *replica)
         });
         swallowed.then_some(Limit::SecondPhase)
     }
@@ -106,7 +116,7 @@ impl World {
                 let transaction = self.memgraphs.transaction(id);
                 let swallowed = transaction
                     .as_ref()
-                    .is_some_and(|transaction| transaction.swallowed().any(|replica| replica == process));
+                    .is_some_and(|transaction| second_phase_is_missing(transaction, process));
                 if !swallowed {
                     let what = format!(
                         "{id:?} was acknowledged and is not on {}, which is in sync: {transaction:?}",

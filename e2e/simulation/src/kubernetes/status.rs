@@ -114,18 +114,21 @@ pub(super) async fn monitor(api: ApiServer, node: Node) {
             () = node.reachable() => continue,
             () = sleep(GRACE) => {}
         }
-        let mut store = api.store();
-        let pods: Vec<Key> = store
-            .all(&Resource::pods())
-            .filter(|(_, pod)| pod["spec"]["nodeName"] == *node.name())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for pod in pods {
-            store.edit(&Resource::pods(), &pod, |pod| {
-                pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
-            });
-        }
-        drop(store);
+        mark_unready(&api, &node);
         node.reachable().await;
+    }
+}
+
+fn mark_unready(api: &ApiServer, node: &Node) {
+    let mut store = api.store();
+    let pods: Vec<Key> = store
+        .all(&Resource::pods())
+        .filter(|(_, pod)| pod["spec"]["nodeName"] == *node.name())
+        .map(|(key, _)| key.clone())
+        .collect();
+    for pod in pods {
+        store.edit(&Resource::pods(), &pod, |pod| {
+            pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+        });
     }
 }

@@ -45,7 +45,7 @@ fn sync(kubernetes: &Kubernetes) {
         let store = kubernetes.api.store();
         store
             .all(resource)
-            .map(|(key, object)| (key.clone(), object.clone()))
+            .map(|(key, object)| (key.clone(), Object::clone(object)))
             .collect()
     };
     for (key, set) in all(&Resource::stateful_sets()) {
