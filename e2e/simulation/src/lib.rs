@@ -13,5 +13,6 @@ pub mod processes;
 pub mod protocol;
 pub mod run;
 pub mod scenario;
+pub mod signal;
 pub mod trace;
 pub mod world;

@@ -1,16 +1,13 @@
 //! The life of one process: running, standing still, or over.
 
-use std::sync::Arc;
+use tokio::time::{Instant, sleep_until};
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use crate::signal::Signal;
 
 /// Whether a process goes on. Everything that it sends or receives waits for this.
 #[derive(Clone, Debug)]
 pub struct Life {
-    state: Arc<watch::Sender<State>>,
+    state: Signal<State>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +26,7 @@ pub struct Over;
 impl Default for Life {
     fn default() -> Self {
         Self {
-            state: Arc::new(watch::Sender::new(State::Running)),
+            state: Signal::new(State::Running),
         }
     }
 }
@@ -41,7 +38,8 @@ impl Life {
     /// When it is over.
     pub async fn awake(&self) -> Result<(), Over> {
         loop {
-            let state = *self.state.borrow();
+            let mut changes = self.state.subscribe();
+            let state = changes.get_and_see();
             match state {
                 State::Running => return Ok(()),
                 State::Over => return Err(Over),
@@ -50,11 +48,9 @@ impl Life {
                         .send_if_modified(|state| std::mem::replace(state, State::Running) != State::Running);
                 }
                 State::Frozen(until) => {
-                    let mut changes = self.state.subscribe();
-                    changes.mark_unchanged();
                     tokio::select! {
                         biased;
-                        _ = changes.changed() => {}
+                        () = changes.changed() => {}
                         () = sleep_until(until) => {}
                     }
                 }
@@ -65,8 +61,7 @@ impl Life {
     /// Waits until the process is over.
     pub async fn over(&self) {
         let mut changes = self.state.subscribe();
-        // The sender is this life's own.
-        let _ = changes.wait_for(|state| *state == State::Over).await;
+        changes.wait_for(|state| *state == State::Over).await;
     }
 
     /// Has it stand still until then, unless it does so for longer already.
@@ -89,12 +84,12 @@ impl Life {
     /// Whether it is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        *self.state.borrow() == State::Over
+        self.state.get() == State::Over
     }
 
     /// Whether it stands still now.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
-        matches!(*self.state.borrow(), State::Frozen(until) if until > Instant::now())
+        matches!(self.state.get(), State::Frozen(until) if until > Instant::now())
     }
 }

@@ -213,7 +213,7 @@ impl World {
         let mut version = 0;
         let mut before: Option<MemgraphCluster> = None;
         loop {
-            changes.borrow_and_update();
+            changes.get_and_see();
             loop {
                 let (next, newest) = {
                     let store = self.api.store();
@@ -238,9 +238,7 @@ impl World {
                 self.ledger_written(before.as_ref(), &cluster);
                 before = Some(cluster);
             }
-            if changes.changed().await.is_err() {
-                return;
-            }
+            changes.changed().await;
         }
     }
 

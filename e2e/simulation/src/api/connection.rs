@@ -13,10 +13,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use serde_json::Value;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use super::{
     request::{self, Target},
@@ -24,7 +21,11 @@ use super::{
     server::ApiServer,
     watching::{LONGEST, Watching},
 };
-use crate::{life::Life, trace::Trace};
+use crate::{
+    life::Life,
+    signal::{Follower, Signal},
+    trace::Trace,
+};
 
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
@@ -58,13 +59,13 @@ impl Default for Conditions {
 /// A way that can be made better or worse.
 #[derive(Clone, Debug, Default)]
 pub struct Way {
-    conditions: Arc<watch::Sender<Conditions>>,
+    conditions: Signal<Conditions>,
 }
 
 impl Way {
     /// How it is now, and whenever it changes.
     #[must_use]
-    pub fn conditions(&self) -> watch::Receiver<Conditions> {
+    pub fn conditions(&self) -> Follower<Conditions> {
         self.conditions.subscribe()
     }
 
@@ -133,10 +134,10 @@ impl Connection {
     async fn travel(&self) -> io::Result<()> {
         self.awake().await?;
         let mut conditions = self.way.conditions();
-        let now = *conditions.borrow_and_update();
+        let now = conditions.get_and_see();
         if now.silent {
             // A connection whose peer was silent is over; it is known when the way is there again.
-            let _ = conditions.wait_for(|now| !now.silent).await;
+            conditions.wait_for(|now| !now.silent).await;
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionReset,
                 "the API server did not answer",
@@ -144,7 +145,7 @@ impl Connection {
         }
         let most = u64::try_from(now.delay.as_millis()).unwrap_or(u64::MAX);
         sleep(Duration::from_millis(self.chance(|chance| chance.u64(0..=most)))).await;
-        if conditions.borrow_and_update().blocked() {
+        if conditions.get().blocked() {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionRefused,
                 "the API server is away",
@@ -191,7 +192,7 @@ impl Connection {
                 )
             });
         }
-        let lost = self.way.conditions().borrow().lost_answers;
+        let lost = self.way.conditions().get().lost_answers;
         if lost > 0.0 && self.chance(Rng::f64) < lost {
             self.travel().await?;
             return Err(io::Error::new(

@@ -6,12 +6,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     apply::apply,
     request::{Key, Resource},
 };
+
+use crate::signal::{Follower, Signal};
 
 /// How many changes of a resource can be watched from the past.
 const LOG: usize = 400;
@@ -63,6 +65,7 @@ impl Refusal {
 }
 
 /// The objects of one resource.
+#[derive(Default)]
 pub struct Collection {
     objects: BTreeMap<Key, Object>,
     /// By object: what was applied last by the manager of that name.
@@ -70,19 +73,7 @@ pub struct Collection {
     log: VecDeque<Change>,
     /// Changes up to this version cannot be watched any more.
     compacted: u64,
-    changed: watch::Sender<u64>,
-}
-
-impl Default for Collection {
-    fn default() -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            applied: BTreeMap::new(),
-            log: VecDeque::new(),
-            compacted: 0,
-            changed: watch::Sender::new(0),
-        }
-    }
+    changed: Signal<u64>,
 }
 
 /// All objects.
@@ -115,7 +106,7 @@ impl Store {
     }
 
     /// Tells of each new change of a resource.
-    pub fn changes(&mut self, resource: &Resource) -> watch::Receiver<u64> {
+    pub fn changes(&mut self, resource: &Resource) -> Follower<u64> {
         self.collection(resource).changed.subscribe()
     }
 

@@ -6,10 +6,7 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 use http_body::Frame;
 use serde_json::{Value, json};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     connection::{Conditions, Way},
@@ -18,7 +15,7 @@ use super::{
     server::ApiServer,
     store::{Change, Refusal},
 };
-use crate::life::Life;
+use crate::{life::Life, signal::Follower};
 
 /// A watch that is open.
 pub(super) struct Watching {
@@ -31,7 +28,7 @@ pub(super) struct Watching {
     pub(super) ends: Instant,
     pub(super) way: Way,
     pub(super) life: Life,
-    pub(super) changed: watch::Receiver<u64>,
+    pub(super) changed: Follower<u64>,
 }
 
 fn broken() -> io::Error {
@@ -59,7 +56,7 @@ impl Watching {
         let mut conditions = self.way.conditions();
         loop {
             self.life.awake().await.map_err(|_| broken())?;
-            let now = *conditions.borrow_and_update();
+            let now = conditions.get_and_see();
             if now.refuses {
                 return Err(broken());
             }
@@ -82,17 +79,15 @@ impl Watching {
                 }
                 // What is lost on a silent way is never sent again: the connection is over when it comes back.
                 _ if now.silent => {
-                    if conditions.wait_for(|now| !now.silent).await.is_err() {
-                        return Ok(None);
-                    }
+                    conditions.wait_for(|now| !now.silent).await;
                     return Err(broken());
                 }
                 _ => self.ends,
             };
             tokio::select! {
                 biased;
-                _ = conditions.changed() => {}
-                _ = self.changed.changed() => {}
+                () = conditions.changed() => {}
+                () = self.changed.changed() => {}
                 () = sleep_until(due.min(self.ends)) => {}
             }
         }

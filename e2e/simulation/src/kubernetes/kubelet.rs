@@ -46,7 +46,7 @@ pub(super) async fn run(kubernetes: Rc<Kubernetes>) {
     let mut changes = kubernetes.api.store().changes(&Resource::pods());
     let mut known = BTreeSet::new();
     loop {
-        changes.borrow_and_update();
+        changes.get_and_see();
         let pods: Vec<(Key, String)> = {
             let store = kubernetes.api.store();
             let pods = store.all(&Resource::pods());
@@ -57,9 +57,7 @@ pub(super) async fn run(kubernetes: Rc<Kubernetes>) {
                 spawn_local(look_after(Rc::clone(&kubernetes), key, uid));
             }
         }
-        if changes.changed().await.is_err() {
-            return;
-        }
+        changes.changed().await;
     }
 }
 
@@ -92,7 +90,7 @@ impl Keeper {
     async fn wish(&self) -> Wish {
         let mut changes = self.kubernetes.api.store().changes(&Resource::pods());
         loop {
-            changes.borrow_and_update();
+            changes.get_and_see();
             self.node.reachable().await;
             match self.pod() {
                 None => return Wish::Gone,
@@ -102,9 +100,7 @@ impl Keeper {
                 }
                 Some(_) => {}
             }
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            changes.changed().await;
             self.pause(5..=100).await;
         }
     }

@@ -3,7 +3,8 @@
 use std::{rc::Rc, time::Duration};
 
 use fastrand::Rng;
-use tokio::sync::watch;
+
+use crate::signal::Signal;
 
 /// A machine.
 #[derive(Clone)]
@@ -13,7 +14,7 @@ pub struct Node {
 
 struct Inner {
     name: String,
-    state: watch::Sender<State>,
+    state: Signal<State>,
     chance: std::cell::RefCell<Rng>,
 }
 
@@ -34,7 +35,7 @@ impl Node {
         Self {
             inner: Rc::new(Inner {
                 name: name.to_owned(),
-                state: watch::Sender::new(State {
+                state: Signal::new(State {
                     has_power: true,
                     connected: true,
                     lag: LAG,
@@ -53,7 +54,7 @@ impl Node {
     /// Whether it has power.
     #[must_use]
     pub fn has_power(&self) -> bool {
-        self.inner.state.borrow().has_power
+        self.inner.state.get().has_power
     }
 
     /// Takes the power away, or gives it back.
@@ -74,7 +75,7 @@ impl Node {
 
     /// How long the next change takes to be told.
     pub(super) fn reporting_delay(&self) -> Duration {
-        let lag = self.inner.state.borrow().lag;
+        let lag = self.inner.state.get().lag;
         Duration::from_millis(self.inner.chance.borrow_mut().u64(0..=lag))
     }
 
@@ -99,7 +100,6 @@ impl Node {
     }
 
     async fn wait(&self, wanted: impl Fn(&State) -> bool) {
-        // The sender is this node's own.
-        let _ = self.inner.state.subscribe().wait_for(|state| wanted(state)).await;
+        self.inner.state.subscribe().wait_for(|state| wanted(state)).await;
     }
 }

@@ -27,10 +27,10 @@ pub(super) async fn run(kubernetes: Rc<Kubernetes>) {
     loop {
         sync(&kubernetes);
         for change in &mut changes {
-            change.borrow_and_update();
+            change.get_and_see();
         }
         let waits = changes.iter_mut().map(|change| Box::pin(change.changed()));
-        let _ = futures::future::select_all(waits).await;
+        futures::future::select_all(waits).await;
         sleep(Duration::from_millis(
             kubernetes.chance(|chance| chance.u64(REACTION)),
         ))

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_local},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,6 +36,7 @@ use crate::{
     life::Life,
     memgraph::{Cut, Ended, Listener, Memgraphs, Passage, Paths, Place, Pod, Stream, relay},
     protocol::Protocol,
+    signal::Signal,
     trace::Trace,
 };
 
@@ -51,6 +52,8 @@ pub struct Gateway {
     keeper: Arc<Keeper>,
     gate: Arc<Gate>,
     enforced: watch::Receiver<Routes>,
+    /// Operators are answered one after the other: several that wait for the same would be woken in a random order.
+    answering: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Gateway {
@@ -81,6 +84,12 @@ struct Slot {
 impl Gateways {
     fn live(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Slot>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which one of all this is, in the order of addresses.
+    fn rank(&self, address: IpAddr) -> u64 {
+        let before = self.live().range(..address).count();
+        u64::try_from(before).unwrap_or(u64::MAX)
     }
 
     /// The place of whoever has this address.
@@ -226,6 +235,7 @@ impl Sandbox for GatewaySandbox {
             keeper,
             gate,
             enforced,
+            answering: Arc::default(),
         };
         let mut doors = JoinSet::new();
         for (port, number) in [
@@ -237,8 +247,10 @@ impl Sandbox for GatewaySandbox {
                 gateway: gateway.clone(),
                 memgraphs: maker.memgraphs.clone(),
                 watchman: maker.watchman.clone(),
+                opened: Signal::default(),
                 port,
             };
+            doors.spawn_local(tell_opened(gateway.gate.opened(), door.opened.clone()));
             doors.spawn_local(door.accept(listener));
         }
         let slot = Slot {
@@ -303,7 +315,15 @@ struct Door {
     gateway: Gateway,
     memgraphs: Memgraphs,
     watchman: Watchman,
+    /// Changes whenever clients that wait may be let in: the gate's own signal wakes them in a random order.
+    opened: Signal<u64>,
     port: Port,
+}
+
+async fn tell_opened(mut gate: watch::Receiver<()>, opened: Signal<u64>) {
+    while gate.changed().await.is_ok() {
+        opened.send_modify(|times| *times += 1);
+    }
 }
 
 impl Door {
@@ -386,13 +406,13 @@ impl Door {
             return None;
         }
         let _held = gate.hold()?;
-        let mut opened = gate.opened();
+        let mut opened = self.opened.subscribe();
         let entered = async {
             loop {
                 if let Some(ticket) = gate.enter(self.port, tried) {
                     return Some(ticket);
                 }
-                opened.changed().await.ok()?;
+                opened.changed().await;
             }
         };
         timeout_at(since + gate.limits().hold_timeout, entered)
@@ -467,6 +487,9 @@ impl GatewayLink for Link {
     ) -> Result<Response, Unasked> {
         let over = |_| Unasked::Failed("the process has ended".to_owned());
         self.life.awake().await.map_err(over)?;
+        // An operator's tasks that wait for the ledger are woken in a random order. Each gateway is asked at a moment of its
+        // own, so that this order makes no difference.
+        sleep(Duration::from_millis(1 + self.gateways.rank(gateway))).await;
         self.protocol.asked(request);
         let answered = timeout(deadline, self.ask(gateway, request)).await;
         self.life.awake().await.map_err(over)?;
@@ -494,6 +517,7 @@ impl Link {
             Some(gateway) => {
                 let reset = |_| Unasked::Failed("the connection was reset".to_owned());
                 gateway.life.awake().await.map_err(reset)?;
+                let _turn = gateway.answering.lock().await;
                 let answer = gateway
                     .keeper
                     .answer(request, &gateway.gate, &gateway.enforced)
