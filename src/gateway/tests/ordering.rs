@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Wake, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::poll;
@@ -131,7 +131,8 @@ async fn sessions_of_an_unchanged_route_outlive_every_other_change() {
     assert!(futures::FutureExt::now_or_never(ticket.cut()).is_none());
 }
 
-/// Looks at both peers at the very moment at which the fence learns that the last ticket is back.
+/// Looks at both peers at the very moment at which the fence learns that the last ticket is back. It is told in the
+/// session's own thread, and so holds it up: a socket that is still open then stays open for as long as it looks.
 struct Witness {
     peers: Mutex<Vec<std::net::TcpStream>>,
     found: Mutex<Vec<Result<(), ErrorKind>>>,
@@ -142,9 +143,20 @@ impl Wake for Witness {
     fn wake(self: Arc<Self>) {
         let mut found = self.found.lock().unwrap();
         if found.is_empty() {
-            found.extend(self.peers.lock().unwrap().iter_mut().map(read_all_now));
+            found.extend(self.peers.lock().unwrap().iter_mut().map(reset_of));
         }
         self.looked.notify_one();
+    }
+}
+
+/// How this connection ends. The kernel may deliver a reset a moment after it was sent, when it is busy.
+fn reset_of(peer: &mut std::net::TcpStream) -> Result<(), ErrorKind> {
+    let limit = Instant::now() + Duration::from_secs(5);
+    loop {
+        match read_all_now(peer) {
+            Err(ErrorKind::WouldBlock) if Instant::now() < limit => std::thread::yield_now(),
+            ended => return ended,
+        }
     }
 }
 
