@@ -4,6 +4,8 @@
 //! may be missing for a moment, and a copy that held every acknowledged write when the route was closed still
 //! does. The route opens by one write that names exactly the copies which then hold everything.
 
+use std::time::Duration;
+
 use super::{
     Action, Plan, Situation, Step, loss,
     members::{self, Members},
@@ -174,6 +176,9 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
             .is_some_and(|m| m.term == ledger.term)
     };
     if in_sync.len() < seen.settings.required_members() || !in_sync.iter().all(current) {
+        if let Some(delete) = forget_undone_mark(members, &in_sync) {
+            return Plan::with(seen, working("starting MAIN anew: its mark was undone"), [delete]);
+        }
         return Plan::new(seen, working("waiting for a replica that shows the new term"));
     }
     let Some(address) = members.main.address else {
@@ -201,6 +206,32 @@ fn make_durable(members: &Members<'_>) -> [Step; 2] {
         term: members.ledger.term,
     };
     [members.probe_commit(), Step::Do(mark)]
+}
+
+/// For how long a replica that MAIN lists as in sync may show an older term than MAIN does: longer than any commit lasts
+/// (memgraph-semantics E.4).
+const MARK_PATIENCE: Duration = Duration::from_secs(40);
+
+/// Has MAIN's pod replaced when it shows the new term's mark but a replica that holds everything does not. The commit was
+/// undone by a replica, and Memgraph takes changes of enums back nowhere but in its log: MAIN says what is not in its data,
+/// until it starts anew. To rename what it shows would be worse: no log and no replica knows that value, and the next start
+/// from such a log fails.
+///
+/// Nothing was acknowledged since the route was closed, so that every candidate still holds everything, and so does MAIN's
+/// volume.
+fn forget_undone_mark(members: &Members<'_>, in_sync: &[Member]) -> Option<Step> {
+    let (seen, ledger, main) = (members.seen, members.ledger, members.main);
+    let undone = |member: &Member| {
+        seen.instance(&member.instance)
+            .and_then(Instance::marker)
+            .is_some_and(|m| m.lineage == ledger.lineage && m.term < ledger.term)
+    };
+    let overdue = seen.closed_for >= MARK_PATIENCE && !main.terminating && in_sync.iter().any(undone);
+    overdue.then_some(())?;
+    Some(Step::Do(Action::DeletePod {
+        instance: main.name.clone(),
+        pod_uid: main.pod_uid.clone()?,
+    }))
 }
 
 /// Nobody can be registered, but there is an instance that could be after its data was set aside: without that, a cluster

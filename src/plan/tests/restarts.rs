@@ -124,3 +124,34 @@ fn the_only_one_that_can_be_main_gets_a_new_pod() {
     assert!(world.is_open());
     world.check();
 }
+
+#[test]
+fn a_main_whose_mark_was_undone_starts_anew() {
+    let mut world = running();
+    world.servers[0].up = false;
+    let marks = |step: &Step| matches!(step, Step::Do(Action::Mark { .. }));
+    while !plan(&world.observe()).steps.iter().any(marks) {
+        world.step(usize::MAX);
+    }
+    // A replica undid the commit: MAIN alone shows the mark, in its memory.
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+    let main = 1;
+    let before = world.servers[main].marker.clone();
+    let term = world.ledger.as_ref().unwrap().term;
+    world.servers[main].marker.as_mut().unwrap().term = term;
+    assert!(plan(&world.observe()).steps.is_empty());
+    world.closed_for = Duration::from_secs(41);
+    let name = World::name(main);
+    let deleted =
+        |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if *instance == name);
+    let mut seen = world.observe();
+    assert!(plan(&seen).steps.iter().any(deleted));
+    seen.instances[main].terminating = true;
+    assert!(plan(&seen).steps.is_empty(), "once is enough");
+    world.servers[main].marker = before;
+    world.restart(main, true);
+    world.closed_for = Duration::ZERO;
+    world.settle();
+    assert!(world.is_open());
+    world.check();
+}
