@@ -174,7 +174,7 @@ fn install_operator(cluster: &Cluster, image: &str) -> Result<()> {
         "crd/memgraphclusters.memgraph.dev",
         "--timeout=60s",
     ])?;
-    wait_for_operator(cluster, Duration::from_secs(120))
+    wait_for_operator(cluster)
 }
 
 fn with_image(line: &str, image: &str) -> String {
@@ -184,11 +184,15 @@ fn with_image(line: &str, image: &str) -> String {
     }
 }
 
+/// The kubelet waits ever longer, up to five minutes, before it starts a container again that has ended often, and several
+/// tests end the operator's.
+const OPERATOR_LIMIT: Duration = Duration::from_secs(360);
+
 /// Waits until the operator's pod is ready, and only that one is there.
 ///
 /// # Errors
 /// When it is not in time.
-pub fn wait_for_operator(cluster: &Cluster, limit: Duration) -> Result<()> {
+pub fn wait_for_operator(cluster: &Cluster) -> Result<()> {
     let begin = Instant::now();
     cluster
         .kubectl()
@@ -198,7 +202,7 @@ pub fn wait_for_operator(cluster: &Cluster, limit: Duration) -> Result<()> {
             "rollout",
             "status",
             "deployment/memgraph-operator",
-            &format!("--timeout={}s", limit.as_secs()),
+            &format!("--timeout={}s", OPERATOR_LIMIT.as_secs()),
         ])
         .with_context(|| format!("the operator is not ready after {} s", begin.elapsed().as_secs()))?;
     Ok(())

@@ -151,7 +151,7 @@ pub async fn an_operator_that_starts_in_the_middle_of_a_failover_ends_it(scene: 
     );
     scene.thaw()?;
     database.settled_after(term).await?;
-    wait_for_operator(&scene.node.cluster, SETTLE_LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     database.write("after").await?;
     database.expect_everywhere(&["before", "after"]).await
 }
@@ -173,7 +173,7 @@ pub async fn a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_
     // Once more, now that all is done: a restart alone changes nothing.
     let settled = database.ledger().await?;
     scene.node.kill(&scene.node.leading_pod().await?)?;
-    wait_for_operator(&scene.node.cluster, SETTLE_LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     database.write("later").await?;
     database.settled().await?;
     ensure!(

@@ -99,7 +99,7 @@ pub async fn both_operators_at_once(scene: Arc<Scene>) -> Result<()> {
         scene.node.kill(&pod)?;
     }
     writer.goes_on(AROUND).await?;
-    wait_for_operator(&scene.node.cluster, SETTLE_LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     writer.goes_on(AROUND).await?;
     ensure!(held.is_open()?, "a session was cut");
     let written = writer.stop().await?;
@@ -135,7 +135,7 @@ pub async fn an_api_server_that_is_away_for_a_minute(scene: Arc<Scene>) -> Resul
     let written = writer.stop().await?;
     let session = if open? { "lived" } else { "was cut" };
     eprintln!("          {written}; a session {session}");
-    wait_for_operator(&scene.node.cluster, SETTLE_LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     database.settled().await?;
     let main = database.main().await?;
     ensure!(main == "demo-0", "the outage has made {main} MAIN");

@@ -145,7 +145,7 @@ pub async fn without_an_operator_sessions_go_on(scene: Arc<Scene>) -> Result<()>
         "          a write without an operator took {:.3} s",
         written?.as_secs_f64()
     );
-    wait_for_operator(&scene.node.cluster, LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     database.settled().await?;
     ensure!(
         lives(&mut session).await,

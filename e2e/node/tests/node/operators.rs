@@ -32,7 +32,7 @@ pub async fn the_other_one_takes_over_from_one_that_dies(scene: Arc<Scene>) -> R
         killed.elapsed().as_secs_f64()
     );
     database.settled_after(term).await?;
-    wait_for_operator(&scene.node.cluster, LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     database.expect_everywhere(&["before", "after"]).await
 }
 
@@ -54,7 +54,7 @@ pub async fn one_that_is_deleted_hands_over_at_once(scene: Arc<Scene>) -> Result
         !second.starts_with(&leading.name_any()),
         "the pod that was deleted leads again: {second}"
     );
-    wait_for_operator(&scene.node.cluster, LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     database.write("after").await?;
     ensure!(
         database.settled().await?.status.and_then(|status| status.ledger)
@@ -86,7 +86,7 @@ pub async fn one_that_hung_starts_over(scene: Arc<Scene>) -> Result<()> {
     database.settled_after(term).await?;
     let now = scene.node.leader().await?;
     ensure!(now.as_deref() == Some(&second), "{now:?} leads, not {second}");
-    wait_for_operator(&scene.node.cluster, LIMIT)?;
+    wait_for_operator(&scene.node.cluster)?;
     database.write("after").await?;
     database.expect_everywhere(&["before", "while", "after"]).await
 }
