@@ -42,9 +42,9 @@ build_kubernetes() {
 build_images() {
     local names
     names=$(e2e/images/build.sh)
-    sed -n 1p <<<"$names" | remember operator_image
-    sed -n 2p <<<"$names" | remember memgraph_image
-    sed -n 3p <<<"$names" | remember client_image
+    grep '/memgraph-operator:' <<<"$names" | remember operator_image
+    grep '/memgraph-sim:' <<<"$names" | remember memgraph_image
+    grep '/bolt-client:' <<<"$names" | remember client_image
     echo "$names"
 }
 
