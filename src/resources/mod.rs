@@ -6,12 +6,11 @@
 mod control_secrets;
 mod flags;
 mod gateway_deployment;
-mod gateway_role;
 mod gateway_services;
 mod headless_service;
 mod instance_init;
-mod instance_role;
 mod object;
+mod own_cluster_role;
 mod parent;
 mod pod;
 mod quantity;
@@ -31,6 +30,12 @@ pub use self::{
     parent::is_controlled_by,
     quantity::InvalidQuantity,
 };
+
+/// What an instance's init container does with its own cluster: it reads in the ledger whether the data is to be set aside.
+const INSTANCE_VERBS: &[&str] = &["get"];
+
+/// What a gateway does with its own cluster: it follows the route.
+const GATEWAY_VERBS: &[&str] = &["get", "list", "watch"];
 
 /// The operator's own image, which the gateways run too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,10 +103,16 @@ pub struct Desired {
 /// refuse; the message names field and remedy.
 pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desired, Error> {
     let parent = Parent::of(cluster)?;
+    let instances = names::instance_account(&parent.name);
     let mut objects = vec![
         Object::new(&service_accounts::instance(&parent))?,
-        Object::new(&instance_role::role(&parent))?,
-        Object::new(&instance_role::binding(&parent))?,
+        Object::new(&own_cluster_role::role(
+            &parent,
+            instances.clone(),
+            names::INSTANCE,
+            INSTANCE_VERBS,
+        ))?,
+        Object::new(&own_cluster_role::binding(&parent, instances, names::INSTANCE))?,
         Object::new(&start_gate::build(&parent))?,
         Object::new(&headless_service::build(&parent))?,
         Object::new(&statefulset::build(&parent, image)?)?,
@@ -110,10 +121,16 @@ pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desir
 
     let gateway = &parent.spec.gateway;
     if gateway.enabled {
+        let account = names::gateway(&parent.name);
         objects.extend([
             Object::new(&service_accounts::gateway(&parent))?,
-            Object::new(&gateway_role::role(&parent))?,
-            Object::new(&gateway_role::binding(&parent))?,
+            Object::new(&own_cluster_role::role(
+                &parent,
+                account.clone(),
+                names::GATEWAY,
+                GATEWAY_VERBS,
+            ))?,
+            Object::new(&own_cluster_role::binding(&parent, account, names::GATEWAY))?,
             Object::new(&gateway_services::read_write(&parent))?,
         ]);
     }

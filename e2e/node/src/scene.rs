@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e_cluster::process;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
-use memgraph_operator::api::MemgraphCluster;
+use memgraph_operator::api::{MemgraphCluster, names};
 use serde_json::{Value, json};
 
 use crate::database::Database;
@@ -57,6 +57,16 @@ impl Scene {
         K::DynamicType: Default,
     {
         Api::namespaced(self.node.client.clone(), &self.namespace)
+    }
+
+    /// The pods of the gateways.
+    ///
+    /// # Errors
+    /// When the API server cannot list them.
+    pub async fn gateways(&self) -> Result<Vec<Pod>> {
+        let selector = format!("{}={}", names::COMPONENT_LABEL, names::GATEWAY);
+        let gateways = ListParams::default().labels(&selector);
+        Ok(self.api::<Pod>().list(&gateways).await?.items)
     }
 
     /// Runs kubectl in this namespace and returns what it prints.

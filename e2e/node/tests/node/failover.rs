@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use memgraph_operator::api::ledger::Route;
-use memgraph_operator::api::{InstanceRole, MemgraphCluster, names};
+use memgraph_operator::api::{InstanceRole, MemgraphCluster};
 use serde_json::json;
 
 /// How long a failover may take on a busy machine.
@@ -119,22 +119,13 @@ async fn restarted(database: &Database, instance: &str, before: &Pod) -> Result<
     .await
 }
 
-async fn gateways(scene: &Scene) -> Result<Vec<Pod>> {
-    let selector = format!("{}={}", names::COMPONENT_LABEL, names::GATEWAY);
-    let pods = scene
-        .api::<Pod>()
-        .list(&ListParams::default().labels(&selector))
-        .await?;
-    Ok(pods.items)
-}
-
 /// A gateway hangs and cannot acknowledge that it has let go of the old MAIN: the failover cannot go on before the operator
 /// is killed.
 pub async fn an_operator_that_starts_in_the_middle_of_a_failover_ends_it(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
     let term = database.ledger().await?.term;
-    let gateways = gateways(&scene).await?;
+    let gateways = scene.gateways().await?;
     scene.freeze(&gateways[0].name_any())?;
     scene.node.kill(&database.pod("demo-0").await?)?;
     let closed = |cluster: &MemgraphCluster| {
@@ -187,7 +178,7 @@ pub async fn a_gateway_that_is_replaced_serves_again(scene: Arc<Scene>) -> Resul
     let database = scene.start("demo", json!({"gateway": {"replicas": 1}})).await?;
     database.write("before").await?;
     let before = database.ledger().await?;
-    let gateways = gateways(&scene).await?;
+    let gateways = scene.gateways().await?;
     ensure!(gateways.len() == 1, "{} gateway pods", gateways.len());
     // Killed: the kubelet starts it again in place.
     scene.node.kill(&gateways[0])?;

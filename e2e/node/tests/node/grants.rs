@@ -24,15 +24,6 @@ const TTL: Duration = Duration::from_secs(5);
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-async fn gateways(scene: &Scene) -> Result<Vec<Pod>> {
-    let selector = format!("{}={}", names::COMPONENT_LABEL, names::GATEWAY);
-    let pods = scene
-        .api::<Pod>()
-        .list(&ListParams::default().labels(&selector))
-        .await?;
-    Ok(pods.items)
-}
-
 fn address(pod: &Pod, port: u16) -> Result<SocketAddr> {
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
     let ip: IpAddr = ip.context("a gateway without an address")?.parse()?;
@@ -84,7 +75,7 @@ pub async fn a_frozen_gateway_holds_a_failover_up_no_longer_than_its_grant(scene
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
     let before = database.ledger().await?;
-    let gateways = gateways(&scene).await?;
+    let gateways = scene.gateways().await?;
     ensure!(
         before.gateways.len() == gateways.len(),
         "the ledger names {:?}",
@@ -129,7 +120,7 @@ pub async fn a_frozen_gateway_holds_a_failover_up_no_longer_than_its_grant(scene
 
 pub async fn without_an_operator_sessions_go_on(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
-    let gateways = gateways(&scene).await?;
+    let gateways = scene.gateways().await?;
     let mut session = session(&gateways[0]).await?;
     let operators: Api<Pod> = Api::namespaced(scene.node.client.clone(), OPERATOR_NAMESPACE);
     for pod in operators.list(&ListParams::default()).await?.items {
@@ -157,7 +148,7 @@ pub async fn without_an_operator_sessions_go_on(scene: Arc<Scene>) -> Result<()>
 pub async fn without_an_operator_and_an_api_server_writers_are_cut_off(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
-    let gateways = gateways(&scene).await?;
+    let gateways = scene.gateways().await?;
     let gateway = database.gateway().await?;
     let mut session = session(&gateways[0]).await?;
     let pods = [&gateways[0], &gateways[1]];
@@ -209,7 +200,7 @@ pub async fn a_client_that_comes_during_a_failover_is_held(scene: Arc<Scene>) ->
         .await?;
     database.write("before").await?;
     let term = database.ledger().await?.term;
-    let gateways = gateways(&scene).await?;
+    let gateways = scene.gateways().await?;
     // One that is frozen makes the failover take a while.
     scene.freeze(&gateways[0].name_any())?;
     scene.node.kill(&database.pod("demo-0").await?)?;

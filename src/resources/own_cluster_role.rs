@@ -1,30 +1,28 @@
-//! What a gateway may do.
+//! What a pod of a cluster may do that has an account of its own: read that very cluster, and nothing else.
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 
 use super::parent::Parent;
 use crate::api::names;
 
-/// The gateway may read its own cluster, and nothing else. A list or watch by one name is what the API server
-/// calls `metadata.name=<name>`.
-pub(super) fn role(parent: &Parent<'_>) -> Role {
+/// The role of this name. A list or watch by one name is what the API server calls `metadata.name=<name>`.
+pub(super) fn role(parent: &Parent<'_>, name: String, component: &str, verbs: &[&str]) -> Role {
     Role {
-        metadata: parent.metadata(names::gateway(&parent.name), names::GATEWAY),
+        metadata: parent.metadata(name, component),
         rules: Some(vec![PolicyRule {
             api_groups: Some(vec![names::GROUP.to_owned()]),
             resources: Some(vec!["memgraphclusters".to_owned()]),
             resource_names: Some(vec![parent.name.clone()]),
-            verbs: ["get", "list", "watch"].map(str::to_owned).into(),
+            verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
             ..PolicyRule::default()
         }]),
     }
 }
 
-/// Gives the gateway's account its role.
-pub(super) fn binding(parent: &Parent<'_>) -> RoleBinding {
-    let name = names::gateway(&parent.name);
+/// Gives the account of this name the role of this name.
+pub(super) fn binding(parent: &Parent<'_>, name: String, component: &str) -> RoleBinding {
     RoleBinding {
-        metadata: parent.metadata(name.clone(), names::GATEWAY),
+        metadata: parent.metadata(name.clone(), component),
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
             kind: "Role".to_owned(),
