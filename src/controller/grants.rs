@@ -50,7 +50,7 @@ pub(super) async fn attend_all<B: Bolt, G: GatewayLink>(
         let pods = strong.stores.inventory(&namespace, &reference.name).gateways;
         let gateways: BTreeMap<_, _> = pods
             .iter()
-            .filter_map(Gateway::of)
+            .filter_map(|pod| Gateway::of(pod))
             .map(|gateway| ((gateway.uid.clone(), gateway.address), gateway))
             .collect();
         attended.retain(|key, task| gateways.contains_key(key) && !task.is_finished());
@@ -248,12 +248,11 @@ pub(super) fn attributed(
 
 fn uids(inventory: &Inventory) -> BTreeSet<String> {
     let ended = |phase: Option<&str>| matches!(phase, Some("Succeeded" | "Failed"));
-    let phase = |pod: &k8s_openapi::api::core::v1::Pod| pod.status.as_ref().and_then(|s| s.phase.clone());
     inventory
         .gateways
         .iter()
-        .filter(|pod| !ended(phase(pod).as_deref()))
-        .filter_map(ResourceExt::uid)
+        .filter(|pod| !ended(pod.status.as_ref().and_then(|status| status.phase.as_deref())))
+        .filter_map(|pod| pod.uid())
         .collect()
 }
 

@@ -1,6 +1,6 @@
 //! Brings a cluster's Kubernetes objects to what they should be, with no request where they already are.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use kube::{
     Api, Client, ResourceExt,
@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 
 use super::{link::Unprepared, stores::Stores};
 use crate::{
-    api::{MemgraphCluster, ledger::Ledger, names},
+    api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::instances_to_keep,
-    resources::{self, Object, ObjectKey, OperatorImage, is_controlled_by},
+    resources::{self, Desired, Object, ObjectKey, OperatorImage, is_controlled_by},
 };
 
 /// Why an object is not as it should be.
@@ -49,15 +49,32 @@ pub enum ObjectError {
     },
 }
 
-/// What was applied, so that a cache that is behind is not taken for a change by somebody else.
+/// What was applied, so that a cache that is behind is not taken for a change by somebody else; and what was found to be as
+/// it should be, so that nothing is built and compared again that has not changed.
 #[derive(Default)]
 pub(super) struct Applied {
     versions: Mutex<HashMap<ObjectKey, Stamp>>,
+    checked: Mutex<HashMap<ObjectKey, Checked>>,
+    built: Mutex<Option<Built>>,
 }
 
 struct Stamp {
     hash: String,
     resource_version: u64,
+}
+
+/// An object in the cache that was compared with what it should be, and is like that.
+struct Checked {
+    hash: String,
+    /// It is held, so that no other object can have its address.
+    cached: Arc<DynamicObject>,
+}
+
+/// The objects of a cluster, and what they were built from.
+struct Built {
+    uid: Option<String>,
+    spec: MemgraphClusterSpec,
+    desired: Arc<Desired>,
 }
 
 /// Applies what differs, and deletes what should not be there.
@@ -70,10 +87,10 @@ pub(super) async fn bring_about(
 ) -> Result<(), ObjectError> {
     let namespace = cluster.namespace().unwrap_or_default();
     let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
-    let desired = resources::desired(&kept(cluster, ledger), image)?;
+    let desired = applied.desired(cluster, ledger, image).await?;
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
-        if applied.stands(object, cached.as_deref()).await {
+        if applied.stands(object, cached.as_ref()).await {
             continue;
         }
         let api = api(client, &namespace, object.key());
@@ -119,13 +136,6 @@ pub(super) async fn bring_about(
     Ok(())
 }
 
-/// The cluster with as many instances as must be kept for now.
-fn kept(cluster: &MemgraphCluster, ledger: Option<&Ledger>) -> MemgraphCluster {
-    let mut cluster = cluster.clone();
-    cluster.spec.replicas = instances_to_keep(&cluster.name_any(), cluster.spec.replicas, ledger);
-    cluster
-}
-
 fn api(client: &Client, namespace: &str, key: &ObjectKey) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &key.kind.api_resource())
 }
@@ -163,17 +173,62 @@ fn version(object: &DynamicObject) -> u64 {
 }
 
 impl Applied {
+    /// The objects of a cluster, with as many instances as must be kept for now. `image` is the same in every call.
+    async fn desired(
+        &self,
+        cluster: &MemgraphCluster,
+        ledger: Option<&Ledger>,
+        image: &OperatorImage,
+    ) -> Result<Arc<Desired>, resources::Error> {
+        let mut spec = cluster.spec.clone();
+        spec.replicas = instances_to_keep(&cluster.name_any(), spec.replicas, ledger);
+        let mut built = self.built.lock().await;
+        if let Some(built) = &*built
+            && built.uid == cluster.metadata.uid
+            && built.spec == spec
+        {
+            return Ok(Arc::clone(&built.desired));
+        }
+        let kept = MemgraphCluster {
+            metadata: cluster.metadata.clone(),
+            spec,
+            status: None,
+        };
+        let desired = Arc::new(resources::desired(&kept, image)?);
+        *built = Some(Built {
+            uid: kept.metadata.uid,
+            spec: kept.spec,
+            desired: Arc::clone(&desired),
+        });
+        Ok(desired)
+    }
+
     /// Whether `object` is known to be as it should be.
-    async fn stands(&self, object: &Object, cached: Option<&DynamicObject>) -> bool {
+    async fn stands(&self, object: &Object, cached: Option<&Arc<DynamicObject>>) -> bool {
+        let Some(cached) = cached else { return false };
         let versions = self.versions.lock().await;
         let ours = versions
             .get(object.key())
             .filter(|stamp| stamp.hash == object.hash());
-        match (ours, cached) {
-            (Some(stamp), Some(cached)) if version(cached) < stamp.resource_version => true,
-            (_, Some(cached)) => serde_json::to_value(cached).is_ok_and(|live| object.is_applied(&live)),
-            (_, None) => false,
+        if ours.is_some_and(|stamp| version(cached) < stamp.resource_version) {
+            return true;
         }
+        let mut checked = self.checked.lock().await;
+        let known = checked.get(object.key());
+        if known.is_some_and(|known| known.hash == object.hash() && Arc::ptr_eq(&known.cached, cached)) {
+            return true;
+        }
+        let stands = serde_json::to_value(&**cached).is_ok_and(|live| object.is_applied(&live));
+        if stands {
+            let found = Checked {
+                hash: object.hash().to_owned(),
+                cached: Arc::clone(cached),
+            };
+            checked.insert(object.key().clone(), found);
+        } else {
+            checked.remove(object.key());
+        }
+        stands
     }
 
     async fn note(&self, object: &Object, written: &DynamicObject) {

@@ -1,6 +1,6 @@
 //! Puts together what Kubernetes and the instances themselves say.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
@@ -21,11 +21,11 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inventory {
     /// The instances' pods.
-    pub(super) instances: Vec<Pod>,
+    pub(super) instances: Vec<Arc<Pod>>,
     /// The gateway's pods.
-    pub(super) gateways: Vec<Pod>,
+    pub(super) gateways: Vec<Arc<Pod>>,
     /// The volume claims.
-    pub(super) claims: Vec<PersistentVolumeClaim>,
+    pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
 }
 
 /// What this process remembers, as far as decisions rest on it.
@@ -132,12 +132,15 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
+/// The object of this name.
+fn named<'a, K: ResourceExt>(mut objects: impl Iterator<Item = &'a K>, name: &str) -> Option<&'a K> {
+    objects.find(|object| object.meta().name.as_deref() == Some(name))
+}
+
 /// The incarnation that `pod` is in, as [`Observation`]s tell it.
 pub(super) fn incarnation(pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Incarnation> {
     let name = pod.name_any();
-    let claim = claims
-        .iter()
-        .find(|claim| claim.name_any() == names::data_claim(&name));
+    let claim = named(claims.iter(), &names::data_claim(&name));
     Slot {
         ordinal: 0,
         pod: Some(pod),
@@ -153,7 +156,7 @@ impl Inventory {
         let existing = self
             .instances
             .iter()
-            .filter_map(|pod| names::ordinal(&name, &pod.name_any()));
+            .filter_map(|pod| names::ordinal(&name, pod.metadata.name.as_deref()?));
         let mut ordinals: Vec<i32> = (0..cluster.spec.replicas).chain(existing).collect();
         ordinals.sort_unstable();
         ordinals.dedup();
@@ -162,10 +165,12 @@ impl Inventory {
             .map(|ordinal| {
                 let instance = names::instance(&name, ordinal);
                 let claim = names::data_claim(&instance);
+                let pods = self.instances.iter().map(Arc::as_ref);
+                let claims = self.claims.iter().map(Arc::as_ref);
                 Slot {
                     ordinal,
-                    pod: self.instances.iter().find(|pod| pod.name_any() == instance),
-                    claim: self.claims.iter().find(|c| c.name_any() == claim),
+                    pod: named(pods, &instance),
+                    claim: named(claims, &claim),
                     name: instance,
                 }
             })
@@ -198,11 +203,8 @@ impl Inventory {
                 .and_then(|instance| names::ordinal(&name, instance))
                 .is_some_and(|ordinal| ordinal >= cluster.spec.replicas)
         };
-        self.claims
-            .iter()
-            .filter(beyond)
-            .map(ResourceExt::name_any)
-            .collect()
+        let claims = self.claims.iter().map(Arc::as_ref);
+        claims.filter(beyond).map(ResourceExt::name_any).collect()
     }
 
     /// Everything that a decision rests on.

@@ -75,22 +75,22 @@ impl Stores {
     pub(super) fn inventory(&self, namespace: &str, cluster: &str) -> Inventory {
         let pods = |component: &str| {
             let selector = names::selector(cluster, component);
-            let wanted = |pod: &&Arc<Pod>| {
-                pod.namespace().as_deref() == Some(namespace)
+            let wanted = |pod: &Arc<Pod>| {
+                pod.metadata.namespace.as_deref() == Some(namespace)
                     && selector
                         .iter()
                         .all(|(key, value)| pod.labels().get(key) == Some(value))
             };
-            in_order(self.pods.state().iter().filter(wanted))
+            in_order(self.pods.state().into_iter().filter(wanted))
         };
-        let owned = |claim: &&Arc<PersistentVolumeClaim>| {
-            claim.namespace().as_deref() == Some(namespace)
+        let owned = |claim: &Arc<PersistentVolumeClaim>| {
+            claim.metadata.namespace.as_deref() == Some(namespace)
                 && claim.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster)
         };
         Inventory {
             instances: pods(names::INSTANCE),
             gateways: pods(names::GATEWAY),
-            claims: in_order(self.claims.state().iter().filter(owned)),
+            claims: in_order(self.claims.state().into_iter().filter(owned)),
         }
     }
 
@@ -102,9 +102,9 @@ impl Stores {
 }
 
 /// By name: a cache has an order of its own each time, and nothing that is decided may depend on it.
-fn in_order<'a, K: ResourceExt + Clone + 'a>(objects: impl Iterator<Item = &'a Arc<K>>) -> Vec<K> {
-    let mut objects: Vec<K> = objects.map(|object| K::clone(object)).collect();
-    objects.sort_by_key(ResourceExt::name_any);
+fn in_order<K: ResourceExt>(objects: impl Iterator<Item = Arc<K>>) -> Vec<Arc<K>> {
+    let mut objects: Vec<Arc<K>> = objects.collect();
+    objects.sort_by(|one, other| one.meta().name.cmp(&other.meta().name));
     objects
 }
 
