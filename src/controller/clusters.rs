@@ -16,12 +16,16 @@ use crate::{
         MemgraphCluster,
         ledger::{Ledger, Route},
     },
+    grants::MainReach,
     memgraph::Bolt,
-    plan::observation::Numbers,
+    plan::observation::{Numbers, Witness},
 };
 
 /// How often the instances of a cluster are looked at between two changes.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// For how long what a gateway has told of MAIN is kept.
+const HEARD_FOR: Duration = Duration::from_secs(60);
 
 /// What is remembered of one cluster.
 pub(super) struct Cluster {
@@ -30,6 +34,8 @@ pub(super) struct Cluster {
     memory: Mutex<Memory>,
     /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
     ledger: watch::Sender<Option<Option<Ledger>>>,
+    /// Whether MAIN gave this process no answer when it looked last.
+    main_is_silent: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -52,8 +58,17 @@ struct Memory {
     closed: Option<(i64, Instant)>,
     /// By term: since when the ledger's changes of MAIN are known here.
     changes: BTreeMap<i64, Instant>,
+    /// By the UID of its pod: what each gateway has told of MAIN last.
+    heard: BTreeMap<String, Heard>,
     /// How long steps of each kind took since the route was closed.
     steps: Vec<(&'static str, Duration)>,
+}
+
+/// What a gateway has told of MAIN.
+struct Heard {
+    /// When it was asked.
+    asked: Instant,
+    reach: MainReach,
 }
 
 impl Cluster {
@@ -63,6 +78,7 @@ impl Cluster {
             applied: Applied::default(),
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
+            main_is_silent: watch::Sender::default(),
         }
     }
 
@@ -147,6 +163,39 @@ impl Cluster {
     /// UIDs of the pods whose gateways have answered as themselves.
     pub(super) fn met_gateways(&self) -> BTreeSet<String> {
         self.memory().met.clone()
+    }
+
+    /// A gateway that was asked at `asked` has told what it can reach.
+    pub(super) fn heard(&self, pod_uid: &str, asked: Instant, reach: MainReach) {
+        let mut memory = self.memory();
+        memory.heard.retain(|_, heard| heard.asked.elapsed() < HEARD_FOR);
+        memory.heard.insert(pod_uid.to_owned(), Heard { asked, reach });
+    }
+
+    /// What gateways have told of MAIN lately.
+    pub(super) fn witnesses(&self) -> Vec<Witness> {
+        let memory = self.memory();
+        let heard = memory.heard.iter();
+        heard
+            .map(|(uid, heard)| Witness::of(uid, &heard.reach, heard.asked.elapsed()))
+            .collect()
+    }
+
+    /// Takes note of whether MAIN of this cluster gave no answer when it was looked at last: the gateways are asked about it
+    /// more often then.
+    pub(super) async fn note_silence(&self, cluster: &MemgraphCluster) {
+        let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
+        let silent = match ledger.filter(|ledger| ledger.route == Route::Open) {
+            Some(ledger) => self.sightings.is_silent(&ledger.main.instance).await,
+            None => false,
+        };
+        self.main_is_silent
+            .send_if_modified(|known| std::mem::replace(known, silent) != silent);
+    }
+
+    /// Whether MAIN gave this process no answer when it looked last.
+    pub(super) fn silence(&self) -> watch::Receiver<bool> {
+        self.main_is_silent.subscribe()
     }
 
     /// For how long this process has known gateways to be marked as leaving in the ledger.
@@ -323,7 +372,9 @@ async fn lookout<B: Bolt, G: GatewayLink>(
             .and_then(|status| status.ledger.as_ref())
             .is_none_or(Ledger::is_refuted);
         let targets = operator.inventory(&cluster).targets(&cluster);
-        if memory.sightings.look(&operator.bolt, &targets, emptiness).await {
+        let changed = memory.sightings.look(&operator.bolt, &targets, emptiness).await;
+        memory.note_silence(&cluster).await;
+        if changed {
             operator.poke(reference.clone());
         }
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Operator, clusters::Cluster, fence::Gateway, link::GatewayLink, observe::Inventory};
@@ -26,7 +27,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// For how long one answer is waited for.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
-/// How soon a gateway that got no grant, or gave no answer, is asked again.
+/// How soon a gateway that got no grant, or gave no answer, is asked again; and every gateway while MAIN says nothing.
 const AGAIN: Duration = Duration::from_millis(300);
 /// For how long MAIN's answer is waited for.
 const LOOK_DEADLINE: Duration = Duration::from_millis(500);
@@ -82,16 +83,20 @@ struct Attendant<B, G> {
 impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
     async fn attend(self) {
         let mut changes = self.memory.ledger_changes();
+        let mut silence = self.memory.silence();
         loop {
             let Some(operator) = self.operator.upgrade() else {
                 return;
             };
             changes.borrow_and_update();
+            let silent = *silence.borrow_and_update();
             let pause = self.round(&operator).await;
             drop(operator);
+            let pause = if silent { pause.min(AGAIN) } else { pause };
             tokio::select! {
                 biased;
                 _ = changes.changed() => {}
+                _ = silence.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -168,12 +173,15 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             grant,
         };
         let link = operator.fence.link();
+        let asked = Instant::now();
         let answer = link
             .exchange(&self.uid, self.gateway.address, &request, ANSWER_DEADLINE)
             .await;
         match answer {
             Ok(response) if response.pod_uid == self.gateway.uid => {
                 self.memory.met(&self.gateway.uid);
+                self.memory
+                    .heard(&self.gateway.uid, asked, response.report.reach.clone());
                 Some(response)
             }
             Ok(response) => {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{InitNote, MemgraphCluster, ledger::Incarnation, names},
     plan::{
-        observation::{Claim, Container, Instance, Numbers, Observation},
+        observation::{Claim, Container, Instance, Numbers, Observation, Witness},
         report::GatewayState,
     },
 };
@@ -34,6 +34,7 @@ pub(super) struct Memories {
     pub(super) fresh_lineage: String,
     pub(super) closed_for: Duration,
     pub(super) change_ages: Vec<Duration>,
+    pub(super) witnesses: Vec<Witness>,
 }
 
 /// One instance as Kubernetes describes it.
@@ -245,6 +246,7 @@ impl Inventory {
                 incarnation: target.incarnation,
                 sight: sighting.sight,
                 away_for: sighting.away_for,
+                silent_for: sighting.silent_for,
                 unregistrable: sighting.unregistrable,
                 last_behind: told.get(&slot.ordinal).copied(),
                 refused: ledger
@@ -263,6 +265,7 @@ impl Inventory {
             closed_for: memories.closed_for,
             busy_for: sightings.busy_for().await,
             change_ages: memories.change_ages,
+            witnesses: memories.witnesses,
             fresh_lineage: memories.fresh_lineage,
         }
     }

@@ -199,6 +199,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             .sightings
             .look(&self.bolt, &inventory.targets(cluster), emptiness)
             .await;
+        state.note_silence(cluster).await;
         let uid = cluster.uid().unwrap_or_default();
         let lineage = format!("l{}", uid.replace('-', ""));
         inventory
@@ -210,6 +211,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     fresh_lineage: lineage,
                     closed_for: state.closed_for(ledger(cluster)),
                     change_ages: state.change_ages(ledger(cluster), &self.wall),
+                    witnesses: state.witnesses(),
                 },
                 &self.cluster_domain,
             )

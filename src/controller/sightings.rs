@@ -41,6 +41,8 @@ struct Memory {
     sight: Sight,
     /// Since when it has not been serving.
     away_since: Option<Instant>,
+    /// Since when it has not even completed a handshake.
+    silent_since: Option<Instant>,
     /// By registration name: since when MAIN has listed it as unwell.
     unwell: BTreeMap<String, Instant>,
     /// The term in which MAIN refused this incarnation as diverged.
@@ -60,6 +62,7 @@ struct Memory {
 pub(super) struct Sighting {
     pub(super) sight: Sight,
     pub(super) away_for: Duration,
+    pub(super) silent_for: Duration,
     pub(super) refused_in: Option<i64>,
     pub(super) unregistrable: bool,
     pub(super) position: Option<Result<i64, String>>,
@@ -102,8 +105,8 @@ impl Sightings {
                 }
             }
         });
+        let begun = Instant::now();
         let sights = join_all(looks).await;
-        let now = Instant::now();
         let mut changed = memories.len() != targets.len();
         memories.retain(|name, _| targets.iter().any(|target| target.name == *name));
         for (target, sight) in targets.iter().zip(sights) {
@@ -111,7 +114,7 @@ impl Sightings {
             changed |= before.as_ref().is_none_or(|memory| {
                 memory.incarnation != target.incarnation || outline(&memory.sight) != outline(&sight)
             });
-            memories.insert(target.name.clone(), remember(before, target, sight, now));
+            memories.insert(target.name.clone(), remember(before, target, sight, begun));
         }
         changed
     }
@@ -162,6 +165,14 @@ impl Sightings {
             .unwrap_or_default()
     }
 
+    /// Whether this instance gave no answer when it was looked at last.
+    pub(super) async fn is_silent(&self, instance: &str) -> bool {
+        let memories = self.memories.lock().await;
+        memories
+            .get(instance)
+            .is_some_and(|memory| memory.sight == Sight::Silent)
+    }
+
     /// What is known of this instance.
     pub(super) async fn sighting(&self, target: &Target) -> Sighting {
         let memories = self.memories.lock().await;
@@ -172,6 +183,7 @@ impl Sightings {
             None => Sighting {
                 sight: Sight::Unseen,
                 away_for: Duration::ZERO,
+                silent_for: Duration::ZERO,
                 refused_in: None,
                 unregistrable: false,
                 position: None,
@@ -179,6 +191,10 @@ impl Sightings {
             Some(memory) => Sighting {
                 sight: with_ages(memory),
                 away_for: memory.away_since.map(|since| since.elapsed()).unwrap_or_default(),
+                silent_for: memory
+                    .silent_since
+                    .map(|since| since.elapsed())
+                    .unwrap_or_default(),
                 refused_in: memory.refused_in,
                 unregistrable: memory
                     .unregistrable_until
@@ -189,7 +205,9 @@ impl Sightings {
     }
 }
 
-fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant) -> Memory {
+/// What is known after a look that was begun at `begun`.
+fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instant) -> Memory {
+    let now = Instant::now();
     let same_life = before
         .as_ref()
         .is_some_and(|memory| memory.incarnation == target.incarnation);
@@ -203,6 +221,10 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         .filter(|_| same_life);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
     let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
+    let silent_since = match sight {
+        Sight::Silent => before.as_ref().and_then(|m| m.silent_since).or(Some(begun)),
+        _ => None,
+    };
     let (away_since, mut unwell, mut told) = before
         .map(|memory| (memory.away_since, memory.unwell, memory.told))
         .unwrap_or_default();
@@ -226,6 +248,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, now: Instant)
         incarnation: target.incarnation.clone(),
         sight,
         away_since,
+        silent_since,
         unwell,
         refused_in,
         unregistrable_until,

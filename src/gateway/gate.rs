@@ -23,8 +23,9 @@ use tokio_util::{
 
 use super::{
     clearance::Clearance,
-    keeper::{Incident, Keeper},
+    keeper::Keeper,
     limit::{Limit, Permit},
+    reach::Incident,
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Target},
 };
 use crate::grants::SessionCounts;

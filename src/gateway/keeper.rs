@@ -16,11 +16,12 @@ use super::{
     clearance::Now,
     gate::Gate,
     leading,
+    reach::{Incident, Reach},
     routes::{Routes, Standing},
 };
 use crate::{
     api::{MemgraphCluster, ledger::Route},
-    grants::{Holder, MainReach, Report, Request, Response, VERSION},
+    grants::{Holder, Report, Request, Response, VERSION},
     leader::Clock,
 };
 
@@ -33,17 +34,6 @@ const ASK_DEADLINE: Duration = Duration::from_secs(1);
 
 const UNREADABLE: &str = "the API server cannot be read";
 
-/// What became of a connection to MAIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Incident {
-    /// It was made.
-    Connected,
-    /// MAIN has refused it, or has ended it by itself.
-    Refused,
-    /// It was not answered in time.
-    Silent,
-}
-
 /// Keeps the grant of one gateway.
 #[derive(Debug)]
 pub struct Keeper {
@@ -51,6 +41,8 @@ pub struct Keeper {
     state: Mutex<State>,
     /// What is to be enforced.
     wanted: watch::Sender<Routes>,
+    /// MAIN of the last grant, which is to be tried.
+    mains: watch::Sender<Option<Main>>,
     /// Marked changed when a moment to wait for may have moved.
     moments: watch::Sender<()>,
 }
@@ -64,12 +56,11 @@ struct State {
     asked: Option<Duration>,
     /// Why reading the ledger did not renew the grant the last time.
     unrenewed: Option<String>,
-    /// When the last connection to MAIN of this term was made, was refused, was not answered.
-    term: i64,
-    connected: Option<Duration>,
-    refused: Option<Duration>,
-    silent: Option<Duration>,
+    reach: Reach,
 }
+
+/// Term and address of a MAIN.
+pub(super) type Main = (i64, String);
 
 impl Keeper {
     /// One that holds nothing. `pod_uid` is the gateway's own; `seed` differs from process to process.
@@ -82,12 +73,10 @@ impl Keeper {
                 view: Routes::default(),
                 asked: None,
                 unrenewed: None,
-                term: 0,
-                connected: None,
-                refused: None,
-                silent: None,
+                reach: Reach::default(),
             }),
             wanted: watch::Sender::default(),
+            mains: watch::Sender::default(),
             moments: watch::Sender::default(),
         })
     }
@@ -102,6 +91,11 @@ impl Keeper {
     #[must_use]
     pub fn wanted(&self) -> watch::Receiver<Routes> {
         self.wanted.subscribe()
+    }
+
+    /// MAIN of the last grant, whether that still holds or not.
+    pub(super) fn mains(&self) -> watch::Receiver<Option<Main>> {
+        self.mains.subscribe()
     }
 
     /// Answers an operator. What the question changes is in force by then: a closed route is acknowledged only once no
@@ -172,10 +166,6 @@ impl Keeper {
         let state = self.lock();
         let now = self.now.get();
         let main = enforced.read_write.as_ref();
-        let ago = |at: Option<Duration>| {
-            let millis = now.saturating_sub(at?).as_millis();
-            Some(u64::try_from(millis).unwrap_or(u64::MAX))
-        };
         Report {
             cluster: enforced.cluster.clone(),
             term: enforced.term,
@@ -187,11 +177,7 @@ impl Keeper {
             main: main.map(|target| target.instance.clone()),
             sessions,
             held: state.holder.held(now),
-            reach: MainReach {
-                connected_millis_ago: ago(state.connected),
-                refused_millis_ago: ago(state.refused),
-                silent_millis_ago: ago(state.silent),
-            },
+            reach: state.reach.at(now),
         }
     }
 
@@ -199,23 +185,23 @@ impl Keeper {
     pub(super) fn note(&self, term: i64, incident: Incident) {
         let now = self.now.get();
         let mut state = self.lock();
-        if term > state.term {
-            state.term = term;
-            (state.connected, state.refused, state.silent) = (None, None, None);
+        if state.reach.note(term, incident, now) && incident == Incident::Refused {
+            state.holder.taint(term, now);
+            drop(state);
+            self.moments.send_replace(());
         }
-        if term < state.term {
-            return;
-        }
-        match incident {
-            Incident::Connected => state.connected = Some(now),
-            Incident::Silent => state.silent = Some(now),
-            Incident::Refused => {
-                state.refused = Some(now);
-                state.holder.taint(term, now);
-                drop(state);
-                self.moments.send_replace(());
-            }
-        }
+    }
+
+    /// A handshake with MAIN of this term begins.
+    pub(super) fn begin(&self, term: i64) {
+        let now = self.now.get();
+        self.lock().reach.begin(term, now);
+    }
+
+    /// A handshake with MAIN of this term was completed.
+    pub(super) fn completed(&self, term: i64) {
+        let now = self.now.get();
+        self.lock().reach.complete(term, now);
     }
 
     /// Why clients cannot be led to MAIN although the ledger, as far as it is known, lets them in. `trouble`: why the API
@@ -362,6 +348,14 @@ impl Keeper {
             let changed = *wanted != routes;
             if changed {
                 *wanted = routes;
+            }
+            changed
+        });
+        self.mains.send_if_modified(|main| {
+            let last = state.holder.last_main();
+            let changed = main.as_ref().map(|(term, address)| (*term, address.as_str())) != last;
+            if changed {
+                *main = last.map(|(term, address)| (term, address.to_owned()));
             }
             changed
         });

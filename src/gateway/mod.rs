@@ -21,6 +21,8 @@ mod hold;
 mod keeper;
 mod leading;
 mod limit;
+mod probe;
+mod reach;
 mod relay;
 mod routes;
 mod session;
@@ -56,8 +58,10 @@ pub use self::{
     enforce::enforce,
     follow::{Findings, follow},
     gate::{Gate, Port, Ticket},
-    keeper::{Incident, Keeper},
+    keeper::Keeper,
     limit::Permit,
+    probe::probe,
+    reach::Incident,
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Standing, Target},
 };
 use crate::{
@@ -69,6 +73,7 @@ use crate::{
     grants::Request,
     http,
     leader::BootClock,
+    memgraph::Neo4rsBolt,
 };
 
 /// How the gateway is set up. What the user may choose stands in the `MemgraphCluster`.
@@ -160,6 +165,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let following = follow(clusters.clone(), &config.cluster, Findings { routes, trouble });
     let keeper = Keeper::new(BootClock, config.pod_uid, fastrand::u64(..));
     let keeping = keeper.keep(view, clusters, &config.cluster);
+    let probing = probe(Arc::clone(&keeper), Neo4rsBolt::anonymous());
     let reading = Mounted::new(&config.certificates).follow(found);
     let from_outside = FromOutside {
         trouble: reported_trouble,
@@ -179,6 +185,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
         served = serving => served,
         () = following => Err(GatewayError::PartStopped("watch of the MemgraphCluster")),
         () = keeping => Err(GatewayError::PartStopped("care for its grant")),
+        () = probing => Err(GatewayError::PartStopped("look at MAIN")),
         () = reading => Err(GatewayError::PartStopped("look at its certificates")),
         () = signalled => Err(GatewayError::PartStopped("wait for signals")),
     }

@@ -8,7 +8,7 @@ use tracing::debug;
 use super::{
     gate::{Gate, Port, Ticket},
     hold::wait_for_route,
-    keeper::Incident,
+    reach::Incident,
     relay::{Ended, Relay},
     socket,
 };

@@ -290,6 +290,14 @@ impl Holder {
         })
     }
 
+    /// Term and address of MAIN by the last grant, whether that still holds or not. None: it is over, because the ledger has
+    /// gone on.
+    #[must_use]
+    pub fn last_main(&self) -> Option<(i64, &str)> {
+        let grant = self.grant.as_ref()?;
+        Some((grant.term, &grant.address))
+    }
+
     /// When the grant should be renewed by reading the ledger, if no operator has renewed it by then: before a third of its
     /// time is left, and not with all other gateways at the same moment. None: there is nothing to renew.
     #[must_use]

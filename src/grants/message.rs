@@ -9,6 +9,9 @@ use crate::api::ledger::{DataCopy, Ledger, Route};
 /// The version of these messages. Another one is refused, not guessed at.
 pub const VERSION: u32 = 1;
 
+/// How often a gateway tries a Bolt handshake with MAIN.
+pub const PROBE_EVERY: Duration = Duration::from_millis(500);
+
 /// How far a ledger has come. It only ever goes forward: a route opens once in each term, and each closing begins a new
 /// term.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,16 +151,26 @@ pub struct Held {
     pub tainted: bool,
 }
 
-/// What became of the last connections to MAIN.
+/// What became of the last connections to MAIN of one term.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MainReach {
+    /// The term whose MAIN it was; 0: none yet.
+    #[serde(default)]
+    pub term: i64,
     /// For how many milliseconds no connection was completed; none: never since this MAIN was granted.
     pub connected_millis_ago: Option<u64>,
     /// The same for one that was refused, or reset by MAIN.
     pub refused_millis_ago: Option<u64>,
     /// The same for one that was not answered in time.
     pub silent_millis_ago: Option<u64>,
+    /// For how many milliseconds none of the gateway's own Bolt handshakes was completed; none: none ever was.
+    #[serde(default)]
+    pub handshake_millis_ago: Option<u64>,
+    /// For how many milliseconds, from the first of them on, all handshakes that were begun have come to nothing; none: the
+    /// last one was completed, or the gateway itself was held up and can tell nothing.
+    #[serde(default)]
+    pub unanswered_millis: Option<u64>,
 }
 
 /// Number of sessions, by the port they came by.

@@ -26,7 +26,9 @@ mod tests;
 pub use fence::{DRIFT_MARGIN, Fenced, stands, wait_for_silent};
 pub use holder::{Holder, Permit, Refusal, Unrenewed};
 pub use issuer::{Issuing, Withheld, issue};
-pub use message::{Grant, Held, MainReach, Position, Report, Request, Response, SessionCounts, VERSION};
+pub use message::{
+    Grant, Held, MainReach, PROBE_EVERY, Position, Report, Request, Response, SessionCounts, VERSION,
+};
 pub use roster::{Pods, roster};
 
 use std::time::Duration;

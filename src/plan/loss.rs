@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Action, Plan, Situation, Step, brake,
     observation::{Container, Instance, Observation, Role, Sight},
+    silence::{self, Others},
 };
 use crate::api::{
     ReplicationMode,
@@ -55,10 +56,14 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
         (Container::Running, _) if !same_life => {
             Fate::Dead(format!("{name} has restarted and does not answer yet"))
         }
-        (Container::Running, Sight::Silent)
-            if !main.ready && main.away_for >= seen.settings.detection_timeout =>
-        {
-            Fate::Suspected(format!("{name} is silent, for Kubernetes too"))
+        (Container::Running, Sight::Silent) if main.silent_for >= seen.settings.detection_timeout => {
+            match silence::others(seen, ledger, main) {
+                Others::HearNothing(who) => Fate::Suspected(format!("{name} is silent, for {who} too")),
+                Others::HearIt(who) => Fate::Unsure(format!(
+                    "{name} does not answer this operator, but completes handshakes with {who}"
+                )),
+                Others::CannotTell => Fate::Unsure(format!("{name} does not answer this operator")),
+            }
         }
         // Its kernel and its accepting thread live, but no query is answered: slower than any wait of a healthy
         // MAIN (memgraph-semantics E.4).

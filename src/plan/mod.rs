@@ -13,6 +13,7 @@ mod numbers;
 pub mod observation;
 pub mod report;
 mod reset;
+mod silence;
 mod steady;
 mod switchover;
 

@@ -6,6 +6,7 @@ use crate::api::{
     RegistrationMode, ReplicationMode, ResetNote, VolumeNote,
     ledger::{DataCopy, Incarnation, Ledger, Member},
 };
+use crate::grants::MainReach;
 
 /// Everything that is known about one cluster at one moment.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Observation {
     pub busy_for: Duration,
     /// How long ago each of the ledger's changes of MAIN was announced, in their order.
     pub change_ages: Vec<Duration>,
+    /// What gateways have told of MAIN lately.
+    pub witnesses: Vec<Witness>,
     /// A name never used before, in case a new history begins.
     pub fresh_lineage: String,
 }
@@ -145,6 +148,8 @@ pub struct Instance {
     pub sight: Sight,
     /// For how long it has not been [`Sight::Serving`].
     pub away_for: Duration,
+    /// For how long it has been [`Sight::Silent`], from the first look that it did not answer.
+    pub silent_for: Duration,
     /// MAIN has refused this incarnation in this term, because it holds writes that MAIN does not.
     pub refused: bool,
     /// How far it was behind when MAIN, while it was MAIN, told of it for the last time (0 or negative, in
@@ -153,6 +158,36 @@ pub struct Instance {
     /// MAIN has lately tried to register it and failed. It is tried again, but not at once: MAIN's commits wait
     /// while it tries.
     pub unregistrable: bool,
+}
+
+/// What a gateway has told of its own Bolt handshakes with MAIN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// UID of the gateway's pod.
+    pub gateway: String,
+    /// The term whose MAIN it tries.
+    pub term: i64,
+    /// At most so long ago it told this.
+    pub age: Duration,
+    /// At most so long ago a handshake was completed; none: never in this term.
+    pub answered_ago: Option<Duration>,
+    /// For how long, up to when it told this, every handshake had come to nothing; none: the last one was completed.
+    pub silent_for: Option<Duration>,
+}
+
+impl Witness {
+    /// What a gateway has told that was asked `age` ago.
+    #[must_use]
+    pub fn of(gateway: &str, reach: &MainReach, age: Duration) -> Self {
+        let answered = reach.handshake_millis_ago.map(Duration::from_millis);
+        Self {
+            gateway: gateway.to_owned(),
+            term: reach.term,
+            age,
+            answered_ago: answered.map(|ago| ago.saturating_add(age)),
+            silent_for: reach.unanswered_millis.map(Duration::from_millis),
+        }
+    }
 }
 
 /// A volume claim.

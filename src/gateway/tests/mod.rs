@@ -10,6 +10,7 @@ mod harness;
 mod holding;
 mod limits;
 mod ordering;
+mod probing;
 mod reading;
 mod relaying;
 mod routing;

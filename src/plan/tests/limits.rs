@@ -39,6 +39,7 @@ fn silent(world: &World) -> Observation {
     seen.instances[0].sight = Sight::Silent;
     seen.instances[0].ready = false;
     seen.instances[0].away_for = Duration::from_secs(5);
+    seen.instances[0].silent_for = Duration::from_secs(5);
     seen
 }
 

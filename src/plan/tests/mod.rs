@@ -8,4 +8,5 @@ mod random;
 mod reset;
 mod restarts;
 mod scaling;
+mod silence;
 mod world;

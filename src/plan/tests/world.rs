@@ -237,6 +237,7 @@ impl World {
                 } else {
                     Duration::from_secs(60)
                 },
+                silent_for: Duration::ZERO,
                 refused: self
                     .ledger
                     .as_ref()
@@ -254,6 +255,7 @@ impl World {
             closed_for: self.closed_for,
             busy_for: Duration::from_secs(if self.busy { 60 } else { 0 }),
             change_ages: vec![self.change_age; self.ledger.as_ref().map_or(0, |ledger| ledger.changes.len())],
+            witnesses: Vec::new(),
             fresh_lineage: "l1".into(),
         }
     }

@@ -1,0 +1,51 @@
+//! Whether anybody else hears of a MAIN that says nothing to the operator.
+
+use std::time::Duration;
+
+use super::observation::{Instance, Observation, Witness};
+use crate::{api::ledger::Ledger, grants::PROBE_EVERY};
+
+/// What a gateway has told counts for so long: it is asked several times as often while MAIN is silent.
+const FRESH: Duration = Duration::from_secs(1);
+/// A handshake that was completed no longer ago than this shows that MAIN lives. One is begun every [`PROBE_EVERY`].
+const LATELY: Duration = PROBE_EVERY.saturating_add(Duration::from_millis(250));
+
+/// What others say of a MAIN that is silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// Somebody else hears nothing either.
+    HearNothing(String),
+    /// This gateway completes handshakes with it.
+    HearIt(String),
+    /// Nobody else can tell.
+    CannotTell,
+}
+
+/// What others say of MAIN, which has been silent for this operator.
+///
+/// One observer's silence may be its own. A gateway that completes handshakes has clients that are served, so that its word
+/// holds a change of MAIN up; for `hangTimeout` at most, since a handshake is no query.
+pub(super) fn others(seen: &Observation, ledger: &Ledger, main: &Instance) -> Others {
+    let settings = &seen.settings;
+    let witnesses = || {
+        let told = seen.witnesses.iter();
+        told.filter(|witness| witness.term == ledger.term && witness.age <= FRESH)
+    };
+    let lately = |witness: &&Witness| witness.answered_ago.is_some_and(|ago| ago <= LATELY);
+    let hearing = witnesses().find(lately);
+    if let Some(witness) = hearing.filter(|_| main.away_for < settings.hang_timeout) {
+        return Others::HearIt(format!("the gateway {}", witness.gateway));
+    }
+    if !main.ready {
+        return Others::HearNothing("Kubernetes".to_owned());
+    }
+    let for_as_long = |witness: &&Witness| {
+        witness
+            .silent_for
+            .is_some_and(|silent| silent >= settings.detection_timeout)
+    };
+    match witnesses().find(for_as_long).filter(|_| hearing.is_none()) {
+        Some(witness) => Others::HearNothing(format!("the gateway {}", witness.gateway)),
+        None => Others::CannotTell,
+    }
+}

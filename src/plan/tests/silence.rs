@@ -1,0 +1,154 @@
+//! A MAIN that says nothing, and what others say of it.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        Plan, Situation, Step,
+        observation::{Observation, Sight, Witness},
+        plan,
+    },
+    decisions::running,
+};
+use crate::{api::conditions::Reason, grants::MainReach};
+
+const TERM: i64 = 1;
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// MAIN has been silent for so long for the operator. Kubernetes, whose probe is a connect, takes it to be ready.
+fn silent_for(silent: Duration) -> Observation {
+    let mut seen = running().observe();
+    let main = &mut seen.instances[0];
+    (main.sight, main.away_for, main.silent_for) = (Sight::Silent, silent, silent);
+    assert!(main.ready);
+    assert_eq!(seen.ledger.as_ref().unwrap().term, TERM);
+    assert_eq!(seen.settings.detection_timeout, ms(1_000));
+    seen
+}
+
+/// A gateway that was asked `age` ago and told this.
+fn told(age: u64, handshake_ago: Option<u64>, unanswered: Option<u64>) -> Witness {
+    let reach = MainReach {
+        term: TERM,
+        handshake_millis_ago: handshake_ago,
+        unanswered_millis: unanswered,
+        ..MainReach::default()
+    };
+    Witness::of("gateway-uid", &reach, ms(age))
+}
+
+fn is_replaced(plan: &Plan) -> bool {
+    let unreachable = matches!(plan.situation, Situation::MainLost(Reason::MainUnreachable, _));
+    assert_eq!(plan.steps.is_empty(), unreachable, "{plan:?}");
+    plan.steps
+        .iter()
+        .any(|step| matches!(step, Step::Write(ledger) if ledger.main.instance == "demo-1" && ledger.changes[0].suspected))
+}
+
+fn with(mut seen: Observation, witnesses: &[Witness]) -> bool {
+    seen.witnesses = witnesses.to_vec();
+    is_replaced(&plan(&seen))
+}
+
+#[test]
+fn silence_counts_once_kubernetes_hears_nothing_either() {
+    for (silent, expected) in [(999, false), (1_000, true)] {
+        let mut seen = silent_for(ms(silent));
+        seen.instances[0].ready = false;
+        assert_eq!(with(seen, &[]), expected, "{silent}");
+    }
+}
+
+#[test]
+fn it_counts_once_a_gateway_has_heard_nothing_for_as_long() {
+    let cases = [
+        ("nobody else looks", None, false),
+        ("for as long", Some(told(300, Some(1_100), Some(1_000))), true),
+        (
+            "not for as long yet",
+            Some(told(300, Some(1_100), Some(999))),
+            false,
+        ),
+        ("it has never heard it", Some(told(300, None, Some(1_000))), true),
+        ("it told so long ago", Some(told(1_001, None, Some(1_000))), false),
+        ("it was held up itself", Some(told(0, Some(9_000), None)), false),
+        ("it has heard it", Some(told(300, Some(100), None)), false),
+    ];
+    for (name, witness, expected) in cases {
+        let witnesses: Vec<_> = witness.into_iter().collect();
+        assert_eq!(with(silent_for(ms(1_500)), &witnesses), expected, "{name}");
+        assert!(
+            !with(silent_for(ms(999)), &witnesses),
+            "{name}: the operator must have heard nothing for as long too"
+        );
+    }
+}
+
+#[test]
+fn what_a_gateway_says_of_another_terms_main_counts_for_nothing() {
+    for term in [TERM - 1, TERM + 1] {
+        let other = Witness {
+            term,
+            ..told(0, None, Some(60_000))
+        };
+        assert!(!with(silent_for(ms(1_500)), &[other]));
+        let mut seen = silent_for(ms(1_500));
+        seen.instances[0].ready = false;
+        let heard = Witness {
+            term,
+            ..told(0, Some(0), None)
+        };
+        assert!(with(seen, &[heard]));
+    }
+}
+
+#[test]
+fn a_gateway_that_completes_handshakes_outweighs_others_that_do_not() {
+    let silent = told(100, None, Some(5_000));
+    let hears = told(100, Some(650), None);
+    assert!(!with(silent_for(ms(5_000)), &[silent.clone(), hears.clone()]));
+    let heard_once = told(101, Some(650), Some(600));
+    assert!(with(silent_for(ms(5_000)), &[silent, heard_once]));
+    let mut seen = silent_for(ms(5_000));
+    seen.instances[0].ready = false;
+    seen.witnesses = vec![hears];
+    let plan = plan(&seen);
+    assert!(
+        matches!(&plan.situation, Situation::MainLost(Reason::MainUnreachable, text) if text.contains("gateway-uid")),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn handshakes_alone_hold_a_replacement_up_for_hang_timeout_at_most() {
+    let mut seen = silent_for(ms(60_000));
+    seen.instances[0].ready = false;
+    let hears = [told(100, Some(100), None)];
+    assert!(with(seen.clone(), &hears));
+    seen.instances[0].away_for = ms(59_999);
+    assert!(!with(seen.clone(), &hears));
+    // Where Kubernetes sees nothing wrong, gateways that hear it never make it a lost one.
+    (seen.instances[0].ready, seen.instances[0].away_for) = (true, ms(60_000));
+    assert!(!with(seen, &[told(0, None, Some(60_000)), hears[0].clone()]));
+}
+
+#[test]
+fn such_a_change_is_bound_by_what_bounds_suspicion() {
+    let mut seen = silent_for(ms(1_500));
+    seen.witnesses = vec![told(0, None, Some(1_500))];
+    seen.settings.max_per_hour = 0;
+    let reason = |seen: &Observation| match plan(seen).situation {
+        Situation::MainLost(reason, _) | Situation::Stalled(reason, _) => Some(reason),
+        _ => None,
+    };
+    assert_eq!(reason(&seen), Some(Reason::TooManyFailovers));
+    seen.settings.max_per_hour = 6;
+    seen.settings.failover_delay = ms(10_000);
+    assert_eq!(reason(&seen), Some(Reason::FailoverDelayed));
+    seen.settings.failover_delay = Duration::ZERO;
+    seen.settings.automatic_failover = false;
+    assert_eq!(reason(&seen), Some(Reason::ManualFailover));
+}
