@@ -96,7 +96,8 @@ impl Clients {
     }
 
     /// The gateways that the Service leads to.
-    fn endpoints(&self) -> Vec<IpAddr> {
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<IpAddr> {
         let store = self.api.store();
         store
             .all(&Resource::pods())

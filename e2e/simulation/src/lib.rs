@@ -13,6 +13,7 @@ pub mod processes;
 pub mod protocol;
 pub mod run;
 pub mod scenario;
+pub mod script;
 pub mod signal;
 pub mod trace;
 pub mod world;

@@ -127,7 +127,7 @@ struct State {
     without_ledger: Vec<Sent>,
     registered: BTreeSet<String>,
     names_used_twice: Vec<String>,
-    statements: u64,
+    sent: Vec<Sent>,
 }
 
 /// Follows what the operators do.
@@ -201,15 +201,16 @@ impl Protocol {
         let Some(step) = Step::of(statement) else { return };
         if step != Step::Quiescing {
             self.trace.note(|| format!("{by} -> {to}: {statement}"));
+            let sent = Sent {
+                by: by.to_owned(),
+                to,
+                statement: statement.to_owned(),
+            };
             let mut state = self.state();
-            state.statements += 1;
             if !state.has_ledger {
-                state.without_ledger.push(Sent {
-                    by: by.to_owned(),
-                    to,
-                    statement: statement.to_owned(),
-                });
+                state.without_ledger.push(sent.clone());
             }
+            state.sent.push(sent);
         }
         self.step(step);
     }
@@ -231,7 +232,13 @@ impl Protocol {
     /// How many statements that change something were sent so far.
     #[must_use]
     pub fn statements(&self) -> u64 {
-        self.state().statements
+        u64::try_from(self.state().sent.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The statements that change something, in the order in which they were sent.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Sent> {
+        self.state().sent.clone()
     }
 
     /// What was sent while there was no ledger.

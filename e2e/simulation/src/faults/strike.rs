@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use fastrand::Rng;
 use memgraph_operator::api::names;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     task::spawn_local,
     time::{Instant, sleep},
@@ -12,11 +12,10 @@ use tokio::{
 
 use super::{kind::Kind, phase::Phase, plan::Planned};
 use crate::{
-    api::Resource,
     kubernetes::Node,
     memgraph::{BOLT_PORT, Blow, Deed, Disk, Fate, Path, Place, Step, Trouble, Volume},
     processes::{Gateway, Instance, OperatorSlot},
-    world::{CLUSTER, NAMESPACE, World, cluster_key},
+    world::{CLUSTER, World},
 };
 
 /// What waits for a phase of a commit.
@@ -99,47 +98,21 @@ impl Striker {
         Duration::from_millis(50) + most.mul_f64(part * part * part)
     }
 
-    fn main(&self) -> Option<Instance> {
-        let main = self.world.ledger()?.main.instance;
-        self.world.instances.named(&main)
-    }
-
     fn replicas(&self) -> Vec<Instance> {
-        let main = self.main().map(|main| main.name);
+        let main = self.world.main().map(|main| main.name);
         let mut all = self.world.instances.live();
         all.retain(|instance| Some(&instance.name) != main.as_ref());
         all
     }
 
-    fn leader(&self) -> Option<Rc<OperatorSlot>> {
-        let key = (
-            "memgraph-operator-system".to_owned(),
-            "memgraph-operator".to_owned(),
-        );
-        let leases = Resource::new("coordination.k8s.io/v1", "leases");
-        let lease = self.world.api.store().get(&leases, &key)?;
-        let holder = lease["spec"]["holderIdentity"].as_str()?.to_owned();
-        let mut slots = self.world.operators.iter();
-        slots.find(|slot| holder.starts_with(slot.name())).cloned()
-    }
-
     fn standby(&self) -> Option<Rc<OperatorSlot>> {
-        let leader = self.leader().map(|leader| leader.name().to_owned());
+        let leader = self.world.leader().map(|leader| leader.name().to_owned());
         let mut slots = self.world.operators.iter();
         slots.find(|slot| Some(slot.name()) != leader.as_deref()).cloned()
     }
 
     fn gateway(&self) -> Option<Gateway> {
         self.any(self.world.gateways.all())
-    }
-
-    fn node_of(&self, pod: &str) -> Option<Node> {
-        let key = (NAMESPACE.to_owned(), pod.to_owned());
-        let pod = self.world.api.store().get(&Resource::pods(), &key)?;
-        let name = pod["spec"]["nodeName"].as_str()?;
-        let nodes = self.world.kubernetes.instance_nodes().iter();
-        let mut nodes = nodes.chain(self.world.kubernetes.gateway_nodes());
-        nodes.find(|node| node.name() == name).cloned()
     }
 
     fn places(&self) -> Vec<Place> {
@@ -218,7 +191,7 @@ impl Striker {
         let minute = Duration::from_secs(60);
         let world = &self.world;
         match kind {
-            Kind::LeaderCrash => self.leader().map(|slot| {
+            Kind::LeaderCrash => self.world.leader().map(|slot| {
                 slot.crash();
                 slot.name().to_owned()
             }),
@@ -226,11 +199,11 @@ impl Striker {
                 slot.crash();
                 slot.name().to_owned()
             }),
-            Kind::LeaderStop => self.leader().map(|slot| {
+            Kind::LeaderStop => self.world.leader().map(|slot| {
                 slot.terminate();
                 slot.name().to_owned()
             }),
-            Kind::LeaderFreeze => self.leader().map(|slot| {
+            Kind::LeaderFreeze => self.world.leader().map(|slot| {
                 let time = self.time(minute);
                 slot.freeze(time);
                 format!("{} for {time:?}", slot.name())
@@ -252,15 +225,15 @@ impl Striker {
                 let instance = self.any(world.instances.live())?;
                 self.delete_by_force(&instance.name)
             }
-            Kind::MainKill => self.kill(self.main()?),
+            Kind::MainKill => self.kill(self.world.main()?),
             Kind::ReplicaKill => self.kill(self.any(self.replicas())?),
             Kind::CommitPhase => Some(self.lie_in_wait(fault.phase)),
-            Kind::MainFreeze => self.freeze(self.main()?),
+            Kind::MainFreeze => self.freeze(self.world.main()?),
             Kind::ReplicaFreeze => self.freeze(self.any(self.replicas())?),
             Kind::PowerLoss => {
-                let main = self.main().filter(|_| self.draw(Rng::bool));
+                let main = self.world.main().filter(|_| self.draw(Rng::bool));
                 let instance = main.or_else(|| self.any(world.instances.live()))?;
-                let node = self.node_of(&instance.name)?;
+                let node = self.world.node_of(&instance.name)?;
                 let time = self.time(minute);
                 self.darken(&node, time);
                 Some(format!("{} ({}) for {time:?}", node.name(), instance.name))
@@ -294,7 +267,7 @@ impl Striker {
                 self.trouble(&[Path::between(from, to)], Trouble::Drop)
             }
             Kind::ReplicationCut => {
-                let (one, other) = (self.main()?.place, self.any(self.replicas())?.place);
+                let (one, other) = (self.world.main()?.place, self.any(self.replicas())?.place);
                 let port = names::REPLICATION_PORT;
                 self.trouble(
                     &[
@@ -373,9 +346,9 @@ impl Striker {
                 Some(told)
             }
             Kind::PodDelete => {
-                let main = self.main().filter(|_| self.draw(Rng::bool));
+                let main = self.world.main().filter(|_| self.draw(Rng::bool));
                 let instance = main.or_else(|| self.any(world.instances.live()))?;
-                self.delete_pod(&instance.name);
+                self.world.delete_pod(&instance.name);
                 Some(instance.name)
             }
             Kind::LongRead => self.read_long(),
@@ -385,7 +358,7 @@ impl Striker {
                 let target = self.any(self.replicas()).map(|instance| instance.name);
                 let target = target.filter(|_| self.draw(Rng::bool));
                 let told = format!("{target:?}");
-                self.edit_spec(|spec| {
+                self.world.edit_spec(|spec| {
                     spec["switchover"] = json!({"requestId": format!("request-{number}")});
                     if let Some(target) = target {
                         spec["switchover"]["target"] = json!(target);
@@ -398,11 +371,8 @@ impl Striker {
             Kind::HumanClaimDelete => {
                 let instance = self.any(world.instances.live())?;
                 self.fragile.set(true);
-                let key = (NAMESPACE.to_owned(), names::data_claim(&instance.name));
-                world.api.store().edit(&Resource::claims(), &key, |claim| {
-                    claim["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-                });
-                self.delete_pod(&instance.name);
+                world.delete_claim(&instance.name);
+                world.delete_pod(&instance.name);
                 Some(instance.name)
             }
             Kind::HumanEdit => {
@@ -422,7 +392,7 @@ impl Striker {
                     _ => ("replicas", json!(self.draw(|chance| chance.u32(3..=4)))),
                 };
                 let (field, value) = told.clone();
-                self.edit_spec(|spec| spec[field] = value);
+                self.world.edit_spec(|spec| spec[field] = value);
                 Some(format!("{told:?}"))
             }
         }
@@ -528,35 +498,12 @@ impl Striker {
         told
     }
 
-    fn delete_pod(&self, name: &str) {
-        let key = (NAMESPACE.to_owned(), name.to_owned());
-        self.world.api.store().edit(&Resource::pods(), &key, |pod| {
-            if pod["metadata"]["deletionTimestamp"].is_null() {
-                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-                pod["metadata"]["deletionGracePeriodSeconds"] = json!(60);
-            }
-        });
-    }
-
-    /// The pod is not there any more for Kubernetes; its node does not know that yet, and lets it go on.
     fn delete_by_force(self: &Rc<Self>, name: &str) -> Option<String> {
-        let node = self.node_of(name)?;
+        let node = self.world.delete_by_force(name)?;
         let time = self.time(Duration::from_secs(90));
-        node.set_connected(false);
-        let key = (NAMESPACE.to_owned(), name.to_owned());
-        self.world.api.store().remove(&Resource::pods(), &key);
         let told = format!("{name} on {} for {time:?}", node.name());
         self.later(time, move |_| node.set_connected(true));
         Some(told)
-    }
-
-    fn edit_spec(&self, change: impl FnOnce(&mut Value)) {
-        self.world
-            .api
-            .store()
-            .edit(&Resource::clusters(), &cluster_key(), |cluster| {
-                change(&mut cluster["spec"])
-            });
     }
 
     fn read_long(self: &Rc<Self>) -> Option<String> {
@@ -625,12 +572,12 @@ impl Striker {
                 "SET REPLICATION ROLE TO REPLICA WITH PORT {}",
                 names::REPLICATION_PORT
             );
-            Some(self.command(&self.main()?, demote))
+            Some(self.command(&self.world.main()?, demote))
         }
     }
 
     fn drop_registration(self: &Rc<Self>) -> Option<String> {
-        let main = self.main()?;
+        let main = self.world.main()?;
         let look = self.world.memgraphs.look(main.process?)?;
         let memgraph_sim::engine::InspectedRole::Main { registrations, .. } = look.inspection.role else {
             return None;
