@@ -17,6 +17,10 @@ use simulation::{
     scenario::{Report, Scenario},
 };
 
+/// Half of a run's time goes into small pieces of memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Simulates clusters with faults: each seed is a course of events of its own, and the same each time.
 #[derive(Parser)]
 struct Cli {
