@@ -10,7 +10,13 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Operator, grants, link::GatewayLink, objects::Applied, sightings::Sightings, wall::Wall};
+use super::{
+    Operator, grants,
+    link::GatewayLink,
+    objects::Applied,
+    sightings::{Sightings, Whom},
+    wall::Wall,
+};
 use crate::{
     api::{
         MemgraphCluster,
@@ -372,7 +378,10 @@ async fn lookout<B: Bolt, G: GatewayLink>(
             .and_then(|status| status.ledger.as_ref())
             .is_none_or(Ledger::is_refuted);
         let targets = operator.inventory(&cluster).targets(&cluster);
-        let changed = memory.sightings.look(&operator.bolt, &targets, emptiness).await;
+        let changed = memory
+            .sightings
+            .look(&operator.bolt, &targets, emptiness, Whom::All)
+            .await;
         memory.note_silence(&cluster).await;
         if changed {
             operator.poke(reference.clone());

@@ -15,6 +15,7 @@ use super::{
     link::GatewayLink,
     objects::{self, ObjectError},
     observe::Memories,
+    sightings::Whom,
     status::{self, StatusError},
 };
 use crate::{
@@ -195,9 +196,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {
         let inventory = self.inventory(cluster);
         let emptiness = ledger(cluster).is_none_or(Ledger::is_refuted);
+        // Once another instance is to be MAIN, nothing waits for an old one that says nothing.
+        let whom = Whom::Answering(ledger(cluster).map(|ledger| ledger.main.instance.as_str()));
         state
             .sightings
-            .look(&self.bolt, &inventory.targets(cluster), emptiness)
+            .look(&self.bolt, &inventory.targets(cluster), emptiness, whom)
             .await;
         state.note_silence(cluster).await;
         let uid = cluster.uid().unwrap_or_default();

@@ -31,6 +31,16 @@ pub(super) struct Target {
     pub(super) incarnation: Option<Incarnation>,
 }
 
+/// Whom to look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whom<'a> {
+    /// Everybody.
+    All,
+    /// Those that have answered the last time, and this one in any case: what is to be done about the others must not wait for
+    /// those that say nothing.
+    Answering(Option<&'a str>),
+}
+
 /// How often one that does not answer is given the full time all the same: it may only be slow.
 const PATIENT_EVERY: u32 = 4;
 
@@ -39,6 +49,8 @@ const PATIENT_EVERY: u32 = 4;
 struct Memory {
     incarnation: Option<Incarnation>,
     sight: Sight,
+    /// When the look was begun that showed it so.
+    looked: Instant,
     /// Since when it has not been serving.
     away_since: Option<Instant>,
     /// Since when it has not even completed a handshake.
@@ -77,40 +89,45 @@ pub(super) struct Sightings {
 }
 
 impl Sightings {
-    /// Looks at all targets at once. Returns whether something has changed that a decision may depend on.
-    pub(super) async fn look<B: Bolt>(&self, client: &B, targets: &[Target], emptiness: bool) -> bool {
-        let mut memories = self.memories.lock().await;
-        let looks = targets.iter().map(|target| {
-            let before = memories
-                .get(&target.name)
-                .filter(|m| m.incarnation == target.incarnation);
-            let version = before.and_then(|memory| match &memory.sight {
-                Sight::Serving(view) => Some(view.version.clone()),
-                _ => None,
-            });
-            let patience = match before.map(|memory| &memory.sight) {
-                Some(Sight::Serving(_)) | None => PATIENCE,
-                Some(_) if before.is_some_and(|m| m.missed.is_multiple_of(PATIENT_EVERY)) => PATIENCE,
-                Some(_) => IMPATIENCE,
-            };
-            let question = Question {
-                version,
-                emptiness,
-                patience,
-            };
-            async move {
-                match target.address {
-                    Some(ip) => memgraph::look(client, SocketAddr::new(ip, BOLT_PORT), &question).await,
-                    None => Sight::Unseen,
-                }
-            }
-        });
+    /// Looks at targets at once. Returns whether something has changed that a decision may depend on.
+    pub(super) async fn look<B: Bolt>(
+        &self,
+        client: &B,
+        targets: &[Target],
+        emptiness: bool,
+        whom: Whom<'_>,
+    ) -> bool {
         let begun = Instant::now();
+        let (questions, mut changed) = {
+            let mut memories = self.memories.lock().await;
+            let other = memories.len() != targets.len();
+            memories.retain(|name, _| targets.iter().any(|target| target.name == *name));
+            let asked = targets.iter().filter_map(|target| {
+                let before = memories
+                    .get(&target.name)
+                    .filter(|m| m.incarnation == target.incarnation);
+                let question = question(before, emptiness, whom, &target.name)?;
+                Some((target, question))
+            });
+            (asked.collect::<Vec<_>>(), other)
+        };
+        // Whoever keeps a look waiting must not keep others from looking.
+        let looks = questions.into_iter().map(|(target, question)| async move {
+            let sight = match target.address {
+                Some(ip) => memgraph::look(client, SocketAddr::new(ip, BOLT_PORT), &question).await,
+                None => Sight::Unseen,
+            };
+            (target, sight)
+        });
         let sights = join_all(looks).await;
-        let mut changed = memories.len() != targets.len();
-        memories.retain(|name, _| targets.iter().any(|target| target.name == *name));
-        for (target, sight) in targets.iter().zip(sights) {
+        let mut memories = self.memories.lock().await;
+        for (target, sight) in sights {
             let before = memories.remove(&target.name);
+            if let Some(newer) = before.as_ref().filter(|memory| memory.looked > begun) {
+                let newer = newer.clone();
+                memories.insert(target.name.clone(), newer);
+                continue;
+            }
             changed |= before.as_ref().is_none_or(|memory| {
                 memory.incarnation != target.incarnation || outline(&memory.sight) != outline(&sight)
             });
@@ -205,6 +222,30 @@ impl Sightings {
     }
 }
 
+/// What to ask an instance of which this is remembered; None: nothing.
+fn question(before: Option<&Memory>, emptiness: bool, whom: Whom<'_>, name: &str) -> Option<Question> {
+    let silent = before.is_some_and(|memory| memory.sight == Sight::Silent);
+    match whom {
+        Whom::Answering(main) if silent && main != Some(name) => return None,
+        _ => {}
+    }
+    let version = before.and_then(|memory| match &memory.sight {
+        Sight::Serving(view) => Some(view.version.clone()),
+        _ => None,
+    });
+    let now_and_then = |memory: &Memory| memory.missed.is_multiple_of(PATIENT_EVERY);
+    let patience = match (before.map(|memory| &memory.sight), whom) {
+        (Some(Sight::Serving(_)) | None, _) => PATIENCE,
+        (Some(_), Whom::All) if before.is_some_and(now_and_then) => PATIENCE,
+        (Some(_), _) => IMPATIENCE,
+    };
+    Some(Question {
+        version,
+        emptiness,
+        patience,
+    })
+}
+
 /// What is known after a look that was begun at `begun`.
 fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instant) -> Memory {
     let now = Instant::now();
@@ -247,6 +288,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
     Memory {
         incarnation: target.incarnation.clone(),
         sight,
+        looked: begun,
         away_since,
         silent_since,
         unwell,

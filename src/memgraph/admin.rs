@@ -1,6 +1,9 @@
 //! The operations on one instance, each of one or a few statements.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
+
+use futures::future::join;
+use tokio::time::timeout;
 
 use super::{
     Bolt, BoltError, Row, Session,
@@ -22,6 +25,8 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(65);
 /// For how long a port is tried before MAIN is asked to connect to it.
 const REACH_DEADLINE: Duration = Duration::from_secs(1);
 
+/// For which part of its patience a look waits for answers alone.
+const HEAD_START: u32 = 4;
 /// For how long MAIN's marker is waited for in a look.
 const MARKER_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -86,12 +91,22 @@ pub struct Question {
 }
 
 /// Looks at an instance. Whatever it does not answer is no proof that it is not MAIN.
+///
+/// One that keeps its answers waiting is tried by a handshake meanwhile, so that it is known after `patience` to be silent.
 pub async fn look<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Sight {
-    let failed = match view(client, at, question).await {
-        Ok(view) => return Sight::Serving(view),
-        Err(error) => error,
+    let mut view = pin!(view(client, at, question));
+    let head_start = question.patience / HEAD_START;
+    let (failed, handshake) = match timeout(head_start, &mut view).await {
+        Ok(Ok(view)) => return Sight::Serving(view),
+        Ok(Err(error)) => (error, client.handshake(at, question.patience).await),
+        Err(_) => {
+            let handshake = client.handshake(at, question.patience.saturating_sub(head_start));
+            match join(view, handshake).await {
+                (Ok(view), _) => return Sight::Serving(view),
+                (Err(error), handshake) => (error, handshake),
+            }
+        }
     };
-    let handshake = client.handshake(at, question.patience).await;
     match (failed, handshake) {
         (_, Ok(())) => Sight::Handshake,
         (BoltError::Refused { .. }, Err(BoltError::Refused { .. })) => Sight::Refused,

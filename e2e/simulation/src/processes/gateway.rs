@@ -3,9 +3,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    future::poll_fn,
     net::IpAddr,
+    pin::pin,
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -17,6 +20,7 @@ use memgraph_operator::{
     controller::{GatewayLink, Unasked, Unprepared},
     gateway::{
         Duty, Findings, Gate, Incident, Keeper, Port, Routes, Standing, Target, Ticket, enforce, follow,
+        probe,
     },
     grants::{Request, Response},
 };
@@ -162,7 +166,7 @@ struct GatewaySandbox {
 /// Everything that goes with a process.
 struct Running {
     gateway: Gateway,
-    _tasks: [AbortOnDropHandle<()>; 3],
+    _tasks: [AbortOnDropHandle<()>; 4],
     _doors: JoinSet<()>,
 }
 
@@ -228,6 +232,8 @@ impl Sandbox for GatewaySandbox {
         let (kept, cluster) = (Arc::clone(&keeper), self.cluster.clone());
         let keeping = tokio::spawn(async move { kept.keep(view, clusters, &cluster).await });
         let enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish));
+        let probing = probe(Arc::clone(&keeper), maker.memgraphs.bolt(self.place));
+        let probing = spawn_local(while_awake(life.clone(), probing));
         let gateway = Gateway {
             name: self.name.clone(),
             place: self.place,
@@ -260,7 +266,7 @@ impl Sandbox for GatewaySandbox {
         maker.gateways.live().insert(self.address, slot);
         self.current.replace(Some(Running {
             gateway,
-            _tasks: [following, keeping, enforcing].map(AbortOnDropHandle::new),
+            _tasks: [following, keeping, enforcing, probing].map(AbortOnDropHandle::new),
             _doors: doors,
         }));
     }
@@ -307,6 +313,20 @@ impl Sandbox for GatewaySandbox {
         self.end();
         self.maker.memgraphs.remove_pod(self.pod);
         self.maker.gateways.live().remove(&self.address);
+    }
+}
+
+/// Work of a process, which stands still with it.
+async fn while_awake(life: Life, work: impl Future<Output = ()>) {
+    let mut work = pin!(work);
+    while life.awake().await.is_ok() {
+        let done = poll_fn(|context| match life.is_frozen() || life.is_over() {
+            true => Poll::Ready(false),
+            false => work.as_mut().poll(context).map(|()| true),
+        });
+        if done.await {
+            return;
+        }
     }
 }
 
