@@ -18,8 +18,10 @@ pub struct Ledger {
     /// Fencing number: grows with each closing of the route and never goes back, so that a gateway's
     /// acknowledgement of one closing can never be taken for that of another.
     pub term: i64,
-    /// The term whose marker every member of the in-sync set is known to hold.
-    pub marker_term: i64,
+    /// Whether the route has ever been open. Before that nothing was acknowledged; from then on every copy of this history
+    /// carries its mark.
+    #[serde(default)]
+    pub opened: bool,
     /// The instance that is MAIN in this term.
     pub main: DataCopy,
     /// Address of the pod that MAIN runs in, for the gateways. Empty while the route was never open.

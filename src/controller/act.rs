@@ -183,10 +183,9 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 Ok(())
             }
             Action::NoteVolumes { claims, note } => self.note_volumes(claims, note).await,
-            Action::Mark { main, lineage, term } => {
+            Action::Mark { main, lineage } => {
                 let marker = Marker {
                     lineage: lineage.clone(),
-                    term: *term,
                 };
                 Ok(memgraph::mark(self.bolt, self.address(main)?, &marker).await?)
             }

@@ -64,11 +64,12 @@ pub fn refusal(
     let Some(contents) = &view.contents else {
         return later("does not tell what it holds");
     };
-    let current = contents.marker.as_ref().is_some_and(|marker| {
-        marker.lineage == ledger.lineage && marker.term >= ledger.marker_term && marker.term <= ledger.term
-    });
-    if !current {
-        return later("does not carry the mark of this cluster and term");
+    let ours = contents
+        .marker
+        .as_ref()
+        .is_some_and(|marker| marker.lineage == ledger.lineage);
+    if !ours {
+        return later("does not carry the mark of this cluster's history");
     }
     // What is kept for ever is not lost, whatever MAIN holds.
     if order.preserve {

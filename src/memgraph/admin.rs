@@ -367,38 +367,39 @@ pub async fn probe_commit<B: Bolt>(client: &B, main: SocketAddr) -> Result<(), A
         .map_err(bolt("commit a probe"))
 }
 
-/// Sets the marker in MAIN's data. It is a commit of its own.
+/// Sets the marker in the data of a MAIN that has none. It is a commit of its own, which reaches replicas only by their
+/// recovery: none may be registered, because one that was streamed a change of enums which is then aborted keeps it.
 ///
 /// # Errors
-/// When the instance is not MAIN, when the enum is not ours, or when MAIN did not commit.
+/// When the instance is not MAIN or has replicas, when the enum is not ours, or when MAIN did not commit.
 pub async fn mark<B: Bolt>(client: &B, main: SocketAddr, marker: &Marker) -> Result<(), AdminError> {
-    let action = format!("mark the data with term {}", marker.term);
+    let action = format!("mark the data as {}", marker.lineage);
     let mut session = client.session(main);
+    let refused = |why: &str| Err(AdminError::Precondition(format!("cannot {action}: {why}")));
     if role(&mut session, &action).await? != Role::Main {
-        return Err(AdminError::Precondition(format!(
-            "cannot {action}: the instance is not MAIN"
-        )));
+        return refused("the instance is not MAIN");
     }
     let enums = session
         .run("SHOW ENUMS", ROLE_DEADLINE)
         .await
         .map_err(bolt(action.as_str()))?;
-    let value = marker::value(marker);
-    let statement = match marker::read(&enums) {
-        Reading::Marker(old) if old == *marker => return Ok(()),
-        Reading::Marker(old) => {
-            format!(
-                "ALTER ENUM {ENUM} UPDATE VALUE {} TO {value}",
-                marker::value(&old)
-            )
+    match marker::read(&enums) {
+        Reading::Marker(found) if found == *marker => return Ok(()),
+        Reading::None => {}
+        Reading::Marker(Marker { lineage: found }) | Reading::Foreign(found) => {
+            return refused(&format!(
+                "the enum {ENUM} is reserved for this operator but holds {found}"
+            ));
         }
-        Reading::None => format!("CREATE ENUM {ENUM} VALUES {{ {value} }}"),
-        Reading::Foreign(found) => {
-            return Err(AdminError::Precondition(format!(
-                "cannot {action}: the enum {ENUM} is reserved for this operator but holds {found}"
-            )));
-        }
-    };
+    }
+    let replicas = session
+        .run(SHOW_REPLICAS, ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action.as_str()))?;
+    if !replicas.is_empty() {
+        return refused("replicas are registered");
+    }
+    let statement = format!("CREATE ENUM {ENUM} VALUES {{ {} }}", marker.lineage);
     session
         .run(&statement, COMMIT_DEADLINE)
         .await

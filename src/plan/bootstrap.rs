@@ -164,10 +164,9 @@ fn announce(seen: &Observation, main: DataCopy, beginning: &Beginning<'_>) -> Pl
         .map_or_else(|| seen.fresh_lineage.clone(), |marker| marker.lineage.clone());
     // A ledger that was lost must not be followed by one with a lower term: gateways that still know the old
     // one refuse to go back.
-    let marked = seen.declared().filter_map(|i| Some(i.marker()?.term));
     let noted = notes(seen).map(|note| note.term);
     let before = seen.ledger.as_ref().map(|ledger| ledger.term);
-    let newest = marked.chain(noted).chain(before).max().unwrap_or(0);
+    let newest = noted.chain(before).max().unwrap_or(0);
     // Numbers of the lost ledger may still be in use: none is ever used twice. Where no registration tells them, the
     // term does.
     let used = seen
@@ -183,7 +182,7 @@ fn announce(seen: &Observation, main: DataCopy, beginning: &Beginning<'_>) -> Pl
     let mut ledger = Ledger {
         lineage,
         term: newest + 1,
-        marker_term: 0,
+        opened: false,
         route: Route::Closed,
         generation: used + 1,
         recovered: matches!(beginning, Beginning::Recovered(_)),
@@ -277,17 +276,8 @@ fn classify(seen: &Observation) -> State<'_> {
             )),
         };
     }
-    let newest = with_data
-        .iter()
-        .filter_map(|i| i.marker())
-        .max_by_key(|marker| marker.term);
-    if let Some(note) = noted
-        && newest.is_none_or(|marker| marker.lineage != note.lineage || marker.term < note.term)
-    {
-        return State::Unknown(format!(
-            "the volumes say that {} was MAIN in term {} of a history {}, of which no instance shows the mark",
-            note.main, note.term, note.lineage
-        ));
+    if let Some(why) = noted.and_then(|note| contradiction(note, &with_data)) {
+        return State::Unknown(why);
     }
     let mains: Vec<_> = with_data
         .iter()
@@ -321,9 +311,34 @@ fn classify(seen: &Observation) -> State<'_> {
     State::Operational(main)
 }
 
-/// All with data are replicas: the cluster stood still, and its ledger is lost. A term's MAIN is marked before a client is
-/// let in, and so are its in-sync replicas. So an instance with the highest mark that has come furthest of those holds
-/// every acknowledged write, since all instances are there.
+/// Why the newest note forbids a conclusion from these instances: of a MAIN and its in-sync replicas at least one holds every
+/// acknowledged write.
+fn contradiction(note: &VolumeNote, with_data: &[&Instance]) -> Option<String> {
+    let told = format!(
+        "the volumes say that {} was MAIN in term {} of a history {}",
+        note.main, note.term, note.lineage
+    );
+    if !with_data
+        .iter()
+        .filter_map(|i| i.marker())
+        .any(|marker| marker.lineage == note.lineage)
+    {
+        return Some(format!("{told}, of which no instance shows the mark"));
+    }
+    let named = |i: &&Instance| i.name == note.main || note.in_sync.contains(&i.name);
+    if !with_data.iter().copied().any(|i| named(&i)) {
+        return Some(format!(
+            "{told}, but neither that one nor one that was in sync with it holds anything now"
+        ));
+    }
+    None
+}
+
+/// All with data are replicas: the cluster stood still, and its ledger is lost. One of them holds every acknowledged write,
+/// since all instances are there, and has come at least as far as each copy whose data is a part of its own. That the
+/// others' data really is a part of MAIN's is checked before anything is committed ([`Election`]): MAIN refuses a copy
+/// exactly if that holds a commit which MAIN does not (`storage/v2/replication/replication_client.cpp`: its last epoch is
+/// not in MAIN's history, or it has gone further in it).
 fn returned<'a>(seen: &'a Observation, with_data: &[&'a Instance]) -> State<'a> {
     if seen.declared().any(|i| !i.is_replica()) {
         return State::Unknown("there is data, but the only MAIN is empty".into());
@@ -339,12 +354,7 @@ fn returned<'a>(seen: &'a Observation, with_data: &[&'a Instance]) -> State<'a> 
     if lineages.len() > 1 {
         return State::Unknown("the instances hold data of different histories".into());
     }
-    let newest = marked.iter().map(|(_, marker)| marker.term).max();
-    let mut best: Vec<_> = marked
-        .into_iter()
-        .filter(|(_, marker)| Some(marker.term) == newest)
-        .map(|(instance, _)| instance)
-        .collect();
+    let mut best: Vec<_> = marked.into_iter().map(|(instance, _)| instance).collect();
     if best.len() > 1 {
         if let Some((name, why)) = best.iter().find_map(|i| match &i.position {
             Some(Err(why)) => Some((&i.name, why)),
@@ -376,10 +386,9 @@ fn table(seen: &Observation) -> String {
             None => "silent",
         };
         let data = if is_fresh(instance) { "no data" } else { "data" };
-        let marker = instance.marker().map_or_else(
-            || "no marker".to_owned(),
-            |m| format!("marker {} term {}", m.lineage, m.term),
-        );
+        let marker = instance
+            .marker()
+            .map_or_else(|| "no marker".to_owned(), |m| format!("marker {}", m.lineage));
         let position = match &instance.position {
             Some(Ok(position)) => format!(", position {position}"),
             _ => String::new(),

@@ -9,11 +9,13 @@ use std::time::Duration;
 use super::{
     Action, Plan, Situation, Step, loss,
     members::{self, Members},
+    notes,
     observation::{Instance, Observation, Registration, Role},
     reset, switchover,
 };
 use crate::api::{
     RegistrationMode,
+    conditions::Reason,
     ledger::{Election, Ledger, Member, Operation, OperationKind, Route},
 };
 
@@ -62,7 +64,7 @@ fn is_new(ledger: &Ledger) -> bool {
         .operation
         .as_ref()
         .is_some_and(|o| o.kind == OperationKind::Bootstrap && o.from.is_none())
-        && ledger.marker_term == 0
+        && !ledger.opened
 }
 
 /// The plan, with a fence before whatever it does to an instance: this leader may not be the one that closed
@@ -91,13 +93,13 @@ fn leaves_all(ledger: &Ledger, plan: &Plan) -> bool {
         matches!(
             step,
             Step::Write(_)
-                | Step::Do(Action::ProbeCommit { .. } | Action::Mark { .. } | Action::Confirm { .. })
+                | Step::Do(Action::ProbeCommit { .. } | Action::Confirm { .. } | Action::NoteVolumes { .. })
         )
     };
     stays && plan.steps.iter().all(harmless)
 }
 
-/// MAIN is MAIN: register what is needed, make its epoch durable, mark it, open.
+/// MAIN is MAIN: mark it if it never was, register what is needed, make its epoch durable, open.
 fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     let seen = members.seen;
     let ledger = members.ledger;
@@ -110,6 +112,10 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
             working("demoting instances that are MAIN without our word"),
             demote,
         );
+    }
+
+    if let Some(plan) = mark(members, kind) {
+        return plan;
     }
 
     let chosen = choose(members);
@@ -148,86 +154,105 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     if let Some(plan) = settle_refused(members, kind).filter(|_| chosen.is_empty()) {
         return plan;
     }
-    let marked = members
-        .main
-        .marker()
-        .is_some_and(|m| m.lineage == ledger.lineage && m.term == ledger.term);
     if chosen.is_empty()
         && synced.len() < seen.settings.required_members()
-        && let Some(plan) = rebuild(members, kind, marked)
+        && let Some(plan) = rebuild(members, kind)
     {
         return plan;
     }
     if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
         return Plan::new(seen, working("waiting for a replica that holds everything"));
     }
-    if !marked {
-        return Plan::with(
-            seen,
-            working("making the new term durable"),
-            make_durable(members),
-        );
-    }
-    let in_sync: Vec<Member> = synced.iter().filter_map(|r| members.confirmed(r)).collect();
-    // A member must show the marker of this very term: it has then voted for the commit that wrote it.
-    let current = |member: &Member| {
-        seen.instance(&member.instance)
-            .and_then(Instance::marker)
-            .is_some_and(|m| m.term == ledger.term)
-    };
-    if in_sync.len() < seen.settings.required_members() || !in_sync.iter().all(current) {
-        if let Some(delete) = forget_undone_mark(members, &in_sync) {
+    let confirmed: Vec<(&Registration, Member)> = synced
+        .iter()
+        .filter_map(|&r| Some((r, members.confirmed(r)?)))
+        .collect();
+    if confirmed.len() < seen.settings.required_members() || !members.main.carries(ledger) {
+        if let Some(delete) = forget_undone_mark(members, &synced) {
             return Plan::with(seen, working("starting MAIN anew: its mark was undone"), [delete]);
         }
-        return Plan::new(seen, working("waiting for a replica that shows the new term"));
+        return Plan::new(seen, working("waiting for a replica that shows the mark"));
     }
     let Some(address) = members.main.address else {
         return Plan::new(seen, working("waiting for MAIN's address"));
     };
+    let names: Vec<String> = confirmed.iter().map(|(r, _)| r.name.clone()).collect();
     let open = Ledger {
-        marker_term: ledger.term,
+        opened: true,
         main_address: address.to_string(),
         route: Route::Open,
-        in_sync,
+        in_sync: confirmed.into_iter().map(|(_, member)| member).collect(),
         candidates: Vec::new(),
         operation: None,
         switchover: switchover::concluded(ledger),
         ..ledger.clone()
     };
-    Plan::with(seen, working("letting clients in"), [Step::write(open)])
+    // The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that follows, and
+    // needs the vote of each strict replica, which it has only if it holds everything before it.
+    let mut steps = vec![members.probe_commit()];
+    if !names.is_empty() {
+        steps.push(members.confirm(names));
+    }
+    let note = notes::note_volumes(seen, &open);
+    steps.push(Step::write(open));
+    steps.extend(note);
+    Plan::with(seen, working("letting clients in"), steps)
 }
 
-/// The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that follows; the
-/// marker then names the term.
-fn make_durable(members: &Members<'_>) -> [Step; 2] {
-    let mark = Action::Mark {
-        main: members.main.name.clone(),
-        lineage: members.ledger.lineage.clone(),
-        term: members.ledger.term,
+/// Sets the mark of this history in a MAIN that has none: in a new cluster, and in one that was taken over. It is set once
+/// and stays as it is for ever.
+///
+/// Memgraph changes its enums in memory at once and takes nothing back when the transaction is aborted or its second phase
+/// is lost (`storage/v2/enum_store.hpp` has no versions, and `InMemoryAccessor::Abort` does not look at it). A copy with such
+/// a change in its memory refuses the same change from MAIN's log, and may write into its own log or snapshot what cannot be
+/// read again. So the commit must be one that nobody can refuse and that is streamed to nobody: all registrations are
+/// dropped first, and whoever is registered afterwards gets the mark from MAIN's log or snapshot, as something committed.
+fn mark(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
+    let (seen, ledger, main) = (members.seen, members.ledger, members.main);
+    let working = |message: &str| Situation::Working(kind, message.to_owned());
+    let Some(contents) = main.view().and_then(|view| view.contents.as_ref()) else {
+        let wait = Plan::new(seen, working("waiting for MAIN to tell what it holds"));
+        return (!ledger.opened).then_some(wait);
     };
-    [members.probe_commit(), Step::Do(mark)]
+    match &contents.marker {
+        Some(marker) if marker.lineage == ledger.lineage => None,
+        Some(marker) => {
+            let text = format!(
+                "{} shows the mark of another history ({} instead of {}): its data was exchanged. Bring this cluster's data \
+                 back, or delete the MemgraphCluster, which keeps the volumes, and make it again to begin with what they hold",
+                main.name, marker.lineage, ledger.lineage
+            );
+            Some(Plan::new(seen, Situation::Stalled(Reason::AmbiguousState, text)))
+        }
+        None => {
+            let mut steps: Vec<_> = members.all().iter().map(|r| members.drop(r)).collect();
+            steps.push(Step::Do(Action::Mark {
+                main: main.name.clone(),
+                lineage: ledger.lineage.clone(),
+            }));
+            Some(Plan::with(seen, working("marking MAIN's data"), steps))
+        }
+    }
 }
 
-/// For how long a replica that MAIN lists as in sync may show an older term than MAIN does: longer than any commit lasts
+/// For how long a replica that MAIN lists as in sync may lack the mark that MAIN shows: longer than any commit lasts
 /// (memgraph-semantics E.4).
 const MARK_PATIENCE: Duration = Duration::from_secs(40);
 
-/// Has MAIN's pod replaced when it shows the new term's mark but a replica that holds everything does not. The commit was
-/// undone by a replica, and Memgraph takes changes of enums back nowhere but in its log: MAIN says what is not in its data,
-/// until it starts anew. To rename what it shows would be worse: no log and no replica knows that value, and the next start
-/// from such a log fails.
+/// Has MAIN's pod replaced when it shows the mark but a replica that holds everything does not: somebody has made MAIN a
+/// replica, or has terminated the transaction, in the moment in which it was marked, so that the mark is in its memory alone.
 ///
 /// Nothing was acknowledged since the route was closed, so that every candidate still holds everything, and so does MAIN's
 /// volume.
-fn forget_undone_mark(members: &Members<'_>, in_sync: &[Member]) -> Option<Step> {
+fn forget_undone_mark(members: &Members<'_>, synced: &[&Registration]) -> Option<Step> {
     let (seen, ledger, main) = (members.seen, members.ledger, members.main);
-    let undone = |member: &Member| {
-        seen.instance(&member.instance)
-            .and_then(Instance::marker)
-            .is_some_and(|m| m.lineage == ledger.lineage && m.term < ledger.term)
+    let lacks = |registration: &&Registration| {
+        let instance = members.instance_of(registration);
+        let contents = instance.and_then(|i| i.view()?.contents.as_ref());
+        contents.is_some_and(|contents| contents.marker.is_none())
     };
-    let overdue = seen.closed_for >= MARK_PATIENCE && !main.terminating && in_sync.iter().any(undone);
-    overdue.then_some(())?;
+    let overdue = seen.closed_for >= MARK_PATIENCE && !main.terminating && main.carries(ledger);
+    (overdue && synced.iter().any(lacks)).then_some(())?;
     Some(Step::Do(Action::DeletePod {
         instance: main.name.clone(),
         pod_uid: main.pod_uid.clone()?,
@@ -235,9 +260,8 @@ fn forget_undone_mark(members: &Members<'_>, in_sync: &[Member]) -> Option<Step>
 }
 
 /// Nobody can be registered, but there is an instance that could be after its data was set aside: without that, a cluster
-/// of two whose second copy has branched off would stay closed. The marker comes first: it makes MAIN's epoch durable, and
-/// shows the instance's init container that MAIN is the one of this term.
-fn rebuild(members: &Members<'_>, kind: OperationKind, marked: bool) -> Option<Plan> {
+/// of two whose second copy has branched off would stay closed. MAIN's epoch is made durable before the order is given.
+fn rebuild(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
     let unasked = seen.settings.reset_diverged && !ledger.recovered;
     let possible = !ledger.resets.is_empty()
@@ -247,13 +271,13 @@ fn rebuild(members: &Members<'_>, kind: OperationKind, marked: bool) -> Option<P
         return None;
     }
     let situation = Situation::Working(kind, "filling a replica anew that has branched off".to_owned());
-    if !marked {
-        return Some(Plan::with(seen, situation, make_durable(members)));
-    }
     let (mut next, mut numbers) = (ledger.clone(), seen.numbers);
-    let steps = reset::next(members, &mut next, &mut numbers)?;
+    let next_steps = reset::next(members, &mut next, &mut numbers)?;
+    let first_order = ledger.resets.is_empty();
+    let mut steps: Vec<Step> = first_order.then(|| members.probe_commit()).into_iter().collect();
+    steps.extend(members::after_reserving(ledger, next, next_steps));
     Some(Plan {
-        steps: members::after_reserving(ledger, next, steps),
+        steps,
         situation,
         numbers,
     })
@@ -361,11 +385,10 @@ fn is_given_up(members: &Members<'_>, instance: &Instance) -> bool {
 
 /// Hands over to a candidate that is ahead of MAIN: the former MAIN, when it was lost between its own commit and
 /// the second phase, holds one write more than the copy that was promoted. It was acknowledged to nobody, and MAIN
-/// has committed nothing yet, so that either may lead and follow the other. This is done once before the route opens
-/// again: it never goes back and forth.
+/// has as a rule committed nothing yet, so that either may lead and follow the other; if it has, the commit was a probe, and
+/// MAIN is filled anew from the other. This is done once before the route opens again: it never goes back and forth.
 ///
-/// A candidate that MAIN still refuses, or refuses because MAIN has committed meanwhile, or that is fenced, is none any
-/// more: MAIN holds all that was acknowledged.
+/// A candidate that MAIN still refuses, or that is fenced, is none any more: MAIN holds all that was acknowledged.
 fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
     let operation = ledger.operation.as_ref()?;
@@ -386,9 +409,8 @@ fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
         "{} holds writes that {} does not",
         instance.name, members.main.name
     );
-    let committed = members.main.marker().is_some_and(|m| m.term == ledger.term);
     let mut next = ledger.clone();
-    if operation.reversed || committed || seen.settings.is_fenced(&instance.name) {
+    if operation.reversed || seen.settings.is_fenced(&instance.name) {
         if operation.lossy {
             return None;
         }

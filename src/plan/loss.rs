@@ -95,8 +95,8 @@ pub(super) fn is_candidate(instance: &Instance, member: &Member) -> bool {
 
 /// The copy to promote. It holds every acknowledged write:
 /// - a member of the in-sync set (or, while Closed, of the candidates, since nothing is acknowledged while
-///   Closed) in the very life in which it was seen in sync, whose marker shows that its data is what the
-///   ledger means. A restarted MAIN on its old volume is such a copy too.
+///   Closed) in the very life in which it was seen in sync, whose mark shows that its data is of the ledger's
+///   history. A restarted MAIN on its old volume is such a copy too.
 /// - An instance that already says MAIN is never chosen: only the promotion that a ledger has announced makes
 ///   a MAIN of ours.
 ///
@@ -141,18 +141,18 @@ fn choose(
         return None;
     }
     // A cluster that was never opened has acknowledged nothing: its MAIN may even have lost its volume.
-    let never_opened = ledger.marker_term == 0 && ledger.operation.as_ref().is_some_and(|o| o.from.is_none());
+    let never_opened = !ledger.opened && ledger.operation.as_ref().is_some_and(|o| o.from.is_none());
     let unmarked = main
         .view()
         .and_then(|view| view.contents.as_ref())
         .is_some_and(|c| c.marker.is_none());
-    let before_mark = ledger.marker_term == 0 && unmarked;
+    let before_mark = !ledger.opened && unmarked;
     // In Async nothing else is promised, and no other copy holds more.
     let same_volume = main.kept_all_of(&ledger.main.incarnation)
         || seen.settings.mode == ReplicationMode::Async && main.has_volume_of(&ledger.main.incarnation);
     let holds_all = same_volume && (main.carries(ledger) || before_mark) || never_opened && before_mark;
     let kind = match &ledger.operation {
-        Some(operation) if ledger.marker_term == 0 => operation.kind,
+        Some(operation) if !ledger.opened => operation.kind,
         _ => OperationKind::Restart,
     };
     if holds_all {
@@ -181,7 +181,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
     // The ledger's MAIN itself may be one that was promoted for want of a better one.
     let announced = ledger.operation.as_ref();
     let lacking = announced.is_some_and(|o| o.lossy);
-    if ledger.main.instance != to.copy.instance && ledger.marker_term > 0 && !lacking {
+    if ledger.main.instance != to.copy.instance && ledger.opened && !lacking {
         candidates.retain(|member| member.instance != ledger.main.instance);
         candidates.push(Member {
             instance: ledger.main.instance.clone(),
@@ -392,7 +392,7 @@ fn shortcomings(seen: &Observation, ledger: &Ledger) -> String {
             None => "is gone",
             Some(i) if i.view().is_none() => "does not answer",
             Some(i) if !i.has_volume_of(&member.incarnation) => "has another volume than before",
-            Some(i) if !i.carries(ledger) => "does not show the mark of this history and term",
+            Some(i) if !i.carries(ledger) => "does not show the mark of this history",
             Some(i) if !i.kept_all_of(&member.incarnation) => {
                 "was not told to flush each transaction, and its node has restarted"
             }
@@ -440,7 +440,7 @@ fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, w
 
 /// A member that is not in the life any more in which it was seen in sync, where MAIN does not come back: its volume is
 /// gone, or it has been away for `hangTimeout`. MAIN has waited for this member before it acknowledged a write, also while
-/// that restarted (STRICT_SYNC); on the same volume, flushed, with the mark of the term, it still has all of them.
+/// that restarted (STRICT_SYNC); on the same volume, flushed, it still has all of them.
 fn restarted_member(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
     let settings = &seen.settings;
     let main = seen.instance(&ledger.main.instance);
@@ -482,7 +482,7 @@ fn least_behind(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
     let best = seen
         .declared()
         .filter(|i| i.name != ledger.main.instance && seen.electable(i))
-        .filter(|i| i.is_replica() && i.carries(ledger))
+        .filter(|i| i.is_replica() && i.carries(ledger) && !i.refused)
         .max_by_key(|i| (i.last_behind.unwrap_or(i64::MIN), std::cmp::Reverse(i.ordinal)))?;
     Some(Successor {
         copy: best.copy()?,

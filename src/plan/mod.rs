@@ -9,6 +9,7 @@ mod brake;
 mod closed;
 mod loss;
 mod members;
+mod notes;
 mod numbers;
 pub mod observation;
 pub mod report;
@@ -131,14 +132,12 @@ pub enum Action {
         /// What to note.
         note: VolumeNote,
     },
-    /// Set the marker in MAIN's data, from whatever it was.
+    /// Set the mark in the data of a MAIN that has none, and on which nobody is registered.
     Mark {
         /// MAIN.
         main: String,
         /// The history's name.
         lineage: String,
-        /// The term.
-        term: i64,
     },
 }
 

@@ -259,13 +259,11 @@ pub struct Contents {
     pub marker: Option<Marker>,
 }
 
-/// Our mark in the data: which history it belongs to, and how new it is at least.
+/// Our mark in the data: which history it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {
     /// The history's name.
     pub lineage: String,
-    /// The term in which the mark was set.
-    pub term: i64,
 }
 
 /// A replica as MAIN lists it (`SHOW REPLICAS`).
@@ -414,14 +412,11 @@ impl Instance {
         self.has_volume_of(incarnation) && (same_boot || self.flushes_all)
     }
 
-    /// Whether its data belongs to the ledger's history and is at least as new as the last marker that every
-    /// member is known to hold. It tells a current copy from an empty or an old one without asking MAIN.
+    /// Whether its data belongs to the ledger's history. It tells a copy from an empty or a foreign one without asking
+    /// MAIN. How new a copy is, it does not tell: that is known of lives and volumes.
     #[must_use]
     pub fn carries(&self, ledger: &Ledger) -> bool {
-        self.marker().is_some_and(|marker| {
-            marker.lineage == ledger.lineage
-                && marker.term >= ledger.marker_term
-                && marker.term <= ledger.term
-        })
+        self.marker()
+            .is_some_and(|marker| marker.lineage == ledger.lineage)
     }
 }

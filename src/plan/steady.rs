@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::{
     Action, Plan, Situation, Step, brake, loss,
     members::{self, Members},
+    notes,
     numbers::parse_registration_name,
     observation::{DataStatus, Instance, Observation, Registration},
     reset,
     switchover::{self, Standing},
 };
 use crate::api::{
-    RegistrationMode, SwitchoverState, VolumeNote,
+    RegistrationMode, SwitchoverState,
     conditions::Reason,
     ledger::{Ledger, Member, Operation, OperationKind, Route},
 };
@@ -56,7 +57,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.reset(&mut situation))
         .or_else(|| desk.register_missing())
         .or_else(|| desk.conclude_recovery())
-        .or_else(|| desk.note_volumes())
+        .or_else(|| notes::note_volumes(seen, ledger).map(|step| Work::Steps(vec![step])))
         .unwrap_or_default();
     let numbers = desk.numbers;
     let steps = match steps {
@@ -430,19 +431,6 @@ impl<'a> Desk<'a> {
         }
         self.ledger.recovered = false;
         Some(Work::Steps(Vec::new()))
-    }
-
-    /// Notes on the volumes who is MAIN, in case that the ledger is lost.
-    fn note_volumes(&mut self) -> Option<Work> {
-        let note = VolumeNote::of(&self.ledger);
-        let seen = self.members.seen;
-        let claims: Vec<_> = seen
-            .declared()
-            .filter_map(|i| Some((i, i.claim.as_ref()?)))
-            .filter(|(_, claim)| claim.note.as_ref() != Some(&note))
-            .map(|(i, claim)| (i.name.clone(), claim.uid.clone()))
-            .collect();
-        (!claims.is_empty()).then(|| Work::Steps(vec![Step::Do(Action::NoteVolumes { claims, note })]))
     }
 
     /// Registers, as ASYNC, instances that MAIN does not know.

@@ -69,6 +69,10 @@ async fn cluster(size: u8) -> Result<(Memgraphs, Place, Vec<SocketAddr>)> {
     }
     let bolt = world.bolt(office);
     promote(&bolt, addresses[0], "demo-0").await?;
+    let marker = Marker {
+        lineage: "l1".to_owned(),
+    };
+    mark(&bolt, addresses[0], &marker).await?;
     for (ordinal, at) in addresses.iter().enumerate().skip(1) {
         let mode = match ordinal {
             1 => RegistrationMode::StrictSync,
@@ -85,11 +89,6 @@ async fn cluster(size: u8) -> Result<(Memgraphs, Place, Vec<SocketAddr>)> {
         )
         .await?;
     }
-    let marker = Marker {
-        lineage: "l1".to_owned(),
-        term: 1,
-    };
-    mark(&bolt, addresses[0], &marker).await?;
     Ok((world, office, addresses))
 }
 

@@ -70,7 +70,7 @@ impl Coverage {
     }
 
     /// What was never met: a kind that never struck while all was well, or never at a step. Registrations are dropped so
-    /// rarely within an operation that this step is left to chance.
+    /// rarely within an operation that this step is left to chance, and so is the mark, which is set once in a run.
     #[must_use]
     pub fn holes(&self, kinds: &[Kind]) -> Vec<String> {
         let mut holes = Vec::new();
@@ -78,7 +78,8 @@ impl Coverage {
             if self.in_operation(*kind, None) == 0 {
                 holes.push(format!("{kind:?} while the route is open"));
             }
-            for step in Step::ALL.into_iter().filter(|step| *step != Step::Dropping) {
+            let rare = |step: &Step| matches!(step, Step::Dropping | Step::Marking);
+            for step in Step::ALL.into_iter().filter(|step| !rare(step)) {
                 if self.at_step(*kind, step) == 0 {
                     holes.push(format!("{kind:?} at {step:?}"));
                 }

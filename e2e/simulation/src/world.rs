@@ -274,9 +274,9 @@ fn told(ledger: &Ledger) -> String {
     };
     let operation = ledger.operation.as_ref();
     format!(
-        "ledger: term {} marker {} {:?} main {}/{} in sync [{}] candidates [{}] {:?}",
+        "ledger: term {} opened: {} {:?} main {}/{} in sync [{}] candidates [{}] {:?}",
         ledger.term,
-        ledger.marker_term,
+        ledger.opened,
         ledger.route,
         ledger.main.instance,
         ledger

@@ -91,26 +91,21 @@ impl FakeMemgraph {
             }
             ["REGISTER", "REPLICA", name, mode, "TO", address] if server.main => {
                 let address = address.trim_matches('"').to_owned();
+                let marker = server.marker.clone();
                 server
                     .replicas
-                    .push(((*name).to_owned(), mode.to_lowercase(), address));
+                    .push(((*name).to_owned(), mode.to_lowercase(), address.clone()));
+                if let Some(replica) = servers.get_mut(&Self::address_of(&address)) {
+                    replica.marker = marker;
+                }
                 Vec::new()
             }
             ["DROP", "REPLICA", name] if server.main => {
                 server.replicas.retain(|(known, _, _)| known != name);
                 Vec::new()
             }
-            ["CREATE", "ENUM", _, "VALUES", "{", value, "}"] | ["ALTER", "ENUM", .., value]
-                if server.main =>
-            {
-                let marker = Some((*value).to_owned());
-                server.marker.clone_from(&marker);
-                let replicas = server.replicas.clone();
-                for (_, _, address) in replicas {
-                    if let Some(replica) = servers.get_mut(&Self::address_of(&address)) {
-                        replica.marker.clone_from(&marker);
-                    }
-                }
+            ["CREATE", "ENUM", _, "VALUES", "{", value, "}"] if server.main && server.replicas.is_empty() => {
+                server.marker = Some((*value).to_owned());
                 Vec::new()
             }
             ["CREATE", .., "DELETE", "n"] if server.main => Vec::new(),

@@ -202,10 +202,7 @@ async fn a_new_cluster_becomes_operational() {
     settle(&api, &operator).await;
     let status = cluster(&api).status.unwrap();
     let ledger = status.ledger.unwrap();
-    assert_eq!(
-        (ledger.term, ledger.marker_term, ledger.route),
-        (1, 1, Route::Open)
-    );
+    assert_eq!((ledger.term, ledger.opened, ledger.route), (1, true, Route::Open));
     assert_eq!(ledger.main_address, "10.0.0.0");
     assert_eq!(status.main.as_deref(), Some("demo-0"));
     assert_eq!(
@@ -235,7 +232,7 @@ async fn a_new_cluster_becomes_operational() {
         (OperationKind::Bootstrap, "demo-0")
     );
     let steps: Vec<_> = bootstrap.steps.iter().map(|step| step.step.as_str()).collect();
-    assert_eq!(steps, ["Promote", "Register", "ProbeCommit", "Mark"]);
+    assert_eq!(steps, ["Promote", "Mark", "Register", "ProbeCommit", "Confirm"]);
     for (version, plural, name) in [
         ("apps/v1", "statefulsets", "demo"),
         ("apps/v1", "deployments", "demo-gateway"),

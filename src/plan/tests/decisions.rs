@@ -305,7 +305,6 @@ fn a_copy_with_the_mark_of_another_history_is_not_promoted() {
     let mut world = running();
     world.servers[1].marker = Some(Marker {
         lineage: "lother".into(),
-        term: 1,
     });
     world.servers[0].up = false;
     assert!(world.step(usize::MAX).steps.is_empty());

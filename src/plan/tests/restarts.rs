@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    super::{Action, Situation, Step, observation::Container, plan},
+    super::{
+        Action, Situation, Step,
+        observation::{Container, Contents, Sight},
+        plan,
+    },
     decisions::running,
     world::World,
 };
-use crate::api::{ReplicationMode, conditions::Reason};
+use crate::api::{ReplicationMode, conditions::Reason, ledger::Route};
 
 /// Everything has lost power; MAIN does not come back.
 fn power_loss() -> World {
@@ -127,31 +131,38 @@ fn the_only_one_that_can_be_main_gets_a_new_pod() {
 
 #[test]
 fn a_main_whose_mark_was_undone_starts_anew() {
-    let mut world = running();
-    world.servers[0].up = false;
-    let marks = |step: &Step| matches!(step, Step::Do(Action::Mark { .. }));
-    while !plan(&world.observe()).steps.iter().any(marks) {
+    let mut world = World::new(3);
+    let opens = |step: &Step| matches!(step, Step::Write(ledger) if ledger.route == Route::Open);
+    while !plan(&world.observe()).steps.iter().any(opens) {
         world.step(usize::MAX);
     }
-    // A replica undid the commit: MAIN alone shows the mark, in its memory.
-    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
-    let main = 1;
-    let before = world.servers[main].marker.clone();
-    let term = world.ledger.as_ref().unwrap().term;
-    world.servers[main].marker.as_mut().unwrap().term = term;
-    assert!(plan(&world.observe()).steps.is_empty());
+    // MAIN alone shows the mark, in its memory.
+    let seen = |world: &World| {
+        let mut seen = world.observe();
+        for replica in &mut seen.instances[1..] {
+            let Sight::Serving(view) = &mut replica.sight else {
+                panic!("{replica:?}")
+            };
+            view.contents = Some(Contents { marker: None });
+        }
+        seen
+    };
+    assert!(plan(&seen(&world)).steps.is_empty());
     world.closed_for = Duration::from_secs(41);
-    let name = World::name(main);
     let deleted =
-        |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if *instance == name);
-    let mut seen = world.observe();
-    assert!(plan(&seen).steps.iter().any(deleted));
-    seen.instances[main].terminating = true;
-    assert!(plan(&seen).steps.is_empty(), "once is enough");
-    world.servers[main].marker = before;
-    world.restart(main, true);
+        |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if instance == "demo-0");
+    let mut overdue = seen(&world);
+    assert!(plan(&overdue).steps.iter().any(deleted));
+    overdue.instances[0].terminating = true;
+    assert!(plan(&overdue).steps.is_empty(), "once is enough");
+    world.replace_pod(0, true);
+    world.servers[0].marker = None;
+    for replica in &mut world.servers[1..] {
+        (replica.marker, replica.reign) = (None, 0);
+    }
     world.closed_for = Duration::ZERO;
     world.settle();
     assert!(world.is_open());
+    assert!(world.servers.iter().all(|server| server.marker.is_some()));
     world.check();
 }

@@ -583,11 +583,17 @@ impl World {
                 }
                 true
             }
-            Action::Mark { main, lineage, term } => {
+            Action::Mark { main, lineage } => {
                 let marker = Marker {
                     lineage: lineage.clone(),
-                    term: *term,
                 };
+                let server = &self.servers[Self::index(main)];
+                assert_eq!(server.marker, None, "a mark is never changed: {}", self.tell());
+                assert!(
+                    server.replicas.is_empty(),
+                    "it is streamed to nobody: {}",
+                    self.tell()
+                );
                 up(self, main)
                     && self
                         .commit(Self::index(main), |server| server.marker = Some(marker.clone()))

@@ -48,9 +48,13 @@ fn another_main_takes_over_and_the_old_one_follows_it() {
         let mut cluster = Cluster::bootstrapped(3, 3).await;
         let marker = Marker {
             lineage: "l1".to_owned(),
-            term: 1,
         };
+        let other = Marker {
+            lineage: "l2".to_owned(),
+        };
+        // Once is enough, and it is never changed.
         mark(&cluster.operator, cluster.at(0), &marker).await.unwrap();
+        assert!(mark(&cluster.operator, cluster.at(0), &other).await.is_err());
         let before = cluster.write().await;
         cluster.world.kill(cluster.process(0));
         assert_eq!(cluster.world.ended(cluster.process(0)).await, Some(Exit::Killed));
@@ -68,7 +72,7 @@ fn another_main_takes_over_and_the_old_one_follows_it() {
         cluster.register(1, 0, RegistrationMode::Async).await;
         cluster.confirm(1).await;
         let look = cluster.world.look(cluster.process(0)).unwrap();
-        assert_eq!(look.marker.as_deref(), Some("l1_t1"));
+        assert_eq!(look.marker.as_deref(), Some("l1"));
         assert_eq!(cluster.view(0).await.contents.unwrap().marker, Some(marker));
         for ordinal in 0..3 {
             assert_eq!(cluster.world.committed(cluster.process(ordinal)), [before, after]);
@@ -78,6 +82,21 @@ fn another_main_takes_over_and_the_old_one_follows_it() {
             .await
             .unwrap();
         assert_eq!(cluster.view(1).await.registrations.len(), listed.len() - 1);
+    });
+}
+
+#[test]
+fn a_mark_is_streamed_to_nobody() {
+    run(async {
+        let mut cluster = Cluster::new(11, 2).await;
+        cluster.promote(0).await;
+        cluster.register(0, 1, RegistrationMode::StrictSync).await;
+        let marker = Marker {
+            lineage: "l1".to_owned(),
+        };
+        let refused = mark(&cluster.operator, cluster.at(0), &marker).await;
+        assert!(matches!(refused, Err(AdminError::Precondition(_))), "{refused:?}");
+        assert_eq!(cluster.view(0).await.contents.unwrap().marker, None);
     });
 }
 

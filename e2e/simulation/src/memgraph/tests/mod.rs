@@ -12,8 +12,8 @@ use std::{
 
 use memgraph_operator::{
     api::RegistrationMode,
-    memgraph::{AdminError, Question, confirm, look, promote, register},
-    plan::observation::{Role, Sight},
+    memgraph::{AdminError, Question, confirm, look, mark, promote, register},
+    plan::observation::{Marker, Role, Sight},
 };
 
 use super::{
@@ -197,6 +197,10 @@ impl Cluster {
     pub async fn bootstrapped(seed: u64, size: usize) -> Self {
         let mut cluster = Self::new(seed, size).await;
         cluster.promote(0).await;
+        let marker = Marker {
+            lineage: "l1".to_owned(),
+        };
+        mark(&cluster.operator, cluster.at(0), &marker).await.unwrap();
         for replica in 1..size {
             let mode = match replica {
                 1 => RegistrationMode::StrictSync,
