@@ -45,6 +45,10 @@ node-test: images ## Only the tests on a real node (TESTS=name: only those; REUS
 e2e-faults: ## Only those that break things while somebody writes (REUSE=1: as above)
 	@$(MAKE) --no-print-directory node-test TESTS=faults::
 
+.PHONY: bench-failover
+bench-failover: images ## Measure how long writers wait when MAIN is killed, cut off or moved (RUNS=200; prints docs/benchmarks.md's tables)
+	cargo run --locked --package e2e-node --bin bench-failover -- $(CARGO_TARGET_DIR)/images
+
 .PHONY: bench-sim
 bench-sim: ## Measure the simulator's speed and size; fails when a goal of docs/benchmarks.md is missed
 	cargo bench --locked --package memgraph-sim --bench goals -- $(PARTS)

@@ -96,7 +96,7 @@ on_real_clusters() {
     part helm e2e/chart/helm.sh
     part volume-tests volume_tests
     part cluster-tests cargo test --locked --package e2e-cluster --no-fail-fast -- --ignored --test-threads=1
-    part node-tests cargo test --locked --package e2e-node --test node -- --ignored
+    part node-tests env NODE_TESTS=short cargo test --locked --package e2e-node --test node -- --ignored
     part demo demo
 }
 

@@ -17,14 +17,15 @@ use memgraph_operator::memgraph::{Bolt, BoltError, Neo4rsBolt, Row, Session};
 use crate::scene::Scene;
 use crate::wait::until;
 
-/// How long a cluster may take to be as its spec says: containers start, data is copied, and the machine is small.
-pub const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a cluster may take to be as its spec says: containers start, data is copied, and the machine is small and may
+/// have much else to do.
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(300);
 
 /// How long one statement may take.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a write is tried again, as a driver does.
-const WRITE_LIMIT: Duration = Duration::from_secs(60);
+const WRITE_LIMIT: Duration = Duration::from_secs(180);
 
 /// A MemgraphCluster under test.
 pub struct Database {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,7 @@ use e2e_cluster::progress::Progress;
 use e2e_cluster::spec::Options;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Name of the cluster. Another one with `DEVCLUSTER_NAME`.
 const NAME: &str = "node-test";
@@ -109,6 +111,22 @@ impl Node {
             &mut Progress::on_stderr(),
             &Interrupt::never(),
         )
+    }
+
+    /// Removes the cluster, as [`Self::down`] does, and ends this process when it is told to end: who is interrupted leaves
+    /// nothing behind.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for, or the cluster cannot be removed.
+    pub async fn down_on_signal(self: Arc<Self>) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        eprintln!("interrupted: removing the cluster");
+        tokio::task::block_in_place(|| self.down())?;
+        std::process::exit(130);
     }
 
     /// Installs the operator from `config/`, as README.md says but for the image, and waits until it is ready.

@@ -16,7 +16,10 @@ use crate::node::{Node, OPERATOR_NAMESPACE};
 use crate::wait::until;
 
 /// How long a namespace may take to vanish.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(120);
+const REMOVAL_LIMIT: Duration = Duration::from_secs(300);
+
+/// What the namespaces of tests are known by.
+const TEST_LABEL: &str = "memgraph.dev/test";
 
 /// One test's part of the cluster.
 pub struct Scene {
@@ -37,7 +40,7 @@ impl Scene {
         let namespace: Namespace = serde_json::from_value(json!({
             "metadata": {
                 "generateName": format!("{}-", base.trim_end_matches('-')),
-                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted", TEST_LABEL: "scene"},
             },
         }))?;
         let created = Api::all(node.client.clone())
@@ -136,11 +139,10 @@ impl Scene {
         Ok(database)
     }
 
-    /// Removes the namespace, unless the test has done it, and waits until it is gone, so that nothing disturbs the next
-    /// test.
+    /// Begins to remove the namespace, unless the test has done it. [`Self::vanished`] waits for the end.
     ///
     /// # Errors
-    /// When it is not in time.
+    /// When the API server refuses it.
     pub async fn remove(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.node.client.clone());
         match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
@@ -148,10 +150,41 @@ impl Scene {
             deleted => deleted.context("cannot delete the test's namespace")?,
         };
         // Nobody needs their good end any more.
-        self.kubectl(&["delete", "pods", "--all", "--grace-period=0", "--force"])?;
-        until("the test's namespace to vanish", REMOVAL_LIMIT, async || {
+        self.kubectl(&["delete", "pods", "--all", "--grace-period=0", "--force"])
+            .map(drop)
+    }
+
+    /// Waits until the namespace that was removed is gone, and all in it.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn vanished(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.node.client.clone());
+        let what = format!("the namespace {} to vanish", self.namespace);
+        until(&what, REMOVAL_LIMIT, async || {
             Ok(namespaces.get_opt(&self.namespace).await?.is_none().then_some(()))
         })
+        .await
+    }
+
+    /// Waits until no other test's namespace is left, for a test that has the whole cluster for itself.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub async fn alone(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.node.client.clone());
+        let tests = ListParams::default().labels(TEST_LABEL);
+        until(
+            "the other tests' namespaces to vanish",
+            REMOVAL_LIMIT,
+            async || {
+                let all = namespaces.list(&tests).await?.items;
+                Ok(all
+                    .iter()
+                    .all(|other| other.name_any() == self.namespace)
+                    .then_some(()))
+            },
+        )
         .await
     }
 

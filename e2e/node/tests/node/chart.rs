@@ -45,6 +45,7 @@ pub async fn the_chart_is_installed_upgraded_and_removed_as_it_says(scene: Arc<S
     let tried = ["Install", "Upgrade", "Upgrade", "Uninstall", "Uninstall"];
     ensure!(there == tried, "the boxes of {GUIDE} are {there:?}");
 
+    scene.alone().await?;
     // The other tests' operator makes room, and comes back.
     scene.node.remove_operator()?;
     let result = from_install_to_uninstall(&desk).await;

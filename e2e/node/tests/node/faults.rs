@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e_node::database::{Database, SETTLE_LIMIT, condition, is_settled};
+use e2e_node::database::{Database, SETTLE_LIMIT};
 use e2e_node::node::{OPERATOR_NAMESPACE, wait_for_operator};
 use e2e_node::scene::Scene;
 use e2e_node::wait::until;
@@ -158,18 +158,15 @@ async fn main_is_lost(
     let written = writer.stop().await?;
     eprintln!("          {written}");
     let now = database.ledger().await?;
+    // One loss is one term, but on a machine that starves its processes others are suspected, too.
+    eprintln!("          terms: {} -> {}", before.term, now.term);
     ensure!(
-        (now.term, &now.lineage) == (before.term + 1, &before.lineage),
-        "one loss, one term: {now:?}"
+        now.term > before.term && now.lineage == before.lineage,
+        "no new term of the same history: {before:?}, then {now:?}"
     );
-    let whole = healed(&database, old).await?;
-    let tokens = written.tokens();
-    for instance in database.instances().await? {
-        if whole || instance != old {
-            database.expect_at(&instance, &tokens).await?;
-        }
-    }
-    database.expect_through_gateways(&tokens).await
+    // A MAIN that was lost in the middle of a commit may hold what nobody else has: it is set aside, and comes anew.
+    database.settled().await?;
+    database.expect_everywhere(&written.tokens()).await
 }
 
 /// Waits until another instance than `old` is MAIN, and open to clients.
@@ -179,35 +176,6 @@ async fn replaced(database: &Database, old: &str) -> Result<()> {
         ledger.is_some_and(|ledger| ledger.route == Route::Open && ledger.main.instance != old)
     };
     database.wait("another MAIN", SETTLE_LIMIT, other).await.map(drop)
-}
-
-/// Waits until all is well, but for this: a MAIN that was lost in the middle of a commit may hold what nobody else has. It is
-/// then kept out, and false is returned.
-async fn healed(database: &Database, old: &str) -> Result<bool> {
-    let diverged = |cluster: &MemgraphCluster| {
-        let Some(status) = &cluster.status else {
-            return false;
-        };
-        let health = status.conditions.iter().find(|c| c.type_ == "ReplicationHealthy");
-        let others = |message: &str| {
-            status
-                .instances
-                .iter()
-                .any(|i| i.name != old && message.contains(&i.name))
-        };
-        health.is_some_and(|c| c.message.starts_with(&format!("{old} (diverged")) && !others(&c.message))
-            && condition(cluster, "Durable").is_some_and(|(status, _)| status == "True")
-    };
-    let cluster = database
-        .wait("the cluster to be well again", SETTLE_LIMIT, |cluster| {
-            is_settled(cluster) || diverged(cluster)
-        })
-        .await?;
-    let whole = is_settled(&cluster);
-    if !whole {
-        eprintln!("          {old} holds what nobody else has, and is kept out");
-    }
-    Ok(whole)
 }
 
 /// A client that is connected and says nothing.

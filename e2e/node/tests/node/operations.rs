@@ -16,7 +16,7 @@ use serde_json::json;
 const GUIDE: &str = "docs/operations.md";
 
 /// How long a command that is typed at a terminal may take to show something: a pod may have to be started for it.
-const TERMINAL_LIMIT: Duration = Duration::from_secs(60);
+const TERMINAL_LIMIT: Duration = Duration::from_secs(180);
 
 pub async fn every_command_of_the_guide_works(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 /// How long it may take on a busy machine until another process leads.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 pub async fn the_other_one_takes_over_from_one_that_dies(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;

@@ -18,6 +18,7 @@ use serde_json::json;
 const WINDOW: Duration = Duration::from_secs(60);
 
 pub async fn a_cluster_at_rest_causes_no_write(scene: Arc<Scene>) -> Result<()> {
+    scene.alone().await?;
     let database = scene.start("demo", json!({})).await?;
     database.write("token").await?;
     database.expect_everywhere(&["token"]).await?;
