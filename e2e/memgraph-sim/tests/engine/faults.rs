@@ -370,6 +370,34 @@ fn a_promotion_discards_what_was_prepared() {
     });
 }
 
+/// `server->Shutdown()` comes first in `ReplicationHandler::DoToMainPromotion` (`src/replication_handler/replication_handler.cpp`,
+/// 3.5 to 3.12), `DestroyReplAccessor()` after it (3.8; before that nothing is discarded there): whoever can still connect to
+/// the port knows that what this replica has voted for is still there.
+#[test]
+fn a_promotion_closes_the_port_before_it_discards_what_was_prepared() {
+    each_release_since(Version::V3_5, |version| {
+        let mut network = Network::pair(version, "STRICT_SYNC");
+        network.must("a", "CREATE (:T)");
+        network.lose(|_, _, message| is(message, "FinalizeCommitReq"));
+        let writer = network.client("a");
+        network.prepare(&writer, "CREATE (:Lost)");
+        network.send_request(&writer, Request::Execute { take: None });
+        network.run(Duration::from_millis(10));
+        assert!(network.is_prepared("b") && network.is_listening("b"));
+        let human = network.client("b");
+        network.prepare(&human, PROMOTE);
+        network.send_request(&human, Request::Execute { take: None });
+        let limit = network.now + Duration::from_secs(60);
+        while network.is_prepared("b") {
+            assert!(network.step(limit), "it is not discarded");
+            assert!(network.is_prepared("b") || !network.is_listening("b"));
+        }
+        assert!(matches!(network.wait(&human), Response::Executed(_)));
+        assert!(!network.is_listening("b"));
+        assert_eq!((network.role("b").as_str(), network.count("b")), ("main", 1));
+    });
+}
+
 #[test]
 fn a_prepared_transaction_does_not_survive_a_restart_of_the_replica() {
     let mut network = Network::pair(Version::default(), "STRICT_SYNC");

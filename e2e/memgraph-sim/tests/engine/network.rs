@@ -267,6 +267,12 @@ impl Network {
         self.member(name).listening.is_some()
     }
 
+    /// Whether a transaction waits for MAIN's decision there.
+    pub fn is_prepared(&mut self, name: &str) -> bool {
+        let engine = self.member(name).engine.as_ref();
+        engine.is_some_and(|engine| engine.prepared().is_some())
+    }
+
     /// Lets somebody else take the replication port.
     pub fn block_port(&mut self, name: &str) {
         self.member(name).port_taken = true;
