@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// For how long a script's clients wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many lines of the trace are shown of a script that fails.
-const LAST_LINES: usize = 150;
+const LAST_LINES: usize = 200;
 
 /// Shows the end of the trace if the script panics.
 struct Shown(Trace);
@@ -31,7 +31,8 @@ struct Shown(Trace);
 impl Drop for Shown {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let lines = self.0.lines();
+            let mut lines = self.0.lines();
+            lines.retain(|line| !line.contains("/leases/"));
             for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
                 println!("{line}");
             }
@@ -84,6 +85,32 @@ impl World {
         self.ledger()
             .map(|ledger| ledger.main.instance)
             .unwrap_or_default()
+    }
+
+    /// The first member of the in-sync set; empty where there is none.
+    #[must_use]
+    pub fn member(&self) -> String {
+        let members = self.ledger().map(|ledger| ledger.in_sync).unwrap_or_default();
+        members
+            .into_iter()
+            .next()
+            .map(|member| member.instance)
+            .unwrap_or_default()
+    }
+
+    /// The replicas that MAIN does not wait for, by name.
+    #[must_use]
+    pub fn others(&self) -> Vec<String> {
+        let relied_on = self.ledger().unwrap_or_default();
+        let mut names: Vec<_> = self
+            .instances
+            .live()
+            .into_iter()
+            .map(|instance| instance.name)
+            .collect();
+        names.retain(|name| !relied_on.relies_on(name));
+        names.sort();
+        names
     }
 
     /// Whether clients are let in to an instance, as the ledger has it.

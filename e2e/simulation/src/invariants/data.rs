@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use memgraph_operator::api::ledger::{Ledger, Route};
+use memgraph_operator::api::{
+    ReplicationMode,
+    ledger::{Ledger, Route},
+};
 use memgraph_sim::engine::InspectedRole;
 
 use crate::{
@@ -159,9 +162,13 @@ impl World {
         let InspectedRole::Main { registrations, .. } = look.inspection.role else {
             return;
         };
+        let mode = match self.cluster().map(|cluster| cluster.spec.replication.mode) {
+            Some(ReplicationMode::Sync) => "sync",
+            _ => "strict_sync",
+        };
         let waits = registrations.iter().any(|registration| {
             registration.attached
-                && registration.mode == "strict_sync"
+                && registration.mode == mode
                 && ledger
                     .in_sync
                     .iter()
