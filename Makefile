@@ -57,6 +57,10 @@ bench-sim: ## Measure the simulator's speed and size; fails when a goal of docs/
 simulate: ## Run operator and gateways in simulated clusters with faults (SEEDS=1000; SEED=7: one, with all that happens)
 	cargo run --locked --release --package simulation
 
+.PHONY: simulate-mutants
+simulate-mutants: ## Take each safeguard away in a copy of the sources: some seed must fail (MUTANTS="M6 M7", SEEDS=2000)
+	cargo run --locked --package simulation-mutants
+
 .PHONY: sim-drivers
 sim-drivers: ## Check the official drivers against the simulator (SIM_VERSIONS="3.4 3.12 HEAD")
 	@SIM_VERSIONS="$(or $(SIM_VERSIONS),3.4 3.12 HEAD)" PYTHONDONTWRITEBYTECODE=1 e2e/drivers/simulator.py
