@@ -16,6 +16,7 @@ use crate::{
     invariants::Watchman,
     memgraph::{Client, Memgraphs, Outcome, WriteId},
     trace::Trace,
+    world::CLUSTER,
 };
 
 /// What clients have in common.
@@ -103,7 +104,9 @@ impl Clients {
             .all(&Resource::pods())
             .filter(|(_, pod)| {
                 let ready = pod["status"]["conditions"][0]["status"] == "True";
-                pod["metadata"]["labels"][names::COMPONENT_LABEL] == names::GATEWAY
+                let labels = &pod["metadata"]["labels"];
+                labels[names::COMPONENT_LABEL] == names::GATEWAY
+                    && labels[names::CLUSTER_LABEL] == CLUSTER
                     && ready
                     && pod["metadata"]["deletionTimestamp"].is_null()
             })

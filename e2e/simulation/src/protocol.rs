@@ -222,8 +222,10 @@ impl Protocol {
         if let Some(rest) = statement.strip_prefix("REGISTER REPLICA ")
             && let Some(name) = rest.split_whitespace().next()
         {
+            // Each cluster counts for itself; the replica's host tells which one it is.
+            let host = rest.split('"').nth(1).unwrap_or_default();
             let mut state = self.state();
-            if !state.registered.insert(name.to_owned()) {
+            if !state.registered.insert(format!("{name} of {host}")) {
                 state.names_used_twice.push(name.to_owned());
             }
         }

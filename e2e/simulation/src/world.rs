@@ -153,15 +153,18 @@ impl World {
 
     /// Makes the cluster.
     pub fn create_cluster(&self, spec: &Value) {
+        self.create_neighbour(CLUSTER, spec);
+    }
+
+    /// Makes another cluster beside it, on the same nodes, which the same operators look after. It has no clients.
+    pub fn create_neighbour(&self, name: &str, spec: &Value) {
         let cluster = json!({
             "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster",
-            "metadata": {"name": CLUSTER, "namespace": NAMESPACE},
+            "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": spec,
         });
-        let created = self
-            .api
-            .store()
-            .create(&Resource::clusters(), &cluster_key(), cluster);
+        let key = (NAMESPACE.to_owned(), name.to_owned());
+        let created = self.api.store().create(&Resource::clusters(), &key, cluster);
         self.trace.note(|| format!("cluster made: {}", created.is_ok()));
     }
 
@@ -228,6 +231,10 @@ impl World {
                     }
                 };
                 version = change.version;
+                let object = change.now.as_ref().or(change.before.as_ref());
+                if object.is_some_and(|object| object["metadata"]["name"] != CLUSTER) {
+                    continue;
+                }
                 let Some(object) = change.now else {
                     before = None;
                     continue;

@@ -100,6 +100,23 @@ fn the_operator_has_the_rights_that_it_gives() {
 }
 
 /// Two processes of the operator agree on who acts through a Lease beside their pods.
+/// Elsewhere: each question to an instance is a command that runs in its pod, through API server and kubelet, and the right
+/// to that is as good as root on every database.
+#[test]
+fn l32_nobody_may_run_commands_in_pods() {
+    let mut rules = operators_rules();
+    for object in built(MemgraphClusterSpec::default()).objects {
+        if object.key().kind == Kind::Role {
+            let given: Vec<Rule> = serde_json::from_value(object.content()["rules"].clone()).unwrap();
+            rules.extend(given);
+        }
+    }
+    for rule in rules {
+        let far_reaching = |resource: &&String| resource.contains('*') || resource.starts_with("pods/");
+        assert_eq!(rule.resources.iter().find(far_reaching), None);
+    }
+}
+
 #[test]
 fn the_operator_may_take_part_in_its_election() {
     let role = read("rbac/leader_election_role.yaml");

@@ -1,4 +1,4 @@
-//! What is done while nothing happens.
+//! What is done while nothing happens, or nothing that concerns the cluster.
 
 use serde_json::json;
 use simulation::{api::Resource, world::World};
@@ -54,5 +54,36 @@ fn l37_a_new_image_restarts_nobody_by_surprise() {
         );
         assert_eq!(pods(&world), before);
         assert!(world.writes(5, secs(20)).await);
+    });
+}
+
+/// Elsewhere: one hung instance keeps the operator from all clusters.
+#[test]
+fn l34_a_cluster_is_set_up_while_another_one_hangs() {
+    play(async |world| {
+        for instance in world.instances.live() {
+            world.memgraphs.freeze(instance.process.unwrap());
+        }
+        sleep(secs(5)).await;
+        world.create_neighbour("other", &json!({}));
+        let phase = |w: &World, name: &str| {
+            let cluster = w
+                .api
+                .store()
+                .get(&Resource::clusters(), &("db".to_owned(), name.to_owned()));
+            cluster
+                .map(|cluster| cluster["status"]["phase"].clone())
+                .unwrap_or_default()
+        };
+        assert!(
+            world
+                .until(secs(15), |w| phase(w, "other") == "Operational")
+                .await
+        );
+        assert_ne!(phase(&world, "demo"), "Operational");
+        for instance in world.instances.live() {
+            world.memgraphs.thaw(instance.process.unwrap());
+        }
+        assert!(world.settled(1, secs(90)).await);
     });
 }
