@@ -64,7 +64,7 @@ struct Memory {
     closed: Option<(i64, Instant)>,
     /// By term: since when the ledger's changes of MAIN are known here.
     changes: BTreeMap<i64, Instant>,
-    /// By the UID of its pod: what each gateway has told of MAIN last.
+    /// By the name of its pod: what each gateway has told of MAIN last.
     heard: BTreeMap<String, Heard>,
     /// How long steps of each kind took since the route was closed.
     steps: Vec<(&'static str, Duration)>,
@@ -172,10 +172,10 @@ impl Cluster {
     }
 
     /// A gateway that was asked at `asked` has told what it can reach.
-    pub(super) fn heard(&self, pod_uid: &str, asked: Instant, reach: MainReach) {
+    pub(super) fn heard(&self, pod: &str, asked: Instant, reach: MainReach) {
         let mut memory = self.memory();
         memory.heard.retain(|_, heard| heard.asked.elapsed() < HEARD_FOR);
-        memory.heard.insert(pod_uid.to_owned(), Heard { asked, reach });
+        memory.heard.insert(pod.to_owned(), Heard { asked, reach });
     }
 
     /// What gateways have told of MAIN lately.
@@ -183,7 +183,7 @@ impl Cluster {
         let memory = self.memory();
         let heard = memory.heard.iter();
         heard
-            .map(|(uid, heard)| Witness::of(uid, &heard.reach, heard.asked.elapsed()))
+            .map(|(pod, heard)| Witness::of(pod, &heard.reach, heard.asked.elapsed()))
             .collect()
     }
 

@@ -91,6 +91,10 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             changes.borrow_and_update();
             let silent = *silence.borrow_and_update();
             let pause = self.round(&operator).await;
+            if silent {
+                // What the gateway has told may be what a decision waits for.
+                operator.poke(self.reference.clone());
+            }
             drop(operator);
             let pause = if silent { pause.min(AGAIN) } else { pause };
             tokio::select! {
@@ -181,7 +185,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             Ok(response) if response.pod_uid == self.gateway.uid => {
                 self.memory.met(&self.gateway.uid);
                 self.memory
-                    .heard(&self.gateway.uid, asked, response.report.reach.clone());
+                    .heard(&self.gateway.pod, asked, response.report.reach.clone());
                 Some(response)
             }
             Ok(response) => {

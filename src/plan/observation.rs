@@ -163,7 +163,7 @@ pub struct Instance {
 /// What a gateway has told of its own Bolt handshakes with MAIN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// UID of the gateway's pod.
+    /// Name of the gateway's pod.
     pub gateway: String,
     /// The term whose MAIN it tries.
     pub term: i64,

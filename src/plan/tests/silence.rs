@@ -37,7 +37,7 @@ fn told(age: u64, handshake_ago: Option<u64>, unanswered: Option<u64>) -> Witnes
         unanswered_millis: unanswered,
         ..MainReach::default()
     };
-    Witness::of("gateway-uid", &reach, ms(age))
+    Witness::of("demo-gateway-x", &reach, ms(age))
 }
 
 fn is_replaced(plan: &Plan) -> bool {
@@ -117,7 +117,7 @@ fn a_gateway_that_completes_handshakes_outweighs_others_that_do_not() {
     seen.witnesses = vec![hears];
     let plan = plan(&seen);
     assert!(
-        matches!(&plan.situation, Situation::MainLost(Reason::MainUnreachable, text) if text.contains("gateway-uid")),
+        matches!(&plan.situation, Situation::MainLost(Reason::MainUnreachable, text) if text.contains("demo-gateway-x")),
         "{plan:?}"
     );
 }
