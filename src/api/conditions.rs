@@ -104,6 +104,8 @@ pub enum Reason {
     FencedInstance,
     /// An instance holds writes that MAIN does not, and `replication.divergedInstances` is Keep.
     DivergedInstance,
+    /// An instance hangs, or its process ends again and again.
+    InstanceFailing,
     /// What the instances hold allows no safe conclusion.
     AmbiguousState,
     /// No in-sync copy: one failure could lose acknowledged writes, or writes are blocked.
@@ -142,6 +144,7 @@ impl Reason {
             Self::CrashLooping => "CrashLooping",
             Self::FencedInstance => "FencedInstance",
             Self::DivergedInstance => "DivergedInstance",
+            Self::InstanceFailing => "InstanceFailing",
             Self::AmbiguousState => "AmbiguousState",
             Self::NoInSyncReplica => "NoInSyncReplica",
             Self::ReplicasLagging => "ReplicasLagging",

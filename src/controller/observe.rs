@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{InitNote, MemgraphCluster, ledger::Incarnation, names},
     plan::{
-        observation::{Claim, Container, Instance, Numbers, Observation, Witness},
+        observation::{Claim, Container, CrashLoop, Instance, Numbers, Observation, Witness},
         report::GatewayState,
     },
 };
@@ -93,6 +93,22 @@ fn database(pod: &Pod) -> Option<&ContainerStatus> {
     statuses
         .iter()
         .find(|status| status.name == names::INSTANCE_CONTAINER)
+}
+
+/// So often a process must have been started again before it counts as one that ends again and again.
+const RESTARTS: i32 = 3;
+
+/// Whether the kubelet waits before it starts the database again.
+fn crash_loop(pod: &Pod) -> Option<CrashLoop> {
+    let container = database(pod).filter(|container| container.restart_count >= RESTARTS)?;
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let ended = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    (waiting.reason.as_deref() == Some("CrashLoopBackOff")).then(|| CrashLoop {
+        exit_code: ended.map(|ended| ended.exit_code),
+    })
 }
 
 /// What the pod's init container has said.
@@ -247,6 +263,9 @@ impl Inventory {
                 sight: sighting.sight,
                 away_for: sighting.away_for,
                 silent_for: sighting.silent_for,
+                stuck_for: sighting.stuck_for,
+                has_answered: sighting.has_answered,
+                crash_loop: slot.pod.and_then(crash_loop),
                 unregistrable: sighting.unregistrable,
                 last_behind: told.get(&slot.ordinal).copied(),
                 refused: ledger

@@ -55,6 +55,10 @@ struct Memory {
     away_since: Option<Instant>,
     /// Since when it has not even completed a handshake.
     silent_since: Option<Instant>,
+    /// Since when it has answered nothing in this life, although it refuses no connection.
+    stuck_since: Option<Instant>,
+    /// It has answered in this life.
+    has_answered: bool,
     /// By registration name: since when MAIN has listed it as unwell.
     unwell: BTreeMap<String, Instant>,
     /// The term in which MAIN refused this incarnation as diverged.
@@ -75,6 +79,8 @@ pub(super) struct Sighting {
     pub(super) sight: Sight,
     pub(super) away_for: Duration,
     pub(super) silent_for: Duration,
+    pub(super) stuck_for: Duration,
+    pub(super) has_answered: bool,
     pub(super) refused_in: Option<i64>,
     pub(super) unregistrable: bool,
     pub(super) position: Option<Result<i64, String>>,
@@ -201,6 +207,8 @@ impl Sightings {
                 sight: Sight::Unseen,
                 away_for: Duration::ZERO,
                 silent_for: Duration::ZERO,
+                stuck_for: Duration::ZERO,
+                has_answered: false,
                 refused_in: None,
                 unregistrable: false,
                 position: None,
@@ -212,6 +220,11 @@ impl Sightings {
                     .silent_since
                     .map(|since| since.elapsed())
                     .unwrap_or_default(),
+                stuck_for: memory
+                    .stuck_since
+                    .map(|since| since.elapsed())
+                    .unwrap_or_default(),
+                has_answered: memory.has_answered,
                 refused_in: memory.refused_in,
                 unregistrable: memory
                     .unregistrable_until
@@ -260,6 +273,12 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         .as_ref()
         .and_then(|memory| memory.position.clone())
         .filter(|_| same_life);
+    let in_this_life = before.as_ref().filter(|_| same_life);
+    let stuck_since = match sight {
+        Sight::Silent | Sight::Handshake => in_this_life.and_then(|m| m.stuck_since).or(Some(begun)),
+        _ => None,
+    };
+    let has_answered = matches!(sight, Sight::Serving(_)) || in_this_life.is_some_and(|m| m.has_answered);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
     let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
     let silent_since = match sight {
@@ -291,6 +310,8 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         looked: begun,
         away_since,
         silent_since,
+        stuck_since,
+        has_answered,
         unwell,
         refused_in,
         unregistrable_until,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, loss,
+    Action, Plan, Situation, Step, failing, loss,
     members::{self, Members},
     notes,
     observation::{Instance, Observation, Registration, Role},
@@ -47,7 +47,9 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
             }
             Some(Role::Main) => {
                 if let Some(members) = Members::of(seen, ledger) {
-                    return fenced(ledger, prepare(&members, kind));
+                    let plan = prepare(&members, kind);
+                    let waits = plan.steps.is_empty() && matches!(plan.situation, Situation::Working(..));
+                    return fenced(ledger, if waits { urge(&members, plan) } else { plan });
                 }
             }
             Some(Role::Replica) | None => {}
@@ -56,6 +58,16 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     let fate = loss::fate(seen, ledger);
     loss::react(seen, ledger, &fate)
         .unwrap_or_else(|| Plan::new(seen, working(format!("waiting for {}", ledger.main.instance))))
+}
+
+/// What can be done, or must be said, about instances that do not come back by themselves while they are waited for.
+fn urge(members: &Members<'_>, mut plan: Plan) -> Plan {
+    if let Some(step) = failing::replace_hanging(members) {
+        plan.steps.push(step);
+    } else if let Some(complaint) = failing::complaint(members.seen, members.ledger) {
+        plan.situation = complaint;
+    }
+    plan
 }
 
 /// Whether this is a cluster's first set-up: no client was ever let in, so there is nobody to cut.
@@ -151,7 +163,8 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         .iter()
         .filter(|r| r.is_sync() && r.in_sync())
         .collect();
-    if let Some(plan) = settle_refused(members, kind).filter(|_| chosen.is_empty()) {
+    let settled = || settle_refused(members, kind).or_else(|| give_up_unreadable(members, kind));
+    if let Some(plan) = chosen.is_empty().then(settled).flatten() {
         return plan;
     }
     if chosen.is_empty()
@@ -260,17 +273,17 @@ fn forget_undone_mark(members: &Members<'_>, synced: &[&Registration]) -> Option
 }
 
 /// Nobody can be registered, but there is an instance that could be after its data was set aside: without that, a cluster
-/// of two whose second copy has branched off would stay closed. MAIN's epoch is made durable before the order is given.
+/// of two whose second copy has branched off or cannot be read would stay closed. MAIN's epoch is made durable before the order is given.
 fn rebuild(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
     let unasked = seen.settings.reset_diverged && !ledger.recovered;
     let possible = !ledger.resets.is_empty()
-        || reset::diverged(members).any(|i| seen.electable(i) && (unasked || i.reset_asked));
+        || reset::due(members).any(|i| seen.electable(i) && (unasked || i.reset_asked));
     let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
     if !possible || lossy {
         return None;
     }
-    let situation = Situation::Working(kind, "filling a replica anew that has branched off".to_owned());
+    let situation = Situation::Working(kind, "filling a replica anew".to_owned());
     let (mut next, mut numbers) = (ledger.clone(), seen.numbers);
     let next_steps = reset::next(members, &mut next, &mut numbers)?;
     let first_order = ledger.resets.is_empty();
@@ -426,6 +439,29 @@ fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
         ..operation.clone()
     });
     Some(loss::hand_over(seen, &next, to, &why))
+}
+
+/// Strikes a candidate off that cannot read its data, so that it can be filled anew from MAIN: MAIN holds all that was
+/// acknowledged, and that one could not be promoted in any case. Not where MAIN itself may lack something, or where a human is
+/// to decide about data that is set aside.
+fn give_up_unreadable(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let settings = &seen.settings;
+    let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
+    if lossy || !settings.reset_diverged || ledger.recovered {
+        return None;
+    }
+    let unreadable = members.others().find(|i| {
+        let candidate = ledger.candidates.iter().any(|m| m.instance == i.name);
+        candidate && failing::is_unreadable(settings, i)
+    })?;
+    let mut next = ledger.clone();
+    for members in [&mut next.candidates, &mut next.in_sync] {
+        members.retain(|m| m.instance != unreadable.name);
+    }
+    let why = format!("{} cannot read its data", unreadable.name);
+    let situation = Situation::Working(kind, why);
+    Some(Plan::with(seen, situation, [Step::write(next)]))
 }
 
 /// Whether a registration may stay as it is.

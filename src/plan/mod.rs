@@ -7,6 +7,7 @@
 mod bootstrap;
 mod brake;
 mod closed;
+mod failing;
 mod loss;
 mod members;
 mod notes;

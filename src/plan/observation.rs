@@ -150,6 +150,12 @@ pub struct Instance {
     pub away_for: Duration,
     /// For how long it has been [`Sight::Silent`], from the first look that it did not answer.
     pub silent_for: Duration,
+    /// For how long it has been [`Sight::Silent`] or [`Sight::Handshake`] in its present life.
+    pub stuck_for: Duration,
+    /// It has answered this process in its present life.
+    pub has_answered: bool,
+    /// Kubernetes waits before it starts its process again, because that has ended again and again.
+    pub crash_loop: Option<CrashLoop>,
     /// MAIN has refused this incarnation in this term, because it holds writes that MAIN does not.
     pub refused: bool,
     /// How far it was behind when MAIN, while it was MAIN, told of it for the last time (0 or negative, in
@@ -197,6 +203,13 @@ pub struct Claim {
     pub uid: String,
     /// What was noted on it.
     pub note: Option<VolumeNote>,
+}
+
+/// A process that ends again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashLoop {
+    /// What it has ended with the last time; 128 and the number of the signal, if it was one.
+    pub exit_code: Option<i32>,
 }
 
 /// What Kubernetes says of an instance's container.

@@ -357,6 +357,10 @@ impl<'a> Facts<'a> {
             .others()
             .filter(|i| !members.registration_of(i).is_some_and(Registration::follows))
             .map(|i| match members.registration_of(i) {
+                Some(registration) if i.crash_loop.is_some() => {
+                    let status = data_status(registration);
+                    format!("{} ({status}: its process ends again and again)", i.name)
+                }
                 Some(registration) => format!("{} ({})", i.name, data_status(registration)),
                 None if self.order(i).is_some() => {
                     let said = i.reset_note.as_ref().map_or("", |note| note.detail.as_str());
@@ -364,6 +368,10 @@ impl<'a> Facts<'a> {
                     format!("{} (its data is to be set aside{colon}{said})", i.name)
                 }
                 None if i.refused => format!("{} (diverged: it holds writes that MAIN does not)", i.name),
+                None if i.crash_loop.is_some() => format!("{} (its process ends again and again)", i.name),
+                None if matches!(i.sight, Sight::Silent | Sight::Handshake) => {
+                    format!("{} (it answers nothing)", i.name)
+                }
                 None => format!("{} (not registered)", i.name),
             })
             .collect();

@@ -1,10 +1,10 @@
-//! Sets the data of an instance aside that has branched off, so that it is filled anew from MAIN.
+//! Sets the data of an instance aside that has branched off or cannot be read, so that it is filled anew from MAIN.
 //!
 //! The order stands in the ledger before anything is done. The instance's own init container carries it out, after it
 //! has read the order live: it never has data open, and it obeys no order that the ledger does not hold any more.
 
 use super::{
-    Action, Step,
+    Action, Step, failing,
     members::Members,
     observation::{DataStatus, Instance, Numbers},
 };
@@ -22,12 +22,22 @@ pub(super) fn has_diverged(members: &Members<'_>, instance: &Instance) -> bool {
     instance.is_replica() && (instance.refused || listed == Some(DataStatus::Diverged))
 }
 
+/// Whether an instance follows MAIN only once its data is set aside.
+fn is_due(members: &Members<'_>, instance: &Instance) -> bool {
+    has_diverged(members, instance) || failing::is_unreadable(&members.seen.settings, instance)
+}
+
 /// The instances, neither relied on nor under an order, that have diverged.
 pub(super) fn diverged<'a>(members: &'a Members<'_>) -> impl Iterator<Item = &'a Instance> {
+    due(members).filter(|i| has_diverged(members, i))
+}
+
+/// The instances, neither relied on nor under an order, that follow MAIN only once their data is set aside.
+pub(super) fn due<'a>(members: &'a Members<'_>) -> impl Iterator<Item = &'a Instance> {
     members
         .others()
         .filter(|i| !members.ledger.relies_on(&i.name) && order(members.ledger, i).is_none())
-        .filter(|i| has_diverged(members, i))
+        .filter(|i| is_due(members, i))
 }
 
 /// The order for this instance.
@@ -48,12 +58,14 @@ pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Num
     let chosen = members
         .others()
         .filter(|i| !members.ledger.relies_on(&i.name))
-        .filter(|i| i.reset_asked || settings.reset_diverged && !ledger.recovered && has_diverged(members, i))
+        .filter(|i| i.reset_asked || settings.reset_diverged && !ledger.recovered && is_due(members, i))
         // One that is away may be on its way back as something else.
-        .find(|i| i.view().is_some())?;
+        .find(|i| i.view().is_some() || failing::crash_loops(settings, i))?;
     let of_ours = chosen
         .marker()
         .is_some_and(|marker| marker.lineage == ledger.lineage);
+    // What cannot be read may be anything.
+    let preserve = of_ours && has_diverged(members, chosen) || chosen.view().is_none();
     let number = numbers.take(ledger);
     ledger.resets.push(ResetOrder {
         instance: chosen.name.clone(),
@@ -62,7 +74,7 @@ pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Num
         term: ledger.term,
         pod_uid: chosen.pod_uid.clone()?,
         attempts: 0,
-        preserve: of_ours && has_diverged(members, chosen),
+        preserve,
         at: String::new(),
     });
     Some(Vec::new())
@@ -98,8 +110,8 @@ fn pursue(members: &Members<'_>, order: &ResetOrder, ledger: &mut Ledger) -> Opt
         })]);
     }
     // Its successor has started, and has not obeyed.
-    let again =
-        order.attempts < ATTEMPTS && instance.view().is_some() && outcome != Some(ResetOutcome::Refused);
+    let started = instance.view().is_some() || failing::crash_loops(&members.seen.settings, instance);
+    let again = order.attempts < ATTEMPTS && started && outcome != Some(ResetOutcome::Refused);
     if !again {
         return None;
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, brake, loss,
+    Action, Plan, Situation, Step, brake, failing, loss,
     members::{self, Members},
     notes,
     numbers::parse_registration_name,
@@ -55,6 +55,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.remove())
         .or_else(|| desk.grow())
         .or_else(|| desk.reset(&mut situation))
+        .or_else(|| desk.revive(&mut situation))
         .or_else(|| desk.register_missing())
         .or_else(|| desk.conclude_recovery())
         .or_else(|| notes::note_volumes(seen, ledger).map(|step| Work::Steps(vec![step])))
@@ -419,6 +420,19 @@ impl<'a> Desk<'a> {
                 diverged.join(", ")
             );
             *situation = Situation::Stalled(Reason::DivergedInstance, text);
+        }
+        None
+    }
+
+    /// Replaces the pod of a replica that hangs, or says what a human must do about one that does not start.
+    fn revive(&mut self, situation: &mut Situation) -> Option<Work> {
+        if let Some(step) = failing::replace_hanging(&self.members) {
+            return Some(Work::Steps(vec![step]));
+        }
+        if *situation == Situation::Serving
+            && let Some(complaint) = failing::complaint(self.members.seen, &self.ledger)
+        {
+            *situation = complaint;
         }
         None
     }

@@ -1,6 +1,7 @@
 //! Tests of the decisions: tables for single situations, and a small world in which random faults happen.
 
 mod decisions;
+mod failing;
 mod limits;
 mod lost_ledger;
 mod planned_change;

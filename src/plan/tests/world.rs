@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::super::{
     Action, Plan, Step,
     observation::{
-        Claim, Container, Contents, DataStatus, Instance, Marker, Numbers, Observation, Registration, Role,
-        Settings, Sight, SwitchoverRequest, View,
+        Claim, Container, Contents, CrashLoop, DataStatus, Instance, Marker, Numbers, Observation,
+        Registration, Role, Settings, Sight, SwitchoverRequest, View,
     },
     plan,
 };
@@ -54,6 +54,8 @@ pub(super) struct Server {
     pub(super) note: Option<ResetNote>,
     /// Somebody asks for its data to be set aside.
     pub(super) reset_asked: bool,
+    /// It cannot read its data, and so does not start.
+    pub(super) unreadable: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -126,6 +128,7 @@ impl World {
             obeyed: Vec::new(),
             note: None,
             reset_asked: false,
+            unreadable: false,
         };
         Self {
             settings: settings(replicas),
@@ -237,6 +240,11 @@ impl World {
                 } else {
                     Duration::from_secs(60)
                 },
+                stuck_for: Duration::ZERO,
+                has_answered: true,
+                crash_loop: self.servers[index]
+                    .unreadable
+                    .then_some(CrashLoop { exit_code: Some(134) }),
                 silent_for: Duration::ZERO,
                 refused: self
                     .ledger
@@ -346,7 +354,7 @@ impl World {
     /// The process dies and starts again behind the gate, or loses its volume too.
     pub(super) fn restart(&mut self, index: usize, keep_volume: bool) {
         let server = &mut self.servers[index];
-        server.up = true;
+        server.up = !server.unreadable;
         server.life += 1;
         server.position = None;
         if server.role == Role::Main {
@@ -403,7 +411,7 @@ impl World {
         let server = &mut self.servers[index];
         server.obeyed.push(order.token.clone());
         server.data.clear();
-        server.marker = None;
+        (server.marker, server.unreadable) = (None, false);
         note(ResetOutcome::Done, String::new())
     }
 

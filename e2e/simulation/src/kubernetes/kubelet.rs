@@ -258,19 +258,19 @@ async fn run_containers(
                 sleep(Duration::from_secs(1)).await;
             }
         };
-        let wish = tokio::select! {
+        let outcome = tokio::select! {
             biased;
-            wish = keeper.wish() => Some(wish),
-            () = sandbox.ended() => None,
-            () = probing => None,
+            wish = keeper.wish() => Err(wish),
+            exit_code = sandbox.ended() => Ok(exit_code),
+            () = probing => Ok(0),
         };
-        if let Some(wish) = wish {
+        if let Err(wish) = outcome {
             if let Wish::End(grace) = wish {
                 told.send_modify(|status| status.ready = false);
                 sandbox.terminate();
                 tokio::select! {
                     biased;
-                    () = sandbox.ended() => {}
+                    _ = sandbox.ended() => {}
                     () = sleep(Duration::from_secs(grace)) => {}
                 }
             }
@@ -278,7 +278,13 @@ async fn run_containers(
             return wish;
         }
         told.send_modify(|status| {
-            status.container = Container::Ended;
+            // A moment later it says that it waits.
+            status.container = if backoff.is_zero() {
+                Container::Ended
+            } else {
+                Container::BackOff
+            };
+            status.exit_code = outcome.unwrap_or_default();
             status.ready = false;
         });
         *restarts += 1;

@@ -34,8 +34,8 @@ pub trait Sandbox {
     fn start(&self, container: &str);
     /// Whether the container that was started last serves.
     fn is_ready(&self) -> bool;
-    /// Waits until it has ended.
-    fn ended(&self) -> futures::future::LocalBoxFuture<'_, ()>;
+    /// Waits until it has ended, and tells with which exit code.
+    fn ended(&self) -> futures::future::LocalBoxFuture<'_, i32>;
     /// Asks it to end (SIGTERM).
     fn terminate(&self);
     /// Ends it (SIGKILL).

@@ -19,6 +19,8 @@ pub enum Container {
     Running,
     /// It has ended.
     Ended,
+    /// It has ended again, and is not started at once.
+    BackOff,
 }
 
 /// What a node tells of a pod.
@@ -28,17 +30,24 @@ pub struct PodStatus {
     pub(super) container: Container,
     pub(super) container_id: String,
     pub(super) restarts: u32,
+    /// What it has ended with the last time.
+    pub(super) exit_code: i32,
     pub(super) ready: bool,
     /// The last word of the init container.
     pub(super) prepared: Option<String>,
 }
 
 impl PodStatus {
+    fn terminated(&self) -> Value {
+        json!({"terminated": {"exitCode": self.exit_code, "containerID": self.container_id}})
+    }
+
     fn json(&self, name: &str) -> Value {
         let state = match self.container {
             Container::Waiting => json!({"waiting": {"reason": "ContainerCreating"}}),
             Container::Running => json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
-            Container::Ended => json!({"terminated": {"exitCode": 137, "containerID": self.container_id}}),
+            Container::Ended => self.terminated(),
+            Container::BackOff => json!({"waiting": {"reason": "CrashLoopBackOff"}}),
         };
         let phase = if self.container_id.is_empty() {
             "Pending"
@@ -53,6 +62,9 @@ impl PodStatus {
                 "restartCount": self.restarts, "state": state,
             }],
         });
+        if self.restarts > 0 {
+            status["containerStatuses"][0]["lastState"] = self.terminated();
+        }
         if !self.container_id.is_empty() {
             status["containerStatuses"][0]["containerID"] = json!(self.container_id);
         }

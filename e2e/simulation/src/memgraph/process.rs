@@ -43,6 +43,18 @@ pub enum Exit {
     PowerLost,
 }
 
+impl Exit {
+    /// The exit code that a container runtime tells: 128 and the number of the signal, where it was one.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Stopped => 0,
+            Self::Fatal(_) => 128 + 6,
+            Self::Killed | Self::PowerLost => 128 + 9,
+        }
+    }
+}
+
 /// What comes to a process.
 #[derive(Debug)]
 pub(super) enum Input {

@@ -276,7 +276,7 @@ impl Sandbox for GatewaySandbox {
         !self.terminating.get() && current.as_ref().is_some_and(|running| running.gateway.is_ready())
     }
 
-    fn ended(&self) -> LocalBoxFuture<'_, ()> {
+    fn ended(&self) -> LocalBoxFuture<'_, i32> {
         let life = self.life();
         async move {
             if let Some(life) = life {
@@ -284,6 +284,7 @@ impl Sandbox for GatewaySandbox {
             }
             self.end();
             self.maker.trace.note(|| format!("{} has ended", self.name));
+            0
         }
         .boxed_local()
     }

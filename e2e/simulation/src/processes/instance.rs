@@ -331,18 +331,18 @@ impl Sandbox for InstanceSandbox {
         process.is_some_and(|process| self.instances.inner.memgraphs.status(process) == Status::Ready)
     }
 
-    fn ended(&self) -> LocalBoxFuture<'_, ()> {
+    fn ended(&self) -> LocalBoxFuture<'_, i32> {
         let process = self.process();
         async move {
-            if let Some(process) = process {
-                let exit = self.instances.inner.memgraphs.ended(process).await;
-                let instance = self.instance();
-                let name = instance.map(|instance| instance.name).unwrap_or_default();
-                self.instances
-                    .inner
-                    .trace
-                    .note(|| format!("{name} has ended: {exit:?}"));
-            }
+            let Some(process) = process else { return 0 };
+            let exit = self.instances.inner.memgraphs.ended(process).await;
+            let instance = self.instance();
+            let name = instance.map(|instance| instance.name).unwrap_or_default();
+            self.instances
+                .inner
+                .trace
+                .note(|| format!("{name} has ended: {exit:?}"));
+            exit.map_or(0, |exit| exit.code())
         }
         .boxed_local()
     }

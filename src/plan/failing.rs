@@ -1,0 +1,111 @@
+//! Instances that do not come back by themselves: those that hang, and those whose process ends again and again.
+//!
+//! MAIN is none of them: what becomes of a lost MAIN is judged elsewhere.
+
+use super::{
+    Action, Situation, Step,
+    members::Members,
+    observation::{Container, Instance, Observation, Registration, Settings, Sight},
+};
+use crate::api::{ReplicationMode, ResetOutcome, conditions::Reason, ledger::Ledger};
+
+/// An instance that has not answered in its present life may only be out of this operator's reach: so many times
+/// `hangTimeout` are waited for, and as long again after each new pod.
+const UNHEARD_OF: u32 = 10;
+
+/// What a process ends with that ends itself by SIGABRT. Memgraph does so when it cannot read its data
+/// (`LOG_FATAL` in `storage/v2/durability/durability.cpp`).
+const ABORTED: i32 = 128 + 6;
+
+/// Whether an instance's process is there but answers nothing, for longer than any wait of a healthy one lasts.
+fn hangs(settings: &Settings, instance: &Instance) -> bool {
+    let patience = if instance.has_answered {
+        settings.hang_timeout
+    } else {
+        settings.hang_timeout.saturating_mul(UNHEARD_OF)
+    };
+    matches!(instance.sight, Sight::Silent | Sight::Handshake)
+        && instance.container == Container::Running
+        && instance.stuck_for >= patience
+}
+
+/// Whether an instance's process ends again and again.
+pub(super) fn crash_loops(settings: &Settings, instance: &Instance) -> bool {
+    instance.crash_loop.is_some() && instance.away_for >= settings.hang_timeout
+}
+
+/// Whether an instance seems not to be able to read its data. One whose data this very pod has set aside has another reason.
+pub(super) fn is_unreadable(settings: &Settings, instance: &Instance) -> bool {
+    let aborted = instance
+        .crash_loop
+        .as_ref()
+        .is_some_and(|crash_loop| crash_loop.exit_code == Some(ABORTED));
+    aborted && crash_loops(settings, instance) && !was_reset(instance)
+}
+
+fn was_reset(instance: &Instance) -> bool {
+    instance
+        .reset_note
+        .as_ref()
+        .is_some_and(|note| note.outcome == ResetOutcome::Done)
+}
+
+/// Replaces the pod of a replica that hangs: a promotion that somebody has ordered of it, for example, waits for ever for a
+/// thread that waits for it.
+///
+/// MAIN serves, and holds everything. It has nothing of this replica either, so that nothing is made worse; its volume stays.
+/// A copy that the ledger relies on is no less promotable afterwards in `StrictSync`, where a member that has restarted
+/// may follow a MAIN that does not come back; in the other modes it is left to a human.
+pub(super) fn replace_hanging(members: &Members<'_>) -> Option<Step> {
+    let settings = &members.seen.settings;
+    let fed = |i: &Instance| members.registration_of(i).is_some_and(Registration::follows);
+    let hanging = members.others().find(|i| {
+        let spared = members.ledger.relies_on(&i.name) && settings.mode != ReplicationMode::StrictSync;
+        hangs(settings, i) && !i.terminating && !fed(i) && !spared
+    })?;
+    Some(Step::Do(Action::DeletePod {
+        instance: hanging.name.clone(),
+        pod_uid: hanging.pod_uid.clone()?,
+    }))
+}
+
+/// What a human must do about an instance that will not come back by itself.
+pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation> {
+    let settings = &seen.settings;
+    let mut others = seen.declared().filter(|i| i.name != ledger.main.instance);
+    let text = others.find_map(|instance| {
+        let name = &instance.name;
+        let relied_on = ledger.relies_on(name);
+        if hangs(settings, instance) && relied_on && settings.mode != ReplicationMode::StrictSync {
+            return Some(format!(
+                "{name} runs but answers nothing. It was in sync, and in this mode it can only be promoted in its present \
+                 life: delete its pod if MAIN is well"
+            ));
+        }
+        if !crash_loops(settings, instance) {
+            return None;
+        }
+        let order = ledger.resets.iter().any(|order| order.instance == *name);
+        let by_itself = is_unreadable(settings, instance)
+            && settings.reset_diverged
+            && !ledger.recovered
+            && !relied_on;
+        if order || by_itself {
+            return None;
+        }
+        let code = instance.crash_loop.as_ref().and_then(|crash_loop| crash_loop.exit_code);
+        let code = code.map(|code| format!(", the last time with exit code {code}")).unwrap_or_default();
+        let remedy = if was_reset(instance) {
+            "Its data was set aside already, so that this is not the reason"
+        } else if relied_on {
+            "It was in sync: if its data cannot be read, add an instance, or set replication.dataDurability to Preferred, so \
+             that MAIN can go on without it; then its data can be set aside"
+        } else {
+            "If its data cannot be read, annotate its pod with memgraph.dev/reset=yes to have it set aside and filled anew"
+        };
+        Some(format!(
+            "the process of {name} ends again and again{code}; its log says why. {remedy}"
+        ))
+    })?;
+    Some(Situation::Stalled(Reason::InstanceFailing, text))
+}
