@@ -11,7 +11,7 @@ use super::{
     Action, Plan, Situation, Step,
     numbers::parse_registration_name,
     observation::{Instance, Observation, Role},
-    switchover,
+    release, switchover,
 };
 use crate::api::{
     SwitchoverState, VolumeNote,
@@ -42,6 +42,9 @@ pub(super) fn plan(seen: &Observation) -> Plan {
         }
         let why = format!("{missing}, which may hold newer data than the others");
         return ask(seen, &why);
+    }
+    if let Some(unfit) = release::unfit(seen) {
+        return Plan::new(seen, Situation::Stalled(Reason::InvalidSpec, unfit));
     }
     if !seen.stray_volumes.is_empty() {
         let why = format!(

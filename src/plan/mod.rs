@@ -13,6 +13,7 @@ mod members;
 mod notes;
 mod numbers;
 pub mod observation;
+mod release;
 pub mod report;
 mod reset;
 mod silence;

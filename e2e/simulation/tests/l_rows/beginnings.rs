@@ -157,9 +157,9 @@ fn l42_a_release_that_lacks_the_mode_never_counts_as_running() {
         world.create_cluster(&options.spec);
         let ready = |w: &World| w.condition("Ready").0 == "True" || w.clients.acknowledged() > 0;
         assert!(world.throughout(secs(60), |w| !ready(w)).await);
-        assert_eq!(world.condition("ReplicationHealthy").0, "False");
-        assert_eq!(world.condition("Durable").0, "False");
-        // The remedy.
+        assert_eq!(world.condition("Stalled"), ("True".into(), "InvalidSpec".into()));
+        assert_eq!(world.protocol.statements(), 0);
+        // The remedy that the message names.
         world.edit_spec(|spec| spec["replication"] = json!({"mode": "Sync"}));
         assert!(world.settled(1, secs(60)).await, "{:?}", world.status());
         assert!(world.writes(3, secs(30)).await);

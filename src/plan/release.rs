@@ -1,0 +1,43 @@
+//! Whether the release of Memgraph that the instances run can do what the spec asks for.
+
+use super::observation::Observation;
+use crate::api::ReplicationMode;
+
+/// The first release that has STRICT_SYNC replicas (`MemgraphCypher.g4` of 3.5; 3.4 does not know the word).
+const STRICT_SYNC_SINCE: (u32, u32) = (3, 5);
+
+/// What is wrong with the release of an instance, and the remedy. What SHOW VERSION says of a build that is no release is
+/// taken for new.
+pub(super) fn unfit(seen: &Observation) -> Option<String> {
+    if seen.settings.mode != ReplicationMode::StrictSync || seen.settings.sync_replicas == 0 {
+        return None;
+    }
+    let old = seen.declared().find_map(|instance| {
+        let version = &instance.view()?.version;
+        (release(version)? < STRICT_SYNC_SINCE).then_some((&instance.name, version))
+    });
+    let (name, version) = old?;
+    let (major, minor) = STRICT_SYNC_SINCE;
+    Some(format!(
+        "{name} runs Memgraph {version}, which has no STRICT_SYNC replicas: set replication.mode to Sync, or set image to \
+         {major}.{minor} or newer and delete the pods"
+    ))
+}
+
+/// Major and minor number of a version such as `3.12.0` or `3.12.0+7~a1b2c3d`.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        assert_eq!(release("3.12.0+7~a1b2c3d"), Some((3, 12)));
+        assert!(release("3.12.0") > Some(STRICT_SYNC_SINCE) && release("3.4.0") < Some(STRICT_SYNC_SINCE));
+        assert_eq!(release("master"), None);
+    }
+}
