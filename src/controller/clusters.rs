@@ -356,6 +356,21 @@ async fn lookout<B: Bolt, G: GatewayLink>(
     reference: ObjectRef<MemgraphCluster>,
     uid: String,
 ) {
+    let look_at = |whom| look_again_and_again(&operator, &memory, &reference, &uid, whom);
+    tokio::select! {
+        biased;
+        () = look_at(Whom::Answering(None)) => {}
+        () = look_at(Whom::Missing) => {}
+    }
+}
+
+async fn look_again_and_again<B: Bolt, G: GatewayLink>(
+    operator: &Weak<Operator<B, G>>,
+    memory: &Cluster,
+    reference: &ObjectRef<MemgraphCluster>,
+    uid: &str,
+    whom: Whom<'_>,
+) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -365,11 +380,11 @@ async fn lookout<B: Bolt, G: GatewayLink>(
         };
         let Some(cluster) = operator
             .cached
-            .get(&reference)
-            .filter(|c| c.uid().as_deref() == Some(&uid))
+            .get(reference)
+            .filter(|c| c.uid().as_deref() == Some(uid))
         else {
-            operator.clusters.forget(&uid);
-            operator.fence.link().forget(&uid);
+            operator.clusters.forget(uid);
+            operator.fence.link().forget(uid);
             return;
         };
         let emptiness = cluster
@@ -380,7 +395,7 @@ async fn lookout<B: Bolt, G: GatewayLink>(
         let targets = operator.inventory(&cluster).targets(&cluster);
         let changed = memory
             .sightings
-            .look(&operator.bolt, &targets, emptiness, Whom::All)
+            .look(&operator.bolt, &targets, emptiness, whom)
             .await;
         memory.note_silence(&cluster).await;
         if changed {

@@ -31,14 +31,13 @@ pub(super) struct Target {
     pub(super) incarnation: Option<Incarnation>,
 }
 
-/// Whom to look at.
+/// Whom to look at. What is to be done about those that answer must not wait for those that do not.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Whom<'a> {
-    /// Everybody.
-    All,
-    /// Those that have answered the last time, and this one in any case: what is to be done about the others must not wait for
-    /// those that say nothing.
+    /// Those that were not seen yet or have answered the last time, and this one in any case.
     Answering(Option<&'a str>),
+    /// Those that have not.
+    Missing,
 }
 
 /// How often one that does not answer is given the full time all the same: it may only be slow.
@@ -237,10 +236,13 @@ impl Sightings {
 
 /// What to ask an instance of which this is remembered; None: nothing.
 fn question(before: Option<&Memory>, emptiness: bool, whom: Whom<'_>, name: &str) -> Option<Question> {
-    let silent = before.is_some_and(|memory| memory.sight == Sight::Silent);
-    match whom {
-        Whom::Answering(main) if silent && main != Some(name) => return None,
-        _ => {}
+    let missing = before.is_some_and(|memory| matches!(memory.sight, Sight::Silent | Sight::Handshake));
+    let wanted = match whom {
+        Whom::Answering(main) => !missing || main == Some(name),
+        Whom::Missing => missing,
+    };
+    if !wanted {
+        return None;
     }
     let version = before.and_then(|memory| match &memory.sight {
         Sight::Serving(view) => Some(view.version.clone()),
@@ -249,7 +251,7 @@ fn question(before: Option<&Memory>, emptiness: bool, whom: Whom<'_>, name: &str
     let now_and_then = |memory: &Memory| memory.missed.is_multiple_of(PATIENT_EVERY);
     let patience = match (before.map(|memory| &memory.sight), whom) {
         (Some(Sight::Serving(_)) | None, _) => PATIENCE,
-        (Some(_), Whom::All) if before.is_some_and(now_and_then) => PATIENCE,
+        (Some(_), Whom::Missing) if before.is_some_and(now_and_then) => PATIENCE,
         (Some(_), _) => IMPATIENCE,
     };
     Some(Question {

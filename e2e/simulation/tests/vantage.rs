@@ -92,3 +92,18 @@ fn one_gateway_that_alone_hears_nothing_replaces_nobody() {
         assert_eq!(world.ledger().unwrap().term, term);
     });
 }
+
+#[test]
+fn an_instance_that_is_dark_holds_nothing_up() {
+    play(async |world, main| {
+        let node = world.node_of("demo-2").unwrap();
+        node.set_power(false);
+        sleep(secs(60)).await;
+        let term = world.ledger().unwrap().term;
+        world.memgraphs.kill(main.process.unwrap());
+        assert!(world.until(secs(1), |w| w.ledger().unwrap().term > term).await);
+        // The instance that was killed is the only other copy. When it starts again, it tries its own replicas first, twice 5 s.
+        assert!(world.writes(1, secs(13)).await);
+        node.set_power(true);
+    });
+}
