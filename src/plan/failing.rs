@@ -5,7 +5,7 @@
 use super::{
     Action, Situation, Step,
     members::Members,
-    observation::{Container, Instance, Observation, Registration, Settings, Sight},
+    observation::{Container, DataStatus, Instance, Observation, Registration, Settings, Sight},
 };
 use crate::api::{ReplicationMode, ResetOutcome, conditions::Reason, ledger::Ledger};
 
@@ -58,7 +58,9 @@ fn was_reset(instance: &Instance) -> bool {
 /// may follow a MAIN that does not come back; in the other modes it is left to a human.
 pub(super) fn replace_hanging(members: &Members<'_>) -> Option<Step> {
     let settings = &members.seen.settings;
-    let fed = |i: &Instance| members.registration_of(i).is_some_and(Registration::follows);
+    // One that loads what MAIN sends answers late, and MAIN notices by itself if it has stopped.
+    let is_fed = |r: &Registration| r.follows() || r.status == Some(DataStatus::Recovery);
+    let fed = |i: &Instance| members.registration_of(i).is_some_and(is_fed);
     let hanging = members.others().find(|i| {
         let spared = members.ledger.relies_on(&i.name) && settings.mode != ReplicationMode::StrictSync;
         hangs(settings, i) && !i.terminating && !fed(i) && !spared

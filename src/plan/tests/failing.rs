@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         Action, Situation, Step,
-        observation::{CrashLoop, Observation, Sight},
+        observation::{CrashLoop, DataStatus, Observation, Sight},
         plan,
     },
     decisions::running,
@@ -63,6 +63,16 @@ fn a_replica_that_hangs_gets_a_new_pod() {
 fn one_that_main_feeds_is_only_out_of_reach() {
     let world = running();
     assert!(!deletes(&hanging(&world, 2), "demo-2"));
+    let mut filled = hanging(&with_a_hanging_replica(), 2);
+    let Sight::Serving(main) = &mut filled.instances[0].sight else {
+        panic!("{filled:?}")
+    };
+    for registration in &mut main.registrations {
+        if registration.status == Some(DataStatus::Invalid) {
+            registration.status = Some(DataStatus::Recovery);
+        }
+    }
+    assert!(!deletes(&filled, "demo-2"));
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! Instances that do not come back by themselves, and readers that keep the storage of a replica to themselves.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use simulation::{
+    script::play,
+    world::{Options, World},
+};
+use tokio::time::{Instant, sleep};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn has_told(world: &World, text: &str) -> bool {
+    world.trace.lines().iter().any(|line| line.contains(text))
+}
+
+/// A reader holds up whatever needs a replica's storage alone, which nothing on the way to the next MAIN does.
+#[test]
+fn a_reader_on_each_replica_does_not_hold_a_failover_up() {
+    play(&Options::default(), async |world| {
+        let patience = secs(5);
+        let mut readers = Vec::new();
+        for name in ["demo-1", "demo-2"] {
+            let at = (world.instances.named(name).unwrap().address, 7687).into();
+            let mut client = world.memgraphs.client(world.memgraphs.place("analyst"));
+            client.connect(at, patience).await.unwrap();
+            client.begin(patience).await.unwrap();
+            client.read(patience).await.unwrap();
+            readers.push(client);
+        }
+        let began = Instant::now();
+        world.memgraphs.kill(world.main().unwrap().process.unwrap());
+        assert!(world.until(secs(3), |w| w.is_open_to("demo-1")).await);
+        assert!(world.writes(5, secs(3)).await);
+        assert!(began.elapsed() < secs(5), "{:?}", began.elapsed());
+        drop(readers);
+        assert!(world.settled(1, secs(60)).await);
+    });
+}
+
+/// It completes no handshake, and MAIN does not reach it either; Kubernetes takes it for running.
+#[test]
+fn a_replica_that_stands_still_for_ever_gets_a_new_pod() {
+    play(&Options::default(), async |world| {
+        let before = world.pod("demo-2").unwrap();
+        let process = world.instances.named("demo-2").unwrap().process.unwrap();
+        world.memgraphs.freeze(process);
+        sleep(secs(50)).await;
+        let uid = |pod: &simulation::api::Object| pod["metadata"]["uid"].clone();
+        assert_eq!(uid(&world.pod("demo-2").unwrap()), uid(&before));
+        let replaced = |w: &World| w.pod("demo-2").is_some_and(|pod| uid(&pod) != uid(&before));
+        assert!(world.until(secs(120), replaced).await);
+        assert!(world.settled(1, secs(60)).await);
+    });
+}
+
+/// A file of its log is missing: Memgraph ends at each start.
+#[test]
+fn a_replica_that_cannot_read_its_data_is_filled_anew() {
+    play(&Options::default(), async |world| {
+        let volume = world.instances.named("demo-2").unwrap().volume;
+        let logs = |w: &World| w.memgraphs.disk(volume, |disk| disk.list("wal"));
+        let kill = |w: &World| w.memgraphs.kill(w.instances.named("demo-2").unwrap().process.unwrap());
+        // Each life begins a file of its own.
+        for _ in 0..2 {
+            assert!(world.writes(5, secs(20)).await);
+            kill(&world);
+            sleep(secs(1)).await;
+            assert!(world.settled(1, secs(60)).await);
+        }
+        assert!(world.writes(5, secs(20)).await);
+        let files = logs(&world);
+        assert!(files.len() > 2, "{files:?}");
+        kill(&world);
+        world
+            .memgraphs
+            .disk(volume, |disk| disk.remove(&format!("wal/{}", files[1])));
+        assert!(world.until(secs(60), |w| has_told(w, "Fatal")).await);
+        assert!(
+            world
+                .until(secs(240), |w| has_told(w, "RESET: the data of demo-2"))
+                .await
+        );
+        assert!(world.settled(1, secs(60)).await);
+        assert_ne!(world.condition("Stalled").0, "True");
+    });
+}
