@@ -7,8 +7,9 @@
 //!                            operator --> its question --> answer: what holds <               accept
 //! ```
 //!
-//! `routes`, `view` and `leading` are pure. `gate` holds the proof that a fenced route passes no byte any more, `clearance`
-//! that none passes after a grant has run out, and [`grants`](crate::grants) when that is.
+//! `routes`, `view`, `leading` and `reach` are pure. `probe` tries MAIN, so that the answers tell whether it is heard here.
+//! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
+//! out, and [`grants`](crate::grants) when that is.
 
 mod accept;
 mod answers;
