@@ -8,6 +8,7 @@ mod planned_change;
 mod random;
 mod reset;
 mod restarts;
+mod safeguards;
 mod scaling;
 mod silence;
 mod world;
