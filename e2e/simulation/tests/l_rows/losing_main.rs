@@ -224,3 +224,28 @@ fn l28_a_former_main_comes_back_with_neither_replicas_nor_clients() {
         assert_eq!(kind, OperationKind::Failover);
     });
 }
+
+/// One that lives on, unknown to Kubernetes, has no client either once there is another MAIN: also not where a gateway hears
+/// late of the change.
+#[test]
+fn l28_a_former_main_that_lives_on_has_no_client() {
+    play(async |world| {
+        for node in world.kubernetes.gateway_nodes() {
+            world.way(node.name()).set(|way| way.lag = secs(30));
+        }
+        let mut sessions = Vec::new();
+        for _ in 0..2 {
+            sessions.push(world.session(names::BOLT_PORT).await.unwrap());
+        }
+        let main = world.main().unwrap();
+        let node = world.delete_by_force(&main.name).unwrap();
+        assert!(world.until(secs(10), |w| w.mains().len() == 2).await);
+        for session in &mut sessions {
+            assert!(!is_alive(session).await, "it is still led to the former MAIN");
+        }
+        assert!(world.writes(5, secs(20)).await);
+        node.set_connected(true);
+        assert!(world.settled(1, secs(120)).await);
+        assert_ne!(world.mains(), [main.name]);
+    });
+}
