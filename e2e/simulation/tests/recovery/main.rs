@@ -64,7 +64,10 @@ fn a_replica_that_cannot_read_its_data_is_filled_anew() {
     play(&Options::default(), async |world| {
         let volume = world.instances.named("demo-2").unwrap().volume;
         let logs = |w: &World| w.memgraphs.disk(volume, |disk| disk.list("wal"));
-        let kill = |w: &World| w.memgraphs.kill(w.instances.named("demo-2").unwrap().process.unwrap());
+        let kill = |w: &World| {
+            w.memgraphs
+                .kill(w.instances.named("demo-2").unwrap().process.unwrap())
+        };
         // Each life begins a file of its own.
         for _ in 0..2 {
             assert!(world.writes(5, secs(20)).await);
