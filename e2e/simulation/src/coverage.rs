@@ -69,17 +69,17 @@ impl Coverage {
         text
     }
 
-    /// What was never met: a kind that never struck while all was well, or never at a step. Registrations are dropped so
-    /// rarely within an operation that this step is left to chance, and so is the mark, which is set once in a run.
+    /// What was never met: a kind that never struck while all was well, or never at a step. Only `with_rare` steps counts
+    /// what is left to chance: registrations are hardly ever dropped within an operation, and a MAIN is marked once in a run.
     #[must_use]
-    pub fn holes(&self, kinds: &[Kind]) -> Vec<String> {
+    pub fn holes(&self, kinds: &[Kind], with_rare: bool) -> Vec<String> {
         let mut holes = Vec::new();
         for kind in kinds {
             if self.in_operation(*kind, None) == 0 {
                 holes.push(format!("{kind:?} while the route is open"));
             }
             let rare = |step: &Step| matches!(step, Step::Dropping | Step::Marking);
-            for step in Step::ALL.into_iter().filter(|step| !rare(step)) {
+            for step in Step::ALL.into_iter().filter(|step| with_rare || !rare(step)) {
                 if self.at_step(*kind, step) == 0 {
                     holes.push(format!("{kind:?} at {step:?}"));
                 }

@@ -37,11 +37,18 @@ struct Cli {
     #[arg(long, env = "THREADS")]
     threads: Option<usize>,
     /// For how many (virtual) seconds faults strike.
-    #[arg(long, env = "FAULT_SECONDS", default_value_t = 600)]
+    #[arg(long, env = "FAULT_SECONDS", default_value_t = 525)]
     fault_seconds: u64,
+    /// No seed is begun after so many seconds: as many run as this machine has time for.
+    #[arg(long, env = "WITHIN")]
+    within: Option<u64>,
     /// How many seeds may fail before the run is given up.
     #[arg(long, env = "MAX_FAILURES", default_value_t = 20)]
     max_failures: u64,
+    /// How many seeds in a hundred may end without being whole again, and without saying what a human must do (I14). They
+    /// are told all the same; nothing else is ever forgiven.
+    #[arg(long, env = "MAX_UNSETTLED", default_value_t = 0)]
+    max_unsettled: u64,
     /// Only faults of these kinds, by name.
     #[arg(long, env = "KINDS", value_delimiter = ',')]
     kinds: Vec<String>,
@@ -49,6 +56,8 @@ struct Cli {
 
 /// With fewer seeds, a step that no fault has met says nothing.
 const SEEDS_FOR_COVERAGE: u64 = 1_000;
+/// With fewer, the same holds for a step that comes once in a run, or hardly ever within an operation.
+const SEEDS_FOR_RARE_STEPS: u64 = 10_000;
 /// How many of a failed seed's last lines are shown.
 const LAST_LINES: usize = 60;
 
@@ -59,6 +68,7 @@ struct Sum {
     acknowledged: u64,
     booked: usize,
     stalled: Vec<(u64, String)>,
+    below: Vec<(u64, Vec<String>)>,
     failed: Vec<Report>,
 }
 
@@ -114,24 +124,39 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     for (seed, stalled) in &sum.stalled {
         println!("seed {seed} waits for a human: {stalled}");
     }
+    for (seed, below) in &sum.below {
+        println!(
+            "seed {seed} is less than a seed should be: only {}",
+            below.join(", ")
+        );
+    }
     for report in &sum.failed {
         tell(report);
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} seeds in {seconds:.1} s ({:.1}/s): {} failed; {} writes acknowledged, {} of them lost within the published limits",
+        "{} seeds in {seconds:.1} s ({:.1}/s): {} failed, {} less than whole; {} writes acknowledged, {} of them lost within the published limits",
         sum.seeds,
         per(sum.seeds, seconds),
         sum.failed.len(),
+        sum.below.len(),
         sum.acknowledged,
         sum.booked,
     );
-    let holes = sum.coverage.holes(&kinds);
-    let covered = cli.seeds < SEEDS_FOR_COVERAGE || holes.is_empty();
+    let holes = sum.coverage.holes(&kinds, sum.seeds >= SEEDS_FOR_RARE_STEPS);
+    let covered = sum.seeds < SEEDS_FOR_COVERAGE || holes.is_empty();
     if !covered {
         println!("never met: {}", holes.join(", "));
     }
-    Ok(code(sum.failed.is_empty() && covered))
+    let unsettled = sum.failed.iter().filter(|report| is_unsettled(report)).count();
+    let few = u64::try_from(unsettled * 100).unwrap_or(u64::MAX) <= cli.max_unsettled * sum.seeds;
+    Ok(code(few && unsettled == sum.failed.len() && covered))
+}
+
+/// Whether the cluster was not whole again in the end, and nothing else was wrong.
+fn is_unsettled(report: &Report) -> bool {
+    let mut violations = report.outcome.violations.iter();
+    violations.all(|violation| violation.invariant == "I14")
 }
 
 fn per(count: u64, seconds: f64) -> f64 {
@@ -166,11 +191,14 @@ fn run_all(cli: &Cli) -> anyhow::Result<Sum> {
             std::num::NonZeroUsize::new(threads).ok_or(std::io::ErrorKind::InvalidInput.into())
         })?;
     let next = AtomicU64::new(cli.first);
+    let until = cli
+        .within
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let given_up = AtomicBool::new(false);
     let sum = Mutex::new(Sum::default());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.get())
-            .map(|_| scope.spawn(|| work(cli, &next, &given_up, &sum)))
+            .map(|_| scope.spawn(|| work(cli, &next, until, &given_up, &sum)))
             .collect();
         for worker in workers {
             match worker.join() {
@@ -183,8 +211,17 @@ fn run_all(cli: &Cli) -> anyhow::Result<Sum> {
     Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn work(cli: &Cli, next: &AtomicU64, given_up: &AtomicBool, sum: &Mutex<Sum>) -> anyhow::Result<()> {
+fn work(
+    cli: &Cli,
+    next: &AtomicU64,
+    until: Option<Instant>,
+    given_up: &AtomicBool,
+    sum: &Mutex<Sum>,
+) -> anyhow::Result<()> {
     loop {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(());
+        }
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= cli.first + cli.seeds || given_up.load(Ordering::Relaxed) {
             return Ok(());
@@ -197,6 +234,12 @@ fn work(cli: &Cli, next: &AtomicU64, given_up: &AtomicBool, sum: &Mutex<Sum>) ->
         sum.coverage.add(&report.coverage);
         if let Some(stalled) = &report.stalled {
             sum.stalled.push((seed, stalled.clone()));
+        }
+        // One that waits for a human, or was ended by a violation, cannot be whole.
+        let ended_early = report.stalled.is_some() || !report.outcome.violations.is_empty();
+        let below = report.course.shortfalls();
+        if !ended_early && !below.is_empty() {
+            sum.below.push((seed, below));
         }
         if !report.outcome.violations.is_empty() {
             eprintln!("seed {seed} fails: {}", report.outcome.violations[0].invariant);

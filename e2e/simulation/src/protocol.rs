@@ -12,9 +12,13 @@ use memgraph_operator::{
     grants::{Position, Request},
     memgraph::{Bolt, BoltError, Row, Session},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use crate::{life::Life, trace::Trace};
+use crate::{
+    announced::{Addresses, Announced, Command},
+    life::Life,
+    trace::Trace,
+};
 
 /// What the operator did last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +132,9 @@ struct State {
     registered: BTreeSet<String>,
     names_used_twice: Vec<String>,
     sent: Vec<Sent>,
+    announced: Announced,
+    /// Commands that were not compared with it yet.
+    commands: Vec<Command>,
 }
 
 /// Follows what the operators do.
@@ -135,15 +142,17 @@ struct State {
 pub struct Protocol {
     state: Arc<Mutex<State>>,
     stand: Arc<watch::Sender<Stand>>,
+    addresses: Addresses,
     trace: Trace,
 }
 
 impl Protocol {
     /// Nothing was done yet.
     #[must_use]
-    pub fn new(trace: Trace) -> Self {
+    pub fn new(addresses: Addresses, trace: Trace) -> Self {
         Self {
             state: Arc::default(),
+            addresses,
             stand: Arc::new(watch::Sender::new(Stand {
                 operation: None,
                 step: Step::Announced,
@@ -171,6 +180,7 @@ impl Protocol {
             .map(|operation| OperationName::of(operation.kind));
         let mut state = self.state();
         state.has_ledger = true;
+        state.announced.take(ledger);
         if state.operation != operation {
             state.operation = operation;
             self.stand.send_replace(Stand {
@@ -178,6 +188,11 @@ impl Protocol {
                 step: Step::Announced,
             });
         }
+    }
+
+    /// The cluster was deleted: names of registrations are of one cluster.
+    pub fn cluster_gone(&self) {
+        self.state().registered.clear();
     }
 
     /// A gateway is asked: while the route is closed, that is the fence.
@@ -206,10 +221,19 @@ impl Protocol {
                 to,
                 statement: statement.to_owned(),
             };
+            let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let command = Command {
+                by: by.to_owned(),
+                to: addresses.get(&to.ip()).cloned(),
+                statement: statement.to_owned(),
+                at: Instant::now(),
+            };
+            drop(addresses);
             let mut state = self.state();
             if !state.has_ledger {
                 state.without_ledger.push(sent.clone());
             }
+            state.commands.push(command);
             state.sent.push(sent);
         }
         self.step(step);
@@ -241,6 +265,15 @@ impl Protocol {
     #[must_use]
     pub fn sent(&self) -> Vec<Sent> {
         self.state().sent.clone()
+    }
+
+    /// What was sent and no ledger had announced, since this was asked last.
+    #[must_use]
+    pub fn take_unannounced(&self) -> Vec<String> {
+        let mut state = self.state();
+        let commands = std::mem::take(&mut state.commands);
+        let wrong = commands.iter().filter(|command| !state.announced.allows(command));
+        wrong.map(|command| format!("{command:?}")).collect()
     }
 
     /// What was sent while there was no ledger.

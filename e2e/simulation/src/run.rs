@@ -25,6 +25,8 @@ pub struct Outcome {
     pub hash: u64,
     /// How many writes were acknowledged.
     pub acknowledged: u64,
+    /// How long it took, by the clock of its world.
+    pub time: Duration,
     /// What has happened, if it was wanted.
     pub lines: Vec<String>,
 }
@@ -64,6 +66,7 @@ where
             violations: world.watchman.violations(),
             hash: trace.hash() ^ world.memgraphs.fingerprint(),
             acknowledged: world.clients.acknowledged(),
+            time: world.memgraphs.now(),
             lines: trace.lines(),
         }
     });
@@ -71,20 +74,25 @@ where
 }
 
 impl World {
+    /// Whether clients may write and so many replicas are in sync, as far as the status tells.
+    #[must_use]
+    pub fn is_settled(&self, in_sync: i32) -> bool {
+        let settled = self.with_cluster(|cluster| {
+            cluster.status.as_ref().is_some_and(|status| {
+                let ledger = status.ledger.as_ref();
+                ledger.is_some_and(|ledger| ledger.route == Route::Open)
+                    && status.in_sync_replicas >= in_sync
+                    && status.ready_replicas == status.replicas
+            })
+        });
+        settled == Some(true)
+    }
+
     /// Waits until clients may write and so many replicas are in sync; whether that was so in time.
     pub async fn settled(&self, in_sync: i32, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         while Instant::now() < deadline {
-            let status = self.cluster().and_then(|cluster| cluster.status);
-            let settled = status.is_some_and(|status| {
-                status
-                    .ledger
-                    .as_ref()
-                    .is_some_and(|ledger| ledger.route == Route::Open)
-                    && status.in_sync_replicas >= in_sync
-                    && status.ready_replicas == status.replicas
-            });
-            if settled {
+            if self.is_settled(in_sync) {
                 return true;
             }
             sleep(Duration::from_millis(100)).await;

@@ -11,15 +11,29 @@ use tokio::{
 
 use crate::{
     coverage::Coverage,
-    faults::{Kind, Planned, Striker, plan},
+    demands::Course,
+    faults::{FAULTS, Kind, Planned, Striker, Wanted, plan},
+    invariants::Promise,
     run::{Outcome, run},
     world::{Options, World},
 };
 
 /// For how long faults strike.
-pub const FAULT_TIME: Duration = Duration::from_secs(600);
+pub const FAULT_TIME: Duration = Duration::from_secs(525);
+/// For how much longer they may, if too few have found something to strike at.
+const MORE_TIME: Duration = Duration::from_secs(200);
 /// How long the cluster may take to be whole again once they are over.
 const RECOVERY: Duration = Duration::from_secs(420);
+/// For how long clients write afterwards.
+const AFTERWARDS: Duration = Duration::from_secs(15);
+/// How long a cluster that nobody changes is left before it is watched, and for how long it is.
+const CALM: Duration = Duration::from_secs(10);
+const WATCHED: Duration = Duration::from_secs(45);
+/// The longest pause between two writes of a client, and for how long writes come faster around a fault.
+const PAUSE: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(12);
+/// How often another fault is tried where one has found nothing to strike at.
+const TRIES: usize = 4;
 /// How often everything is looked at, apart from each change of the ledger.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// For how long a step is waited for at which a fault is to strike.
@@ -49,6 +63,8 @@ pub struct Report {
     pub stalled: Option<String>,
     /// Acknowledged writes that were lost within the published limits.
     pub booked: usize,
+    /// What it consisted of.
+    pub course: Course,
 }
 
 impl Scenario {
@@ -69,34 +85,70 @@ impl Scenario {
     /// When the runtime cannot be made.
     pub fn run(&self, with_text: bool) -> std::io::Result<Report> {
         let mut chance = Rng::with_seed(self.seed ^ 0x5eed);
-        let options = options(&mut chance);
+        let options = options(self.seed, &mut chance);
+        let kinds = allowed(&self.kinds, &options);
         // Half of all seeds have MAIN killed in each phase of a commit.
-        let phases = self.seed.is_multiple_of(2) && self.kinds.contains(&Kind::CommitPhase);
-        let faults = self
-            .faults
-            .clone()
-            .unwrap_or_else(|| plan(&mut chance, self.time, &self.kinds, phases));
+        let phases = self.seed.is_multiple_of(2) && kinds.contains(&Kind::CommitPhase);
+        let early = chance.f64() < 0.25;
+        let wanted = Wanted {
+            seed: self.seed,
+            time: self.time,
+            kinds: &kinds,
+            phases,
+            early,
+        };
+        let faults = self.faults.clone().unwrap_or_else(|| plan(&mut chance, &wanted));
+        let program = Program {
+            faults,
+            kinds,
+            early,
+            time: self.time,
+        };
         let report = Rc::new(RefCell::new(Report::default()));
         let told = Rc::clone(&report);
         let spec = options.spec.clone();
-        let early = chance.f64() < 0.25;
         let outcome = run(self.seed, &options, with_text, async move |world| {
-            course(world, spec, faults, early, self.time, chance, told).await;
+            course(world, spec, program, chance, told).await;
         })?;
         let mut report = report.take();
+        report.course.acknowledged = outcome.acknowledged;
+        report.course.time = outcome.time;
+        report.course.phases_wanted = phases;
         report.outcome = outcome;
         Ok(report)
     }
 }
 
+/// One of so many seeds has a cluster that promises less.
+const OTHER_PROMISE: u64 = 10;
+
 /// The cluster of a seed.
-fn options(chance: &mut Rng) -> Options {
+fn options(seed: u64, chance: &mut Rng) -> Options {
+    if seed % OTHER_PROMISE == OTHER_PROMISE - 1 {
+        return with_another_promise(seed / OTHER_PROMISE, chance);
+    }
     let replicas = *chance.choice(&[3, 3, 3, 4, 5]).unwrap_or(&3);
     let sync = if replicas > 3 { chance.u32(1..=2) } else { 1 };
+    cluster(replicas, &json!({"syncReplicas": sync}), chance)
+}
+
+/// Each in turn.
+fn with_another_promise(turn: u64, chance: &mut Rng) -> Options {
+    let (replicas, replication) = match turn % 5 {
+        0 => (3, json!({"mode": "Sync"})),
+        1 => (3, json!({"mode": "Async"})),
+        2 => (3, json!({"dataDurability": "Preferred"})),
+        3 => (2, json!({})),
+        _ => (1, json!({})),
+    };
+    cluster(replicas, &replication, chance)
+}
+
+fn cluster(replicas: usize, replication: &Value, chance: &mut Rng) -> Options {
     Options {
         spec: json!({
             "replicas": replicas,
-            "replication": {"syncReplicas": sync},
+            "replication": replication,
             "failover": {"maxPerHour": 1000},
         }),
         nodes: replicas,
@@ -105,18 +157,43 @@ fn options(chance: &mut Rng) -> Options {
     }
 }
 
+/// The faults that a cluster of this promise is to outlive without help.
+fn allowed(kinds: &[Kind], options: &Options) -> Vec<Kind> {
+    let every = Promise::of(&options.spec).outlives_a_copy();
+    // The edits are for three instances and more.
+    let small = options.nodes < 3;
+    let harmless =
+        |kind: &Kind| !(kind.destroys_data() || kind.may_lose_a_lone_copy()) && *kind != Kind::HumanEdit;
+    let mut kinds = kinds.to_vec();
+    kinds.retain(|kind| (every || harmless(kind)) && !(small && *kind == Kind::HumanEdit));
+    kinds
+}
+
+/// What is to go wrong.
+struct Program {
+    faults: Vec<Planned>,
+    /// What may take the place of one that finds nothing to strike at.
+    kinds: Vec<Kind>,
+    /// Whether faults begin before the cluster is set up.
+    early: bool,
+    time: Duration,
+}
+
 async fn course(
     world: Rc<World>,
     spec: Value,
-    faults: Vec<Planned>,
-    early: bool,
-    time: Duration,
+    program: Program,
     mut chance: Rng,
     report: Rc<RefCell<Report>>,
 ) {
     world.trace.note(|| format!("spec {spec}"));
     world.create_cluster(&spec);
-    if !early && !world.settled(1, Duration::from_secs(120)).await {
+    world.clients.set_pause(PAUSE);
+    if !program.early
+        && !world
+            .settled(world.promise.in_sync(), Duration::from_secs(120))
+            .await
+    {
         world
             .watchman
             .report("I14", "the cluster was not set up".to_owned());
@@ -131,9 +208,28 @@ async fn course(
     });
     let striker = Striker::new(Rc::clone(&world), chance.fork());
     spawn_local(Rc::clone(&striker).keep_copies());
+    let mut struck = 0;
+    {
+        let course = &mut report.borrow_mut().course;
+        course.instances = world.kubernetes.instance_nodes().len();
+        course.other_promise = world.promise != Promise::Every || course.instances < 3;
+        course.gateways = world.cluster().map_or(0, |cluster| {
+            usize::try_from(cluster.spec.gateway.replicas).unwrap_or_default()
+        });
+        course.operators = world.operators.len();
+    }
     let began = Instant::now();
-    for fault in &faults {
+    for fault in &program.faults {
         sleep_until(began + fault.at).await;
+        let more = if struck < FAULTS {
+            MORE_TIME
+        } else {
+            Duration::ZERO
+        };
+        if began.elapsed() > program.time + more || !striker.is_whole().await {
+            break;
+        }
+        world.clients.set_busy(BUSY);
         if let Some(step) = fault.awaits {
             let mut stands = world.protocol.stand();
             // If it does not come, the fault strikes all the same.
@@ -144,26 +240,31 @@ async fn course(
             .await;
         }
         let stand = *world.protocol.stand().borrow();
-        let kind = fault.kind;
-        if began.elapsed() > time {
-            break;
-        }
-        if let Some(told) = striker.strike(fault).await {
-            world.trace.note(|| format!("FAULT {kind:?} {told} ({stand:?})"));
-            report.borrow_mut().coverage.count(kind, stand);
+        let mut fault = fault.clone();
+        for _ in 0..TRIES {
+            if let Some(told) = striker.strike(&fault) {
+                let kind = fault.kind;
+                world.trace.note(|| format!("FAULT {kind:?} {told} ({stand:?})"));
+                report.borrow_mut().coverage.count(kind, stand);
+                struck += 1;
+                break;
+            }
+            fault.kind = chance.choice(&program.kinds).copied().unwrap_or(fault.kind);
         }
     }
-    sleep_until(began + time).await;
+    sleep_until(began + program.time).await;
     striker.heal();
     let stalled = peace(&world).await;
     let mut report = report.borrow_mut();
+    report.course.faults = struck;
+    report.course.phases = striker.phases();
     report.stalled = stalled;
     report.booked = world.watchman.booked();
 }
 
 /// I14: when faults are over, clients can write again soon; or a condition says what a human must do.
 async fn peace(world: &Rc<World>) -> Option<String> {
-    let whole = world.settled(1, RECOVERY).await;
+    let whole = world.settled(world.promise.in_sync(), RECOVERY).await;
     world.check();
     if !whole {
         let status = world.cluster().and_then(|cluster| cluster.status);
@@ -178,7 +279,8 @@ async fn peace(world: &Rc<World>) -> Option<String> {
         return Some(format!("{}: {}", stalled.reason, stalled.message));
     }
     let before = world.clients.acknowledged();
-    sleep(Duration::from_secs(30)).await;
+    world.clients.set_busy(AFTERWARDS);
+    sleep(AFTERWARDS).await;
     if world.clients.acknowledged() == before {
         world
             .watchman
@@ -191,18 +293,22 @@ async fn peace(world: &Rc<World>) -> Option<String> {
 /// I15: a healthy cluster that nobody changes is left alone.
 async fn i15_nothing_is_done_where_nothing_is_to_be_done(world: &Rc<World>) {
     world.clients.set_quiet(true);
-    sleep(Duration::from_secs(30)).await;
-    if !world.settled(1, Duration::from_secs(120)).await {
+    sleep(CALM).await;
+    if !world
+        .settled(world.promise.in_sync(), Duration::from_secs(120))
+        .await
+    {
         world.watchman.report("I14", "it does not stay whole".to_owned());
         return;
     }
-    sleep(Duration::from_secs(30)).await;
+    sleep(CALM).await;
     let (statements, version) = (world.protocol.statements(), world.cluster_version());
-    sleep(Duration::from_secs(60)).await;
+    sleep(WATCHED).await;
     let now = (world.protocol.statements(), world.cluster_version());
     let was = (statements, version);
     if was != now {
-        let what = format!("statements and version were {was:?} and became {now:?} within a quiet minute");
+        let what =
+            format!("statements and version were {was:?} and became {now:?} within {WATCHED:?} of quiet");
         world.watchman.report("I15", what);
     }
     world.check();

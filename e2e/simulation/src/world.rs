@@ -1,17 +1,19 @@
 //! The whole simulated world, put together from one seed.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use fastrand::Rng;
 use kube::Client;
 use memgraph_operator::api::{MemgraphCluster, ledger::Ledger, names};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::spawn_local;
 
 use crate::{
-    api::{ApiServer, Connection, Key, Resource, Way, Ways},
+    announced::Addresses,
+    api::{ApiServer, Connection, Key, Object, Resource, Way, Ways},
     clients::Clients,
-    invariants::Watchman,
+    invariants::{Promise, Watchman},
     kubernetes::Kubernetes,
     life::Life,
     memgraph::{Memgraphs, Place, SimulatedBolt},
@@ -75,6 +77,10 @@ pub struct World {
     pub clients: Clients,
     /// For what happens to the world from outside.
     pub chance: RefCell<Rng>,
+    /// What clients are promised.
+    pub promise: Promise,
+    /// The cluster as it was asked for last, as text is not read twice.
+    read: RefCell<Option<(Object, MemgraphCluster)>>,
 }
 
 impl World {
@@ -85,7 +91,8 @@ impl World {
     #[must_use]
     pub fn begin(seed: u64, options: &Options, trace: Trace) -> Rc<Self> {
         let mut chance = Rng::with_seed(seed);
-        let protocol = Protocol::new(trace.clone());
+        let addresses = Addresses::default();
+        let protocol = Protocol::new(Arc::clone(&addresses), trace.clone());
         let watchman = Watchman::new(trace.clone());
         let api = ApiServer::default();
         let memgraphs = Memgraphs::new(chance.u64(..));
@@ -96,6 +103,7 @@ impl World {
             ways.clone(),
             watchman.clone(),
             chance.fork(),
+            addresses,
             trace.clone(),
         );
         let gateways = Gateways::default();
@@ -141,6 +149,8 @@ impl World {
             operators,
             ways,
             chance: chance.fork().into(),
+            promise: Promise::of(&options.spec),
+            read: RefCell::default(),
         });
         for operator in &world.operators {
             let reach = world.reach(operator.name(), &mut chance);
@@ -171,8 +181,19 @@ impl World {
     /// The cluster as the API server has it.
     #[must_use]
     pub fn cluster(&self) -> Option<MemgraphCluster> {
+        self.with_cluster(MemgraphCluster::clone)
+    }
+
+    /// Looks at the cluster as the API server has it.
+    pub fn with_cluster<T>(&self, look: impl FnOnce(&MemgraphCluster) -> T) -> Option<T> {
         let live = self.api.store().get(&Resource::clusters(), &cluster_key())?;
-        serde_json::from_value(Value::clone(&live)).ok()
+        let mut read = self.read.borrow_mut();
+        if !matches!(&*read, Some((known, _)) if Arc::ptr_eq(known, &live)) {
+            *read = None;
+            let cluster = MemgraphCluster::deserialize(&*live).ok()?;
+            *read = Some((live, cluster));
+        }
+        read.as_ref().map(|(_, cluster)| look(cluster))
     }
 
     /// The cluster's version, which grows with each write.
@@ -185,7 +206,7 @@ impl World {
     /// The ledger as it is written.
     #[must_use]
     pub fn ledger(&self) -> Option<Ledger> {
-        self.cluster()?.status?.ledger
+        self.with_cluster(|cluster| cluster.status.as_ref()?.ledger.clone())?
     }
 
     /// The way of a node or an operator to the API server.
@@ -236,10 +257,11 @@ impl World {
                     continue;
                 }
                 let Some(object) = change.now else {
+                    self.protocol.cluster_gone();
                     before = None;
                     continue;
                 };
-                let Ok(cluster) = serde_json::from_value::<MemgraphCluster>(Value::clone(&object)) else {
+                let Ok(cluster) = MemgraphCluster::deserialize(&*object) else {
                     continue;
                 };
                 self.ledger_written(before.as_ref(), &cluster);

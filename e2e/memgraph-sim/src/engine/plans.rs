@@ -1,4 +1,4 @@
-//! Parsed queries, kept for clients that send the same text again.
+//! Parsed queries, kept for clients that send the same text again, as those that watch over instances do.
 
 use std::{cell::RefCell, num::NonZeroUsize, rc::Rc};
 
@@ -11,7 +11,7 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Longer texts (in bytes) are not kept: they contain data, and do not come again.
 const LONGEST: usize = 4096;
 
-/// Graph queries that were parsed, by their text.
+/// Queries that were parsed, by their text. None of them has a password in it.
 pub(super) struct Plans(RefCell<LruCache<Box<str>, Rc<Statement>>>);
 
 impl Default for Plans {
@@ -34,7 +34,11 @@ impl Plans {
             return Ok(Rc::clone(known));
         }
         let statement = Rc::new(cypher_subset::parse(text, version)?);
-        if matches!(*statement, Statement::Query(_)) && text.len() <= LONGEST {
+        let kept = matches!(
+            *statement,
+            Statement::Query(_) | Statement::ReplicationInfo(_) | Statement::DatabaseInfo(_)
+        );
+        if kept && text.len() <= LONGEST {
             self.0.borrow_mut().put(text.into(), Rc::clone(&statement));
         }
         Ok(statement)

@@ -176,7 +176,8 @@ impl Connection {
         } else {
             serde_json::from_slice(&body)?
         };
-        let served = self.server.serve(&parts.method, &target, &query, body);
+        let lag = self.way.conditions().get().lag;
+        let served = self.server.serve(&parts.method, &target, &query, body, lag);
         let code = match &served {
             Ok(_) if parts.method == Method::POST => 201,
             Ok(_) => 200,
@@ -202,8 +203,8 @@ impl Connection {
         }
         self.travel().await?;
         self.awake().await?;
-        let answer = served.unwrap_or_else(super::Refusal::status);
-        let body = Full::from(serde_json::to_vec(&answer)?)
+        let answer = served.unwrap_or_else(|refusal| Arc::new(refusal.status()));
+        let body = Full::from(serde_json::to_vec(&*answer)?)
             .map_err(|never| match never {})
             .boxed_unsync();
         Response::builder()

@@ -3,13 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
-    request::{Resource, Target},
+    request::{Key, Resource, Target},
     selector::Selector,
     store::{Object, Refusal, Store},
 };
@@ -26,7 +28,7 @@ impl ApiServer {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out one request that is no watch.
+    /// Carries out one request that is no watch. What may be answered from a cache (`resourceVersion=0`) is `lag` old.
     ///
     /// # Errors
     /// When the server refuses it.
@@ -36,12 +38,21 @@ impl ApiServer {
         target: &Target,
         query: &BTreeMap<String, String>,
         body: Value,
-    ) -> Result<Value, Refusal> {
+        lag: Duration,
+    ) -> Result<Object, Refusal> {
         let resource = &target.resource;
+        let cached = query.get("resourceVersion").is_some_and(|version| version == "0");
         let mut store = self.store();
-        let answer = match (method, target.key()) {
-            (&Method::GET, None) => return Ok(Self::list(&store, target, query)),
-            (&Method::GET, Some(key)) => store.get(resource, &key).ok_or(Refusal::NOT_FOUND)?,
+        match (method, target.key()) {
+            (&Method::GET, key) if cached => {
+                let objects = store.at(resource, Instant::now() - lag);
+                match key {
+                    Some(key) => objects.get(&key).cloned().ok_or(Refusal::NOT_FOUND),
+                    None => Ok(Arc::new(Self::list(objects.iter(), &store, target, query))),
+                }
+            }
+            (&Method::GET, None) => Ok(Arc::new(Self::list(store.all(resource), &store, target, query))),
+            (&Method::GET, Some(key)) => store.get(resource, &key).ok_or(Refusal::NOT_FOUND),
             (&Method::POST, None) => {
                 let name = match body["metadata"]["name"].as_str() {
                     Some(name) => name.to_owned(),
@@ -51,23 +62,26 @@ impl ApiServer {
                         store.version()
                     ),
                 };
-                store.create(resource, &(target.namespace.clone(), name), body)?
+                store.create(resource, &(target.namespace.clone(), name), body)
             }
-            (&Method::PUT, Some(key)) => store.replace(resource, &key, body)?,
+            (&Method::PUT, Some(key)) => store.replace(resource, &key, body),
             (&Method::PATCH, Some(key)) => {
                 let manager = query.get("fieldManager").map(String::as_str).unwrap_or_default();
-                store.apply(resource, &key, manager, target.subresource.as_deref(), body)?
+                store.apply(resource, &key, manager, target.subresource.as_deref(), body)
             }
-            (&Method::DELETE, Some(key)) => Self::delete(&mut store, resource, &key, &body)?,
-            _ => return Err(Refusal::BAD),
-        };
-        Ok(Value::clone(&answer))
+            (&Method::DELETE, Some(key)) => Self::delete(&mut store, resource, &key, &body),
+            _ => Err(Refusal::BAD),
+        }
     }
 
-    fn list(store: &Store, target: &Target, query: &BTreeMap<String, String>) -> Value {
+    fn list<'a>(
+        objects: impl Iterator<Item = (&'a Key, &'a Object)>,
+        store: &Store,
+        target: &Target,
+        query: &BTreeMap<String, String>,
+    ) -> Value {
         let selector = Selector::of(target, query);
-        let items: Vec<&Value> = store
-            .all(&target.resource)
+        let items: Vec<&Value> = objects
             .filter(|(key, object)| selector.shows(key, object))
             .map(|(_, object)| &**object)
             .collect();

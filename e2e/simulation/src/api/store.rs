@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use serde_json::{Value, json};
@@ -32,6 +32,17 @@ pub struct Change {
     pub before: Option<Object>,
     /// What it is now; none for one that was deleted.
     pub now: Option<Object>,
+    /// The same as text, which is made for the first who wants it.
+    text: Arc<OnceLock<String>>,
+}
+
+impl Change {
+    /// What the object is now, as JSON.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let made = || self.now.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.text.get_or_init(made)
+    }
 }
 
 /// Why the server refuses a request: an HTTP status code and a reason as Kubernetes names it.
@@ -103,6 +114,31 @@ impl Store {
             .get(resource)
             .into_iter()
             .flat_map(|collection| &collection.objects)
+    }
+
+    /// The objects of a resource as they were at a moment, as far back as changes are remembered.
+    #[must_use]
+    pub fn at(&self, resource: &Resource, moment: Instant) -> BTreeMap<Key, Object> {
+        let Some(collection) = self.collections.get(resource) else {
+            return BTreeMap::new();
+        };
+        let mut objects = collection.objects.clone();
+        for change in collection
+            .log
+            .iter()
+            .rev()
+            .take_while(|change| change.at > moment)
+        {
+            let Some(object) = change.now.as_ref().or(change.before.as_ref()) else {
+                continue;
+            };
+            let key = key_of(object);
+            match &change.before {
+                Some(before) => objects.insert(key, Arc::clone(before)),
+                None => objects.remove(&key),
+            };
+        }
+        objects
     }
 
     /// Tells of each new change of a resource.
@@ -227,6 +263,7 @@ impl Store {
             at: Instant::now(),
             before: Some(Arc::new(last)),
             now: None,
+            text: Arc::default(),
         };
         self.note(resource, change);
         Some(gone)
@@ -271,6 +308,7 @@ impl Store {
             at: Instant::now(),
             before,
             now: Some(Arc::clone(&object)),
+            text: Arc::default(),
         };
         self.collection(resource)
             .objects
@@ -290,6 +328,12 @@ impl Store {
         }
         collection.changed.send_replace(version);
     }
+}
+
+/// Where an object lies.
+pub(super) fn key_of(object: &Value) -> Key {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    (text("namespace"), text("name"))
 }
 
 /// Optimistic concurrency: a version or UID that is sent must be the object's.
@@ -333,6 +377,25 @@ mod tests {
         let first = store.apply(&resource, &key(), "m", None, sent.clone()).unwrap();
         let second = store.apply(&resource, &key(), "m", None, sent).unwrap();
         assert_eq!(first, second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_is_known_for_a_while() {
+        let mut store = Store::default();
+        let resource = Resource::pods();
+        let second = std::time::Duration::from_secs(1);
+        let beginning = Instant::now();
+        tokio::time::advance(second).await;
+        store.create(&resource, &key(), json!({"spec": 1})).unwrap();
+        let created = Instant::now();
+        tokio::time::advance(second).await;
+        store.edit(&resource, &key(), |object| object["spec"] = json!(2));
+        tokio::time::advance(second).await;
+        store.remove(&resource, &key());
+        assert_eq!(store.at(&resource, beginning).len(), 0);
+        assert_eq!(store.at(&resource, created)[&key()]["spec"], json!(1));
+        assert_eq!(store.at(&resource, created + second)[&key()]["spec"], json!(2));
+        assert_eq!(store.at(&resource, Instant::now()).len(), 0);
     }
 
     #[test]

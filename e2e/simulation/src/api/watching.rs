@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     connection::{Conditions, Way},
-    request::{Key, Resource},
+    request::Resource,
     selector::Selector,
     server::ApiServer,
-    store::{Change, Refusal},
+    store::{Change, Refusal, key_of},
 };
 use crate::{life::Life, signal::Follower};
 
@@ -97,32 +97,30 @@ impl Watching {
         // Whoever is told so lists anew.
         self.ends = Instant::now();
         self.version = u64::MAX;
-        line("ERROR", &refusal.status())
+        line("ERROR", &refusal.status().to_string())
     }
 
     fn line(&self, change: &Change) -> Option<Bytes> {
         let shown = |object: &Option<super::Object>| {
             let object = object.as_ref()?;
-            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-            let key: Key = (text("namespace"), text("name"));
             self.selector
-                .shows(&key, object)
+                .shows(&key_of(object), object)
                 .then(|| super::Object::clone(object))
         };
         match (shown(&change.before), shown(&change.now)) {
             (None, None) => None,
-            (None, Some(now)) => Some(line("ADDED", &now)),
-            (Some(_), Some(now)) => Some(line("MODIFIED", &now)),
+            (None, Some(_)) => Some(line("ADDED", change.text())),
+            (Some(_), Some(_)) => Some(line("MODIFIED", change.text())),
             (Some(last), None) => {
                 let mut last = Value::clone(&last);
                 last["metadata"]["resourceVersion"] = json!(change.version.to_string());
-                Some(line("DELETED", &last))
+                Some(line("DELETED", &last.to_string()))
             }
         }
     }
 }
 
-fn line(kind: &str, object: &Value) -> Bytes {
+fn line(kind: &str, object: &str) -> Bytes {
     Bytes::from(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n"))
 }
 

@@ -77,11 +77,15 @@ pub enum Kind {
     HumanClaimDelete,
     /// A human changes the spec.
     HumanEdit,
+    /// A human deletes the whole cluster, and makes it anew over the volumes that were kept.
+    HumanRecreate,
+    /// What operators ask gateways comes a second time, late.
+    Repeated,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::LeaderCrash,
         Self::StandbyCrash,
         Self::LeaderFreeze,
@@ -119,6 +123,8 @@ impl Kind {
         Self::HumanDrop,
         Self::HumanClaimDelete,
         Self::HumanEdit,
+        Self::HumanRecreate,
+        Self::Repeated,
     ];
 
     /// Whether it makes the operator announce an operation, so that what follows it strikes within one.
@@ -132,6 +138,15 @@ impl Kind {
                 | Self::Switchover
                 | Self::PodDelete
                 | Self::MainFreeze
+        )
+    }
+
+    /// Whether the only copy of a write may be lost by it: what was not synced, or what a human tells the wrong instance.
+    #[must_use]
+    pub fn may_lose_a_lone_copy(self) -> bool {
+        matches!(
+            self,
+            Self::PowerLoss | Self::PowerLossOfAll | Self::HumanRole | Self::HumanDrop | Self::HumanRecreate
         )
     }
 

@@ -3,7 +3,7 @@
 use crate::memgraph::Doing;
 
 /// A phase of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// MAIN is about to send the transaction.
     Prepare,

@@ -20,41 +20,90 @@ pub struct Planned {
     pub phase: Option<Phase>,
 }
 
-/// How many faults a seed has.
-pub const FAULTS: usize = 20;
+/// What a plan is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The seed: those that follow each other bring every kind to every step in turn.
+    pub seed: u64,
+    /// For how long faults strike.
+    pub time: Duration,
+    /// Which may.
+    pub kinds: &'a [Kind],
+    /// Whether MAIN is killed in each phase of a commit.
+    pub phases: bool,
+    /// Whether the first of them strikes while the cluster is set up.
+    pub early: bool,
+}
 
-/// The faults of a seed within `time`: pairs, of which the first begins an operation if it can, and the second strikes at
-/// one of its steps. With `phases`, MAIN is killed in each phase of a commit.
+/// How many faults a seed has at the least.
+pub const FAULTS: usize = 20;
+/// How many are planned: some find nothing to strike at.
+const PAIRS: usize = 12;
+
+/// The steps of an operation that can be waited for. A MAIN is marked once, when the cluster is set up.
+const STEPS: [Step; 7] = [
+    Step::Announced,
+    Step::Fencing,
+    Step::Quiescing,
+    Step::Demoting,
+    Step::Promoting,
+    Step::Registering,
+    Step::Probing,
+];
+/// Those of the setting up.
+const EARLY_STEPS: [Step; 6] = [
+    Step::Marking,
+    Step::Promoting,
+    Step::Marking,
+    Step::Registering,
+    Step::Marking,
+    Step::Probing,
+];
+/// How likely a fault strikes where it is its turn to, and not anywhere.
+const STEERED: f64 = 0.8;
+
+/// The faults of a seed: pairs, of which the first begins an operation if it can, and the second strikes at one of its
+/// steps.
 #[must_use]
-pub fn plan(chance: &mut Rng, time: Duration, kinds: &[Kind], phases: bool) -> Vec<Planned> {
-    let begins: Vec<Kind> = kinds
+pub fn plan(chance: &mut Rng, wanted: &Wanted<'_>) -> Vec<Planned> {
+    let begins: Vec<Kind> = wanted
+        .kinds
         .iter()
         .copied()
         .filter(|kind| kind.begins_operation())
         .collect();
-    let mut planned = Vec::with_capacity(FAULTS);
-    let pairs = FAULTS / 2;
-    let share = time / u32::try_from(pairs).unwrap_or(1);
-    for pair in 0..pairs {
+    let mut planned = Vec::with_capacity(2 * PAIRS);
+    let share = wanted.time / u32::try_from(PAIRS).unwrap_or(1);
+    if wanted.early {
+        planned.push(at_setting_up(wanted));
+    }
+    for pair in 0..PAIRS {
         let from = share * u32::try_from(pair).unwrap_or(0);
         let at = from + share.mul_f64(chance.f64() * 0.3);
+        let phase = Phase::ALL.get(pair).copied().filter(|_| wanted.phases);
+        let turn = wanted.seed.wrapping_mul(PAIRS as u64).wrapping_add(pair as u64);
+        let (kind, step) = if chance.f64() < STEERED {
+            in_turn(turn, wanted.kinds)
+        } else {
+            let step = chance.choice(STEPS).unwrap_or(Step::Announced);
+            (any(chance, wanted.kinds), step)
+        };
+        let planned_change = matches!(step, Step::Quiescing | Step::Demoting);
         let first = match begins.as_slice() {
-            [] => any(chance, kinds),
-            _ if chance.f64() < 0.2 => any(chance, kinds),
+            _ if phase.is_some() => Kind::CommitPhase,
+            _ if planned_change && wanted.kinds.contains(&Kind::Switchover) => Kind::Switchover,
+            [] => any(chance, wanted.kinds),
             begins => any(chance, begins),
         };
-        let phase = Phase::ALL.get(pair).copied().filter(|_| phases);
-        let first = if phase.is_some() { Kind::CommitPhase } else { first };
         planned.push(Planned {
             at,
             awaits: None,
             kind: first,
             phase,
         });
-        let kind = any(chance, kinds);
         planned.push(Planned {
             at: at + Duration::from_millis(chance.u64(1..=300)),
-            awaits: (chance.f64() < 0.9).then(|| step(chance, first)),
+            awaits: (chance.f64() < 0.95).then_some(step),
             kind,
             phase: None,
         });
@@ -62,31 +111,59 @@ pub fn plan(chance: &mut Rng, time: Duration, kinds: &[Kind], phases: bool) -> V
     planned
 }
 
+fn at_setting_up(wanted: &Wanted<'_>) -> Planned {
+    let turn = usize::try_from(wanted.seed / 4).unwrap_or_default();
+    let kinds = wanted.kinds.len().max(1);
+    Planned {
+        at: Duration::ZERO,
+        awaits: Some(EARLY_STEPS[turn / kinds % EARLY_STEPS.len()]),
+        kind: wanted
+            .kinds
+            .get(turn % kinds)
+            .copied()
+            .unwrap_or(Kind::LeaderCrash),
+        phase: None,
+    }
+}
+
+/// Every kind at every step, one after the other.
+fn in_turn(turn: u64, kinds: &[Kind]) -> (Kind, Step) {
+    let turn = usize::try_from(turn).unwrap_or_default();
+    let kind = kinds.get(turn % kinds.len().max(1)).copied();
+    let step = STEPS[turn / kinds.len().max(1) % STEPS.len()];
+    (kind.unwrap_or(Kind::MainKill), step)
+}
+
 fn any(chance: &mut Rng, kinds: &[Kind]) -> Kind {
     chance.choice(kinds).copied().unwrap_or(Kind::MainKill)
 }
 
-/// A step that is likely to come after such a fault.
-fn step(chance: &mut Rng, after: Kind) -> Step {
-    let likely: &[Step] = match after {
-        Kind::Switchover => &[
-            Step::Announced,
-            Step::Fencing,
-            Step::Quiescing,
-            Step::Demoting,
-            Step::Promoting,
-            Step::Registering,
-            Step::Probing,
-            Step::Marking,
-        ],
-        _ => &[
-            Step::Announced,
-            Step::Fencing,
-            Step::Promoting,
-            Step::Registering,
-            Step::Probing,
-            Step::Marking,
-        ],
-    };
-    chance.choice(likely).copied().unwrap_or(Step::Announced)
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn seeds_that_follow_each_other_bring_every_kind_to_every_step() {
+        let kinds = Kind::ALL;
+        let turns = u64::try_from(kinds.len() * STEPS.len()).unwrap();
+        let met: BTreeSet<_> = (1_000..1_000 + turns).map(|turn| in_turn(turn, &kinds)).collect();
+        assert_eq!(met.len(), kinds.len() * STEPS.len());
+    }
+
+    #[test]
+    fn phases_come_first_and_once_each() {
+        let wanted = Wanted {
+            seed: 2,
+            time: Duration::from_secs(500),
+            kinds: &Kind::ALL,
+            phases: true,
+            early: false,
+        };
+        let planned = plan(&mut Rng::with_seed(2), &wanted);
+        assert!(planned.len() >= FAULTS);
+        let phases: Vec<_> = planned.iter().filter_map(|fault| fault.phase).collect();
+        assert_eq!(phases, Phase::ALL);
+    }
 }

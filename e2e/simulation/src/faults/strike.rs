@@ -1,6 +1,6 @@
 //! Carries faults out, and takes them back.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
 
 use fastrand::Rng;
 use memgraph_operator::api::names;
@@ -12,10 +12,11 @@ use tokio::{
 
 use super::{kind::Kind, phase::Phase, plan::Planned};
 use crate::{
+    api::Resource,
     kubernetes::Node,
     memgraph::{BOLT_PORT, Blow, Deed, Disk, Fate, Path, Place, Step, Trouble, Volume},
     processes::{Gateway, Instance, OperatorSlot},
-    world::{CLUSTER, World},
+    world::{CLUSTER, World, cluster_key},
 };
 
 /// What waits for a phase of a commit.
@@ -36,11 +37,16 @@ enum Mischief {
     Late(Duration),
 }
 
+/// For how long somebody waits for a phase of a commit.
+const AMBUSH: Duration = Duration::from_secs(30);
+
 /// Strikes at the world.
 pub struct Striker {
     world: Rc<World>,
     chance: RefCell<Rng>,
     ambush: Rc<RefCell<Option<Ambush>>>,
+    /// Phases of commits in which MAIN was killed as planned.
+    phases: Rc<RefCell<BTreeSet<Phase>>>,
     /// Copies of volumes, to be put back later.
     copies: RefCell<Vec<(Volume, Disk)>>,
     requests: std::cell::Cell<u32>,
@@ -54,6 +60,8 @@ impl Striker {
     pub fn new(world: Rc<World>, chance: Rng) -> Rc<Self> {
         let ambush: Rc<RefCell<Option<Ambush>>> = Rc::default();
         let waiting = Rc::clone(&ambush);
+        let phases: Rc<RefCell<BTreeSet<Phase>>> = Rc::default();
+        let met = Rc::clone(&phases);
         let trace = world.trace.clone();
         world.memgraphs.on_step(move |step| {
             let mut waiting = waiting.borrow_mut();
@@ -65,6 +73,9 @@ impl Striker {
             } else if Phase::of(step.doing) == ambush.phase {
                 *waiting = None;
                 trace.note(|| format!("ambush: {:?} at {:?}", ambush.deed, step.doing));
+                if ambush.deed == Mischief::KillMain {
+                    met.borrow_mut().insert(ambush.phase);
+                }
                 return deed(step, ambush.deed);
             }
             Deed::default()
@@ -73,6 +84,7 @@ impl Striker {
             world,
             chance: chance.into(),
             ambush,
+            phases,
             copies: RefCell::default(),
             requests: std::cell::Cell::new(0),
             fragile: std::cell::Cell::new(false),
@@ -161,17 +173,17 @@ impl Striker {
 
     /// Whether a fault may strike now. One copy of the data may be lost at a time: until the cluster is whole again, nothing
     /// else happens, and if it does not become whole, nothing at all.
-    async fn is_whole(self: &Rc<Self>) -> bool {
+    pub async fn is_whole(self: &Rc<Self>) -> bool {
         if !self.fragile.get() {
             return true;
         }
         let patience = Duration::from_secs(120);
-        if !self.world.settled(1, patience).await {
+        if !self.world.settled(self.world.promise.in_sync(), patience).await {
             return false;
         }
         // What was seen may be older than the loss.
         sleep(Duration::from_secs(3)).await;
-        if !self.world.settled(1, patience).await {
+        if !self.world.settled(self.world.promise.in_sync(), patience).await {
             return false;
         }
         self.fragile.set(false);
@@ -179,15 +191,25 @@ impl Striker {
         true
     }
 
+    /// Phases of commits in which MAIN was killed as planned.
+    #[must_use]
+    pub fn phases(&self) -> usize {
+        self.phases.borrow().len()
+    }
+
+    /// An instance whose data may be lost now: any one while all is well, and else one that the ledger does not rely on.
+    fn expendable(&self) -> Option<Instance> {
+        let mut instances = self.world.instances.live();
+        if !self.world.is_settled(self.world.promise.in_sync()) {
+            let ledger = self.world.ledger()?;
+            instances.retain(|instance| !ledger.relies_on(&instance.name));
+        }
+        self.any(instances)
+    }
+
     /// Strikes. What it was, for the trace; none if there was nothing to strike at.
-    pub async fn strike(self: &Rc<Self>, fault: &Planned) -> Option<String> {
+    pub fn strike(self: &Rc<Self>, fault: &Planned) -> Option<String> {
         let kind = fault.kind;
-        if !self.is_whole().await {
-            return None;
-        }
-        if kind.destroys_data() && !self.world.settled(1, Duration::from_secs(60)).await {
-            return None;
-        }
         let minute = Duration::from_secs(60);
         let world = &self.world;
         match kind {
@@ -245,20 +267,22 @@ impl Striker {
                 Some(String::new())
             }
             Kind::DiskEmpty => {
-                let instance = self.any(world.instances.live())?;
+                let instance = self.expendable()?;
+                let process = instance.process?;
                 self.fragile.set(true);
-                world.memgraphs.kill(instance.process?);
+                world.memgraphs.kill(process);
                 world
                     .memgraphs
                     .disk(instance.volume, |disk| *disk = Disk::default());
                 Some(instance.name)
             }
             Kind::DiskOlder => {
-                let instance = self.any(world.instances.live())?;
+                let instance = self.expendable()?;
+                let process = instance.process?;
                 let copies = self.copies.borrow();
                 let (_, copy) = copies.iter().find(|(volume, _)| *volume == instance.volume)?;
                 self.fragile.set(true);
-                world.memgraphs.kill(instance.process?);
+                world.memgraphs.kill(process);
                 world.memgraphs.disk(instance.volume, |disk| *disk = copy.clone());
                 Some(instance.name)
             }
@@ -369,7 +393,7 @@ impl Striker {
             Kind::HumanRole => self.change_role(),
             Kind::HumanDrop => self.drop_registration(),
             Kind::HumanClaimDelete => {
-                let instance = self.any(world.instances.live())?;
+                let instance = self.expendable()?;
                 self.fragile.set(true);
                 world.delete_claim(&instance.name);
                 world.delete_pod(&instance.name);
@@ -395,7 +419,26 @@ impl Striker {
                 self.world.edit_spec(|spec| spec[field] = value);
                 Some(format!("{told:?}"))
             }
+            Kind::HumanRecreate => self.recreate(),
+            Kind::Repeated => {
+                let (late, time) = (self.time(Duration::from_secs(10)), self.time(minute));
+                world.gateways.repeat(Some(late));
+                self.later(time, |striker| striker.world.gateways.repeat(None));
+                Some(format!("{late:?} later for {time:?}"))
+            }
         }
+    }
+
+    /// Deletes the cluster, and makes it again as it was. Its claims stay.
+    fn recreate(self: &Rc<Self>) -> Option<String> {
+        let mut store = self.world.api.store();
+        let spec = store.get(&Resource::clusters(), &cluster_key())?["spec"].clone();
+        store.remove(&Resource::clusters(), &cluster_key());
+        drop(store);
+        self.fragile.set(true);
+        let time = Duration::from_secs(1) + self.time(Duration::from_secs(20));
+        self.later(time, move |striker| striker.world.create_cluster(&spec));
+        Some(format!("after {time:?}"))
     }
 
     fn kill(&self, instance: Instance) -> Option<String> {
@@ -426,7 +469,7 @@ impl Striker {
         let ambush = Ambush {
             deed: if phase.is_some() { Mischief::KillMain } else { any },
             phase: phase.or_else(|| self.any(Phase::ALL)).unwrap_or(Phase::Prepare),
-            until: Instant::now() + Duration::from_secs(20),
+            until: Instant::now() + AMBUSH,
         };
         *self.ambush.borrow_mut() = Some(ambush);
         format!("{:?} at {:?}", ambush.deed, ambush.phase)
@@ -592,6 +635,7 @@ impl Striker {
     pub fn heal(&self) {
         *self.ambush.borrow_mut() = None;
         self.world.memgraphs.mend_all();
+        self.world.gateways.repeat(None);
         let nodes = self.world.kubernetes.instance_nodes().iter();
         for node in nodes.chain(self.world.kubernetes.gateway_nodes()) {
             node.set_power(true);

@@ -1,7 +1,5 @@
 //! Invariants about data: what was acknowledged is there.
 
-use std::collections::BTreeSet;
-
 use memgraph_operator::api::{
     ReplicationMode,
     ledger::{Ledger, Route},
@@ -30,19 +28,33 @@ fn second_phase_is_missing(transaction: &Transaction, replica: Process) -> bool 
 
 impl World {
     /// MAIN of the ledger, if it lives in the very life that the ledger names and serves as MAIN.
-    fn serving_main(&self, ledger: &Ledger) -> Option<(Instance, Process)> {
+    pub(super) fn serving_main(&self, ledger: &Ledger) -> Option<(Instance, Process)> {
         let instance = self.instances.named(&ledger.main.instance)?;
         let process = instance.process?;
         let same = instance.incarnation == ledger.main.incarnation;
         (same && self.memgraphs.is_main(process)).then_some((instance, process))
     }
 
+    /// The writes that are committed in an instance's memory, in order of their names.
+    pub(super) fn holdings(&self, process: Process) -> Vec<WriteId> {
+        let mut holds = self.memgraphs.committed(process);
+        holds.sort_unstable();
+        holds
+    }
+
     /// Everything that is looked at again and again.
     pub fn check(&self) {
         let Some(ledger) = self.ledger() else { return };
-        self.i1_acknowledged_is_on_main(&ledger);
-        self.i3_members_hold_everything(&ledger);
+        if self.promise.is_for_every_write() {
+            self.i1_acknowledged_is_on_main(&ledger);
+            self.i12_nobody_is_ahead_of_main(&ledger);
+        }
+        if self.promise.outlives_a_copy() {
+            self.i3_members_hold_everything(&ledger);
+        }
         self.i4_main_waits_for_somebody(&ledger);
+        self.i7_only_what_was_announced_is_done();
+        self.i17_readers_see_what_main_has_or_had(&ledger);
         self.i5_acknowledged_by_a_main_of_the_ledger();
         self.i9_names_are_used_once();
         self.i11_modes_are_not_mixed();
@@ -57,9 +69,9 @@ impl World {
         let Some((instance, process)) = self.serving_main(ledger) else {
             return;
         };
-        let holds: BTreeSet<WriteId> = self.memgraphs.committed(process).into_iter().collect();
+        let holds = self.holdings(process);
         for id in self.watchman.all_acknowledged() {
-            if holds.contains(&id) || self.watchman.is_booked(id) {
+            if holds.binary_search(&id).is_ok() || self.watchman.is_booked(id) {
                 continue;
             }
             match self.limit(id, &instance) {
@@ -107,13 +119,13 @@ impl World {
             else {
                 continue;
             };
-            let holds: BTreeSet<WriteId> = self.memgraphs.committed(process).into_iter().collect();
+            let holds = self.holdings(process);
             if holds.is_empty() {
                 // It recovers its data.
                 continue;
             }
             for id in self.watchman.all_acknowledged() {
-                if holds.contains(&id) || self.watchman.is_booked(id) {
+                if holds.binary_search(&id).is_ok() || self.watchman.is_booked(id) {
                     continue;
                 }
                 let transaction = self.memgraphs.transaction(id);

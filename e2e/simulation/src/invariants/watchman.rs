@@ -1,12 +1,12 @@
 //! Takes note of what must never be.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use memgraph_operator::{
     api::ledger::{DataCopy, Incarnation, Ledger, Route},
     gateway::Target,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::Limit;
 use crate::{memgraph::WriteId, trace::Trace};
@@ -42,6 +42,8 @@ struct State {
     meddled: bool,
     /// The newest term whose MAIN has told a client anything, and that MAIN.
     heard: Option<(i64, Target)>,
+    /// By kind: since when something has been the case whenever it was looked.
+    lasting: BTreeMap<&'static str, BTreeMap<String, Instant>>,
 }
 
 impl Watchman {
@@ -132,6 +134,20 @@ impl Watchman {
     #[must_use]
     pub fn was_meddled_with(&self) -> bool {
         self.state.borrow().meddled
+    }
+
+    /// Of what is the case now, that which has been for longer than `limit`, whenever it was looked.
+    #[must_use]
+    pub fn lasting(&self, kind: &'static str, now: Vec<String>, limit: Duration) -> Vec<String> {
+        let mut state = self.state.borrow_mut();
+        let known = state.lasting.remove(kind).unwrap_or_default();
+        let since = |what: &String| known.get(what).copied().unwrap_or_else(Instant::now);
+        let now: BTreeMap<String, Instant> =
+            now.into_iter().map(|what| (what.clone(), since(&what))).collect();
+        let long = now.iter().filter(|(_, since)| since.elapsed() > limit);
+        let long = long.map(|(what, _)| what.clone()).collect();
+        state.lasting.insert(kind, now);
+        long
     }
 
     /// The ledger was written.

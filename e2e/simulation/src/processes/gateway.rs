@@ -77,6 +77,8 @@ impl Gateway {
 #[derive(Clone, Default)]
 pub struct Gateways {
     live: Arc<Mutex<BTreeMap<IpAddr, Slot>>>,
+    /// How much later what operators ask comes a second time.
+    again: Arc<Mutex<Option<Duration>>>,
 }
 
 /// A pod, and the process in it.
@@ -99,6 +101,15 @@ impl Gateways {
     /// The place of whoever has this address.
     fn place(&self, address: IpAddr) -> Option<Place> {
         self.live().get(&address).map(|slot| slot.place)
+    }
+
+    /// Has everything that operators ask come a second time, so much later; none: once is enough.
+    pub fn repeat(&self, later: Option<Duration>) {
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner) = later;
+    }
+
+    fn again(&self) -> Option<Duration> {
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every process that runs.
@@ -512,6 +523,14 @@ impl GatewayLink for Link {
         // own, so that this order makes no difference.
         sleep(Duration::from_millis(1 + self.gateways.rank(gateway))).await;
         self.protocol.asked(request);
+        if let Some(later) = self.gateways.again() {
+            let (link, request) = (self.clone(), request.clone());
+            tokio::spawn(async move {
+                sleep(later).await;
+                // Nobody waits for this answer.
+                let _ = timeout(deadline, link.ask(gateway, &request)).await;
+            });
+        }
         let answered = timeout(deadline, self.ask(gateway, request)).await;
         self.life.awake().await.map_err(over)?;
         answered.unwrap_or_else(|_| Err(Unasked::Failed("no answer in time".to_owned())))

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     rc::Rc,
+    sync::PoisonError,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use tokio::task::spawn_local;
 
 use super::preparation;
 use crate::{
+    announced::Addresses,
     api::{ApiServer, Connection, Key, Object, Resource, Ways},
     invariants::Watchman,
     kubernetes::{PodPlan, Sandbox},
@@ -65,6 +67,8 @@ struct Inner {
     live: RefCell<BTreeMap<u64, Instance>>,
     numbers: Cell<u64>,
     volumes: RefCell<BTreeMap<String, Volume>>,
+    /// Whose address is whose.
+    addresses: Addresses,
     /// By process, also those that have ended: the instance's name, and its life.
     lives: RefCell<BTreeMap<Process, (String, Incarnation)>>,
 }
@@ -78,6 +82,7 @@ impl Instances {
         ways: Ways,
         watchman: Watchman,
         chance: Rng,
+        addresses: Addresses,
         trace: Trace,
     ) -> Self {
         Self {
@@ -91,6 +96,7 @@ impl Instances {
                 live: RefCell::default(),
                 numbers: Cell::new(0),
                 volumes: RefCell::default(),
+                addresses,
                 lives: RefCell::default(),
             }),
         }
@@ -203,6 +209,9 @@ impl Instances {
             process: None,
             name: name.clone(),
         };
+        let mut addresses = inner.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.insert(plan.address, name.clone());
+        drop(addresses);
         let number = inner.numbers.replace(inner.numbers.get() + 1);
         inner.live.borrow_mut().insert(number, instance);
         let cluster = text(&plan.pod["metadata"]["labels"][names::CLUSTER_LABEL]);

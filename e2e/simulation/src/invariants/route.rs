@@ -1,0 +1,103 @@
+//! Invariants about what was announced, and about where clients are led to.
+
+use std::time::Duration;
+
+use memgraph_operator::{
+    api::ledger::{Ledger, Route},
+    gateway::{Duty, ReadOffer},
+};
+use memgraph_sim::engine::InspectedRole;
+
+use crate::{
+    memgraph::{Outcome, Process, WriteId},
+    processes::Instance,
+    world::World,
+};
+
+/// How long a replica may be ahead of a MAIN that clients write to, until the route is closed: some looks.
+const AHEAD: Duration = Duration::from_secs(10);
+/// How long readers may be led to a replica that has branched off, until its gateway is told so: that of a gateway without
+/// the API server, and more.
+const BRANCHED: Duration = Duration::from_secs(120);
+/// After this time a commit whose client has given up is decided: 30 s to prepare it, and as long for the one before it.
+const DECIDED: Duration = Duration::from_secs(70);
+
+impl World {
+    /// I6, I7: what an operator commands was announced before, by a ledger that was written.
+    pub(super) fn i7_only_what_was_announced_is_done(&self) {
+        for command in self.protocol.take_unannounced() {
+            self.watchman
+                .report("I7", format!("no ledger has announced {command}"));
+        }
+    }
+
+    /// I12: no replica stays ahead of a MAIN that clients write to.
+    pub(super) fn i12_nobody_is_ahead_of_main(&self, ledger: &Ledger) {
+        let open = ledger.route == Route::Open && !self.watchman.was_meddled_with();
+        let main = self.serving_main(ledger).filter(|_| open);
+        let look = main.and_then(|(_, process)| self.memgraphs.look(process));
+        let mut ahead = Vec::new();
+        if let Some(look) = look
+            && let InspectedRole::Main { registrations, .. } = &look.inspection.role
+        {
+            let further = |durable: u64| durable > look.inspection.durable;
+            ahead.extend(
+                registrations
+                    .iter()
+                    .filter(|replica| replica.attached && further(replica.durable))
+                    .map(|replica| replica.name.clone()),
+            );
+        }
+        for name in self.watchman.lasting("I12", ahead, AHEAD) {
+            let what = format!(
+                "{name} is ahead of {}, and the route is open",
+                ledger.main.instance
+            );
+            self.watchman.report("I12", what);
+        }
+    }
+
+    /// I17: replicas that readers are led to hold nothing that MAIN does not, and lack nothing before their newest write.
+    pub(super) fn i17_readers_see_what_main_has_or_had(&self, ledger: &Ledger) {
+        let main = self.serving_main(ledger);
+        let main = main.filter(|_| ledger.route == Route::Open && !self.watchman.was_meddled_with());
+        let mut branched = Vec::new();
+        if let Some((main, process)) = main {
+            let holds = self.holdings(process);
+            let mut offered: Vec<ReadOffer> = self
+                .gateways
+                .all()
+                .iter()
+                .filter(|gateway| !gateway.life.is_frozen())
+                .flat_map(|gateway| gateway.enforced().read)
+                .filter(|offer| offer.accepts_new && offer.target.duty == Duty::Replica)
+                .collect();
+            offered.sort_by(|one, other| one.target.instance.cmp(&other.target.instance));
+            offered.dedup_by(|one, other| one.target == other.target);
+            for offer in offered {
+                let instance = self.instances.named(&offer.target.instance);
+                let same =
+                    instance.filter(|it| it.name != main.name && it.address == offer.target.address.ip());
+                let more = same.and_then(|instance| self.beyond(&instance, &holds));
+                branched.extend(more.map(|id| format!("{} with {id:?}", offer.target.instance)));
+            }
+        }
+        for what in self.watchman.lasting("I17", branched, BRANCHED) {
+            let what = format!("readers are led to {what}, which MAIN does not have");
+            self.watchman.report("I17", what);
+        }
+    }
+
+    /// A write that an instance holds beyond these, and that nobody can have under way any more.
+    fn beyond(&self, instance: &Instance, holds: &[WriteId]) -> Option<WriteId> {
+        let process: Process = instance.process?;
+        let now = self.memgraphs.now();
+        self.memgraphs.committed(process).into_iter().find(|id| {
+            let over = |id: WriteId| {
+                let write = self.memgraphs.write(id)?;
+                (write.outcome != Outcome::Pending).then_some(write.ended?)
+            };
+            holds.binary_search(id).is_err() && over(*id).is_some_and(|ended| ended + DECIDED < now)
+        })
+    }
+}
