@@ -42,8 +42,9 @@ node-test: images ## Only the tests on a real node (TESTS=name: only those; REUS
 	cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 
 .PHONY: e2e-faults
-e2e-faults: ## Only those that break things while somebody writes (REUSE=1: as above)
+e2e-faults: ## Only those that break things while somebody writes, also whole machines of three (REUSE=1: as above)
 	@$(MAKE) --no-print-directory node-test TESTS=faults::
+	@NODES=3 $(MAKE) --no-print-directory node-test TESTS=nodes::
 
 .PHONY: bench-failover
 bench-failover: images ## Measure how long writers wait when MAIN is killed, cut off or moved (RUNS=200; prints docs/benchmarks.md's tables)

@@ -21,6 +21,9 @@ use crate::wait::until;
 /// have much else to do.
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(300);
 
+/// How long to wait before a watch that was broken off is begun anew.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long one statement may take.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -89,13 +92,17 @@ impl Database {
         wanted: impl Fn(&MemgraphCluster) -> bool + Send,
     ) -> Result<MemgraphCluster> {
         let condition = |cluster: Option<&MemgraphCluster>| cluster.is_some_and(&wanted);
-        match tokio::time::timeout(
-            limit,
-            await_condition(self.clusters.clone(), &self.name, condition),
-        )
-        .await
-        {
-            Ok(found) => found?.context("the cluster has been deleted"),
+        // An API server that is killed, restarted or starved breaks watches off: another one is begun.
+        let watched = async {
+            loop {
+                match await_condition(self.clusters.clone(), &self.name, condition).await {
+                    Ok(found) => return found,
+                    Err(_) => tokio::time::sleep(WATCH_PAUSE).await,
+                }
+            }
+        };
+        match tokio::time::timeout(limit, watched).await {
+            Ok(found) => found.context("the cluster has been deleted"),
             Err(_) => {
                 let status = serde_json::to_string(&self.status().await?)?;
                 anyhow::bail!(

@@ -1,4 +1,4 @@
-//! A Kubernetes cluster with one node and the operator in it, for all tests of a run.
+//! A Kubernetes cluster, mostly of one node, and the operator in it, for all tests of a run.
 
 use std::env;
 use std::path::Path;
@@ -17,6 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Name of the cluster. Another one with `DEVCLUSTER_NAME`.
 const NAME: &str = "node-test";
+
+/// With this variable in the environment, the cluster has so many nodes instead of one.
+pub const NODES_VARIABLE: &str = "NODES";
 
 /// Namespace of the operator, as `config/` has it.
 pub const OPERATOR_NAMESPACE: &str = "memgraph-operator-system";
@@ -65,15 +68,19 @@ impl Node {
         let folders = Folders::of_user()?;
         let name = env::var("DEVCLUSTER_NAME").unwrap_or_else(|_| NAME.to_owned());
         let keep = env::var("REUSE").is_ok_and(|value| value == "1");
+        let mut options = Options::new(&name);
+        if let Ok(nodes) = env::var(NODES_VARIABLE) {
+            options.nodes = nodes.parse().context("NODES is no number")?;
+        }
         let mut progress = Progress::on_stderr();
-        let running = Cluster::open(&name, &folders)
-            .ok()
-            .filter(|cluster| keep && cluster.folder().up().exists());
+        let running = Cluster::open(&name, &folders).ok().filter(|cluster| {
+            keep && cluster.folder().up().exists() && cluster.spec().nodes == options.nodes
+        });
         let cluster = match running {
             Some(cluster) => cluster,
             None => {
                 Cluster::down(&name, &folders, &mut progress, interrupt)?;
-                Cluster::up(&Options::new(&name), &folders, &mut progress, interrupt)?
+                Cluster::up(&options, &folders, &mut progress, interrupt)?
             }
         };
         match prepare(&cluster, images).await {

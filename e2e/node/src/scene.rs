@@ -195,6 +195,7 @@ impl Scene {
             OPERATOR_NAMESPACE,
             "logs",
             "deployment/memgraph-operator",
+            "--all-pods",
             "--tail=200",
         ];
         let own = ["--namespace", &self.namespace];

@@ -38,6 +38,28 @@ pub async fn a_deleted_cluster_leaves_its_volumes_and_nothing_else(scene: Arc<Sc
     Ok(())
 }
 
+/// MAIN is another one than that of a new cluster, and nobody but the volumes knows of it.
+pub async fn a_cluster_that_is_made_again_over_its_volumes_goes_on(scene: Arc<Scene>) -> Result<()> {
+    let database = scene.start("demo", json!({})).await?;
+    database.write("before").await?;
+    let first = database.ledger().await?;
+    scene.node.kill(&database.pod("demo-0").await?)?;
+    database.write("after").await?;
+    database.settled_after(first.term).await?;
+    let before = database.ledger().await?;
+    claims_left(&scene).await?;
+
+    let database = scene.start("demo", json!({})).await?;
+    let now = database.ledger().await?;
+    ensure!(
+        now.lineage == before.lineage && now.term > before.term,
+        "not the same history: {before:?}, then {now:?}"
+    );
+    database.expect_everywhere(&["before", "after"]).await?;
+    database.write("again").await?;
+    database.expect_everywhere(&["before", "after", "again"]).await
+}
+
 pub async fn with_the_policy_delete_the_volumes_go_too(scene: Arc<Scene>) -> Result<()> {
     let storage = json!({"retentionPolicy": {"whenDeleted": "Delete"}});
     scene

@@ -13,7 +13,7 @@ use e2e_node::wait::until;
 use e2e_node::writer::Writer;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, EvictParams, ListParams};
 use memgraph_operator::api::MemgraphCluster;
 use memgraph_operator::api::ledger::Route;
 use serde_json::json;
@@ -35,6 +35,16 @@ pub async fn a_main_whose_pod_is_deleted(scene: Arc<Scene>) -> Result<()> {
     main_is_lost(scene, async |database, main| {
         let pods: Api<Pod> = database.scene.api();
         pods.delete(main, &DeleteParams::default()).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// As by `kubectl drain`.
+pub async fn a_main_whose_pod_is_evicted(scene: Arc<Scene>) -> Result<()> {
+    main_is_lost(scene, async |database, main| {
+        let pods: Api<Pod> = database.scene.api();
+        pods.evict(main, &EvictParams::default()).await?;
         Ok(())
     })
     .await
@@ -143,7 +153,7 @@ pub async fn an_api_server_that_is_away_for_a_minute(scene: Arc<Scene>) -> Resul
 }
 
 /// MAIN is lost under load by a fault, which is over when `fault` returns.
-async fn main_is_lost(
+pub(super) async fn main_is_lost(
     scene: Arc<Scene>,
     fault: impl AsyncFnOnce(&Database, &str) -> Result<()>,
 ) -> Result<()> {
@@ -156,8 +166,10 @@ async fn main_is_lost(
     replaced(&database, old).await?;
     writer.goes_on(AROUND).await?;
     let written = writer.stop().await?;
-    eprintln!("          {written}");
     let now = database.ledger().await?;
+    let history = database.status().await?.history;
+    let kind = history.first().map(|record| record.kind);
+    eprintln!("          {written}; {kind:?}");
     // One loss is one term, but on a machine that starves its processes others are suspected, too.
     eprintln!("          terms: {} -> {}", before.term, now.term);
     ensure!(
@@ -170,7 +182,7 @@ async fn main_is_lost(
 }
 
 /// Waits until another instance than `old` is MAIN, and open to clients.
-async fn replaced(database: &Database, old: &str) -> Result<()> {
+pub(super) async fn replaced(database: &Database, old: &str) -> Result<()> {
     let other = |cluster: &MemgraphCluster| {
         let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
         ledger.is_some_and(|ledger| ledger.route == Route::Open && ledger.main.instance != old)

@@ -8,6 +8,7 @@ mod drivers;
 mod failover;
 mod faults;
 mod grants;
+mod nodes;
 mod operations;
 mod operators;
 mod quiet;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use e2e_cluster::interrupt::Interrupt;
-use e2e_node::node::Node;
+use e2e_node::node::{NODES_VARIABLE, Node};
 use e2e_node::scene::Scene;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
@@ -80,9 +81,11 @@ const SHORT: &[(&str, Body)] = tests! {
         main_moves_under_load_and_back_without_a_loss
         a_request_is_carried_out_once_or_refused;
     volumes:
-        an_instance_whose_volume_is_lost_gets_the_data_again;
+        an_instance_whose_volume_is_lost_gets_the_data_again
+        an_instance_is_filled_anew_when_somebody_asks_for_it;
     deletion:
         a_deleted_cluster_leaves_its_volumes_and_nothing_else
+        a_cluster_that_is_made_again_over_its_volumes_goes_on
         with_the_policy_delete_the_volumes_go_too
         an_object_of_somebody_else_is_not_adopted;
     recipes:
@@ -101,6 +104,7 @@ const LONG: &[(&str, Body)] = tests! {
     failover:
         a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_back;
     faults:
+        a_main_whose_pod_is_evicted
         a_main_whose_pod_is_deleted_by_force
         a_main_that_is_stopped
         a_main_that_is_frozen
@@ -117,6 +121,13 @@ const LONG: &[(&str, Body)] = tests! {
         a_lost_strict_replica_is_replaced_and_the_status_says_so;
     quiet:
         a_cluster_at_rest_causes_no_write;
+};
+
+/// What needs several nodes: `NODES=3` in the environment.
+const NODES: &[(&str, Body)] = tests! {
+    nodes:
+        the_machine_of_main_loses_its_power
+        the_machine_of_main_is_cut_off;
 };
 
 fn main() -> ExitCode {
@@ -164,7 +175,9 @@ fn run() -> Result<ExitCode> {
 fn tests_of_this_run() -> impl Iterator<Item = &'static (&'static str, Body)> {
     let short = env::var(KIND_VARIABLE).is_ok_and(|kind| kind == "short");
     let long = if short { &[] } else { LONG };
-    SHORT.iter().chain(long)
+    let several = env::var(NODES_VARIABLE).is_ok_and(|nodes| nodes != "1");
+    let nodes = if several { NODES } else { &[] };
+    SHORT.iter().chain(long).chain(nodes)
 }
 
 /// Where tests play, one after the other.

@@ -1,4 +1,4 @@
-//! The loss of a volume. (A single instance, which has no copy to get its data from, shows that a kill loses nothing.)
+//! The loss of a volume, and of what is on it. (A single instance, which has no copy to get its data from, shows that a kill loses nothing.)
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use e2e_node::scene::Scene;
 use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use memgraph_operator::api::names;
 use serde_json::json;
 
@@ -69,6 +69,48 @@ pub async fn an_instance_whose_volume_is_lost_gets_the_data_again(scene: Arc<Sce
         now.term == before.term,
         "the loss of an asynchronous replica has begun term {}",
         now.term
+    );
+    Ok(())
+}
+
+pub async fn an_instance_is_filled_anew_when_somebody_asks_for_it(scene: Arc<Scene>) -> Result<()> {
+    let database = scene.start("demo", json!({})).await?;
+    database.write("before").await?;
+    database.expect_everywhere(&["before"]).await?;
+    let before = database.ledger().await?;
+    let pods: Api<Pod> = scene.api();
+    let ask = json!({"metadata": {"annotations": {names::RESET_ANNOTATION: "yes"}}});
+    pods.patch("demo-2", &PatchParams::default(), &Patch::Merge(&ask))
+        .await?;
+    let told = until("the data to be set aside", SETTLE_LIMIT, async || {
+        let events = scene.kubectl(&[
+            "get",
+            "events",
+            "--field-selector=reason=DataSetAside",
+            "--output=custom-columns=NOTE:.message",
+            "--no-headers",
+        ])?;
+        Ok(events.contains("demo-2").then_some(events))
+    })
+    .await?;
+    let list = format!("ls {}/{}", names::DATA_MOUNT, names::SET_ASIDE);
+    until("the folder that the Event names", SETTLE_LIMIT, async || {
+        let folders = scene.kubectl(&["exec", "demo-2", "--", "bash", "-c", &list])?;
+        ensure!(
+            folders.lines().any(|folder| told.contains(folder)),
+            "there are {folders}, and the Event says {told}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    database.settled().await?;
+    database.expect_at("demo-2", &["before"]).await?;
+    database.write("after").await?;
+    database.expect_everywhere(&["before", "after"]).await?;
+    let now = database.ledger().await?;
+    ensure!(
+        (now.term, &now.main) == (before.term, &before.main),
+        "clients were disturbed: {before:?}, then {now:?}"
     );
     Ok(())
 }

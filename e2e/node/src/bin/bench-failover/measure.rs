@@ -42,7 +42,7 @@ pub struct Move {
     pub steps: Vec<(String, Duration)>,
     /// Tries of the client that failed.
     pub failed: usize,
-    /// From the operator's decision to the write that opens the route, by the wall clock.
+    /// From the operator's decision to when the switchover was seen to be over, by the wall clock.
     pub window: RangeInclusive<Timestamp>,
 }
 
@@ -123,16 +123,17 @@ pub async fn switchover(database: &Database, number: usize) -> Result<Move> {
             .is_some_and(|o| o.state == SwitchoverState::Succeeded),
         "MAIN was not moved: {outcome:?}"
     );
+    let seen = Timestamp::now();
     writer.goes_on(AROUND).await?;
     let written = writer.stop().await?;
     let record = operation_after(database, term).await?;
-    let (started, finished) = times(&record)?;
+    let (started, _) = times(&record)?;
     Ok(Move {
         pause: written.longest,
         replaced: length(&record)?,
         steps: steps(&record),
         failed: written.failed,
-        window: started..=finished,
+        window: started..=seen,
     })
 }
 
