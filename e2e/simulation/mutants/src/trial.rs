@@ -17,6 +17,8 @@ pub struct Built {
     pub simulate: PathBuf,
     /// The product's own tests; none if nobody needs them.
     pub tests: Option<PathBuf>,
+    /// The copy, from which tests read files.
+    pub folder: PathBuf,
 }
 
 /// Which seeds are run.
@@ -87,6 +89,7 @@ pub fn build(folder: &Path, target: &Path, with_tests: bool) -> anyhow::Result<B
     Ok(Built {
         simulate: target.join("release/simulate"),
         tests,
+        folder: folder.to_owned(),
     })
 }
 
@@ -184,7 +187,11 @@ fn command(program: &Path, mutant: Option<&Mutant>) -> Command {
 
 fn passes(built: &Built, mutant: Option<&Mutant>, test: &str) -> anyhow::Result<bool> {
     let tests = built.tests.as_deref().context("the tests were not compiled")?;
-    let run = command(tests, mutant).args(["--exact", test]).output()?;
+    let run = command(tests, mutant)
+        .args(["--exact", test])
+        .current_dir(&built.folder)
+        .output()
+        .context("cannot run the tests")?;
     let told = String::from_utf8_lossy(&run.stdout);
     anyhow::ensure!(told.contains("running 1 test"), "there is no test {test}");
     Ok(run.status.success())
