@@ -9,7 +9,7 @@ use std::{
 use memgraph_operator::api::ledger::Ledger;
 use tokio::time::Instant;
 
-/// Whose address is whose now.
+/// Whose address is whose now, of the cluster's instances.
 pub type Addresses = Arc<Mutex<BTreeMap<IpAddr, String>>>;
 
 /// A command to an instance.
@@ -17,7 +17,7 @@ pub type Addresses = Arc<Mutex<BTreeMap<IpAddr, String>>>;
 pub struct Command {
     /// The operator process's slot.
     pub by: String,
-    /// The instance whose address it was sent to, if it was anybody's.
+    /// The instance of the cluster whose address it was sent to, if it was anybody's.
     pub to: Option<String>,
     /// The statement.
     pub statement: String,
@@ -49,9 +49,9 @@ impl Announced {
     /// nobody is registered under a number that was not reserved.
     #[must_use]
     pub fn allows(&self, command: &Command) -> bool {
+        // Behind an address that nobody has, nothing happens.
+        let Some(to) = &command.to else { return true };
         if command.statement.starts_with("SET REPLICATION ROLE TO MAIN") {
-            // Behind an address that nobody has, nobody is promoted.
-            let Some(to) = &command.to else { return true };
             return self.mains.get(to).is_some_and(|since| *since <= command.at);
         }
         let Some(number) = registered_number(&command.statement) else {

@@ -24,6 +24,7 @@ use crate::{
     life::Life,
     memgraph::{Memgraphs, Place, Pod, Process, Setup, Status, Volume},
     trace::Trace,
+    world::CLUSTER,
 };
 
 /// How long DNS shows a pod's former address, in milliseconds.
@@ -67,7 +68,7 @@ struct Inner {
     live: RefCell<BTreeMap<u64, Instance>>,
     numbers: Cell<u64>,
     volumes: RefCell<BTreeMap<String, Volume>>,
-    /// Whose address is whose.
+    /// Whose address is whose, of the cluster's instances.
     addresses: Addresses,
     /// By process, also those that have ended: the instance's name, and its life.
     lives: RefCell<BTreeMap<Process, (String, Incarnation)>>,
@@ -210,7 +211,12 @@ impl Instances {
             name: name.clone(),
         };
         let mut addresses = inner.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.insert(plan.address, name.clone());
+        // Others have ledgers of their own.
+        if plan.pod["metadata"]["labels"][names::CLUSTER_LABEL] == CLUSTER {
+            addresses.insert(plan.address, name.clone());
+        } else {
+            addresses.remove(&plan.address);
+        }
         drop(addresses);
         let number = inner.numbers.replace(inner.numbers.get() + 1);
         inner.live.borrow_mut().insert(number, instance);
