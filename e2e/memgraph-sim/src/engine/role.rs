@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use bolt_server::Version;
+
 use super::{
     Node,
     event::{DiskError, DiskOperation, Effect, Level},
@@ -114,7 +116,11 @@ impl Node {
         }
         // The port is closed before anything else, and whatever a MAIN has begun here is waited for.
         self.stop_replication_server().await;
-        self.discard_prepared();
+        // Before 3.8 `ReplicationHandler::DoToMainPromotion` leaves alone what was prepared: it stays open, and keeps what it
+        // has changed from everybody, until a MAIN sends something again or the process starts anew.
+        if self.config.version >= Version::V3_8 {
+            self.discard_prepared();
+        }
         let uuid = self.new_uuid();
         let epoch = self.new_uuid();
         self.database.borrow_mut().remember_epoch();

@@ -371,11 +371,11 @@ fn a_promotion_discards_what_was_prepared() {
 }
 
 /// `server->Shutdown()` comes first in `ReplicationHandler::DoToMainPromotion` (`src/replication_handler/replication_handler.cpp`,
-/// 3.5 to 3.12), `DestroyReplAccessor()` after it (3.8; before that nothing is discarded there): whoever can still connect to
-/// the port knows that what this replica has voted for is still there.
+/// 3.5 to 3.12), `DestroyReplAccessor()` after it (since 3.8): whoever can still connect to the port knows that what this replica
+/// has voted for is still there.
 #[test]
 fn a_promotion_closes_the_port_before_it_discards_what_was_prepared() {
-    each_release_since(Version::V3_5, |version| {
+    each_release_since(Version::V3_8, |version| {
         let mut network = Network::pair(version, "STRICT_SYNC");
         network.must("a", "CREATE (:T)");
         network.lose(|_, _, message| is(message, "FinalizeCommitReq"));
@@ -396,6 +396,34 @@ fn a_promotion_closes_the_port_before_it_discards_what_was_prepared() {
         assert!(!network.is_listening("b"));
         assert_eq!((network.role("b").as_str(), network.count("b")), ("main", 1));
     });
+}
+
+/// Before 3.8 a promotion discards nothing: what was prepared stays open on the new MAIN, and in everybody's way.
+#[test]
+fn a_promotion_keeps_what_was_prepared_before_release_3_8() {
+    for version in [Version::V3_5, Version::V3_6] {
+        let mut network = Network::pair(version, "STRICT_SYNC");
+        network.must("a", "CREATE (:T)");
+        network.lose(|_, _, message| is(message, "FinalizeCommitReq"));
+        let writer = network.client("a");
+        network.prepare(&writer, "MATCH (n:T) SET n.lost = true");
+        network.send_request(&writer, Request::Execute { take: None });
+        network.run(Duration::from_millis(10));
+        assert!(network.is_prepared("b"));
+        network.kill("a");
+        network.must("b", PROMOTE);
+        assert!(network.is_prepared("b") && !network.is_listening("b"));
+        assert_eq!(network.count("b"), 1);
+        network.must("b", "CREATE (:Other)");
+        let text = network.refused("b", "MATCH (n:T) SET n.mine = true");
+        assert!(
+            text.starts_with("Cannot resolve conflicting transactions"),
+            "{text}"
+        );
+        network.restart("b");
+        network.must("b", "MATCH (n:T) SET n.mine = true");
+        assert_eq!(network.count("b"), 2);
+    }
 }
 
 #[test]
