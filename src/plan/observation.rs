@@ -361,6 +361,13 @@ impl Observation {
             && instance.ordinal < self.settings.electable
             && !self.settings.is_fenced(&instance.name)
     }
+
+    /// Whether this instance may be MAIN or in-sync replica, and is to stay: nobody has asked for its pod to be deleted. One
+    /// whose pod is being deleted serves for a moment more.
+    #[must_use]
+    pub fn stays(&self, instance: &Instance) -> bool {
+        self.electable(instance) && !instance.terminating
+    }
 }
 
 impl Instance {

@@ -180,16 +180,19 @@ impl<'a> Desk<'a> {
         Some(Work::Steps(Vec::new()))
     }
 
-    /// Moves MAIN away from an instance that is fenced, to be removed, or not to be elected any more. Of the first it says
-    /// why that cannot be done; the others wait for it.
+    /// Moves MAIN away from an instance that is fenced, to be removed, not to be elected any more, or whose pod is being deleted
+    /// and serves for a moment more. Of the first it says why that cannot be done; the others wait for it.
     fn leave_unfit(&mut self, situation: &mut Situation) -> Option<Work> {
         let seen = self.members.seen;
         let main = &self.members.main.name;
-        if seen.electable(self.members.main) {
+        let ending = seen.electable(self.members.main);
+        if seen.stays(self.members.main) || ending && !switchover::can_spare_main(&self.members) {
             return None;
         }
         let fenced = seen.settings.is_fenced(main);
-        let cause = if fenced {
+        let cause = if ending {
+            format!("the pod of {main} is being deleted")
+        } else if fenced {
             format!("{main} is fenced")
         } else {
             format!("{main} may not be MAIN any more")
@@ -275,7 +278,7 @@ impl<'a> Desk<'a> {
                     .filter(|o| o.instance != m.instance && self.is_live(o))
                     .count();
                 let instance = seen.instance(&m.instance);
-                let unfit = !instance.is_some_and(|i| seen.electable(i) && i.away_for < REPLACE_AFTER);
+                let unfit = !instance.is_some_and(|i| seen.stays(i) && i.away_for < REPLACE_AFTER);
                 others >= wanted && (unfit || set.len() > wanted) || self.is_given_up(m)
             })
             .max_by_key(|m| {
@@ -325,16 +328,14 @@ impl<'a> Desk<'a> {
         registration.is_some_and(|r| r.is_sync() && !matches!(r.status, None | Some(DataStatus::Diverged)))
     }
 
-    /// Whether a member may count: MAIN feeds it as sync and it holds everything.
+    /// Whether a member may count: MAIN feeds it as sync, it holds everything, and its pod is not about to end.
     fn is_live(&self, member: &Member) -> bool {
         let instance = self.members.seen.instance(&member.instance);
-        instance
-            .filter(|i| self.members.seen.electable(i))
-            .is_some_and(|i| {
-                self.members
-                    .registration_of(i)
-                    .is_some_and(|r| r.is_sync() && r.follows())
-            })
+        instance.filter(|i| self.members.seen.stays(i)).is_some_and(|i| {
+            self.members
+                .registration_of(i)
+                .is_some_and(|r| r.is_sync() && r.follows())
+        })
     }
 
     /// Whether fewer members are live than the spec asks for.
@@ -368,14 +369,14 @@ impl<'a> Desk<'a> {
         Some(Work::Steps(vec![self.members.drop(wrong)]))
     }
 
-    /// Makes an ASYNC replica that follows closely a sync one, where one is missing or has been away for long.
+    /// Makes an ASYNC replica that follows closely a sync one, where one is missing, has been away for long, or is about to end.
     fn grow(&mut self) -> Option<Work> {
         let seen = self.members.seen;
         // MAIN's word decides, not what this operator can reach: MAIN is who waits for the replica.
         let reliable = |r: &&Registration| {
             r.is_sync()
                 && (r.follows() || r.unwell_for < REPLACE_AFTER)
-                && self.members.instance_of(r).is_some_and(|i| seen.electable(i))
+                && self.members.instance_of(r).is_some_and(|i| seen.stays(i))
         };
         if self.members.all().iter().filter(reliable).count() >= seen.settings.sync_replicas {
             return None;
@@ -383,7 +384,7 @@ impl<'a> Desk<'a> {
         let (instance, registration) = self
             .members
             .others()
-            .filter(|i| seen.electable(i) && i.is_replica() && i.carries(self.members.ledger))
+            .filter(|i| seen.stays(i) && i.is_replica() && i.carries(self.members.ledger))
             .filter_map(|i| Some((i, self.members.registration_of(i)?)))
             .find(|(_, r)| r.mode == RegistrationMode::Async && r.follows() && r.behind >= -NEAR)?;
         let blocked = self.members.all().iter().any(|r| r.is_sync() && !r.follows());

@@ -10,7 +10,7 @@ use super::{
     Action, Plan, Situation, Step, brake,
     loss::{self, Successor},
     members::Members,
-    observation::{Instance, Observation, Role, SwitchoverRequest},
+    observation::{Instance, Observation, Registration, Role, SwitchoverRequest},
 };
 use crate::api::{
     ReplicationMode, SwitchoverState,
@@ -104,6 +104,15 @@ pub(super) fn anywhere<'a>(members: &Members<'a>) -> Standing<'a> {
     }
 }
 
+/// Whether enough replicas stay to open the route to one of them when MAIN moves before its pod ends. Otherwise MAIN serves for
+/// as long as it can: the route would have to wait for it all the same.
+pub(super) fn can_spare_main(members: &Members<'_>) -> bool {
+    let seen = members.seen;
+    let follows = |i: &&Instance| members.registration_of(i).is_some_and(Registration::follows);
+    let staying = members.others().filter(|i| seen.stays(i)).filter(follows);
+    staying.count() > seen.settings.required_members()
+}
+
 /// Why no commit could prove now that a replica holds everything.
 fn cannot_prove(members: &Members<'_>) -> Option<String> {
     let away = members.all().iter().any(|r| r.is_sync() && !r.follows());
@@ -116,6 +125,8 @@ fn unfit(members: &Members<'_>, instance: &Instance) -> Option<String> {
     let registration = members.registration_of(instance);
     if !(instance.is_replica() && instance.carries(members.ledger)) {
         Some(format!("{name} is not known to be a copy of MAIN"))
+    } else if instance.terminating {
+        Some(format!("the pod of {name} is being deleted"))
     } else if !registration.is_some_and(|r| r.follows() && r.behind >= -NEAR) {
         Some(format!("{name} does not follow MAIN closely enough"))
     } else {
@@ -127,7 +138,7 @@ fn unfit(members: &Members<'_>, instance: &Instance) -> Option<String> {
 pub(super) enum Purpose<'a> {
     /// Somebody has asked for it.
     Asked(&'a SwitchoverRequest),
-    /// It is where it may not be any more, for this reason.
+    /// It is where it may not be any more, or not for long, for this reason.
     Unfit(&'a str),
 }
 

@@ -9,9 +9,9 @@ use k8s_openapi::{
             StatefulSetUpdateStrategy,
         },
         core::v1::{
-            ConfigMapVolumeSource, Container, EmptyDirVolumeSource, PersistentVolumeClaim,
-            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, TCPSocketAction,
-            Volume, VolumeMount, VolumeResourceRequirements,
+            ConfigMapVolumeSource, Container, EmptyDirVolumeSource, Lifecycle, LifecycleHandler,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
+            Probe, SleepAction, TCPSocketAction, Volume, VolumeMount, VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -24,9 +24,13 @@ use crate::api::{MemgraphClusterSpec, names};
 const USER: i64 = 101;
 const GROUP: i64 = 103;
 
-/// How long an instance may take to end after SIGTERM, in seconds. It takes no snapshot then, but a snapshot
-/// under way or a commit that waits for a replica (30 s at most) is finished first.
-const GRACE_SECONDS: i64 = 60;
+/// For how long an instance whose pod is deleted goes on as if nothing were, in seconds: meanwhile MAIN moves elsewhere, and
+/// another replica takes the place of a strict one.
+const FAREWELL_SECONDS: i64 = 5;
+
+/// How long an instance may take to end, in seconds: [`FAREWELL_SECONDS`], and a minute after SIGTERM. It takes no snapshot
+/// then, but a snapshot under way or a commit that waits for a replica (30 s at most) is finished first.
+const GRACE_SECONDS: i64 = FAREWELL_SECONDS + 60;
 
 /// For how long an instance may recover before its start counts as failed: a day. Bolt opens only when all
 /// data is loaded, which takes hours for the largest graphs, and a kill would start that afresh.
@@ -160,6 +164,15 @@ fn container(spec: &MemgraphClusterSpec) -> Result<Container, Error> {
         // process is restarted anyway, and the kernel accepts connections for one that hangs, so that a
         // connection proves no life. The operator knows better: it asks over Bolt and acts on the answer.
         liveness_probe: None,
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction {
+                    seconds: FAREWELL_SECONDS,
+                }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
         volume_mounts: Some(vec![
             mount(names::DATA_VOLUME, names::DATA_MOUNT),
             VolumeMount {

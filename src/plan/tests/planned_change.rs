@@ -266,3 +266,79 @@ fn a_silent_gateway_does_not_keep_main_from_going_on() {
     }
     assert_eq!(world.main(), Some(0));
 }
+
+/// The strict replicas that the ledger names.
+fn in_sync(world: &World) -> Vec<String> {
+    let members = &world.ledger.as_ref().unwrap().in_sync;
+    members.iter().map(|member| member.instance.clone()).collect()
+}
+
+#[test]
+fn main_moves_before_its_pod_ends_and_does_not_wait_for_it_afterwards() {
+    let mut world = running();
+    world.servers[0].ending = true;
+    world.settle();
+    assert_eq!((world.main(), in_sync(&world)), (Some(1), vec![World::name(2)]));
+    world.client_write();
+    // The pod ends, and another one takes its place.
+    world.servers[0].up = false;
+    world.settle();
+    world.client_write();
+    world.servers[0].ending = false;
+    world.restart(0, true);
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    assert_eq!(world.acknowledged.len(), 5);
+}
+
+#[test]
+fn a_strict_replica_is_replaced_before_its_pod_ends() {
+    let mut world = running();
+    let term = world.ledger.as_ref().unwrap().term;
+    world.servers[1].ending = true;
+    world.settle();
+    assert_eq!((world.main(), in_sync(&world)), (Some(0), vec![World::name(2)]));
+    assert_eq!(
+        world.ledger.as_ref().unwrap().term,
+        term,
+        "clients notice nothing"
+    );
+    world.client_write();
+}
+
+#[test]
+fn main_stays_for_as_long_as_it_can_where_nobody_else_would_be_left_in_sync() {
+    let mut world = World::new(2);
+    world.settle();
+    world.client_write();
+    let term = world.ledger.as_ref().unwrap().term;
+    world.servers[0].ending = true;
+    world.settle();
+    assert_eq!(
+        (world.main(), world.ledger.as_ref().unwrap().term),
+        (Some(0), term)
+    );
+    // In the end it is replaced as one that is lost, and the new MAIN waits for a second copy.
+    world.servers[0].up = false;
+    world.settle();
+    assert!(!world.is_open());
+    world.servers[0].ending = false;
+    world.restart(0, true);
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+}
+
+#[test]
+fn nobody_is_asked_to_lead_whose_pod_is_about_to_end() {
+    let mut world = running();
+    world.servers[2].ending = true;
+    world.ask_for_switchover(Some(2));
+    world.settle();
+    assert_eq!((world.main(), outcome(&world)), (Some(0), None));
+    world.servers[2].ending = false;
+    world.settle();
+    assert_eq!(
+        (world.main(), outcome(&world)),
+        (Some(2), Some(SwitchoverState::Succeeded))
+    );
+}

@@ -56,6 +56,8 @@ pub(super) struct Server {
     pub(super) reset_asked: bool,
     /// It cannot read its data, and so does not start.
     pub(super) unreadable: bool,
+    /// Its pod is being deleted, and serves for a moment more.
+    pub(super) ending: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +131,7 @@ impl World {
             note: None,
             reset_asked: false,
             unreadable: false,
+            ending: false,
         };
         Self {
             settings: settings(replicas),
@@ -226,7 +229,7 @@ impl World {
                 }),
                 position: self.servers[index].position.map(Ok),
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
-                terminating: false,
+                terminating: self.servers[index].ending,
                 reset_asked: self.servers[index].reset_asked,
                 reset_note: self.servers[index].note.clone(),
                 incarnation: up.then(|| self.incarnation(index)),

@@ -67,8 +67,13 @@ fn uid(pod: &Value) -> String {
 
 /// What somebody wants of a pod.
 enum Wish {
-    /// It is to end, in so many seconds at most.
-    End(u64),
+    /// It is to end.
+    End {
+        /// For how many seconds it goes on before it is told.
+        farewell: u64,
+        /// For how many seconds it may take then.
+        grace: u64,
+    },
     /// It is not there any more: it was deleted by force.
     Gone,
 }
@@ -95,8 +100,15 @@ impl Keeper {
             match self.pod() {
                 None => return Wish::Gone,
                 Some(pod) if !pod["metadata"]["deletionTimestamp"].is_null() => {
-                    let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64();
-                    return Wish::End(grace.unwrap_or(30));
+                    let grace = pod["metadata"]["deletionGracePeriodSeconds"]
+                        .as_u64()
+                        .unwrap_or(30);
+                    let hook = &pod["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
+                    let farewell = hook.as_u64().unwrap_or(0).min(grace);
+                    return Wish::End {
+                        farewell,
+                        grace: grace - farewell,
+                    };
                 }
                 Some(_) => {}
             }
@@ -164,7 +176,7 @@ async fn look_after(kubernetes: Rc<Kubernetes>, key: Key, uid: String) {
     };
     match ended {
         Wish::Gone => {}
-        Wish::End(_) => {
+        Wish::End { .. } => {
             keeper.pause(5..=100).await;
             keeper.remove();
         }
@@ -265,7 +277,12 @@ async fn run_containers(
             () = probing => Ok(0),
         };
         if let Err(wish) = outcome {
-            if let Wish::End(grace) = wish {
+            if let Wish::End { farewell, grace } = wish {
+                tokio::select! {
+                    biased;
+                    _ = sandbox.ended() => {}
+                    () = sleep(Duration::from_secs(farewell)) => {}
+                }
                 told.send_modify(|status| status.ready = false);
                 sandbox.terminate();
                 tokio::select! {

@@ -67,6 +67,8 @@ struct Inner {
     /// By a number that grows.
     live: RefCell<BTreeMap<u64, Instance>>,
     numbers: Cell<u64>,
+    /// Whose address DNS shows under a name, by the number in `live`.
+    published: RefCell<BTreeMap<String, u64>>,
     volumes: RefCell<BTreeMap<String, Volume>>,
     /// Whose address is whose, of the cluster's instances.
     addresses: Addresses,
@@ -96,6 +98,7 @@ impl Instances {
                 chance: chance.into(),
                 live: RefCell::default(),
                 numbers: Cell::new(0),
+                published: RefCell::default(),
                 volumes: RefCell::default(),
                 addresses,
                 lives: RefCell::default(),
@@ -223,10 +226,15 @@ impl Instances {
         let cluster = text(&plan.pod["metadata"]["labels"][names::CLUSTER_LABEL]);
         let host = names::instance_host(&cluster, &namespace, &name, "cluster.local");
         let lag = Duration::from_millis(inner.chance.borrow_mut().u64(DNS_LAG));
-        let (memgraphs, address) = (inner.memgraphs.clone(), plan.address);
+        let (inner, address) = (Rc::clone(inner), plan.address);
         spawn_local(async move {
             tokio::time::sleep(lag).await;
-            memgraphs.set_name(&host, Some(address));
+            let mut published = inner.published.borrow_mut();
+            // What is known of a later pod is not forgotten for an earlier one.
+            if published.get(&host).is_none_or(|shown| *shown < number) {
+                inner.memgraphs.set_name(&host, Some(address));
+                published.insert(host, number);
+            }
         });
         Box::new(InstanceSandbox {
             instances: self.clone(),
