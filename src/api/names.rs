@@ -61,7 +61,13 @@ pub fn headless_service(cluster: &str) -> String {
     format!("{cluster}-instances")
 }
 
-/// The gateway's Deployment, its ServiceAccount, Role and RoleBinding, and the Service that leads to MAIN.
+/// The PodDisruptionBudget of the instances.
+#[must_use]
+pub fn instances_budget(cluster: &str) -> String {
+    format!("{cluster}-instances")
+}
+
+/// The gateway's Deployment, PodDisruptionBudget, ServiceAccount, Role and RoleBinding, and the Service that leads to MAIN.
 #[must_use]
 pub fn gateway(cluster: &str) -> String {
     format!("{cluster}-gateway")

@@ -4,6 +4,7 @@
 //! owns, in the API server's own spelling, so that applying an object twice changes nothing.
 
 mod control_secrets;
+mod disruption_budgets;
 mod flags;
 mod gateway_deployment;
 mod gateway_services;
@@ -118,6 +119,13 @@ pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desir
         Object::new(&statefulset::build(&parent, image)?)?,
     ];
     let mut absent = Vec::new();
+    match disruption_budgets::instances(&parent) {
+        Some(budget) => objects.push(Object::new(&budget)?),
+        None => absent.push(ObjectKey::new(
+            Kind::PodDisruptionBudget,
+            names::instances_budget(&parent.name),
+        )),
+    }
 
     let gateway = &parent.spec.gateway;
     if gateway.enabled {
@@ -138,6 +146,13 @@ pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desir
         objects.push(Object::new(&gateway_services::read(&parent))?);
     } else {
         absent.push(ObjectKey::new(Kind::Service, names::read_gateway(&parent.name)));
+    }
+    match disruption_budgets::gateways(&parent).filter(|_| gateway.enabled) {
+        Some(budget) => objects.push(Object::new(&budget)?),
+        None => absent.push(ObjectKey::new(
+            Kind::PodDisruptionBudget,
+            names::gateway(&parent.name),
+        )),
     }
     if gateway.enabled {
         objects.push(Object::new(&gateway_deployment::build(&parent, image)?)?);

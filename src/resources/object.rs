@@ -6,6 +6,7 @@ use fnv::FnvHasher;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{ConfigMap, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
     rbac::v1::{Role, RoleBinding},
 };
 use kube::{Resource, ResourceExt, core::ApiResource};
@@ -29,18 +30,20 @@ pub enum Kind {
     RoleBinding,
     ConfigMap,
     Service,
+    PodDisruptionBudget,
     StatefulSet,
     Deployment,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
         Self::ConfigMap,
         Self::Service,
+        Self::PodDisruptionBudget,
         Self::StatefulSet,
         Self::Deployment,
     ];
@@ -54,6 +57,7 @@ impl Kind {
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
             Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
+            Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
         }
@@ -79,6 +83,7 @@ typed!(
     RoleBinding,
     ConfigMap,
     Service,
+    PodDisruptionBudget,
     StatefulSet,
     Deployment
 );

@@ -239,6 +239,8 @@ async fn a_new_cluster_becomes_operational() {
         ("v1", "services", "demo-gateway"),
         ("v1", "services", "demo-gateway-read"),
         ("v1", "services", "demo-instances"),
+        ("policy/v1", "poddisruptionbudgets", "demo-instances"),
+        ("policy/v1", "poddisruptionbudgets", "demo-gateway"),
     ] {
         assert!(
             api.get(version, plural, NAMESPACE, name).is_some(),

@@ -54,9 +54,9 @@ fn the_definition_is_that_of_the_code() {
 #[test]
 fn the_operator_may_do_what_it_must() {
     let rules = operators_rules();
-    let mut off = MemgraphClusterSpec::default();
+    let mut off = defaults();
     off.gateway.enabled = false;
-    let applied = built(MemgraphClusterSpec::default()).objects;
+    let applied = built(defaults()).objects;
     for object in applied {
         let resource = object.key().kind.api_resource();
         for verb in ["get", "list", "watch", "create", "patch"] {

@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::Resource;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{MemgraphClusterSpec, ReplicationMode, Retention, ServiceType};
@@ -40,6 +40,11 @@ fn with_memory_limit(quantity: &str) -> MemgraphClusterSpec {
 
 fn built(spec: MemgraphClusterSpec) -> Desired {
     desired(&stored("demo", spec), &image()).unwrap()
+}
+
+/// What the API server makes of `spec: {}`.
+fn defaults() -> MemgraphClusterSpec {
+    serde_json::from_value(json!({})).unwrap()
 }
 
 fn keys(desired: &Desired) -> Vec<String> {
@@ -95,7 +100,7 @@ fn the_examples_objects_are_as_committed() {
 #[test]
 fn a_cluster_consists_of_these_objects_in_this_order() {
     assert_eq!(
-        keys(&built(MemgraphClusterSpec::default())),
+        keys(&built(defaults())),
         [
             "ServiceAccount demo-instance",
             "Role demo-instance",
@@ -103,11 +108,13 @@ fn a_cluster_consists_of_these_objects_in_this_order() {
             "ConfigMap demo-start-gate",
             "Service demo-instances",
             "StatefulSet demo",
+            "PodDisruptionBudget demo-instances",
             "ServiceAccount demo-gateway",
             "Role demo-gateway",
             "RoleBinding demo-gateway",
             "Service demo-gateway",
             "Service demo-gateway-read",
+            "PodDisruptionBudget demo-gateway",
             "Deployment demo-gateway",
         ]
     );
@@ -115,7 +122,7 @@ fn a_cluster_consists_of_these_objects_in_this_order() {
 
 #[test]
 fn what_is_switched_off_must_be_absent() {
-    let mut spec = MemgraphClusterSpec::default();
+    let mut spec = defaults();
     spec.gateway.read.enabled = false;
     assert_eq!(
         keys(&built(spec.clone())).last().unwrap(),
@@ -132,7 +139,9 @@ fn what_is_switched_off_must_be_absent() {
             "ConfigMap demo-start-gate",
             "Service demo-instances",
             "StatefulSet demo",
+            "PodDisruptionBudget demo-instances",
             "no Service demo-gateway-read",
+            "no PodDisruptionBudget demo-gateway",
             "no Service demo-gateway",
             "no Deployment demo-gateway",
             "no RoleBinding demo-gateway",
@@ -140,6 +149,17 @@ fn what_is_switched_off_must_be_absent() {
             "no ServiceAccount demo-gateway",
         ]
     );
+}
+
+#[test]
+fn a_single_pod_has_no_disruption_budget() {
+    let mut spec = defaults();
+    spec.replicas = 1;
+    spec.gateway.replicas = 1;
+    let keys = keys(&built(spec));
+    assert!(keys.contains(&"no PodDisruptionBudget demo-instances".to_owned()));
+    assert!(keys.contains(&"no PodDisruptionBudget demo-gateway".to_owned()));
+    assert!(!keys.iter().any(|key| key.starts_with("PodDisruptionBudget")));
 }
 
 #[test]

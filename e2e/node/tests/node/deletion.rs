@@ -13,7 +13,7 @@ use memgraph_operator::api::MemgraphCluster;
 use serde_json::json;
 
 const KINDS: &str = "memgraphclusters,statefulsets,deployments,replicasets,pods,services,endpointslices,serviceaccounts,configmaps,\
-                     roles,rolebindings,secrets,controllerrevisions";
+                     roles,rolebindings,secrets,poddisruptionbudgets,controllerrevisions";
 
 /// Waits until nothing of cluster `demo` is left but volume claims, and returns their names.
 async fn claims_left(scene: &Scene) -> Result<Vec<String>> {
