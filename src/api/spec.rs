@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootstrapSpec, DurationString, FailoverSpec, ReplicationSpec, status::MemgraphClusterStatus};
+use super::{BootstrapSpec, FailoverSpec, GatewaySpec, ReplicationSpec, status::MemgraphClusterStatus};
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
 /// `spec: {}` asks for three instances.
@@ -160,178 +160,6 @@ pub struct SwitchoverSpec {
     pub target: Option<String>,
 }
 
-/// The TCP gateway in front of the instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GatewaySpec {
-    /// Whether there is a gateway.
-    #[serde(default = "defaults::yes")]
-    pub enabled: bool,
-
-    /// Number of gateway pods. Each serves all clients; none leads.
-    #[serde(default = "defaults::gateway_replicas")]
-    #[schemars(range(min = 1, max = 50))]
-    pub replicas: i32,
-
-    /// The address that always leads to MAIN.
-    #[serde(default)]
-    pub read_write: ReadWriteSpec,
-
-    /// The address that leads to replicas.
-    #[serde(default)]
-    pub read: ReadSpec,
-
-    /// How long a gateway tries to connect to an instance before it gives the client up.
-    #[serde(default = "defaults::connect_timeout")]
-    pub connect_timeout: DurationString,
-
-    /// How long a client that connects while MAIN changes is held before it is refused. 0s: not at all.
-    #[serde(default = "defaults::hold_timeout")]
-    pub hold_timeout: DurationString,
-
-    /// Clients that one gateway pod holds at the same time; further ones are refused.
-    #[serde(default = "defaults::max_connections")]
-    #[schemars(range(min = 0, max = 100_000))]
-    pub max_held_connections: i32,
-
-    /// For how long a gateway may lead clients to MAIN after it last heard of the operator or of the API server. A gateway
-    /// that runs but does not answer holds a failover up for at most so long. A change takes effect when MAIN changes next.
-    #[serde(default = "defaults::grant_ttl", rename = "grantTTL")]
-    #[x_kube(validation = (
-        "duration(self) >= duration('1s') && duration(self) <= duration('8s')",
-        "grantTTL: must be between 1s and 8s, because MAIN gives the second phase of a commit up after 10s and nothing that it says after that may reach a client"
-    ))]
-    pub grant_ttl: DurationString,
-
-    /// Compute resources of each gateway pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
-}
-
-impl Default for GatewaySpec {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            replicas: defaults::gateway_replicas(),
-            read_write: ReadWriteSpec::default(),
-            read: ReadSpec::default(),
-            connect_timeout: defaults::connect_timeout(),
-            hold_timeout: defaults::hold_timeout(),
-            max_held_connections: defaults::max_connections(),
-            grant_ttl: defaults::grant_ttl(),
-            resources: None,
-        }
-    }
-}
-
-/// The address that always leads to MAIN.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReadWriteSpec {
-    /// The Service in front.
-    #[serde(default)]
-    pub service: ServiceSpec,
-
-    /// Sessions that one gateway pod carries at the same time; further ones are refused.
-    #[serde(default = "defaults::max_connections")]
-    #[schemars(range(min = 1, max = 100_000))]
-    pub max_connections: i32,
-}
-
-impl Default for ReadWriteSpec {
-    fn default() -> Self {
-        Self {
-            service: ServiceSpec::default(),
-            max_connections: defaults::max_connections(),
-        }
-    }
-}
-
-/// The address that leads to replicas.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReadSpec {
-    /// Whether there is one.
-    #[serde(default = "defaults::yes")]
-    pub enabled: bool,
-
-    /// Whether MAIN serves readers when no replica can.
-    #[serde(default)]
-    pub fallback_to_main: bool,
-
-    /// The Service in front.
-    #[serde(default)]
-    pub service: ServiceSpec,
-
-    /// Sessions that one gateway pod carries at the same time; further ones are refused.
-    #[serde(default = "defaults::max_connections")]
-    #[schemars(range(min = 1, max = 100_000))]
-    pub max_connections: i32,
-}
-
-impl Default for ReadSpec {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            fallback_to_main: false,
-            service: ServiceSpec::default(),
-            max_connections: defaults::max_connections(),
-        }
-    }
-}
-
-/// A Service in front of the gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceSpec {
-    /// How the Service is reached.
-    #[serde(default, rename = "type")]
-    pub type_: ServiceType,
-
-    /// The Service's port.
-    #[serde(default = "defaults::bolt_port")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: i32,
-
-    /// Annotations of the Service, as load balancers ask for.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
-impl Default for ServiceSpec {
-    fn default() -> Self {
-        Self {
-            type_: ServiceType::default(),
-            port: defaults::bolt_port(),
-            annotations: BTreeMap::new(),
-        }
-    }
-}
-
-/// How a Service is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ServiceType {
-    /// Inside the Kubernetes cluster only.
-    #[default]
-    ClusterIP,
-    /// On a port of every node.
-    NodePort,
-    /// Through the platform's load balancer.
-    LoadBalancer,
-}
-
-impl ServiceType {
-    /// The name in the Kubernetes API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClusterIP => "ClusterIP",
-            Self::NodePort => "NodePort",
-            Self::LoadBalancer => "LoadBalancer",
-        }
-    }
-}
-
 /// Where the data lies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = (
@@ -411,33 +239,10 @@ impl Retention {
 
 /// The values that the schema fills in.
 mod defaults {
-    use super::DurationString;
-
     pub(super) fn replicas() -> i32 {
         3
     }
-    pub(super) fn gateway_replicas() -> i32 {
-        2
-    }
-    pub(super) fn yes() -> bool {
-        true
-    }
-    pub(super) fn max_connections() -> i32 {
-        1000
-    }
-    pub(super) fn bolt_port() -> i32 {
-        i32::from(crate::api::names::BOLT_PORT)
-    }
     pub(super) fn storage_size() -> String {
         "10Gi".to_owned()
-    }
-    pub(super) fn hold_timeout() -> DurationString {
-        DurationString::from_millis(5_000)
-    }
-    pub(super) fn grant_ttl() -> DurationString {
-        DurationString::from_millis(5_000)
-    }
-    pub(super) fn connect_timeout() -> DurationString {
-        DurationString::from_millis(1_000)
     }
 }

@@ -1,15 +1,20 @@
 //! Takes connections in and gives each a session of its own.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
     gate::{Gate, Port},
+    rate::RateLimiter,
     session, socket,
+    statistics::{Refusal, Statistics},
 };
 
 /// For how long nothing is accepted after a failure that is not the connection's own, such as EMFILE. Waiting
@@ -23,6 +28,8 @@ pub struct Door {
     pub port: Port,
     /// Where its clients may go.
     pub gate: Arc<Gate>,
+    /// Its counters.
+    pub statistics: Arc<Statistics>,
     /// Every session is one of its tasks.
     pub sessions: TaskTracker,
 }
@@ -30,6 +37,7 @@ pub struct Door {
 impl Door {
     /// Accepts connections until `stop`, then closes the listener.
     pub async fn accept(self, listener: TcpListener, stop: CancellationToken) {
+        let mut limiter = RateLimiter::new(Instant::now());
         let mut failing = false;
         loop {
             let accepted = tokio::select! {
@@ -38,14 +46,15 @@ impl Door {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((client, _)) => {
+                Ok((client, address)) => {
                     failing = false;
-                    self.admit(client);
+                    self.admit(client, address, &mut limiter);
                 }
                 Err(error) if is_the_connections_own(&error) => {
                     debug!(%error, "a connection ended before its session")
                 }
                 Err(error) => {
+                    self.statistics.fail_accept();
                     if !failing {
                         warn!(port = ?self.port, %error, "cannot accept connections; trying again");
                         failing = true;
@@ -60,23 +69,33 @@ impl Door {
         // Closing the listener resets those that wait in its backlog. They came before the end was known.
         for _ in 0..socket::BACKLOG {
             match listener.accept().now_or_never() {
-                Some(Ok((client, _))) => self.admit(client),
+                Some(Ok((client, address))) => self.admit(client, address, &mut limiter),
                 _ => break,
             }
         }
     }
 
-    fn admit(&self, client: TcpStream) {
-        if let Err(error) = socket::prepare_client(&client) {
-            debug!(port = ?self.port, %error, "a connection ended before its session");
-            return;
+    fn admit(&self, client: TcpStream, address: SocketAddr, limiter: &mut RateLimiter) {
+        let refuse = |refusal| self.statistics.refuse(refusal, Some(address));
+        self.statistics.accept();
+        if socket::prepare_client(&client).is_err() {
+            return refuse(Refusal::Gone);
         }
         // From here on, to drop the client is to reset it.
+        if let Some(rate) = self.gate.limits().rate
+            && !limiter.admit(address.ip(), rate, Instant::now())
+        {
+            return refuse(Refusal::TooFast);
+        }
         let Some(permit) = self.gate.admit(self.port) else {
-            debug!(port = ?self.port, "refused: as many sessions as maxConnections allows");
-            return;
+            return refuse(Refusal::TooMany);
         };
-        let session = session::serve(Arc::clone(&self.gate), self.port, client);
+        let origin = session::Origin {
+            port: self.port,
+            address,
+            statistics: Arc::clone(&self.statistics),
+        };
+        let session = session::serve(Arc::clone(&self.gate), origin, client);
         self.sessions.spawn(async move {
             session.await;
             drop(permit);

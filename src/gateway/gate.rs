@@ -13,7 +13,10 @@
 //! A line that leads to MAIN has a [`Clearance`] besides, which ends by itself: a gateway that is not told to cut, because
 //! nobody reaches it or because it is frozen, passes nothing after that moment all the same.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use tokio_util::{
@@ -77,6 +80,7 @@ pub struct Gate {
     read_write_limit: Arc<Limit>,
     read_limit: Arc<Limit>,
     held_limit: Arc<Limit>,
+    idle_timeout: watch::Sender<Duration>,
     /// Marked changed whenever a line may have been put into use.
     opened: watch::Sender<()>,
     /// Done when no line will be put into use any more.
@@ -94,6 +98,7 @@ impl Gate {
             read_write_limit: Limit::new(limits.read_write),
             read_limit: Limit::new(limits.read),
             held_limit: Limit::new(limits.held),
+            idle_timeout: watch::Sender::new(limits.idle_timeout),
             opened: watch::Sender::default(),
             ended: CancellationToken::new(),
         }
@@ -169,6 +174,12 @@ impl Gate {
         self.lock().limits
     }
 
+    /// How long a session may pass nothing before it is cut; zero: for ever. Marked changed only when it is.
+    #[must_use]
+    pub fn idle_timeout(&self) -> watch::Receiver<Duration> {
+        self.idle_timeout.subscribe()
+    }
+
     /// Number of sessions that hold a ticket of a line in use.
     #[must_use]
     pub fn sessions(&self) -> SessionCounts {
@@ -225,6 +236,11 @@ impl Gate {
         self.read_limit.set_max(routes.limits.read);
         self.held_limit.set_max(routes.limits.held);
         drop(lines);
+        self.idle_timeout.send_if_modified(|present| {
+            let changed = *present != routes.limits.idle_timeout;
+            *present = routes.limits.idle_timeout;
+            changed
+        });
         self.opened.send_replace(());
     }
 

@@ -7,15 +7,18 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until},
 };
-use tracing::debug;
 
 use super::{
     gate::{Gate, Port, Ticket},
     routes::Target,
+    statistics::Refusal,
 };
 
-/// Waits until there is a MAIN other than those that were `tried`, and gives its ticket and the client back. None: there
-/// is none in time, as many clients wait already as the spec allows, or the client has gone.
+/// Waits until there is a MAIN other than those that were `tried`, and gives its ticket and the client back.
+///
+/// # Errors
+///
+/// Fails when there is none in time, as many clients wait already as the spec allows, or the client has gone.
 ///
 /// Only clients of the read-write port are held. While one is held nothing is read from it, and it belongs to no route: a
 /// fence does not wait for it.
@@ -25,15 +28,12 @@ pub async fn wait_for_route(
     client: TcpStream,
     tried: &[Target],
     since: Instant,
-) -> Option<(TcpStream, Ticket)> {
+) -> Result<(TcpStream, Ticket), Refusal> {
     let timeout = gate.limits().hold_timeout;
     if port != Port::ReadWrite || timeout.is_zero() {
-        return None;
+        return Err(Refusal::NoInstance);
     }
-    let Some(_held) = gate.hold() else {
-        debug!("refused: as many clients are held as maxHeldConnections allows");
-        return None;
-    };
+    let _held = gate.hold().ok_or(Refusal::TooManyHeld)?;
     let mut opened = gate.opened();
     let entered = async {
         loop {
@@ -48,22 +48,13 @@ pub async fn wait_for_route(
     let ticket = tokio::select! {
         biased;
         ticket = entered => ticket,
-        () = is_gone(&client) => {
-            debug!("a client has gone while it was held");
-            return None;
-        }
-        () = gate.ended() => {
-            debug!("a held client is refused: the gateway ends");
-            return None;
-        }
-        () = sleep_until(since + timeout) => {
-            debug!("refused: no MAIN in holdTimeout");
-            return None;
-        }
+        () = is_gone(&client) => return Err(Refusal::Gone),
+        () = gate.ended() => return Err(Refusal::Ending),
+        () = sleep_until(since + timeout) => return Err(Refusal::NoInstance),
     };
     // What was waiting to be read has been overlooked on purpose: only a new registration reports it again.
-    let client = client.into_std().and_then(TcpStream::from_std).ok()?;
-    Some((client, ticket))
+    let client = client.into_std().and_then(TcpStream::from_std);
+    Ok((client.map_err(|_| Refusal::OutOfResources)?, ticket))
 }
 
 /// Ends when the client has closed or reset its connection. A client that waits for an answer does neither.

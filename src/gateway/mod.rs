@@ -7,7 +7,8 @@
 //!                            operator --> its question --> answer: what holds <               accept
 //! ```
 //!
-//! `routes`, `view`, `leading` and `reach` are pure. `probe` tries MAIN, so that the answers tell whether it is heard here.
+//! `routes`, `view`, `leading`, `reach` and `rate` are pure. `probe` tries MAIN, so that the answers tell whether it is heard
+//! here.
 //! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
 //! out, and [`grants`](crate::grants) when that is.
 
@@ -23,11 +24,14 @@ mod keeper;
 mod leading;
 mod limit;
 mod probe;
+mod rate;
 mod reach;
 mod relay;
 mod routes;
 mod session;
 mod socket;
+mod statistics;
+mod traffic;
 mod view;
 
 #[cfg(test)]
@@ -62,8 +66,10 @@ pub use self::{
     keeper::Keeper,
     limit::Permit,
     probe::probe,
+    rate::Rate,
     reach::Incident,
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Standing, Target},
+    statistics::{Direction, Ending, Refusal, Statistics},
 };
 use crate::{
     api::{
@@ -199,6 +205,8 @@ struct Gateway {
     http: TcpListener,
     control: TcpListener,
     drain: Duration,
+    read_write_statistics: Arc<Statistics>,
+    read_statistics: Arc<Statistics>,
 }
 
 /// What a gateway is told by others than operators and clients.
@@ -230,6 +238,8 @@ impl Gateway {
             http: http::listen(http).await.map_err(failed("HTTP", http))?,
             control: socket::listen(control).map_err(failed("the operator", control))?,
             drain,
+            read_write_statistics: Arc::new(Statistics::new(Port::ReadWrite)),
+            read_statistics: Arc::new(Statistics::new(Port::Read)),
         })
     }
 
@@ -262,10 +272,14 @@ impl Gateway {
         };
         let mut answering = tokio::spawn(http::serve(self.http, answers.filter(), stop_answers.clone()));
         let mut accepting = JoinSet::new();
-        for (port, listener) in [(Port::ReadWrite, self.read_write), (Port::Read, self.read)] {
+        for (port, listener, statistics) in [
+            (Port::ReadWrite, self.read_write, self.read_write_statistics),
+            (Port::Read, self.read, self.read_statistics),
+        ] {
             let door = Door {
                 port,
                 gate: Arc::clone(&gate),
+                statistics,
                 sessions: sessions.clone(),
             };
             accepting.spawn(door.accept(listener, stop.clone()));

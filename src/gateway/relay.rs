@@ -14,7 +14,7 @@ use std::{
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::Instant};
 
-use super::{clearance::Clearance, socket};
+use super::{clearance::Clearance, socket, statistics::Direction, traffic::Traffic};
 
 /// The most that is taken from one side before the other side has it.
 const CHUNK: usize = 16 * 1024;
@@ -78,6 +78,7 @@ pub struct Relay<'a> {
     client: &'a TcpStream,
     instance: &'a TcpStream,
     clearance: &'a Clearance,
+    traffic: &'a Traffic<'a>,
     /// The instance has said something that the client has not taken yet.
     behind: AtomicBool,
     /// Who has ended its half first.
@@ -85,12 +86,18 @@ pub struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    /// A session between these two. Each copy needs the `clearance`.
-    pub fn new(client: &'a TcpStream, instance: &'a TcpStream, clearance: &'a Clearance) -> Self {
+    /// A session between these two. Each copy needs the `clearance`, and is noted in `traffic`.
+    pub fn new(
+        client: &'a TcpStream,
+        instance: &'a TcpStream,
+        clearance: &'a Clearance,
+        traffic: &'a Traffic<'a>,
+    ) -> Self {
         Self {
             client,
             instance,
             clearance,
+            traffic,
             behind: AtomicBool::new(false),
             ended_by: OnceLock::new(),
         }
@@ -204,7 +211,10 @@ impl<'a> Relay<'a> {
             return Err(Fault::Expired);
         }
         match self.stream(to).try_write(bytes) {
-            Ok(written) => Ok(written),
+            Ok(written) => {
+                self.traffic.passed(to.direction(), written);
+                Ok(written)
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(error) => Err(Fault::Broken(to, error)),
         }
@@ -228,6 +238,14 @@ impl Side {
         match self {
             Self::Client => Self::Instance,
             Self::Instance => Self::Client,
+        }
+    }
+
+    /// Which way bytes go that go there.
+    fn direction(self) -> Direction {
+        match self {
+            Self::Client => Direction::Down,
+            Self::Instance => Direction::Up,
         }
     }
 }

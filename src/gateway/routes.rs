@@ -16,6 +16,8 @@ use crate::{
     grants::Position,
 };
 
+use super::rate::Rate;
+
 /// What Memgraph's SHOW REPLICAS says of a replica that follows MAIN without a gap.
 const READY: &str = "ready";
 /// What it says of a replica whose data is not MAIN's. A replica that is only behind says something else.
@@ -79,6 +81,10 @@ pub struct Limits {
     pub read: usize,
     /// How long a connect to an instance may take.
     pub connect_timeout: Duration,
+    /// How long a session may pass nothing; zero: for ever.
+    pub idle_timeout: Duration,
+    /// How fast the clients of one address may connect to one port; none: as fast as they like.
+    pub rate: Option<Rate>,
     /// Clients that wait for a MAIN at the same time.
     pub held: usize,
     /// How long each may wait.
@@ -93,6 +99,8 @@ impl From<&GatewaySpec> for Limits {
             read_write: count(spec.read_write.max_connections),
             read: count(spec.read.max_connections),
             connect_timeout: spec.connect_timeout.0,
+            idle_timeout: spec.idle_timeout.0,
+            rate: spec.connection_rate_limit.as_ref().map(Rate::from),
             held: count(spec.max_held_connections),
             hold_timeout: spec.hold_timeout.0,
         }

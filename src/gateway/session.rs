@@ -1,6 +1,6 @@
 //! One session: from an accepted connection to its end.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpStream, time::Instant};
 use tracing::debug;
@@ -11,7 +11,20 @@ use super::{
     reach::Incident,
     relay::{Ended, Relay},
     socket,
+    statistics::{Ending, Refusal, Statistics},
+    traffic::Traffic,
 };
+
+/// Where a client comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// The port at which it was accepted.
+    pub port: Port,
+    /// Its address, as the connection shows it.
+    pub address: SocketAddr,
+    /// The port's counters.
+    pub statistics: Arc<Statistics>,
+}
 
 /// A client on its way to an instance.
 ///
@@ -24,31 +37,25 @@ struct Session {
     ticket: Ticket,
 }
 
-/// Why a session is over.
-enum End {
-    /// Both sides have closed.
-    Finished,
-    /// The route that it belonged to is no more.
-    Cut,
-    /// A connection broke.
-    Broken(&'static str, Option<io::Error>),
+/// Leads a client to an instance. Holds it while there is none, and resets it when none comes.
+pub async fn serve(gate: Arc<Gate>, origin: Origin, client: TcpStream) {
+    if let Err(refusal) = lead(&gate, &origin, client).await {
+        origin.statistics.refuse(refusal, Some(origin.address));
+    }
 }
 
-/// Leads a client to an instance. Holds it while there is none, and resets it when none comes.
-pub async fn serve(gate: Arc<Gate>, port: Port, client: TcpStream) {
+/// # Errors
+///
+/// Fails when the client was led nowhere.
+async fn lead(gate: &Gate, origin: &Origin, client: TcpStream) -> Result<(), Refusal> {
+    let port = origin.port;
     let since = Instant::now();
     let mut client = client;
     let mut tried = Vec::new();
     loop {
         let (waiting, ticket) = match gate.enter(port, &tried) {
             Some(ticket) => (client, ticket),
-            None => match wait_for_route(&gate, port, client, &tried, since).await {
-                Some(found) => found,
-                None => {
-                    debug!(?port, ?tried, "refused: no route");
-                    return;
-                }
-            },
+            None => wait_for_route(gate, port, client, &tried, since).await?,
         };
         let mut session = Session {
             upstream: None,
@@ -56,16 +63,21 @@ pub async fn serve(gate: Arc<Gate>, port: Port, client: TcpStream) {
             ticket,
         };
         let target = session.ticket.target().clone();
-        match session.connect(&gate).await {
+        match session.connect(gate).await {
             Some(Ok(())) => {
-                match session.run(&gate).await {
-                    End::Finished => debug!(?port, ?target, "session ended"),
-                    End::Cut => debug!(?port, ?target, "session cut"),
-                    End::Broken(by, error) => debug!(?port, ?target, by, ?error, "session broke"),
-                }
-                return;
+                origin.statistics.begin();
+                let (ending, error) = session.run(gate, &origin.statistics).await;
+                origin.statistics.end(ending);
+                debug!(?port, client = %origin.address, ?target, ?ending, ?error, "session ended");
+                return Ok(());
             }
-            Some(Err(error)) => debug!(?port, ?target, %error, "cannot connect"),
+            Some(Err(error)) => {
+                origin.statistics.fail_connect();
+                debug!(?port, ?target, %error, "cannot connect");
+                if socket::is_out_of_resources(&error) {
+                    return Err(Refusal::OutOfResources);
+                }
+            }
             // The client was told nothing yet, so that another MAIN is as good for it.
             None => debug!(?port, ?target, "the route has ended before the session began"),
         }
@@ -86,39 +98,43 @@ impl Session {
             () = self.ticket.cut() => return None,
             connected = connect => connected,
         };
-        gate.note(
-            target,
-            match &connected {
-                Ok(_) => Incident::Connected,
-                Err(error) if is_refusal(error) => Incident::Refused,
-                Err(_) => Incident::Silent,
-            },
-        );
+        let incident = match &connected {
+            Ok(_) => Some(Incident::Connected),
+            Err(error) if is_refusal(error) => Some(Incident::Refused),
+            // It says nothing of the instance, which must not be taken for dead because this gateway is short of something.
+            Err(error) if socket::is_out_of_resources(error) => None,
+            Err(_) => Some(Incident::Silent),
+        };
+        if let Some(incident) = incident {
+            gate.note(target, incident);
+        }
         Some(connected.map(|upstream| self.upstream = Some(upstream)))
     }
 
-    async fn run(&mut self, gate: &Gate) -> End {
+    async fn run(&mut self, gate: &Gate, statistics: &Statistics) -> (Ending, Option<io::Error>) {
         let Some(upstream) = &self.upstream else {
-            return End::Cut;
+            return (Ending::Cut, None);
         };
-        let relay = Relay::new(&self.client, upstream, self.ticket.clearance());
+        let traffic = Traffic::new(statistics);
+        let relay = Relay::new(&self.client, upstream, self.ticket.clearance(), &traffic);
         // The cut is looked at first in each turn, so also before the first: a route that changed while the connect was
         // under way gets no byte.
         let ended = tokio::select! {
             biased;
             () = self.ticket.cut() => {
                 relay.drain();
-                return End::Cut;
+                return (Ending::Cut, None);
             }
             ended = relay.run() => ended,
+            () = traffic.idle(gate.idle_timeout()) => return (Ending::Idle, None),
         };
         match ended {
-            Ended::Finished => End::Finished,
-            Ended::Expired => End::Cut,
-            Ended::ByClient(error) => End::Broken("client", Some(error)),
+            Ended::Finished => (Ending::Finished, None),
+            Ended::Expired => (Ending::Expired, None),
+            Ended::ByClient(error) => (Ending::ByClient, Some(error)),
             Ended::ByInstance(error) => {
                 gate.note(self.ticket.target(), Incident::Refused);
-                End::Broken("instance", error)
+                (Ending::ByInstance, error)
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -67,6 +68,14 @@ pub fn is_finished(stream: &TcpStream) -> bool {
     stream
         .peer_addr()
         .is_err_and(|error| error.kind() == io::ErrorKind::NotConnected)
+}
+
+/// Whether the error says that this process or its node has run out of something, and nothing of the peer.
+pub fn is_out_of_resources(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL | Errno::AGAIN)
+    )
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {

@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{MemgraphCluster, ledger::Route},
-    gateway::{Addresses, FromOutside, Gateway, GatewayError, keeper::Keeper, routes::Routes, view::View},
+    gateway::{
+        Addresses, FromOutside, Gateway, GatewayError, Statistics, keeper::Keeper, routes::Routes, view::View,
+    },
     grants::{Grant, Position, Request, VERSION},
     leader::Clock,
 };
@@ -71,6 +73,8 @@ pub(super) struct TestGateway {
     pub(super) stop: CancellationToken,
     pub(super) served: JoinHandle<Result<(), GatewayError>>,
     pub(super) trouble: watch::Sender<Option<String>>,
+    pub(super) writers: Arc<Statistics>,
+    pub(super) readers: Arc<Statistics>,
     pub(super) certificates: watch::Sender<Option<Arc<ServerConfig>>>,
     view: View,
     routes: watch::Sender<Routes>,
@@ -95,6 +99,8 @@ impl TestGateway {
             http: gateway.http.local_addr().unwrap(),
             control: gateway.control.local_addr().unwrap(),
         };
+        let writers = Arc::clone(&gateway.read_write_statistics);
+        let readers = Arc::clone(&gateway.read_statistics);
         let stop = CancellationToken::new();
         let (routes, view) = watch::channel(Routes::default());
         let (trouble, reported_trouble) = watch::channel(None);
@@ -115,6 +121,8 @@ impl TestGateway {
             stop,
             served,
             trouble,
+            writers,
+            readers,
             certificates,
             view: View::default(),
             routes,
@@ -226,6 +234,18 @@ impl TestGateway {
     pub(super) async fn read_session(&self, replica: &Instance) -> (TcpStream, TcpStream) {
         let client = self.reader().await;
         (client, replica.accept().await)
+    }
+}
+
+/// Waits until a figure that nothing tells the change of is this.
+pub(super) async fn until<T: PartialEq + std::fmt::Debug>(expected: T, figure: impl Fn() -> T) {
+    let reached = async {
+        while figure() != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    if tokio::time::timeout(DEADLINE, reached).await.is_err() {
+        assert_eq!(figure(), expected);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
         keeper::Keeper,
         routes::Routes,
         session, socket,
+        statistics::Statistics,
     },
 };
 
@@ -158,7 +159,12 @@ async fn both_sockets_are_reset_before_the_session_gives_its_ticket_back() {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
     socket::prepare_client(&accepted).unwrap();
-    let session = tokio::spawn(session::serve(Arc::clone(&gate), Port::ReadWrite, accepted));
+    let origin = session::Origin {
+        port: Port::ReadWrite,
+        address: accepted.peer_addr().unwrap(),
+        statistics: Arc::new(Statistics::new(Port::ReadWrite)),
+    };
+    let session = tokio::spawn(session::serve(Arc::clone(&gate), origin, accepted));
     let mut instance = main.accept().await;
     // A client whose session has not begun when the route ends is held for the next one, and not reset.
     client.write_u8(1).await.unwrap();

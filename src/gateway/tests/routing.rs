@@ -4,8 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::cluster::{Build, demo, replica};
 use crate::{
-    api::{DurationString, Health, InstanceRole, InstanceStatus, MemgraphCluster, RegistrationMode},
-    gateway::routes::{Duty, Limits, Preference, Routes, Standing, Target},
+    api::{
+        ConnectionRateLimit, DurationString, Health, InstanceRole, InstanceStatus, MemgraphCluster,
+        RegistrationMode,
+    },
+    gateway::{
+        rate::Rate,
+        routes::{Duty, Limits, Preference, Routes, Standing, Target},
+    },
 };
 
 fn address(text: &str) -> SocketAddr {
@@ -166,6 +172,11 @@ fn the_bounds_are_those_of_the_spec() {
         s.gateway.read_write.max_connections = 5;
         s.gateway.read.max_connections = 6;
         s.gateway.connect_timeout = DurationString::from_millis(250);
+        s.gateway.idle_timeout = DurationString::from_millis(600_000);
+        s.gateway.connection_rate_limit = Some(ConnectionRateLimit {
+            per_second: 100,
+            burst: None,
+        });
         s.gateway.max_held_connections = 7;
         s.gateway.hold_timeout = DurationString::from_millis(3_000);
     });
@@ -175,6 +186,11 @@ fn the_bounds_are_those_of_the_spec() {
             read_write: 5,
             read: 6,
             connect_timeout: Duration::from_millis(250),
+            idle_timeout: Duration::from_secs(600),
+            rate: Some(Rate {
+                per_second: 100,
+                burst: 200,
+            }),
             held: 7,
             hold_timeout: Duration::from_secs(3),
         }

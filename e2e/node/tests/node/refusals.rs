@@ -33,6 +33,24 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
         ),
         (
             "demo",
+            json!({"gateway": {"idleTimeout": "500ms"}}),
+            ["gateway.idleTimeout", "must be at least 1s"],
+        ),
+        (
+            "demo",
+            json!({"gateway": {"connectionRateLimit": {"perSecond": 0}}}),
+            [
+                "gateway.connectionRateLimit.perSecond",
+                "greater than or equal to 1",
+            ],
+        ),
+        (
+            "demo",
+            json!({"gateway": {"connectionRateLimit": {"burst": 10}}}),
+            ["gateway.connectionRateLimit.perSecond", "Required value"],
+        ),
+        (
+            "demo",
             json!({"replication": {"mode": "Fast"}}),
             ["spec.replication.mode", "supported values: \"StrictSync\""],
         ),

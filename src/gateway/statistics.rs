@@ -1,0 +1,269 @@
+//! What has become of the connections at one port since the gateway started.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::gate::Port;
+
+/// How often at most each kind of refusal is logged.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a connection was reset before it led anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// `maxConnections`.
+    TooMany,
+    /// `connectionRateLimit`.
+    TooFast,
+    /// `maxHeldConnections`.
+    TooManyHeld,
+    /// There was no instance to lead to, for a writer not within `holdTimeout` either.
+    NoInstance,
+    /// This process or its node has no descriptor, port or memory left for the connection to the instance.
+    OutOfResources,
+    /// The gateway ended while the client was held.
+    Ending,
+    /// The client had gone before it could be led anywhere.
+    Gone,
+}
+
+/// How a session came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// Both sides have closed.
+    Finished,
+    /// The route that it belonged to was no more.
+    Cut,
+    /// The gateway's leave to lead to MAIN had run out.
+    Expired,
+    /// `idleTimeout`.
+    Idle,
+    /// The client's connection broke.
+    ByClient,
+    /// The instance's connection broke, or the instance closed it first.
+    ByInstance,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From client to instance.
+    Up,
+    /// From instance to client.
+    Down,
+}
+
+/// Counters of one port. All of them only grow.
+#[derive(Debug)]
+pub struct Statistics {
+    port: Port,
+    accepted: AtomicU64,
+    begun: AtomicU64,
+    refused: [Refusals; Refusal::ALL.len()],
+    ended: [AtomicU64; Ending::ALL.len()],
+    failed_connects: AtomicU64,
+    failed_accepts: AtomicU64,
+    bytes: [AtomicU64; 2],
+    since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Refusals {
+    count: AtomicU64,
+    /// From when on one may be logged again, in milliseconds since the gateway started.
+    quiet_until: AtomicU64,
+}
+
+impl Refusal {
+    /// Every kind, in the order of its counter.
+    pub const ALL: [Self; 7] = [
+        Self::TooMany,
+        Self::TooFast,
+        Self::TooManyHeld,
+        Self::NoInstance,
+        Self::OutOfResources,
+        Self::Ending,
+        Self::Gone,
+    ];
+
+    fn reason(self, port: Port) -> &'static str {
+        match (self, port) {
+            (Self::TooMany, Port::ReadWrite) => {
+                "refused: as many sessions as gateway.readWrite.maxConnections allows"
+            }
+            (Self::TooMany, Port::Read) => "refused: as many sessions as gateway.read.maxConnections allows",
+            (Self::TooFast, _) => {
+                "refused: the client's address connects faster than gateway.connectionRateLimit allows"
+            }
+            (Self::TooManyHeld, _) => {
+                "refused: no MAIN, and as many clients wait for one as gateway.maxHeldConnections allows"
+            }
+            (Self::NoInstance, Port::ReadWrite) => "refused: no MAIN within gateway.holdTimeout",
+            (Self::NoInstance, Port::Read) => "refused: no instance serves readers",
+            (Self::OutOfResources, _) => {
+                "refused: no file descriptor, port or memory is left for a connection to the instance; lower \
+                 maxConnections, or raise the limits of the node"
+            }
+            (Self::Ending, _) => "refused: the gateway ends",
+            (Self::Gone, _) => "the client has gone before it could be led anywhere",
+        }
+    }
+}
+
+impl Ending {
+    /// Every kind, in the order of its counter.
+    pub const ALL: [Self; 6] = [
+        Self::Finished,
+        Self::Cut,
+        Self::Expired,
+        Self::Idle,
+        Self::ByClient,
+        Self::ByInstance,
+    ];
+}
+
+impl Statistics {
+    /// Counters at zero.
+    #[must_use]
+    pub fn new(port: Port) -> Self {
+        Self {
+            port,
+            accepted: AtomicU64::default(),
+            begun: AtomicU64::default(),
+            refused: Default::default(),
+            ended: Default::default(),
+            failed_connects: AtomicU64::default(),
+            failed_accepts: AtomicU64::default(),
+            bytes: Default::default(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Connections that were accepted: each is refused or begins a session.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        get(&self.accepted)
+    }
+
+    /// Sessions that were begun: each is still there or has ended.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        get(&self.begun)
+    }
+
+    /// Connections that were refused for this reason.
+    #[must_use]
+    pub fn refused(&self, refusal: Refusal) -> u64 {
+        get(&self.refused[refusal as usize].count)
+    }
+
+    /// Sessions that have ended in this way.
+    #[must_use]
+    pub fn ended(&self, ending: Ending) -> u64 {
+        get(&self.ended[ending as usize])
+    }
+
+    /// Attempts to connect to an instance that failed.
+    #[must_use]
+    pub fn failed_connects(&self) -> u64 {
+        get(&self.failed_connects)
+    }
+
+    /// Attempts to accept a connection that failed for want of something in this process or its node.
+    #[must_use]
+    pub fn failed_accepts(&self) -> u64 {
+        get(&self.failed_accepts)
+    }
+
+    /// Bytes that were passed on in this direction, those of running sessions included.
+    #[must_use]
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        get(&self.bytes[direction as usize])
+    }
+
+    pub(super) fn accept(&self) {
+        add(&self.accepted, 1);
+    }
+
+    pub(super) fn begin(&self) {
+        add(&self.begun, 1);
+    }
+
+    pub(super) fn end(&self, ending: Ending) {
+        add(&self.ended[ending as usize], 1);
+    }
+
+    pub(super) fn fail_connect(&self) {
+        add(&self.failed_connects, 1);
+    }
+
+    pub(super) fn fail_accept(&self) {
+        add(&self.failed_accepts, 1);
+    }
+
+    pub(super) fn pass(&self, direction: Direction, bytes: usize) {
+        add(&self.bytes[direction as usize], bytes as u64);
+    }
+
+    /// Counts a refused connection, and logs it unless one of the same kind was logged a short time ago: whoever floods the
+    /// gateway must not flood its log.
+    pub(super) fn refuse(&self, refusal: Refusal, client: Option<SocketAddr>) {
+        let Refusals { count, quiet_until } = &self.refused[refusal as usize];
+        add(count, 1);
+        let elapsed = self.since.elapsed();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let quiet = quiet_until.load(Ordering::Relaxed);
+        // Of several at once only one takes the turn.
+        let logged = refusal != Refusal::Gone
+            && millis(elapsed) >= quiet
+            && quiet_until
+                .compare_exchange(
+                    quiet,
+                    millis(elapsed + LOG_PAUSE),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok();
+        if logged {
+            warn!(
+                port = ?self.port,
+                client = client.map(tracing::field::display),
+                so_far = get(count),
+                "{}",
+                refusal.reason(self.port)
+            );
+        }
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_counter_of_its_own() {
+        let statistics = Statistics::new(Port::Read);
+        for (i, refusal) in (1_u32..).zip(Refusal::ALL) {
+            (0..i).for_each(|_| statistics.refuse(refusal, None));
+        }
+        for (i, ending) in (1_u32..).zip(Ending::ALL) {
+            (0..i).for_each(|_| statistics.end(ending));
+        }
+        assert_eq!(Refusal::ALL.map(|r| statistics.refused(r)), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(Ending::ALL.map(|e| statistics.ended(e)), [1, 2, 3, 4, 5, 6]);
+    }
+}

@@ -1,0 +1,115 @@
+//! What one session has passed on, and whether that is long ago.
+
+use std::{
+    future::pending,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::statistics::{Direction, Statistics};
+
+/// Takes note of what one session passes on.
+#[derive(Debug)]
+pub struct Traffic<'a> {
+    statistics: &'a Statistics,
+    began: Instant,
+    /// When bytes were passed on last, in nanoseconds since the session began.
+    last: AtomicU64,
+}
+
+impl<'a> Traffic<'a> {
+    /// That of a session which begins now, at the port of these statistics.
+    #[must_use]
+    pub fn new(statistics: &'a Statistics) -> Self {
+        Self {
+            statistics,
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// So many bytes, at least one, were handed to the peer of the one who sent them.
+    pub fn passed(&self, direction: Direction, bytes: usize) {
+        self.statistics.pass(direction, bytes);
+        let nanos = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Ends when nothing was passed on, in either direction, for as long as `timeout` says, which may change meanwhile; zero
+    /// is for ever.
+    pub async fn idle(&self, mut timeout: watch::Receiver<Duration>) {
+        loop {
+            let allowed = *timeout.borrow_and_update();
+            let idle = async {
+                if allowed.is_zero() {
+                    return pending().await;
+                }
+                while self.last() + allowed > Instant::now() {
+                    sleep_until(self.last() + allowed).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = timeout.changed() => if changed.is_err() {
+                    return pending().await;
+                },
+                () = idle => return,
+            }
+        }
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_nanos(self.last.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::gateway::gate::Port;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_idle_when_its_last_byte_in_either_direction_is_as_long_ago_as_is_allowed() {
+        let statistics = Statistics::new(Port::ReadWrite);
+        let traffic = Traffic::new(&statistics);
+        let (_set, timeout) = watch::channel(MINUTE);
+        let begin = Instant::now();
+        let talk = async {
+            sleep(MINUTE * 9 / 10).await;
+            traffic.passed(Direction::Up, 1);
+            sleep(MINUTE * 9 / 10).await;
+            traffic.passed(Direction::Down, 2);
+        };
+        tokio::join!(talk, traffic.idle(timeout));
+        assert_eq!(begin.elapsed().as_secs(), 54 + 54 + 60);
+        assert_eq!(
+            (statistics.bytes(Direction::Up), statistics.bytes(Direction::Down)),
+            (1, 2)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_timeout_counts_from_the_last_byte() {
+        let statistics = Statistics::new(Port::ReadWrite);
+        let traffic = Traffic::new(&statistics);
+        let (set, timeout) = watch::channel(Duration::ZERO);
+        let begin = Instant::now();
+        let change = async {
+            sleep(MINUTE * 60).await;
+            set.send_replace(MINUTE * 61);
+            sleep(MINUTE / 2).await;
+            set.send_replace(MINUTE * 62);
+        };
+        tokio::join!(change, traffic.idle(timeout));
+        assert_eq!(begin.elapsed().as_secs(), 62 * 60);
+    }
+}
