@@ -55,6 +55,12 @@ func TestValuesDoWhatTheySay(t *testing.T) {
 		{"podAnnotations: {a: b}", []any{"Deployment/" + name, "spec", "template", "metadata", "annotations"}, object{"a": "b"}},
 		{"podLabels: {a: b}", []any{"Deployment/" + name, "spec", "template", "metadata", "labels", "a"}, "b"},
 		{"service: {annotations: {a: b}}", []any{"Service/" + name, "metadata", "annotations"}, object{"a": "b"}},
+		{"monitoring: {serviceMonitor: {enabled: true}}", []any{"ServiceMonitor/" + name, "spec", "endpoints", 0, "honorLabels"}, true},
+		{"monitoring: {serviceMonitor: {enabled: true}, interval: 5s}", []any{"ServiceMonitor/" + name, "spec", "endpoints", 0, "interval"}, "5s"},
+		{"monitoring: {podMonitor: {enabled: true}}", []any{"PodMonitor/" + name + "-gateways", "spec", "podMetricsEndpoints", 0, "port"}, "http"},
+		{"monitoring: {prometheusRule: {enabled: true}, labels: {release: x}}", []any{"PrometheusRule/" + name, "metadata", "labels", "release"}, "x"},
+		{"monitoring: {prometheusRule: {enabled: true, runbooks: \"https://x.org/a.md\"}}", []any{"PrometheusRule/" + name, "spec", "groups", 0, "rules", 0, "annotations", "runbook_url"}, "https://x.org/a.md#memgraphwritesunavailable"},
+		{"monitoring: {dashboard: {enabled: true}}", []any{"ConfigMap/" + name + "-dashboard", "metadata", "labels", "grafana_dashboard"}, "1"},
 		{"global: {anything: 1}", in(container, "name"), "operator"},
 	} {
 		t.Run(test.values, func(t *testing.T) {
