@@ -76,6 +76,14 @@ crds: ## Write the CustomResourceDefinition from the Rust types
 	cp crds/memgraphclusters.yaml config/crd/bases/memgraphclusters.yaml
 	cp crds/memgraphclusters.yaml charts/memgraph-operator/files/crds/memgraphclusters.yaml
 
+.PHONY: openapi
+openapi: ## Write the description of the operator's HTTP answers from the Rust types
+	cargo run --locked --quiet --package memgraph-operator -- openapi > docs/openapi.json
+
+.PHONY: dashboard-check
+dashboard-check: ## Check that the Grafana dashboard asks for metrics that there are
+	cargo test --locked --package memgraph-operator --lib -- metrics::tests
+
 .PHONY: deny
 deny: ## Check licences, bans and security advisories of all dependencies
 	@.ci/deny.sh

@@ -7,12 +7,15 @@
 pub mod api;
 pub mod control_channel;
 pub mod controller;
+pub mod fleet;
 pub mod gateway;
 pub mod grants;
 pub mod http;
 pub mod instance_init;
+pub mod kubectl;
 pub mod leader;
 pub mod memgraph;
+pub mod metrics;
 pub mod plan;
 pub mod resources;
 pub mod telemetry;

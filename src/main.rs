@@ -10,6 +10,7 @@ use kube::{Client, CustomResourceExt};
 use memgraph_operator::{
     api::{DurationString, InitNote, MemgraphCluster, names},
     controller::{self, Election, OperatorConfig},
+    fleet,
     gateway::{self, Addresses, GatewayConfig},
     instance_init::{self, VolumeError},
     leader::{Timing, TimingError},
@@ -36,6 +37,8 @@ enum Command {
     InstanceInit(InstanceInitArgs),
     /// Prints the CustomResourceDefinition as YAML.
     Crd,
+    /// Prints the description of the operator's HTTP answers as OpenAPI.
+    Openapi,
 }
 
 #[derive(Args)]
@@ -184,6 +187,10 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Crd => {
             print!("{}", serde_yaml::to_string(&MemgraphCluster::crd())?);
+            Ok(())
+        }
+        Command::Openapi => {
+            println!("{:#}", fleet::openapi());
             Ok(())
         }
         Command::Operator(args) => {

@@ -22,7 +22,8 @@ use crate::{
         MemgraphCluster,
         ledger::{Ledger, Route},
     },
-    grants::MainReach,
+    fleet::{GatewayWord, Live},
+    grants::Report,
     memgraph::Bolt,
     plan::observation::{Numbers, Witness},
 };
@@ -74,7 +75,7 @@ struct Memory {
 struct Heard {
     /// When it was asked.
     asked: Instant,
-    reach: MainReach,
+    report: Report,
 }
 
 impl Cluster {
@@ -171,11 +172,28 @@ impl Cluster {
         self.memory().met.clone()
     }
 
-    /// A gateway that was asked at `asked` has told what it can reach.
-    pub(super) fn heard(&self, pod: &str, asked: Instant, reach: MainReach) {
+    /// A gateway that was asked at `asked` has told what holds there.
+    pub(super) fn heard(&self, pod: &str, asked: Instant, report: Report) {
         let mut memory = self.memory();
         memory.heard.retain(|_, heard| heard.asked.elapsed() < HEARD_FOR);
-        memory.heard.insert(pod.to_owned(), Heard { asked, reach });
+        memory.heard.insert(pod.to_owned(), Heard { asked, report });
+    }
+
+    /// What is seen of this cluster, for people. `main`: the instance that is MAIN by the ledger.
+    pub(super) async fn live(&self, main: Option<&str>) -> Live {
+        let gateways = {
+            let memory = self.memory();
+            let heard = memory.heard.iter();
+            let word = |heard: &Heard| GatewayWord {
+                asked_ago: heard.asked.elapsed(),
+                report: heard.report.clone(),
+            };
+            heard.map(|(pod, heard)| (pod.clone(), word(heard))).collect()
+        };
+        Live {
+            instances: self.sightings.for_people(main).await,
+            gateways,
+        }
     }
 
     /// What gateways have told of MAIN lately.
@@ -183,7 +201,7 @@ impl Cluster {
         let memory = self.memory();
         let heard = memory.heard.iter();
         heard
-            .map(|(pod, heard)| Witness::of(pod, &heard.reach, heard.asked.elapsed()))
+            .map(|(pod, heard)| Witness::of(pod, &heard.report.reach, heard.asked.elapsed()))
             .collect()
     }
 
@@ -331,12 +349,15 @@ impl Clusters {
         Arc::clone(&entry.cluster)
     }
 
+    /// The memory of the cluster with this UID, if there is one.
+    pub(super) fn with_uid(&self, uid: &str) -> Option<Arc<Cluster>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(uid).map(|entry| Arc::clone(&entry.cluster))
+    }
+
     /// The memory of this cluster, if there is one.
     pub(super) fn known(&self, cluster: &MemgraphCluster) -> Option<Arc<Cluster>> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .get(cluster.metadata.uid.as_ref()?)
-            .map(|entry| Arc::clone(&entry.cluster))
+        self.with_uid(cluster.metadata.uid.as_ref()?)
     }
 
     fn forget(&self, uid: &str) {

@@ -5,6 +5,7 @@ mod clusters;
 mod events;
 mod fence;
 mod grants;
+mod lease;
 mod link;
 mod objects;
 mod observe;
@@ -14,19 +15,16 @@ mod sightings;
 mod status;
 mod stores;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wall;
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
@@ -40,13 +38,14 @@ use kube::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::Instant,
 };
-use tokio_util::sync::CancellationToken;
-use warp::Filter;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use clusters::Clusters;
 use events::Events;
 use fence::Fence;
+use lease::Watched;
 pub use link::{GatewayLink, Unasked, Unprepared};
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
@@ -56,9 +55,11 @@ use wall::Wall;
 use crate::{
     api::MemgraphCluster,
     control_channel::TlsLink,
+    fleet::{Eyes, Fleet, Live, Vitals},
     http,
     leader::{self, Campaign, KubernetesLease, Leadership, OwnProcess, Process, Timing, guarded},
     memgraph::{Bolt, Led},
+    metrics::ApiRequests,
     resources::OperatorImage,
 };
 
@@ -138,6 +139,23 @@ pub struct Operator<B, G> {
     image: OperatorImage,
     cluster_domain: String,
     wall: Wall,
+    vitals: Arc<Vitals>,
+}
+
+impl<B: Bolt, G: GatewayLink> Eyes for Operator<B, G> {
+    fn live(&self, uid: &str) -> BoxFuture<'_, Option<Live>> {
+        let known = self.clusters.with_uid(uid);
+        async move {
+            let known = known?;
+            let ledger = known.ledger().flatten();
+            Some(
+                known
+                    .live(ledger.as_ref().map(|ledger| ledger.main.instance.as_str()))
+                    .await,
+            )
+        }
+        .boxed()
+    }
 }
 
 /// How an operator reaches the world, and what it runs in.
@@ -160,6 +178,7 @@ impl<B, G: GatewayLink> Operator<B, G> {
         stores: Stores,
         cached: Store<MemgraphCluster>,
         pokes: Pokes,
+        vitals: Arc<Vitals>,
     ) -> Self {
         let client = guarded(means.client, leadership.clone());
         Self {
@@ -174,6 +193,7 @@ impl<B, G: GatewayLink> Operator<B, G> {
             image: config.image,
             cluster_domain: config.cluster_domain,
             wall: Wall::set(Timestamp::now()),
+            vitals,
             client,
         }
     }
@@ -204,19 +224,14 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
             address: config.http,
             source,
         })?;
-    let ready = Arc::new(AtomicBool::new(false));
-    let is_ready = Arc::clone(&ready);
-    let check = move || {
-        is_ready
-            .load(Ordering::Relaxed)
-            .then_some(())
-            .ok_or("the caches are not filled yet")
-    };
-    let answers = tokio::spawn(http::serve(
-        listener,
-        http::livez().or(http::readyz(check)),
-        stop.clone(),
-    ));
+    let (vitals, requests) = (Arc::new(Vitals::default()), ApiRequests::default());
+    let client = requests.counted(client);
+    let fleet = Fleet::new(config.election.name.clone(), Arc::clone(&vitals), requests);
+    let following = AbortOnDropHandle::new(tokio::spawn({
+        let (fleet, client) = (Arc::clone(&fleet), client.clone());
+        async move { fleet.follow(client).await }
+    }));
+    let answers = tokio::spawn(http::serve(listener, fleet.filter(), stop.clone()));
     let asked = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -234,23 +249,24 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
         gateways: TlsLink::default(),
         process: OwnProcess,
     };
-    let controlled = control(means, config, &ready, &stop).await;
+    let controlled = control(means, config, &vitals, &stop).await;
     stop.cancel();
+    drop(following);
     if let Err(error) = answers.await {
         tracing::warn!(%error, "the HTTP server has broken");
     }
     controlled
 }
 
-/// Fills the caches, sets `ready`, waits for leadership, and controls until `stop`. Whatever it has begun ends when it is
-/// dropped.
+/// Fills the caches, waits for leadership, and controls until `stop`; `vitals` tell how far it has come. Whatever it has
+/// begun ends when it is dropped.
 ///
 /// # Errors
 /// When a cache could not be filled, or leadership cannot be watched over.
 pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
     means: Means<B, G, P>,
     config: OperatorConfig,
-    ready: &AtomicBool,
+    vitals: &Arc<Vitals>,
     stop: &CancellationToken,
 ) -> Result<(), OperatorError> {
     let client = means.client.clone();
@@ -262,10 +278,11 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
         filled = stores.wait_until_ready() => filled?,
         () = stop.cancelled() => return Ok(()),
     }
-    ready.store(true, Ordering::Relaxed);
+    vitals.set_ready();
     tracing::info!("the operator has started");
     let election = &config.election;
     let lease = KubernetesLease::new(client.clone(), &election.namespace, &election.lease);
+    let lease = Watched::new(lease, Arc::clone(vitals));
     let campaign = Campaign::new(lease, process.clock(), election.timing, election.identity());
     let leader = tokio::select! {
         biased;
@@ -298,7 +315,10 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
         stores,
         controller.store(),
         pokes,
+        Arc::clone(vitals),
     ));
+    let eyes: Weak<dyn Eyes> = Arc::<Operator<B, G>>::downgrade(&operator);
+    vitals.lead(eyes);
     let acting = async {
         let ended = lead(controller, operator, poked, stop.clone());
         let overdue = async {
@@ -346,13 +366,25 @@ async fn lead<B: Bolt, G: GatewayLink>(
         .with_config(Config::default().concurrency(0))
         .reconcile_on(received(poked))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, retry, operator)
+        .run(reconcile_once, retry, operator)
         .for_each(|result| async move {
             if let Err(error) = result {
                 tracing::debug!(error = chain(&error), "reconciliation ended with an error");
             }
         })
         .await;
+}
+
+/// One reconciliation, and how long it took.
+async fn reconcile_once<B: Bolt, G: GatewayLink>(
+    cluster: Arc<MemgraphCluster>,
+    operator: Arc<Operator<B, G>>,
+) -> Result<Requeue, ReconcileError> {
+    let begun = Instant::now();
+    let vitals = Arc::clone(&operator.vitals);
+    let done = reconcile(cluster, operator).await;
+    vitals.reconciled(begun.elapsed(), done.as_ref().err().map(ReconcileError::kind));
+    done
 }
 
 fn received(

@@ -63,6 +63,19 @@ pub enum ReconcileError {
     },
 }
 
+impl ReconcileError {
+    /// Which of them it is, in a word.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Object(_) => "object",
+            Self::Status(StatusError::Conflict { .. }) => "conflict",
+            Self::Status(StatusError::Write { .. }) => "status",
+            Self::Act(_) => "step",
+            Self::Read { .. } => "read",
+        }
+    }
+}
+
 /// Brings one cluster as far as it goes now.
 pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     cluster: Arc<MemgraphCluster>,
@@ -366,6 +379,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let started = Instant::now();
         let done = hands.carry_out(action).await;
         state.took(action.kind(), started.elapsed());
+        self.vitals.took(action.kind(), started.elapsed());
         done?;
         tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
         if matches!(action, Action::Demote { .. }) {

@@ -11,6 +11,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     api::{ledger::Incarnation, names::BOLT_PORT},
+    fleet::InstanceSight,
     memgraph::{self, Bolt, Question},
     plan::{
         observation::{Contents, Role, Sight, View},
@@ -185,6 +186,37 @@ impl Sightings {
             .get(main)
             .map(|memory| memory.told.clone())
             .unwrap_or_default()
+    }
+
+    /// What was seen of each instance last, how long ago, and how far each is behind by what MAIN of this name says.
+    pub(super) async fn for_people(&self, main: Option<&str>) -> BTreeMap<String, InstanceSight> {
+        let memories = self.memories.lock().await;
+        let main = main.and_then(|main| memories.get(main));
+        let told = main
+            .filter(|memory| matches!(memory.sight, Sight::Serving(_)))
+            .map(|memory| &memory.told);
+        let behind = |name: &str| {
+            let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
+            // Memgraph counts it as 0 or negative.
+            told?.get(&ordinal).map(|behind| behind.min(&0).unsigned_abs())
+        };
+        memories
+            .iter()
+            .map(|(name, memory)| {
+                let answers = matches!(memory.sight, Sight::Serving(_));
+                let since = if answers {
+                    Some(memory.looked)
+                } else {
+                    memory.away_since
+                };
+                let sight = InstanceSight {
+                    answers,
+                    answered_ago: since.filter(|_| memory.has_answered).map(|since| since.elapsed()),
+                    behind: behind(name),
+                };
+                (name.clone(), sight)
+            })
+            .collect()
     }
 
     /// Whether this instance gave no answer when it was looked at last.

@@ -7,11 +7,12 @@ use tokio_util::sync::CancellationToken;
 use warp::{Filter, Rejection, Reply};
 
 use super::{
+    figures::Sources,
     gate::Gate,
     keeper::Keeper,
     routes::{Routes, Standing},
 };
-use crate::{grants::Report, http};
+use crate::{grants::Report, http, metrics};
 
 /// Everything that the answers are read from.
 #[derive(Clone, Debug)]
@@ -24,18 +25,35 @@ pub struct Answers {
     pub keeper: Arc<Keeper>,
     /// Why the API server cannot be read at the moment, if so.
     pub trouble: watch::Receiver<Option<String>>,
+    /// What has been counted.
+    pub figures: Sources,
     /// Done when no new session is taken any more.
     pub closing: CancellationToken,
 }
 
 impl Answers {
-    /// `/livez`, `/readyz` and `/route`.
+    /// `/livez`, `/readyz`, `/metrics`, `/status` (also as `/api/v1/status`) and `/route`.
     pub fn filter(self) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
+        let answers = self.clone();
+        let scraped = metrics::filter(move || {
+            std::future::ready(answers.figures.registry(answers.report(), &answers.gate))
+        });
+        let answers = self.clone();
+        let short = warp::path!("status").boxed();
+        let status = warp::path!("api" / "v1" / "status")
+            .or(short)
+            .unify()
+            .and(warp::get())
+            .map(move || warp::reply::json(&answers.figures.status(answers.report(), &answers.gate)));
         let answers = self.clone();
         let route = warp::path!("route")
             .and(warp::get())
             .map(move || warp::reply::json(&answers.report()));
-        http::livez().or(http::readyz(move || self.readiness())).or(route)
+        http::livez()
+            .or(http::readyz(move || self.readiness()))
+            .or(scraped)
+            .or(status)
+            .or(route)
     }
 
     fn report(&self) -> Report {

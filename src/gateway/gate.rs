@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -26,6 +26,7 @@ use tokio_util::{
 
 use super::{
     clearance::Clearance,
+    figures::Fences,
     keeper::Keeper,
     limit::{Limit, Permit},
     reach::Incident,
@@ -80,6 +81,8 @@ pub struct Gate {
     read_write_limit: Arc<Limit>,
     read_limit: Arc<Limit>,
     held_limit: Arc<Limit>,
+    /// How long it took to close the way to a MAIN.
+    fences: Fences,
     idle_timeout: watch::Sender<Duration>,
     /// Marked changed whenever a line may have been put into use.
     opened: watch::Sender<()>,
@@ -98,6 +101,7 @@ impl Gate {
             read_write_limit: Limit::new(limits.read_write),
             read_limit: Limit::new(limits.read),
             held_limit: Limit::new(limits.held),
+            fences: Fences::default(),
             idle_timeout: watch::Sender::new(limits.idle_timeout),
             opened: watch::Sender::default(),
             ended: CancellationToken::new(),
@@ -194,6 +198,7 @@ impl Gate {
     /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone.
     /// Returns how many were cut. Opens nothing.
     pub async fn cut_all_but(&self, routes: &Routes) -> usize {
+        let begun = Instant::now();
         let unwanted = self.take_unwanted(routes);
         let sessions = unwanted.iter().map(|line| line.sessions.len()).sum();
         // First all are woken, then all are waited for.
@@ -204,7 +209,19 @@ impl Gate {
             line.sessions.close();
             line.sessions.wait().await;
         }
+        if unwanted
+            .iter()
+            .any(|line| matches!(line.target.duty, Duty::Main { .. }))
+        {
+            self.fences.note(begun.elapsed());
+        }
         sessions
+    }
+
+    /// How long it took to close the way to a MAIN, each time, until the last of its sessions was gone.
+    #[must_use]
+    pub fn fences(&self) -> &Fences {
+        &self.fences
     }
 
     /// Puts the lines into use that `routes` has, and its bounds. Those in use already go on as they are.

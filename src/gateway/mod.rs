@@ -17,6 +17,7 @@ mod answers;
 mod clearance;
 mod descriptors;
 mod enforce;
+mod figures;
 mod follow;
 mod gate;
 mod hold;
@@ -57,7 +58,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{accept::Door, answers::Answers};
+use self::{accept::Door, answers::Answers, figures::Sources};
 pub use self::{
     clearance::{Clearance, Now},
     enforce::enforce,
@@ -81,6 +82,7 @@ use crate::{
     http,
     leader::BootClock,
     memgraph::Neo4rsBolt,
+    metrics::ApiRequests,
 };
 
 /// How the gateway is set up. What the user may choose stands in the `MemgraphCluster`.
@@ -168,7 +170,9 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let (routes, view) = watch::channel(Routes::default());
     let (trouble, reported_trouble) = watch::channel(None);
     let (found, certificates) = watch::channel(None);
-    let clusters: Api<MemgraphCluster> = Api::namespaced(config.client, &config.namespace);
+    let requests = ApiRequests::default();
+    let client = requests.counted(config.client);
+    let clusters: Api<MemgraphCluster> = Api::namespaced(client, &config.namespace);
     let following = follow(clusters.clone(), &config.cluster, Findings { routes, trouble });
     let keeper = Keeper::new(BootClock, config.pod_uid, fastrand::u64(..));
     let keeping = keeper.keep(view, clusters, &config.cluster);
@@ -178,7 +182,8 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
         trouble: reported_trouble,
         certificates,
     };
-    let serving = gateway.serve(Arc::clone(&keeper), from_outside, stop.clone());
+    let figures = gateway.figures(&config.namespace, &config.cluster, requests);
+    let serving = gateway.serve(Arc::clone(&keeper), from_outside, figures, stop.clone());
     let signalled = async {
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM"),
@@ -243,12 +248,24 @@ impl Gateway {
         })
     }
 
+    /// What is told of this gateway, which belongs to the cluster of this name.
+    fn figures(&self, namespace: &str, cluster: &str, requests: ApiRequests) -> Sources {
+        Sources {
+            namespace: namespace.to_owned(),
+            cluster: cluster.to_owned(),
+            requests,
+            read_write: Arc::clone(&self.read_write_statistics),
+            read: Arc::clone(&self.read_statistics),
+        }
+    }
+
     /// Serves what `keeper` wants until `stop`, then takes no new session, and lets those that there are go on for a while.
     /// Changed routes are enforced, and operators answered, to the very end.
     async fn serve(
         self,
         keeper: Arc<Keeper>,
         from_outside: FromOutside,
+        figures: Sources,
         stop: CancellationToken,
     ) -> Result<(), GatewayError> {
         let gate = Arc::new(Gate::new(Arc::clone(&keeper)));
@@ -268,6 +285,7 @@ impl Gateway {
             gate: Arc::clone(&gate),
             keeper,
             trouble: from_outside.trouble,
+            figures,
             closing: stop.clone(),
         };
         let mut answering = tokio::spawn(http::serve(self.http, answers.filter(), stop_answers.clone()));

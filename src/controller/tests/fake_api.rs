@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Where an object lies: API version, plural, namespace, name.
-pub(super) type Place = (String, String, String, String);
+pub(crate) type Place = (String, String, String, String);
 
 #[derive(Default)]
 struct State {
@@ -38,7 +38,7 @@ struct Watch {
 
 /// The server.
 #[derive(Clone, Default)]
-pub(super) struct FakeApi {
+pub(crate) struct FakeApi {
     state: Arc<Mutex<State>>,
 }
 
@@ -89,7 +89,7 @@ impl FakeApi {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
@@ -99,7 +99,7 @@ impl FakeApi {
     }
 
     /// Puts an object there, as if somebody else had.
-    pub(super) fn put(&self, plural: &str, object: Value) {
+    pub(crate) fn put(&self, plural: &str, object: Value) {
         let text = |pointer: &str| {
             object
                 .pointer(pointer)
@@ -117,7 +117,7 @@ impl FakeApi {
     }
 
     /// Takes an object away, as if somebody else had.
-    pub(super) fn remove(&self, api_version: &str, plural: &str, namespace: &str, name: &str) {
+    pub(crate) fn remove(&self, api_version: &str, plural: &str, namespace: &str, name: &str) {
         let place = [api_version, plural, namespace, name].map(str::to_owned);
         let mut state = self.state();
         let Some(object) = state.objects.remove(&place.clone().into()) else {
@@ -130,7 +130,7 @@ impl FakeApi {
         }
     }
 
-    pub(super) fn get(&self, api_version: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+    pub(crate) fn get(&self, api_version: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let place = (
             api_version.to_owned(),
             plural.to_owned(),
@@ -141,12 +141,12 @@ impl FakeApi {
     }
 
     /// All objects, by where they lie.
-    pub(super) fn objects(&self) -> BTreeMap<Place, Value> {
+    pub(crate) fn objects(&self) -> BTreeMap<Place, Value> {
         self.state().objects.clone()
     }
 
     /// The requests since the last call, watches left out: `METHOD path`.
-    pub(super) fn take_requests(&self) -> Vec<String> {
+    pub(crate) fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state().requests)
     }
 

@@ -1,7 +1,7 @@
 //! The operator against an API server and a Memgraph that live in memory.
 
 mod certificates;
-mod fake_api;
+pub(crate) mod fake_api;
 mod fake_gateways;
 mod fake_memgraph;
 mod reconciling;

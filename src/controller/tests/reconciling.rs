@@ -124,6 +124,7 @@ pub(super) async fn operator(
         stores,
         cached,
         pokes,
+        Arc::default(),
     ))
 }
 
@@ -141,6 +142,7 @@ fn successor(
         operator.stores.clone(),
         operator.cached.clone(),
         pokes,
+        Arc::clone(&operator.vitals),
     ))
 }
 

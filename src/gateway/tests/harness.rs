@@ -28,6 +28,7 @@ use crate::{
     },
     grants::{Grant, Position, Request, VERSION},
     leader::Clock,
+    metrics::ApiRequests,
 };
 
 /// Against hangs only: nothing is expected to take so long.
@@ -113,7 +114,8 @@ impl TestGateway {
             trouble: reported_trouble,
             certificates: found,
         };
-        let served = tokio::spawn(gateway.serve(Arc::clone(&keeper), from_outside, stop.clone()));
+        let figures = gateway.figures("graphs", "demo", ApiRequests::default());
+        let served = tokio::spawn(gateway.serve(Arc::clone(&keeper), from_outside, figures, stop.clone()));
         Self {
             clock,
             keeper,

@@ -1,19 +1,12 @@
 //! An operator process: the production operator, in a process that can be frozen, killed and ended.
 
-use std::{
-    io,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use kube::Client;
 use memgraph_operator::{
     controller::{self, Election, GatewayLink, Means, OperatorConfig},
+    fleet::Vitals,
     leader::{Dismiss, Leadership, Process, Timing},
     memgraph::Bolt,
     resources::OperatorImage,
@@ -89,7 +82,7 @@ pub struct OperatorSlot {
 struct Current {
     life: Life,
     stop: CancellationToken,
-    ready: Arc<AtomicBool>,
+    vitals: Arc<Vitals>,
 }
 
 impl OperatorSlot {
@@ -151,7 +144,7 @@ impl OperatorSlot {
         let current = self.current.borrow();
         current
             .as_ref()
-            .is_some_and(|current| current.ready.load(Ordering::Relaxed) && !current.life.is_over())
+            .is_some_and(|current| current.vitals.is_ready() && !current.life.is_over())
     }
 
     /// Runs one process after the other, for ever.
@@ -167,11 +160,11 @@ impl OperatorSlot {
             let _ = self.powered.subscribe().wait_for(|powered| *powered).await;
             let life = Life::default();
             let stop = CancellationToken::new();
-            let ready = Arc::new(AtomicBool::new(false));
+            let vitals = Arc::new(Vitals::default());
             self.current.replace(Some(Current {
                 life: life.clone(),
                 stop: stop.clone(),
-                ready: Arc::clone(&ready),
+                vitals: Arc::clone(&vitals),
             }));
             self.trace.note(|| format!("{} starts", self.name));
             let (client, bolt, gateways) = surroundings.reach(&life);
@@ -187,7 +180,7 @@ impl OperatorSlot {
             let pause = tokio::select! {
                 biased;
                 () = life.over() => START_OVER,
-                ended = Box::pin(controller::control(means, self.config(), &ready, &stop)) => {
+                ended = Box::pin(controller::control(means, self.config(), &vitals, &stop)) => {
                     self.trace.note(|| format!("{} has ended: {}", self.name, ended.is_ok()));
                     RESTART
                 }

@@ -1,0 +1,186 @@
+//! The API server, and the operator behind it.
+
+use std::collections::BTreeMap;
+
+use futures::{Stream, TryStreamExt};
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::ListParams,
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::watcher,
+};
+use serde::de::DeserializeOwned;
+
+use super::{Error, args::AccessArgs};
+use crate::{
+    api::MemgraphCluster,
+    fleet::{ClusterStatus, Counted, FleetStatus, view},
+};
+
+/// Reaches the API server as the caller does by kubectl.
+pub(super) struct Access {
+    pub(super) client: Client,
+    /// The namespace that was asked for, or that of the context.
+    pub(super) namespace: String,
+    operator_namespace: String,
+    operator_service: String,
+}
+
+/// Clusters as they can be seen.
+pub(super) struct Seen {
+    pub(super) clusters: Vec<ClusterStatus>,
+    /// Why lag and sessions cannot be told, if so.
+    pub(super) blind: Option<String>,
+}
+
+impl Access {
+    pub(super) async fn new(args: &AccessArgs) -> Result<Self, Error> {
+        let options = KubeConfigOptions {
+            context: args.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let config = match &args.kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path).map_err(boxed)?;
+                Config::from_custom_kubeconfig(read, &options)
+                    .await
+                    .map_err(boxed)?
+            }
+            None if args.context.is_some() => Config::from_kubeconfig(&options).await.map_err(boxed)?,
+            None => Config::infer().await.map_err(boxed)?,
+        };
+        let client = Client::try_from(config).map_err(boxed)?;
+        Ok(Self::of(client, args))
+    }
+
+    pub(super) fn of(client: Client, args: &AccessArgs) -> Self {
+        let namespace = args.namespace.clone();
+        Self {
+            namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
+            client,
+            operator_namespace: args.operator_namespace.clone(),
+            operator_service: args.operator_service.clone(),
+        }
+    }
+
+    pub(super) fn clusters(&self) -> Api<MemgraphCluster> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(super) async fn get(&self, name: &str) -> Result<MemgraphCluster, Error> {
+        let got = self.clusters().get_opt(name).await;
+        got.map_err(failed(format!("read the cluster {name} of {}", self.namespace)))?
+            .ok_or_else(|| {
+                Error::Usage(format!(
+                    "there is no MemgraphCluster {name} in {}",
+                    self.namespace
+                ))
+            })
+    }
+
+    /// The cluster now and after each change, for ever.
+    pub(super) fn follow(
+        &self,
+        name: &str,
+    ) -> impl Stream<Item = Result<Option<MemgraphCluster>, Error>> + use<> {
+        let cluster = name.to_owned();
+        watcher::watch_object(self.clusters(), name).map_err(move |source| Error::Watch {
+            cluster: cluster.clone(),
+            source: Box::new(source),
+        })
+    }
+
+    /// This cluster, or all of the namespace, or all.
+    pub(super) async fn see(&self, name: Option<&str>, everywhere: bool) -> Result<Seen, Error> {
+        let mut found = match name {
+            Some(name) => vec![self.get(name).await?],
+            None => {
+                let api = if everywhere {
+                    Api::all(self.client.clone())
+                } else {
+                    self.clusters()
+                };
+                let listed = api.list(&ListParams::default()).await;
+                listed.map_err(failed("list the clusters".to_owned()))?.items
+            }
+        };
+        found.sort_by_key(|cluster| (cluster.namespace(), cluster.name_any()));
+        let (live, blind) = match self.operator_status().await {
+            Ok(status) => (status.clusters, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let live: BTreeMap<_, _> = live
+            .into_iter()
+            .map(|cluster| (cluster.uid.clone(), cluster))
+            .collect();
+        let clusters = found.iter().map(|cluster| {
+            let uid = cluster.uid().unwrap_or_default();
+            merged(view(cluster, Counted::default(), None), live.get(&uid))
+        });
+        Ok(Seen {
+            clusters: clusters.collect(),
+            blind,
+        })
+    }
+
+    /// What the operator process that leads tells.
+    async fn operator_status(&self) -> Result<FleetStatus, String> {
+        let namespace = &self.operator_namespace;
+        let service = format!("services/{}:http", self.operator_service);
+        let any: FleetStatus = self.proxied(namespace, &service).await?;
+        if any.operator.leads {
+            return Ok(any);
+        }
+        let leader = any.operator.leader.ok_or("no operator process leads")?;
+        self.proxied(namespace, &format!("pods/{leader}:8080")).await
+    }
+
+    async fn proxied<T: DeserializeOwned>(&self, namespace: &str, target: &str) -> Result<T, String> {
+        let path = format!("/api/v1/namespaces/{namespace}/{target}/proxy/api/v1/status");
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| error.to_string())?;
+        self.client.request(request).await.map_err(|error| match error {
+            kube::Error::Api(answer) if answer.code == 403 => {
+                format!("you may not read through the API server from {target} in {namespace} (verb get)")
+            }
+            kube::Error::Api(answer) => answer.message.clone(),
+            other => other.to_string(),
+        })
+    }
+}
+
+/// The newer word on a cluster: its own status, with what only the operator sees.
+fn merged(mut cluster: ClusterStatus, live: Option<&ClusterStatus>) -> ClusterStatus {
+    let Some(live) = live else {
+        return cluster;
+    };
+    cluster.gateways.clone_from(&live.gateways);
+    cluster.health.write_unavailable_seconds = live.health.write_unavailable_seconds;
+    cluster.health.failovers = live.health.failovers;
+    cluster
+        .health
+        .main_reached_by
+        .clone_from(&live.health.main_reached_by);
+    for instance in &mut cluster.cluster_state.instances {
+        let seen = live
+            .cluster_state
+            .instances
+            .iter()
+            .find(|seen| seen.name == instance.name);
+        instance.lag_transactions = seen.and_then(|seen| seen.lag_transactions);
+        instance.answered_seconds_ago = seen.and_then(|seen| seen.answered_seconds_ago);
+    }
+    cluster
+}
+
+fn boxed(error: impl std::error::Error + Send + Sync + 'static) -> Box<dyn std::error::Error + Send + Sync> {
+    Box::new(error)
+}
+
+pub(super) fn failed(action: String) -> impl FnOnce(kube::Error) -> Error {
+    move |source| Error::Request {
+        action,
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,285 @@
+//! The plugin against an API server in memory.
+
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{access::Access, *};
+use crate::controller::tests::fake_api::FakeApi;
+
+const VERSION: &str = "memgraph.dev/v1alpha1";
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+}
+
+fn demo() -> Value {
+    let copy = |instance: &str| json!({"instance": instance, "incarnation": {"podUID": instance, "containerID": "c", "volume": "v"}, "generation": 1});
+    json!({
+        "apiVersion": VERSION, "kind": "MemgraphCluster",
+        "metadata": {"name": "demo", "namespace": "graphs", "uid": "u", "generation": 2},
+        "spec": {"replicas": 3, "fencedInstances": ["demo-2"]},
+        "status": {
+            "observedGeneration": 2, "phase": "Operational", "main": "demo-0",
+            "replicas": 3, "readyReplicas": 3, "inSyncReplicas": 1, "version": "3.12.0",
+            "gateway": {"readWrite": "demo-gateway.graphs.svc.cluster.local:7687"},
+            "instances": [
+                {"name": "demo-0", "role": "Main", "health": "Up"},
+                {"name": "demo-1", "role": "Replica", "mode": "StrictSync", "health": "Up", "dataStatus": "ready"},
+                {"name": "demo-2", "role": "Replica", "mode": "Async", "health": "Silent", "dataStatus": "invalid"},
+            ],
+            "history": [{
+                "term": 3, "kind": "Failover", "from": "demo-1", "to": "demo-0", "cause": "MAIN is gone",
+                "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:02Z",
+                "steps": [{"step": "Fence", "took": "200ms"}],
+            }],
+            "conditions": [
+                condition("Ready", "True", "AsExpected", ""),
+                condition("ReplicationHealthy", "False", "ReplicasLagging", "demo-2 is not connected"),
+            ],
+            "ledger": {
+                "lineage": "l1", "term": 3, "opened": true, "main": copy("demo-0"), "mainAddress": "10.0.0.1",
+                "route": "Open", "inSync": [copy("demo-1")], "generation": 9,
+            },
+        },
+    })
+}
+
+fn api() -> FakeApi {
+    let api = FakeApi::default();
+    api.put("memgraphclusters", demo());
+    api
+}
+
+fn cluster(api: &FakeApi) -> Value {
+    api.get(VERSION, "memgraphclusters", "graphs", "demo").unwrap()
+}
+
+/// What a call has answered: its outcome, and what was written to each of the two streams, without colours.
+async fn call(api: &FakeApi, line: &str) -> (Result<Outcome, Error>, String, String) {
+    let words = ["kubectl-memgraph"]
+        .into_iter()
+        .chain(line.split(' '))
+        .chain(["-n", "graphs"]);
+    let arguments = Arguments::try_parse_from(words).unwrap();
+    let access = Access::of(api.client(), &arguments.access);
+    let (mut out, mut progress) = (Vec::new(), Vec::new());
+    let done = carry_out(arguments.command, &access, &mut out, &mut progress);
+    let done = timeout(Duration::from_secs(20), done).await.expect("an end");
+    let text = |bytes: Vec<u8>| anstream::adapter::strip_bytes(&bytes).into_vec();
+    let text = |bytes| String::from_utf8(text(bytes)).unwrap();
+    (done, text(out), text(progress))
+}
+
+#[tokio::test]
+async fn status_shows_the_topology_and_what_to_do() {
+    let (outcome, text, progress) = call(&api(), "status demo").await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    for line in [
+        "MAIN      demo-0, term 3, route open",
+        "INSTANCE         ROLE     MODE        HEALTH  DATA     IN-SYNC  LAG  ANSWERED",
+        "demo-1           Replica  StrictSync  Up      ready    yes      -    -",
+        "demo-2 (fenced)  Replica  Async       Silent  invalid  no       -    -",
+        "ReplicationHealthy: demo-2 is not connected",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(text.contains("2.0 s  Fence 200 ms"), "{text}");
+    assert!(progress.contains("Lag and sessions are not shown"), "{progress}");
+}
+
+#[tokio::test]
+async fn status_of_a_namespace_is_a_list_and_its_code_says_whether_clients_can_write() {
+    let api = api();
+    let mut other = demo();
+    other["metadata"] = json!({"name": "other", "namespace": "graphs", "uid": "v"});
+    other["status"] =
+        json!({"phase": "Unavailable", "conditions": [condition("Ready", "False", "NoCandidate", "lost")]});
+    api.put("memgraphclusters", other);
+    let (outcome, text, _) = call(&api, "status").await;
+    assert_eq!(outcome.unwrap(), Outcome::NotReady);
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(
+        lines[1],
+        [
+            "graphs",
+            "demo",
+            "Operational",
+            "yes",
+            "demo-0",
+            "3/3",
+            "1",
+            "3",
+            "-"
+        ]
+    );
+    assert_eq!(lines[2][..4], ["graphs", "other", "Unavailable", "no"]);
+}
+
+#[tokio::test]
+async fn status_can_be_read_by_programs() {
+    let (_, text, _) = call(&api(), "status demo -o json").await;
+    let read: crate::fleet::ClusterStatus = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.cluster_state.main.as_deref(), Some("demo-0"));
+    let (_, yaml, _) = call(&api(), "status demo -o yaml").await;
+    assert_eq!(
+        serde_yaml::from_str::<crate::fleet::ClusterStatus>(&yaml).unwrap(),
+        read
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_that_there_is_not_is_an_error() {
+    let (outcome, _, _) = call(&api(), "status nobody").await;
+    assert_eq!(
+        outcome.unwrap_err().to_string(),
+        "there is no MemgraphCluster nobody in graphs"
+    );
+}
+
+/// Plays the operator: answers the request that stands in the spec, for ever, as a watch may begin at any time.
+async fn answer_switchover(api: &FakeApi, state: &str, message: &str) {
+    let asked = loop {
+        let cluster = cluster(api);
+        if let Some(id) = cluster["spec"]["switchover"]["requestId"].as_str() {
+            break id.to_owned();
+        }
+        tokio::task::yield_now().await;
+    };
+    for number in 0.. {
+        let mut cluster = cluster(api);
+        let state = if number == 0 { "Running" } else { state };
+        let message = format!("{message} {number}");
+        cluster["status"]["switchover"] =
+            json!({"requestId": asked, "target": "demo-1", "state": state, "message": message});
+        api.put("memgraphclusters", cluster);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What a call has answered while the operator answers like this.
+async fn answered(
+    api: &FakeApi,
+    line: &str,
+    state: &str,
+    message: &str,
+) -> (Result<Outcome, Error>, String, String) {
+    tokio::select! {
+        done = call(api, line) => done,
+        () = answer_switchover(api, state, message) => unreachable!("it goes on for ever"),
+    }
+}
+
+#[tokio::test]
+async fn a_switchover_is_asked_for_and_waited_for() {
+    let api = api();
+    let done = answered(&api, "switchover demo --to demo-1", "Succeeded", "").await;
+    assert_eq!(done.0.unwrap(), Outcome::Done);
+    assert_eq!(cluster(&api)["spec"]["switchover"]["target"], "demo-1");
+    assert!(done.2.ends_with("MAIN is demo-1\n"), "{}", done.2);
+}
+
+#[tokio::test]
+async fn a_refused_switchover_says_why() {
+    let api = api();
+    let done = answered(&api, "switchover demo", "Refused", "no replica is in sync").await;
+    assert_eq!(done.0.unwrap(), Outcome::Refused);
+    assert!(done.2.contains("refused: no replica is in sync"), "{}", done.2);
+}
+
+#[tokio::test]
+async fn what_is_not_over_in_time_goes_on() {
+    let (outcome, _, progress) = call(&api(), "switchover demo --timeout 10ms").await;
+    assert_eq!(outcome.unwrap(), Outcome::TimedOut);
+    assert!(
+        progress.contains("not over after 10 ms; it goes on"),
+        "{progress}"
+    );
+}
+
+#[tokio::test]
+async fn fencing_keeps_what_others_have_fenced() {
+    let api = api();
+    let (outcome, _, progress) = call(&api, "fence demo-1").await;
+    assert_eq!(outcome.unwrap(), Outcome::Done, "{progress}");
+    assert_eq!(
+        cluster(&api)["spec"]["fencedInstances"],
+        json!(["demo-1", "demo-2"])
+    );
+    let (outcome, _, _) = call(&api, "unfence demo-2").await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    assert_eq!(cluster(&api)["spec"]["fencedInstances"], json!(["demo-1"]));
+}
+
+#[tokio::test]
+async fn fencing_main_waits_until_main_has_moved() {
+    let api = api();
+    let (outcome, _, progress) = call(&api, "fence demo-0 --timeout 200ms").await;
+    assert_eq!(outcome.unwrap(), Outcome::TimedOut);
+    assert!(progress.contains("demo-0 is still MAIN"), "{progress}");
+}
+
+#[tokio::test]
+async fn git_is_named_where_it_writes_the_field() {
+    let api = api();
+    let mut owned = demo();
+    owned["metadata"]["managedFields"] = json!([
+        {"manager": "argocd-controller", "operation": "Apply", "fieldsV1": {"f:spec": {"f:fencedInstances": {}}}},
+        {"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+    ]);
+    api.put("memgraphclusters", owned);
+    let (_, _, progress) = call(&api, "fence demo-1 --no-wait").await;
+    let note = "note: spec.fencedInstances is written by argocd-controller too";
+    assert!(
+        progress.contains(note) && !progress.contains("other too"),
+        "{progress}"
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_is_relied_on_is_not_reset_and_no_other_one_without_a_word() {
+    let api = api();
+    for relied_on in ["demo-0", "demo-1"] {
+        let (outcome, _, _) = call(&api, &format!("reset {relied_on} --yes")).await;
+        assert!(
+            outcome
+                .unwrap_err()
+                .to_string()
+                .contains("is MAIN or holds every acknowledged write")
+        );
+    }
+    let (outcome, _, _) = call(&api, "reset demo-2").await;
+    assert!(outcome.unwrap_err().to_string().contains("say --yes"));
+    let asked = api.take_requests();
+    assert!(
+        asked.iter().all(|request| request.starts_with("GET")),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_reset_annotates_the_pod() {
+    let api = api();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "demo-2", "namespace": "graphs", "uid": "p"}});
+    api.put("pods", pod);
+    let (outcome, _, _) = call(&api, "reset demo-2 --yes --no-wait").await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    let pod = api.get("v1", "pods", "graphs", "demo-2").unwrap();
+    assert!(
+        pod["metadata"]["annotations"]["memgraph.dev/reset"].is_string(),
+        "{pod}"
+    );
+}
+
+#[test]
+fn calls_are_understood() {
+    use clap::CommandFactory;
+    Arguments::command().debug_assert();
+    assert!(Arguments::try_parse_from(["kubectl-memgraph", "status", "demo", "-A"]).is_err());
+    assert!(Arguments::try_parse_from(["kubectl-memgraph", "fence", "demo-1", "--timeout", "5s"]).is_ok());
+}
