@@ -3,7 +3,12 @@
 // The reconciliation is one future of many nested ones, whose layout the compiler works out here.
 #![recursion_limit = "256"]
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use kube::{Client, CustomResourceExt};
@@ -33,7 +38,7 @@ enum Command {
     Operator(OperatorArgs),
     /// Leads clients to the instances of one MemgraphCluster.
     Gateway(GatewayArgs),
-    /// Runs in an instance's pod before Memgraph: sets its data aside where that is ordered.
+    /// Runs in an instance's pod before Memgraph: waits until it may start there, and sets its data aside where that is ordered.
     InstanceInit(InstanceInitArgs),
     /// Prints the CustomResourceDefinition as YAML.
     Crd,
@@ -52,6 +57,9 @@ struct InstanceInitArgs {
     /// Name of the instance.
     #[arg(long, env = "INSTANCE")]
     instance: String,
+    /// Addresses of its pod, separated by commas.
+    #[arg(long, env = "POD_IPS", value_delimiter = ',', required = true)]
+    addresses: Vec<IpAddr>,
     /// Where its volume is mounted.
     #[arg(long, default_value = names::DATA_MOUNT)]
     mount: PathBuf,
@@ -248,10 +256,11 @@ async fn instance_init(args: InstanceInitArgs) -> Result<(), Error> {
         cluster: args.cluster,
         namespace: args.namespace,
         name: args.instance,
+        addresses: args.addresses,
         mount: args.mount,
         data: args.data_directory,
     };
-    let client = Client::try_default().await;
+    let client = client().await?;
     let note = InitNote {
         boot_id: instance_init::boot_id(),
         reset: instance_init::prepare(&instance, client, &Neo4rsBolt::anonymous()).await?,

@@ -3,11 +3,13 @@
 //! Only the leader writes it, always at the resourceVersion at which it was read. Everything else in the
 //! status is a report; the ledger alone is read back by the code.
 
+use std::net::Ipv4Addr;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, status::SwitchoverState};
+use super::{DurationString, names, status::SwitchoverState};
 
 /// The decisions about one cluster that must outlive any process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -35,6 +37,10 @@ pub struct Ledger {
     /// While the route is closed: the copies among which the next MAIN is chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Member>,
+    /// The address at which MAIN is to find each instance. It is noted before a registration is made there, and no other
+    /// instance starts at it: so nobody else can take the replica's place behind MAIN's back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<InstanceAddress>,
     /// The first number that no leader has reserved yet. Numbers name registrations and are never used twice.
     pub generation: i64,
     /// Why the route is closed.
@@ -110,6 +116,21 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// Number of its registration on MAIN; 0 for a former MAIN, which has none.
     pub generation: i64,
+    /// `host:port` at which it is registered; empty for a former MAIN.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+}
+
+/// Where MAIN is to find an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceAddress {
+    /// Name of the instance (its pod).
+    pub instance: String,
+    /// `host:port` of its replication server.
+    pub address: String,
+    /// Registrations with a lower number were made before this was noted, and may mean whoever had the address then.
+    pub since: i64,
 }
 
 /// An announced change of MAIN.
@@ -256,12 +277,41 @@ impl Member {
     }
 }
 
+impl InstanceAddress {
+    /// `host:port` of the replication server of a pod with this address.
+    ///
+    /// Memgraph takes it as it is and lists it so. It splits it at its only `:` (`io/network/endpoint.cpp`), which no IPv6
+    /// address passes, and its replication server listens on 0.0.0.0 (`replication/include/replication/config.hpp`).
+    #[must_use]
+    pub fn of(pod: Ipv4Addr) -> String {
+        format!("{pod}:{}", names::REPLICATION_PORT)
+    }
+}
+
 impl Ledger {
     /// Whether an instance is MAIN, in sync or a candidate: its data may be the only copy of an acknowledged write.
     #[must_use]
     pub fn relies_on(&self, instance: &str) -> bool {
         let mut members = self.in_sync.iter().chain(&self.candidates);
         self.main.instance == instance || members.any(|member| member.instance == instance)
+    }
+
+    /// Another instance than this one that MAIN is, or may be, told to find at `address` (`host:port`). Where there is one,
+    /// this instance must not start there.
+    #[must_use]
+    pub fn other_at(&self, address: &str, instance: &str) -> Option<&str> {
+        let noted = self
+            .addresses
+            .iter()
+            .map(|noted| (&noted.instance, &noted.address));
+        let members = self
+            .in_sync
+            .iter()
+            .map(|member| (&member.instance, &member.address));
+        noted
+            .chain(members)
+            .find(|(holder, at)| *holder != instance && *at == address)
+            .map(|(holder, _)| holder.as_str())
     }
 
     /// Whether the choice of MAIN, after the last ledger was lost, has turned out wrong: then there is as good as no ledger.

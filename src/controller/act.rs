@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use tokio::time::Instant;
 
@@ -40,6 +40,14 @@ pub enum ActError {
     Changed {
         /// The instance.
         instance: String,
+    },
+    /// An instance is not, or not alone, where it was when this was planned.
+    #[error("{address} is not the address of {instance} alone any more")]
+    Moved {
+        /// The instance.
+        instance: String,
+        /// Where it was.
+        address: String,
     },
     /// An instance has no address now.
     #[error("{instance} has no address")]
@@ -131,8 +139,8 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 instance,
                 incarnation,
             } => {
-                self.require_life(instance, incarnation).await?;
-                Ok(memgraph::promote(self.bolt, self.address(instance)?, instance).await?)
+                let at = self.require_life(instance, incarnation).await?;
+                Ok(memgraph::promote(self.bolt, at, instance).await?)
             }
             Action::ReachGateways => Ok(self.fence.reach(self.client, self.cluster).await?),
             Action::Demote { instance } => {
@@ -155,6 +163,7 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 mode,
             } => {
                 let at = self.address(main)?;
+                self.require_address(instance, address).await?;
                 let result =
                     patiently(|| memgraph::register(self.bolt, at, instance, name, address, *mode)).await;
                 self.note_lock(&result).await;
@@ -279,8 +288,42 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
             })
     }
 
-    /// A cache may be behind: that the copy is the one that was chosen is asked of the API server itself.
-    async fn require_life(&self, instance: &str, incarnation: &Incarnation) -> Result<(), ActError> {
+    /// That an instance has the address under which it is to be registered, and nobody else, is asked of the API server itself,
+    /// after the ledger has kept everybody else from starting there.
+    async fn require_address(&self, instance: &str, address: &str) -> Result<(), ActError> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace());
+        let of_cluster = names::selector(&self.cluster.name_any(), names::INSTANCE);
+        let selector: Vec<_> = of_cluster
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let params = ListParams::default().labels(&selector.join(","));
+        let pods = pods.list(&params).await.map_err(|source| ActError::Read {
+            instance: instance.to_owned(),
+            source,
+        })?;
+        let is_there = |pod: &&Pod| {
+            let now = observe::address(pod).and_then(observe::replication_address);
+            now.as_deref() == Some(address)
+        };
+        let there: Vec<_> = pods
+            .items
+            .iter()
+            .filter(is_there)
+            .map(ResourceExt::name_any)
+            .collect();
+        if there == [instance] {
+            Ok(())
+        } else {
+            Err(ActError::Moved {
+                instance: instance.to_owned(),
+                address: address.to_owned(),
+            })
+        }
+    }
+
+    /// A cache may be behind: that the copy is the one that was chosen is asked of the API server itself. Returns where it is.
+    async fn require_life(&self, instance: &str, incarnation: &Incarnation) -> Result<SocketAddr, ActError> {
         let read = |source| ActError::Read {
             instance: instance.to_owned(),
             source,
@@ -292,7 +335,12 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
         let claims: Vec<_> = claim.into_iter().collect();
         let life = pod.as_ref().and_then(|pod| observe::incarnation(pod, &claims));
         if life.as_ref() == Some(incarnation) {
-            Ok(())
+            let address = pod.as_ref().and_then(observe::address);
+            address
+                .map(|ip| SocketAddr::new(ip, names::BOLT_PORT))
+                .ok_or_else(|| ActError::NoAddress {
+                    instance: instance.to_owned(),
+                })
         } else {
             Err(ActError::Changed {
                 instance: instance.to_owned(),

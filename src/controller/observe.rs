@@ -1,6 +1,6 @@
 //! Puts together what Kubernetes and the instances themselves say.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
@@ -10,7 +10,11 @@ use super::{
     sightings::{Sightings, Target},
 };
 use crate::{
-    api::{InitNote, MemgraphCluster, ledger::Incarnation, names},
+    api::{
+        InitNote, MemgraphCluster,
+        ledger::{Incarnation, InstanceAddress},
+        names,
+    },
     plan::{
         observation::{Claim, Container, CrashLoop, Instance, Numbers, Observation, Witness},
         report::GatewayState,
@@ -140,8 +144,22 @@ fn claim(claim: &PersistentVolumeClaim) -> Option<Claim> {
     })
 }
 
-fn address(pod: &Pod) -> Option<std::net::IpAddr> {
-    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
+/// The pod's address. Where it has one of each kind that is the IPv4 one: Memgraph listens on 0.0.0.0.
+pub(super) fn address(pod: &Pod) -> Option<IpAddr> {
+    let status = pod.status.as_ref()?;
+    let first = status.pod_ip.iter().map(String::as_str);
+    let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let parsed: Vec<IpAddr> = first.chain(all).filter_map(|ip| ip.parse().ok()).collect();
+    let v4 = parsed.iter().find(|address| address.is_ipv4());
+    v4.or(parsed.first()).copied()
+}
+
+/// `host:port` of the replication server in a pod with this address.
+pub(super) fn replication_address(pod: IpAddr) -> Option<String> {
+    match pod {
+        IpAddr::V4(pod) => Some(InstanceAddress::of(pod)),
+        IpAddr::V6(_) => None,
+    }
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -244,7 +262,8 @@ impl Inventory {
             let sighting = sightings.sighting(&target).await;
             let host = names::instance_host(&cluster.name_any(), &namespace, &slot.name, cluster_domain);
             instances.push(Instance {
-                replication_address: format!("{host}:{}", names::REPLICATION_PORT),
+                replication_address: target.address.and_then(replication_address),
+                replication_name: format!("{host}:{}", names::REPLICATION_PORT),
                 address: target.address,
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_ready),

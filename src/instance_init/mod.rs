@@ -1,33 +1,34 @@
-//! What runs in an instance's pod before Memgraph: sets its data aside where the ledger orders that.
+//! What runs in an instance's pod before Memgraph: waits until it may start at this address, and sets its data aside where the
+//! ledger orders that.
 //!
 //! Nothing else may touch the data then: Memgraph has not started. So what was read of the ledger stays true until this
 //! ends: an instance whose Bolt port is closed becomes neither MAIN, nor in sync, nor a candidate. Where in doubt nothing
 //! is moved, and Memgraph starts: the order stays in the ledger, and the leader has the pod replaced once more.
 
 mod decision;
+mod gate;
 mod volume;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use kube::{Api, Client};
+use kube::Client;
 
 use crate::{
-    api::{InitNote, MemgraphCluster, ResetNote, ResetOutcome, names},
+    api::{InitNote, ResetNote, ResetOutcome, names},
     memgraph::{self, Bolt, Question},
     plan::observation::Sight,
 };
 pub use decision::{Decision, decide, refusal};
+pub use gate::displaced_by;
 pub use volume::{DataVolume, VolumeError};
 
-/// For how long the API server is waited for: an instance must start without it too.
-const API_DEADLINE: Duration = Duration::from_secs(5);
 /// For how long MAIN is waited for.
 const MAIN_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -43,21 +44,25 @@ pub struct Instance {
     pub namespace: String,
     /// The instance's name, which is its pod's.
     pub name: String,
+    /// The addresses of its pod.
+    pub addresses: Vec<IpAddr>,
     /// Where the data volume is mounted.
     pub mount: PathBuf,
     /// Memgraph's data directory.
     pub data: PathBuf,
 }
 
-/// Sets the data aside if that is ordered and every condition holds. Returns what is to be told about it.
+/// Waits until the instance may start at its address; then sets the data aside if that is ordered and every condition holds.
+/// Returns what is to be told about it.
 ///
 /// # Errors
 /// When data was being moved and the file system failed: Memgraph must not start on half of its data.
 pub async fn prepare<B: Bolt>(
     instance: &Instance,
-    client: Result<Client, kube::Error>,
+    client: Client,
     bolt: &B,
 ) -> Result<ResetNote, VolumeError> {
+    let cluster = gate::wait(instance, client).await;
     let volume = DataVolume::new(&instance.mount, &instance.data);
     let Some(_lock) = volume.lock()? else {
         let why = "another process has the data open".to_owned();
@@ -68,11 +73,7 @@ pub async fn prepare<B: Bolt>(
         tracing::info!(token, "finished to set the data aside");
     }
     let obeyed = volume.obeyed()?;
-    let cluster = match read(instance, client).await {
-        Ok(cluster) => cluster,
-        Err(why) => return Ok(note("", ResetOutcome::Later, why)),
-    };
-    let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
+    let ledger = cluster.as_ref().and_then(|c| c.status.as_ref()?.ledger.as_ref());
     let order = match decide(ledger, &instance.name, &obeyed) {
         Decision::Start(note) => return Ok(note),
         Decision::SetAside(order) => order,
@@ -108,21 +109,6 @@ fn note(token: &str, outcome: ResetOutcome, detail: String) -> ResetNote {
         token: token.to_owned(),
         outcome,
         detail,
-    }
-}
-
-/// The cluster as it is now: a read without a resourceVersion is served by a quorum.
-async fn read(instance: &Instance, client: Result<Client, kube::Error>) -> Result<MemgraphCluster, String> {
-    let client = client.map_err(|error| format!("cannot find the API server: {error}"))?;
-    let clusters = Api::<MemgraphCluster>::namespaced(client, &instance.namespace);
-    let answer = tokio::time::timeout(API_DEADLINE, clusters.get(&instance.cluster)).await;
-    match answer {
-        Ok(Ok(cluster)) => Ok(cluster),
-        Ok(Err(error)) => Err(format!("cannot read the cluster: {error}")),
-        Err(_) => Err(format!(
-            "the API server did not answer in {} s",
-            API_DEADLINE.as_secs()
-        )),
     }
 }
 

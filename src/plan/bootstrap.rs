@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Write as _, hash::Hasher as _};
 use fnv::FnvHasher;
 
 use super::{
-    Action, Plan, Situation, Step,
+    Action, Plan, Situation, Step, addresses,
     numbers::parse_registration_name,
     observation::{Instance, Observation, Role},
     release, switchover,
@@ -218,6 +218,7 @@ fn announce(seen: &Observation, main: DataCopy, beginning: &Beginning<'_>) -> Pl
     );
     let mut numbers = seen.numbers;
     numbers.ensure(&mut ledger);
+    addresses::note_all(seen, &mut numbers, &mut ledger);
     Plan {
         steps: vec![Step::write(ledger)],
         situation,
@@ -296,7 +297,7 @@ fn classify(seen: &Observation) -> State<'_> {
         let follows = main.view().is_some_and(|view| {
             view.registrations
                 .iter()
-                .any(|r| r.address == other.replication_address && r.in_sync())
+                .any(|r| is_at(other, &r.address) && r.in_sync())
         });
         if !follows {
             return State::Unknown(format!(
@@ -312,6 +313,11 @@ fn classify(seen: &Observation) -> State<'_> {
         }
     }
     State::Operational(main)
+}
+
+/// Whether this is where an instance's replication server is, by address or by name.
+fn is_at(instance: &Instance, address: &str) -> bool {
+    instance.replication_address.as_deref() == Some(address) || instance.replication_name == address
 }
 
 /// Why the newest note forbids a conclusion from these instances: of a MAIN and its in-sync replicas at least one holds every

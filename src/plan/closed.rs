@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, failing, loss,
+    Action, Plan, Situation, Step, addresses, failing, loss,
     members::{self, Members},
     notes,
     observation::{Instance, Observation, Registration, Role},
@@ -145,7 +145,8 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         let mut reserved = ledger.clone();
         let mut steps: Vec<_> = wrong.iter().map(|r| members.drop(r)).collect();
         for instance in missing {
-            steps.push(members.register(instance, seen.settings.sync_mode(), &mut numbers, &mut reserved));
+            let mode = seen.settings.sync_mode();
+            steps.extend(members.register(instance, mode, &mut numbers, &mut reserved));
         }
         let steps = members::after_reserving(ledger, reserved, steps);
         return Plan {
@@ -190,7 +191,7 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         return Plan::new(seen, working("waiting for MAIN's address"));
     };
     let names: Vec<String> = confirmed.iter().map(|(r, _)| r.name.clone()).collect();
-    let open = Ledger {
+    let mut open = Ledger {
         opened: true,
         main_address: address.to_string(),
         route: Route::Open,
@@ -200,6 +201,8 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         switchover: switchover::concluded(ledger),
         ..ledger.clone()
     };
+    let mut numbers = seen.numbers;
+    addresses::note_all(seen, &mut numbers, &mut open);
     // The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that follows, and
     // needs the vote of each strict replica, which it has only if it holds everything before it.
     let mut steps = vec![members.probe_commit()];
@@ -209,7 +212,11 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     let note = notes::note_volumes(seen, &open);
     steps.push(Step::write(open));
     steps.extend(note);
-    Plan::with(seen, working("letting clients in"), steps)
+    Plan {
+        steps,
+        situation: working("letting clients in"),
+        numbers,
+    }
 }
 
 /// Sets the mark of this history in a MAIN that has none: in a new cluster, and in one that was taken over. It is set once
@@ -321,7 +328,8 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     };
     let mut able: Vec<_> = members
         .others()
-        .filter(|i| seen.electable(i) && i.is_replica() && !i.refused && !is_given_up(members, i))
+        .filter(|i| seen.electable(i) && i.is_replica() && i.replication_address.is_some())
+        .filter(|i| !i.refused && !is_given_up(members, i))
         .filter(|i| reset::order(members.ledger, i).is_none())
         .collect();
     able.sort_by_key(|i| rank(i));
@@ -366,9 +374,9 @@ fn elect(members: &Members<'_>, kind: OperationKind, chosen: &[&Instance]) -> Op
         } else {
             RegistrationMode::Async
         };
-        steps.push(members.register(instance, mode, &mut numbers, &mut next));
+        steps.extend(members.register(instance, mode, &mut numbers, &mut next));
     }
-    if steps.is_empty() {
+    if missing.is_empty() {
         // Nobody holds more.
         next.operation = Some(Operation {
             election: None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, brake,
+    Action, Plan, Situation, Step, addresses, brake,
     observation::{Container, Instance, Observation, Role, Sight},
     silence::{self, Others},
 };
@@ -187,6 +187,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
             instance: ledger.main.instance.clone(),
             incarnation: ledger.main.incarnation.clone(),
             generation: 0,
+            address: String::new(),
         });
     }
     let from = announced.and_then(|o| o.from.clone());
@@ -219,6 +220,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
     };
     let mut numbers = seen.numbers;
     numbers.ensure(&mut next);
+    addresses::note_all(seen, &mut numbers, &mut next);
     let steps = vec![
         Step::write(next.clone()),
         Step::Do(Action::Fence { term: next.term }),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Step,
+    Action, Step, addresses,
     numbers::{parse_registration_name, registration_name},
     observation::{DataStatus, Instance, Numbers, Observation, Registration, Role},
 };
@@ -41,13 +41,29 @@ impl<'a> Members<'a> {
         self.registrations
     }
 
-    /// The declared instance that a registration means: by its name and its address, which must agree.
+    /// The declared instance that a registration leads to: it was made at the address that the instance's pod has now, after
+    /// that address was noted for it. One that is older may have been made while somebody else was to be found there.
     pub(super) fn instance_of(&self, registration: &Registration) -> Option<&'a Instance> {
-        let (ordinal, _) = parse_registration_name(&registration.name)?;
-        self.seen
-            .declared()
-            .find(|i| i.ordinal == ordinal && i.replication_address == registration.address)
-            .filter(|i| i.name != self.main.name)
+        let (ordinal, number) = parse_registration_name(&registration.name)?;
+        let instance = self.seen.declared().find(|i| i.ordinal == ordinal)?;
+        let address = instance.replication_address.as_ref()?;
+        let noted = addresses::noted(self.ledger, &instance.name)?;
+        let leads_there =
+            registration.address == *address && noted.address == *address && number >= noted.since;
+        (leads_there && instance.name != self.main.name).then_some(instance)
+    }
+
+    /// The registration that `member` is in the set by. It may lead nowhere any more, but MAIN waits for it.
+    pub(super) fn registration_by(&self, member: &Member) -> Option<&'a Registration> {
+        self.registrations.iter().find(|r| is_by(member, r))
+    }
+
+    /// Whether the in-sync set rests on this registration.
+    pub(super) fn is_relied_on(&self, registration: &Registration) -> bool {
+        self.ledger
+            .in_sync
+            .iter()
+            .any(|member| is_by(member, registration))
     }
 
     /// The registration that means this instance.
@@ -56,6 +72,14 @@ impl<'a> Members<'a> {
             self.instance_of(r)
                 .is_some_and(|meant| meant.name == instance.name)
         })
+    }
+
+    /// Whether a registration that leads to no instance, as far as can be told, has the address that one has now: MAIN
+    /// refuses another registration there (`Error: 2`).
+    pub(super) fn is_in_the_way(&self, registration: &Registration) -> bool {
+        let at = Some(&registration.address);
+        self.instance_of(registration).is_none()
+            && self.others().any(|i| i.replication_address.as_ref() == at)
     }
 
     /// The declared instances but MAIN.
@@ -78,20 +102,23 @@ impl<'a> Members<'a> {
             .filter(move |i| i.name != main && i.role() == Some(Role::Main))
     }
 
+    /// Registers an instance at the address that its pod has now, which `ledger` must say before. None while it has none.
     pub(super) fn register(
         &self,
         instance: &Instance,
         mode: RegistrationMode,
         numbers: &mut Numbers,
         ledger: &mut Ledger,
-    ) -> Step {
-        Step::Do(Action::Register {
+    ) -> Option<Step> {
+        let address = instance.replication_address.clone()?;
+        addresses::note(instance, numbers, ledger);
+        Some(Step::Do(Action::Register {
             main: self.main.name.clone(),
             instance: instance.name.clone(),
             name: registration_name(instance.ordinal, numbers.take(ledger)),
-            address: instance.replication_address.clone(),
+            address,
             mode,
-        })
+        }))
     }
 
     pub(super) fn drop(&self, registration: &Registration) -> Step {
@@ -140,8 +167,15 @@ impl<'a> Members<'a> {
             instance: instance.name.clone(),
             incarnation: instance.incarnation.clone()?,
             generation,
+            address: registration.address.clone(),
         })
     }
+}
+
+/// Whether `member` is in the set by this registration.
+fn is_by(member: &Member, registration: &Registration) -> bool {
+    let number = parse_registration_name(&registration.name).map(|(_, number)| number);
+    number == Some(member.generation) && registration.address == member.address
 }
 
 /// Whether MAIN lists a replica for long as `invalid` that serves: it accepts another MAIN's word, or none.

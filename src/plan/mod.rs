@@ -4,6 +4,7 @@
 //! cluster is observed and planned for again. Nothing but the ledger is remembered between two plans, so a
 //! restarted operator goes on where the last one stopped.
 
+mod addresses;
 mod bootstrap;
 mod brake;
 mod closed;
@@ -90,7 +91,7 @@ pub enum Action {
         instance: String,
         /// The name to register it under, never used before.
         name: String,
-        /// `host:port` of its replication server.
+        /// `host:port` of its replication server, which must be its pod's still.
         address: String,
         /// How MAIN is to feed it.
         mode: RegistrationMode,
@@ -184,12 +185,23 @@ pub enum Situation {
 /// Decides what to do next.
 #[must_use]
 pub fn plan(seen: &Observation) -> Plan {
-    match &seen.ledger {
-        None => bootstrap::plan(seen),
-        Some(ledger) if ledger.is_refuted() => bootstrap::plan(seen),
-        Some(ledger) if ledger.route == Route::Closed => closed::plan(seen, ledger),
-        Some(ledger) => steady::plan(seen, ledger),
+    let Some(ledger) = &seen.ledger else {
+        return bootstrap::plan(seen);
+    };
+    let mut plan = if ledger.is_refuted() {
+        bootstrap::plan(seen)
+    } else if ledger.route == Route::Closed {
+        closed::plan(seen, ledger)
+    } else {
+        steady::plan(seen, ledger)
+    };
+    // Whoever is waited for may be one that must not start where it is.
+    if plan.steps.is_empty()
+        && let Some(step) = addresses::replace_displaced(seen, ledger)
+    {
+        plan.steps.push(step);
     }
+    plan
 }
 
 /// How many instances must be kept for now: lowering `replicas` must not take MAIN or an in-sync copy away.

@@ -120,8 +120,10 @@ pub struct Instance {
     pub name: String,
     /// The number at the end of its name.
     pub ordinal: i32,
-    /// `host:port` under which MAIN reaches its replication server.
-    pub replication_address: String,
+    /// `host:port` at which MAIN reaches its replication server: by the address of its present pod. None while that has none.
+    pub replication_address: Option<String>,
+    /// `host:port` of the same, by name. Nobody is registered so, but a MAIN that somebody else has set up may list it.
+    pub replication_name: String,
     /// Address of its pod.
     pub address: Option<IpAddr>,
     /// What Kubernetes says of its container.

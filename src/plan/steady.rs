@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, brake, failing, loss,
+    Action, Plan, Situation, Step, addresses, brake, failing, loss,
     members::{self, Members},
     notes,
-    numbers::parse_registration_name,
     observation::{DataStatus, Instance, Observation, Registration},
     reset,
     switchover::{self, Standing},
@@ -52,6 +51,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.leave_unfit(&mut situation))
         .or_else(|| desk.admit())
         .or_else(|| desk.shrink())
+        .or_else(|| desk.replace_displaced())
         .or_else(|| desk.remove())
         .or_else(|| desk.grow())
         .or_else(|| desk.reset(&mut situation))
@@ -111,17 +111,19 @@ impl<'a> Desk<'a> {
     /// moment between DROP and REGISTER a commit would be on MAIN alone.
     fn repair(&mut self) -> Option<Work> {
         let mode = self.members.seen.settings.sync_mode();
-        let broken = self.members.all().iter().find(|r| {
-            let member = self.members.instance_of(r).filter(|i| self.guards(r, i));
-            member.is_some_and(|instance| {
+        let mut guards = self.members.all().iter().filter(|r| self.guards(r));
+        let broken = guards.find(|r| match self.members.instance_of(r) {
+            Some(instance) => {
                 r.mode != mode
                     || matches!(r.status, None | Some(DataStatus::Diverged))
                     || members::is_stuck(r, instance)
-            })
+            }
+            // MAIN takes no second registration at this address.
+            None => self.members.is_in_the_way(r),
         });
         let lost = self.members.ledger.in_sync.iter().find(|m| {
-            let declared = self.members.seen.declared().find(|i| i.name == m.instance);
-            declared.is_some_and(|i| self.members.registration_of(i).is_none())
+            let declared = self.members.seen.declared().any(|i| i.name == m.instance);
+            declared && self.members.registration_by(m).is_none()
         });
         let why = match (broken, lost) {
             (Some(registration), _) => format!("the registration {} must be made anew", registration.name),
@@ -291,10 +293,15 @@ impl<'a> Desk<'a> {
         Some(Work::Steps(Vec::new()))
     }
 
+    /// Replaces the pod of an instance that may not start where it is.
+    fn replace_displaced(&self) -> Option<Work> {
+        let step = addresses::replace_displaced(self.members.seen, &self.ledger)?;
+        Some(Work::Steps(vec![step]))
+    }
+
     /// Whether MAIN is to go on without this member, which blocks its writes.
     fn is_given_up(&self, member: &Member) -> bool {
-        let instance = self.members.seen.instance(&member.instance);
-        let registration = instance.and_then(|i| self.members.registration_of(i));
+        let registration = self.members.registration_by(member);
         registration.is_some_and(|r| self.blocks_too_long(r))
     }
 
@@ -309,10 +316,10 @@ impl<'a> Desk<'a> {
 
     /// Whether this registration keeps MAIN from acknowledging a write that it alone holds: a member's, or the
     /// last sync one. It is never dropped while the route is open.
-    fn guards(&self, registration: &Registration, instance: &Instance) -> bool {
+    fn guards(&self, registration: &Registration) -> bool {
         let required = self.members.seen.settings.required_members();
         let syncs = self.members.all().iter().filter(|r| r.is_sync()).count();
-        self.members.member(instance).is_some() || registration.is_sync() && syncs <= required
+        self.members.is_relied_on(registration) || registration.is_sync() && syncs <= required
     }
 
     /// The members that MAIN has gone on waiting for: what was acknowledged without the others is missing there.
@@ -323,18 +330,15 @@ impl<'a> Desk<'a> {
 
     /// Whether MAIN waits for this member before it acknowledges a write.
     fn is_waited_for(&self, member: &Member) -> bool {
-        let instance = self.members.seen.instance(&member.instance);
-        let registration = instance.and_then(|i| self.members.registration_of(i));
+        let registration = self.members.registration_by(member);
         registration.is_some_and(|r| r.is_sync() && !matches!(r.status, None | Some(DataStatus::Diverged)))
     }
 
     /// Whether a member may count: MAIN feeds it as sync, it holds everything, and its pod is not about to end.
     fn is_live(&self, member: &Member) -> bool {
-        let instance = self.members.seen.instance(&member.instance);
-        instance.filter(|i| self.members.seen.stays(i)).is_some_and(|i| {
-            self.members
-                .registration_of(i)
-                .is_some_and(|r| r.is_sync() && r.follows())
+        self.members.registration_by(member).is_some_and(|r| {
+            let stays = |i| self.members.seen.stays(i);
+            r.is_sync() && r.follows() && self.members.instance_of(r).is_some_and(stays)
         })
     }
 
@@ -349,14 +353,9 @@ impl<'a> Desk<'a> {
     fn remove(&mut self) -> Option<Work> {
         let mode = self.members.seen.settings.sync_mode();
         let short = self.is_short();
-        let wrong = self
-            .members
-            .all()
-            .iter()
-            .find(|r| match self.members.instance_of(r) {
-                None => parse_registration_name(&r.name)
-                    .is_none_or(|(_, number)| self.ledger.in_sync.iter().all(|m| m.generation != number)),
-                Some(instance) if self.guards(r, instance) => false,
+        let wrong = self.members.all().iter().filter(|r| !self.guards(r)).find(|r| {
+            match self.members.instance_of(r) {
+                None => true,
                 Some(instance) => {
                     // One that is to become a member stays while it catches up.
                     let joining = r.mode == mode
@@ -365,7 +364,8 @@ impl<'a> Desk<'a> {
                         && !self.blocks_too_long(r);
                     r.status.is_none() || members::is_stuck(r, instance) || r.is_sync() && !joining
                 }
-            })?;
+            }
+        })?;
         Some(Work::Steps(vec![self.members.drop(wrong)]))
     }
 
@@ -402,7 +402,7 @@ impl<'a> Desk<'a> {
             &mut self.numbers,
             &mut self.ledger,
         );
-        Some(Work::Steps(vec![dropped, registered]))
+        Some(Work::Steps(vec![dropped, registered?]))
     }
 
     /// Sets aside what has branched off, or says that a human must decide about it.
@@ -448,7 +448,21 @@ impl<'a> Desk<'a> {
         Some(Work::Steps(Vec::new()))
     }
 
-    /// Registers, as ASYNC, instances that MAIN does not know.
+    /// Whether a member's pod has come back at another address: its registration leads nowhere, and MAIN's writes fail for it,
+    /// or will as soon as MAIN notices.
+    fn has_moved(&self, instance: &Instance) -> bool {
+        let seen = self.members.seen;
+        let member = self.members.member(instance);
+        let abandoned = member.and_then(|m| self.members.registration_by(m));
+        abandoned.is_some_and(|r| r.is_sync() && self.members.instance_of(r).is_none())
+            && seen.stays(instance)
+            && instance.carries(self.members.ledger)
+            && self.is_short()
+    }
+
+    /// Registers instances that MAIN does not find, at least not where they are now: as ASYNC, but for a member whose absence
+    /// blocks MAIN. That one is registered as sync beside its own old registration, which blocks MAIN until the ledger names
+    /// the new one.
     fn register_missing(&mut self) -> Option<Work> {
         let missing: Vec<&Instance> = self
             .members
@@ -457,17 +471,25 @@ impl<'a> Desk<'a> {
             .filter(|i| self.members.registration_of(i).is_none())
             .filter(|i| reset::order(self.members.ledger, i).is_none())
             .collect();
-        if missing.is_empty() {
-            return None;
-        }
         let mut steps = Vec::new();
         for instance in missing {
-            let mode = RegistrationMode::Async;
-            steps.push(
-                self.members
-                    .register(instance, mode, &mut self.numbers, &mut self.ledger),
-            );
+            let mode = if self.has_moved(instance) {
+                if self.members.seen.busy_for >= STARVED_AFTER {
+                    let why = format!(
+                        "clients whose writes fail leave no moment in which {} could be registered at its new address",
+                        instance.name
+                    );
+                    return Some(self.close(why));
+                }
+                self.members.seen.settings.sync_mode()
+            } else {
+                RegistrationMode::Async
+            };
+            let registered = self
+                .members
+                .register(instance, mode, &mut self.numbers, &mut self.ledger);
+            steps.extend(registered);
         }
-        Some(Work::Steps(steps))
+        (!steps.is_empty()).then_some(Work::Steps(steps))
     }
 }

@@ -260,6 +260,18 @@ fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
     let Some(member) = members.as_member(target, registration) else {
         return give_up(members, "it is no copy any more that may be MAIN");
     };
+    // A sync replica that has come back at another address can give no vote by its old registration, and nobody is
+    // acknowledged anything for which it would be needed.
+    let astray = members
+        .all()
+        .iter()
+        .filter(|r| r.is_sync() && members.instance_of(r).is_none());
+    let drops: Vec<_> = astray.map(|r| members.drop(r)).collect();
+    if !drops.is_empty() {
+        let fence = Step::Do(Action::Fence { term: ledger.term });
+        let message = format!("{} is to move to {}", members.main.name, target.name);
+        return Plan::with(seen, working(message), [fence].into_iter().chain(drops));
+    }
     let main = members.main.name.clone();
     let mut steps = vec![
         Step::Do(Action::Fence { term: ledger.term }),

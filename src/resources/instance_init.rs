@@ -1,4 +1,5 @@
-//! The init container of an instance's pod: it sets the data aside where the ledger orders that.
+//! The init container of an instance's pod: it waits until the instance may start at the pod's address, and sets the data
+//! aside where the ledger orders that.
 
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, EnvVarSource,
@@ -34,14 +35,11 @@ pub(super) fn container(
         name: names::INIT_CONTAINER.to_owned(),
         image: Some(image.0.clone()),
         args: Some(args.map(str::to_owned).into()),
-        env: Some(vec![EnvVar {
-            name: "INSTANCE".to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(field("metadata.name")),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
+        env: Some(vec![
+            variable("INSTANCE", "metadata.name"),
+            // The network is there before this container starts.
+            variable("POD_IPS", "status.podIPs"),
+        ]),
         resources,
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![
@@ -98,6 +96,17 @@ pub(super) fn api_access() -> Volume {
             ..ProjectedVolumeSource::default()
         }),
         ..Volume::default()
+    }
+}
+
+fn variable(name: &str, path: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(field(path)),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 

@@ -239,17 +239,19 @@ impl Protocol {
         self.step(step);
     }
 
-    fn answered(&self, statement: &str, done: bool) {
+    fn answered(&self, at: SocketAddr, statement: &str, done: bool) {
         if !done {
             return;
         }
         if let Some(rest) = statement.strip_prefix("REGISTER REPLICA ")
             && let Some(name) = rest.split_whitespace().next()
         {
-            // Each cluster counts for itself; the replica's host tells which one it is.
-            let host = rest.split('"').nth(1).unwrap_or_default();
+            // Other clusters count for themselves.
+            let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let ours = addresses.contains_key(&at.ip());
+            drop(addresses);
             let mut state = self.state();
-            if !state.registered.insert(format!("{name} of {host}")) {
+            if ours && !state.registered.insert(name.to_owned()) {
                 state.names_used_twice.push(name.to_owned());
             }
         }
@@ -362,7 +364,7 @@ impl<S: Session> Session for SeenSession<S> {
         self.protocol.statement(&self.name, self.at, statement);
         let answer = self.session.run(statement, deadline).await;
         self.life.awake().await.map_err(|_| over(self.at))?;
-        self.protocol.answered(statement, answer.is_ok());
+        self.protocol.answered(self.at, statement, answer.is_ok());
         answer
     }
 }

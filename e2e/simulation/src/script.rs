@@ -59,6 +59,11 @@ where
         world.create_cluster(&options.spec);
         let whole = world.settled(0, Duration::from_secs(60)).await;
         assert!(whole, "the cluster was not set up: {:?}", world.status());
+        let reachable = |world: &World| !world.clients.endpoints().is_empty();
+        assert!(
+            world.until(Duration::from_secs(60), reachable).await,
+            "no gateway is ready"
+        );
         script(Rc::clone(&world)).await;
         world.check();
     });

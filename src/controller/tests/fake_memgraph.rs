@@ -50,14 +50,8 @@ impl FakeMemgraph {
             .collect()
     }
 
-    fn address_of(host: &str) -> IpAddr {
-        let ordinal = host
-            .split('.')
-            .next()
-            .and_then(|name| name.rsplit_once('-'))
-            .unwrap()
-            .1;
-        IpAddr::from([10, 0, 0, ordinal.parse().unwrap()])
+    fn address_of(address: &str) -> IpAddr {
+        address.parse::<SocketAddr>().unwrap().ip()
     }
 
     fn run(&self, at: IpAddr, statement: &str) -> Result<Vec<Row>, String> {

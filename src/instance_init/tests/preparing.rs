@@ -57,6 +57,7 @@ fn instance(scratch: &Scratch) -> Instance {
         cluster: "demo".into(),
         namespace: "db".into(),
         name: "demo-2".into(),
+        addresses: vec!["fd00::2".parse().unwrap(), [10, 0, 0, 2].into()],
         mount: scratch.0.clone(),
         data: scratch.data(),
     }
@@ -86,19 +87,47 @@ fn cluster() -> serde_json::Value {
     })
 }
 
-#[tokio::test(start_paused = true)]
-async fn without_the_api_server_memgraph_starts_on_all_of_its_data() {
+fn refusal(code: u16) -> serde_json::Value {
+    let reason = if code == 404 { "NotFound" } else { "Forbidden" };
+    json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code,
+    })
+}
+
+/// Whether Memgraph is let start within an hour.
+async fn starts(answer: Option<(u16, serde_json::Value)>) -> bool {
     let scratch = Scratch::new();
     scratch.fill("old");
-    let forbidden =
-        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "code": 403});
-    for answer in [None, Some((403, forbidden))] {
-        let note = prepare(&instance(&scratch), Ok(server(answer)), &Nowhere)
-            .await
-            .unwrap();
-        assert_eq!(note.outcome, ResetOutcome::Later, "{note:?}");
-        assert!(scratch.data().join("wal/2_current").exists());
-    }
+    let instance = instance(&scratch);
+    let prepared = prepare(&instance, server(answer), &Nowhere);
+    let done = tokio::time::timeout(Duration::from_secs(3600), prepared).await;
+    assert!(scratch.data().join("wal/2_current").exists());
+    done.is_ok_and(|note| note.is_ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn memgraph_does_not_start_before_the_ledger_was_read() {
+    assert!(!starts(None).await);
+    assert!(!starts(Some((403, refusal(403)))).await);
+    assert!(starts(Some((200, cluster()))).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memgraph_starts_where_there_is_no_cluster_any_more() {
+    assert!(starts(Some((404, refusal(404)))).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memgraph_does_not_start_at_an_address_that_the_ledger_has_another_instance_at() {
+    let at = |instance: &str, address: &str| {
+        let mut cluster = cluster();
+        cluster["status"]["ledger"]["addresses"] =
+            json!([{"instance": instance, "address": address, "since": 1}]);
+        Some((200, cluster))
+    };
+    assert!(!starts(at("demo-1", "10.0.0.2:10000")).await);
+    assert!(starts(at("demo-2", "10.0.0.2:10000")).await);
+    assert!(starts(at("demo-1", "10.0.0.22:10000")).await);
 }
 
 #[tokio::test]
@@ -106,7 +135,7 @@ async fn without_main_nothing_is_moved() {
     let scratch = Scratch::new();
     scratch.fill("old");
     let client = server(Some((200, cluster())));
-    let note = prepare(&instance(&scratch), Ok(client), &Nowhere).await.unwrap();
+    let note = prepare(&instance(&scratch), client, &Nowhere).await.unwrap();
     assert_eq!(
         (note.outcome, note.token.as_str()),
         (ResetOutcome::Later, "t4-r9")
@@ -121,7 +150,7 @@ async fn a_recorded_order_is_not_obeyed_again() {
     scratch.volume().set_aside(&ledger().resets[0]).unwrap();
     scratch.fill("new");
     let client = server(Some((200, cluster())));
-    let note = prepare(&instance(&scratch), Ok(client), &Nowhere).await.unwrap();
+    let note = prepare(&instance(&scratch), client, &Nowhere).await.unwrap();
     assert_eq!(note.outcome, ResetOutcome::Done);
     assert!(scratch.data().join("wal/2_current").exists());
 }
@@ -144,7 +173,7 @@ async fn data_that_another_process_has_open_stays() {
     holder.stdout.as_mut().unwrap().read_exact(&mut held).unwrap();
     assert!(scratch.volume().lock().unwrap().is_none());
     let client = server(Some((200, cluster())));
-    let note = prepare(&instance(&scratch), Ok(client), &Nowhere).await.unwrap();
+    let note = prepare(&instance(&scratch), client, &Nowhere).await.unwrap();
     assert_eq!(note.outcome, ResetOutcome::Later);
     assert!(note.detail.contains("another process"), "{note:?}");
     drop(holder.stdin.take());

@@ -8,7 +8,7 @@ use super::{
         observation::{Container, Marker, Role, Sight},
         plan,
     },
-    world::World,
+    world::{Server, World},
 };
 use crate::api::{
     RegistrationMode,
@@ -29,7 +29,12 @@ pub(super) fn modes(world: &World, main: usize) -> Vec<(usize, RegistrationMode)
     let mut modes: Vec<_> = world.servers[main]
         .replicas
         .iter()
-        .map(|(_, r, mode)| (*r, *mode))
+        .map(|(_, address, mode)| {
+            let has_it = |server: &Server| server.address == *address;
+            let replica = world.servers.iter().position(has_it);
+            // One that leads nowhere comes last.
+            (replica.unwrap_or(usize::MAX), *mode)
+        })
         .collect();
     modes.sort_by_key(|(replica, _)| *replica);
     modes

@@ -25,6 +25,8 @@ enum Event {
     Unfence,
     /// Its pod is replaced, while the API server is there or not.
     ReplacePod(usize, bool),
+    /// Its pod is replaced by one at another address, which somebody else may have had until a moment ago.
+    MovePod(usize, usize, bool),
     /// MAIN commits, and is lost before anybody is told.
     CommitAndStop,
     /// Somebody asks for an instance's data to be set aside.
@@ -50,6 +52,8 @@ fn event(instances: usize) -> impl Strategy<Value = Event> {
         1 => Just(Event::Unfence),
         1 => any::<bool>().prop_map(Event::Prefer),
         1 => ((0..instances), any::<bool>()).prop_map(|(index, api)| Event::ReplacePod(index, api)),
+        2 => ((0..instances), 0..8_usize, any::<bool>())
+            .prop_map(|(index, address, api)| Event::MovePod(index, address, api)),
         1 => Just(Event::CommitAndStop),
         1 => any::<bool>().prop_map(Event::Hurry),
         1 => (1..3_usize, 2..6_i32).prop_map(|(sync, electable)| Event::AskFor(sync, electable)),
@@ -74,6 +78,7 @@ fn play(world: &mut World, events: &[Event]) {
             Event::Fence(index) => world.settings.fenced = vec![World::name(index)],
             Event::Unfence => world.settings.fenced.clear(),
             Event::ReplacePod(index, api) => world.replace_pod(index, api),
+            Event::MovePod(index, address, api) => world.move_pod(index, address, api),
             Event::CommitAndStop => world.commit_and_stop(),
             Event::AskForReset(index) => world.servers[index].reset_asked = true,
             Event::AskFor(sync, electable) => {
@@ -98,6 +103,7 @@ fn recover(world: &mut World) {
     world.change_age = LONG_AGO;
     world.closed_for = Duration::ZERO;
     world.busy = false;
+    world.admit_all();
     for index in 0..world.servers.len() {
         if !world.servers[index].up {
             world.restart(index, true);
@@ -119,7 +125,11 @@ proptest! {
         let events: Vec<_> = events
             .into_iter()
             .filter(|e| match e {
-                Event::Stop(i) | Event::Restart(i) | Event::ReplacePod(i, _) | Event::AskForReset(i) => *i < replicas,
+                Event::Stop(i)
+                | Event::Restart(i)
+                | Event::ReplacePod(i, _)
+                | Event::MovePod(i, _, _)
+                | Event::AskForReset(i) => *i < replicas,
                 _ => true,
             })
             .collect();

@@ -102,14 +102,15 @@ fn any_other_instance_is_set_aside_once_when_somebody_asks() {
 }
 
 #[test]
-fn a_pod_that_started_without_the_api_server_is_replaced_again() {
+fn a_pod_that_waited_for_the_api_server_obeys_then() {
     let mut world = branched_off(3);
     world.settings.reset_diverged = true;
     world.step(usize::MAX);
     world.replace_pod(0, false);
+    assert!(!world.servers[0].up);
     world.settle();
     assert_eq!(world.servers[0].obeyed.len(), 1);
-    assert_eq!(world.servers[0].pod, 3);
+    assert_eq!(world.servers[0].pod, 2);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! Memgraph's documentation on replication: a strict replica's vote is needed for each commit, a promotion
 //! drops the list of replicas, a registration whose data has branched off is refused.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use super::super::{
     Action, Plan, Step,
@@ -20,7 +20,7 @@ use crate::{
         RegistrationMode, ReplicationMode, ResetNote, ResetOutcome, VolumeNote,
         ledger::{Incarnation, Ledger, Route},
     },
-    instance_init::{Decision, decide, refusal},
+    instance_init::{Decision, decide, displaced_by, refusal},
 };
 
 /// One write: by which life of MAIN (its promotion), and its number.
@@ -34,6 +34,7 @@ pub(super) struct Server {
     pub(super) role: Role,
     pub(super) data: Vec<Write>,
     pub(super) marker: Option<Marker>,
+    /// By the number of an address each.
     pub(super) replicas: Vec<(String, usize, RegistrationMode)>,
     /// The promotion in which it is MAIN.
     pub(super) reign: u32,
@@ -58,6 +59,10 @@ pub(super) struct Server {
     pub(super) unreadable: bool,
     /// Its pod is being deleted, and serves for a moment more.
     pub(super) ending: bool,
+    /// The number of its pod's address.
+    pub(super) address: usize,
+    /// Its init container has not ended: the API server is away, or somebody else may be registered at its address.
+    pub(super) waits: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -132,10 +137,16 @@ impl World {
             reset_asked: false,
             unreadable: false,
             ending: false,
+            address: 0,
+            waits: false,
+        };
+        let numbered = |number: usize| Server {
+            address: number,
+            ..server(u32::try_from(number).unwrap())
         };
         Self {
             settings: settings(replicas),
-            servers: (0..u32::try_from(replicas).unwrap()).map(server).collect(),
+            servers: (0..usize::try_from(replicas).unwrap()).map(numbered).collect(),
             ledger: None,
             numbers: Numbers::default(),
             acknowledged: Vec::new(),
@@ -160,8 +171,15 @@ impl World {
         name.strip_prefix("demo-").unwrap().parse().unwrap()
     }
 
-    fn address(index: usize) -> String {
-        format!("demo-{index}.demo-instances:10000")
+    fn address(number: usize) -> String {
+        format!("10.0.0.{number}:10000")
+    }
+
+    /// Whose process runs at this address.
+    fn at(&self, address: usize) -> Option<usize> {
+        self.servers
+            .iter()
+            .position(|server| server.up && server.address == address)
     }
 
     fn incarnation(&self, index: usize) -> Incarnation {
@@ -181,11 +199,11 @@ impl World {
         } else {
             &server.replicas
         };
-        let registrations = registrations.iter().map(|(name, replica, mode)| {
-            let follows = self.feeds(index, *replica);
+        let registrations = registrations.iter().map(|(name, address, mode)| {
+            let follows = self.feeds(index, *address).is_some();
             Registration {
                 name: name.clone(),
-                address: Self::address(*replica),
+                address: Self::address(*address),
                 mode: *mode,
                 status: Some(if follows {
                     DataStatus::Ready
@@ -218,9 +236,14 @@ impl World {
             Instance {
                 name: Self::name(index),
                 ordinal: i32::try_from(index).unwrap(),
-                replication_address: Self::address(index),
+                replication_address: Some(Self::address(self.servers[index].address)),
+                replication_name: format!("demo-{index}.demo-instances:10000"),
                 address: up.then(|| [10, 0, 0, 1].into()),
-                container: if up { Container::Running } else { Container::Ended },
+                container: match &self.servers[index] {
+                    server if server.up => Container::Running,
+                    server if server.waits => Container::Waiting,
+                    _ => Container::Ended,
+                },
                 ready: up,
                 flushes_all: self.servers[index].flushes_all,
                 claim: Some(Claim {
@@ -271,11 +294,13 @@ impl World {
         }
     }
 
-    /// Whether `replica` follows `main`: it is up, a replica, listens to this reign, and its data is a part of
-    /// main's. A replica listens to whoever registered it last.
-    fn feeds(&self, main: usize, replica: usize) -> bool {
+    /// Who follows `main` at this address: it is up, a replica, and listens to this reign. A replica listens to whoever
+    /// registered it last, whatever it was registered as.
+    fn feeds(&self, main: usize, address: usize) -> Option<usize> {
+        let replica = self.at(address)?;
         let (m, r) = (&self.servers[main], &self.servers[replica]);
-        m.up && m.role == Role::Main && r.up && r.role == Role::Replica && r.reign == m.reign
+        let follows = m.up && m.role == Role::Main && r.role == Role::Replica && r.reign == m.reign;
+        follows.then_some(replica)
     }
 
     fn prefix(shorter: &[Write], longer: &[Write]) -> bool {
@@ -288,18 +313,18 @@ impl World {
         let strict = |mode: RegistrationMode| mode == RegistrationMode::StrictSync;
         if replicas
             .iter()
-            .any(|(_, replica, mode)| strict(*mode) && !self.feeds(main, *replica))
+            .any(|(_, address, mode)| strict(*mode) && self.feeds(main, *address).is_none())
         {
             return None;
         }
         change(&mut self.servers[main]);
-        let unfed = |(_, replica, mode): &(String, usize, RegistrationMode)| {
-            *mode == RegistrationMode::Sync && !self.feeds(main, *replica)
+        let unfed = |(_, address, mode): &(String, usize, RegistrationMode)| {
+            *mode == RegistrationMode::Sync && self.feeds(main, *address).is_none()
         };
         // Committed, and the client is told of an error.
         let reported = replicas.iter().any(unfed);
-        for (_, replica, _) in replicas {
-            if self.feeds(main, replica) {
+        for (_, address, _) in replicas {
+            if let Some(replica) = self.feeds(main, address) {
                 self.servers[replica].data = self.servers[main].data.clone();
                 self.servers[replica].marker = self.servers[main].marker.clone();
             }
@@ -335,10 +360,9 @@ impl World {
     pub(super) fn commit_and_stop(&mut self) {
         let Some(main) = self.main() else { return };
         let server = &self.servers[main];
-        let votes = server
-            .replicas
-            .iter()
-            .all(|(_, replica, mode)| *mode != RegistrationMode::StrictSync || self.feeds(main, *replica));
+        let votes = server.replicas.iter().all(|(_, address, mode)| {
+            *mode != RegistrationMode::StrictSync || self.feeds(main, *address).is_some()
+        });
         if server.up && server.role == Role::Main && votes {
             self.commit_alone(main);
             self.servers[main].up = false;
@@ -357,7 +381,7 @@ impl World {
     /// The process dies and starts again behind the gate, or loses its volume too.
     pub(super) fn restart(&mut self, index: usize, keep_volume: bool) {
         let server = &mut self.servers[index];
-        server.up = !server.unreadable;
+        server.up = !server.unreadable && !server.waits;
         server.life += 1;
         server.position = None;
         if server.role == Role::Main {
@@ -376,15 +400,46 @@ impl World {
         self.heal();
     }
 
-    /// Another pod takes the place of this one; its init container runs, and reads the ledger unless the API server is
-    /// away.
+    /// Another pod takes the place of this one, at the same address. Its init container runs, or waits for the API server.
     pub(super) fn replace_pod(&mut self, index: usize, api: bool) {
         let server = &mut self.servers[index];
-        server.up = false;
+        (server.up, server.waits) = (false, true);
         server.pod += 1;
         server.reset_asked = false;
-        self.servers[index].note = api.then(|| self.init(index));
-        self.restart(index, true);
+        server.note = None;
+        if api {
+            self.admit(index);
+        }
+    }
+
+    /// Another pod takes the place of this one, at an address that is free, or was until a moment ago.
+    pub(super) fn move_pod(&mut self, index: usize, which: usize, api: bool) {
+        // There are enough for everybody, although some may be barred.
+        let free: Vec<_> = (0..3 * self.servers.len() + 3)
+            .filter(|number| self.servers.iter().all(|server| server.address != *number))
+            .collect();
+        self.servers[index].address = free[which % free.len()];
+        self.replace_pod(index, api);
+    }
+
+    /// An init container that waits asks the API server: it ends, unless somebody else may be registered at its address.
+    fn admit(&mut self, index: usize) {
+        let number = u8::try_from(self.servers[index].address).unwrap();
+        let address = IpAddr::from([10, 0, 0, number]);
+        if displaced_by(self.ledger.as_ref(), &Self::name(index), &[address]).is_none() {
+            self.servers[index].note = Some(self.init(index));
+            self.servers[index].waits = false;
+            self.restart(index, true);
+        }
+    }
+
+    /// The API server is there for all that wait for it.
+    pub(super) fn admit_all(&mut self) {
+        for index in 0..self.servers.len() {
+            if self.servers[index].waits {
+                self.admit(index);
+            }
+        }
     }
 
     /// What the init container does, by the production decision.
@@ -421,8 +476,8 @@ impl World {
     /// Replicas that MAIN feeds catch up.
     fn heal(&mut self) {
         for main in 0..self.servers.len() {
-            for (_, replica, _) in self.servers[main].replicas.clone() {
-                if self.feeds(main, replica)
+            for (_, address, _) in self.servers[main].replicas.clone() {
+                if let Some(replica) = self.feeds(main, address)
                     && Self::prefix(&self.servers[replica].data, &self.servers[main].data)
                 {
                     self.servers[replica].data = self.servers[main].data.clone();
@@ -434,6 +489,7 @@ impl World {
 
     /// Plans once and carries the plan out; `steps` bounds how far it comes. Returns the plan.
     pub(super) fn step(&mut self, steps: usize) -> Plan {
+        self.admit_all();
         let plan = plan(&self.observe());
         self.carry_out(&plan, steps);
         plan
@@ -534,15 +590,19 @@ impl World {
                 instance,
                 name,
                 mode,
-                ..
+                address,
             } => {
                 let (main, replica) = (Self::index(main), Self::index(instance));
+                let number = self.servers[replica].address;
+                if Self::address(number) != *address {
+                    return false;
+                }
                 assert!(!self.used_names.contains(name), "{name} was used before");
                 self.used_names.push(name.clone());
                 let listed = self.servers[main]
                     .replicas
                     .iter()
-                    .any(|(_, other, _)| *other == replica);
+                    .any(|(_, other, _)| *other == number);
                 let able =
                     self.servers[main].role == Role::Main && self.servers[replica].role == Role::Replica;
                 if listed || !able || !self.servers[main].up || !self.servers[replica].up {
@@ -552,7 +612,7 @@ impl World {
                 self.servers[replica].reign = self.servers[main].reign;
                 let fits = Self::prefix(&self.servers[replica].data, &self.servers[main].data);
                 if fits {
-                    self.servers[main].replicas.push((name.clone(), replica, *mode));
+                    self.servers[main].replicas.push((name.clone(), number, *mode));
                 } else {
                     let term = self.ledger.as_ref().map_or(0, |ledger| ledger.term);
                     self.refusals.push((self.incarnation(replica), term));
@@ -576,7 +636,8 @@ impl World {
             Action::DeletePod { instance, pod_uid } => {
                 let index = Self::index(instance);
                 if *pod_uid == format!("pod-{index}-{}", self.servers[index].pod) {
-                    self.replace_pod(index, true);
+                    let which = usize::try_from(self.servers[index].pod).unwrap();
+                    self.move_pod(index, which, true);
                 }
                 true
             }
@@ -660,11 +721,10 @@ impl World {
                 self.tell()
             );
             for member in &ledger.in_sync {
-                let index = Self::index(&member.instance);
                 let registered = main
                     .replicas
                     .iter()
-                    .any(|(_, r, m)| *r == index && *m == self.settings.sync_mode());
+                    .any(|(_, r, m)| Self::address(*r) == member.address && *m == self.settings.sync_mode());
                 assert!(
                     registered,
                     "{} is in the set but MAIN does not wait for it: {}",

@@ -194,8 +194,13 @@ async fn run_pod(keeper: &Keeper, pod: crate::api::Object) -> Wish {
         status,
     ));
     let mut restarts = 0;
+    let mut former = None;
     loop {
         keeper.node.powered().await;
+        // The network of what ran before the loss of power is taken down.
+        if let Some(address) = former.take() {
+            keeper.kubernetes.give_back(address);
+        }
         let volume = loop {
             let Some(volume) = keeper.volume().await else {
                 return Wish::Gone;
@@ -224,6 +229,7 @@ async fn run_pod(keeper: &Keeper, pod: crate::api::Object) -> Wish {
         }
         // Without power everything on the node ends at once. It is a new sandbox that the pod gets afterwards.
         sandbox.lose_power();
+        former = Some(sandbox.address());
         keeper.kubernetes.release_volume(&volume, &keeper.uid);
         restarts += 1;
     }
@@ -235,6 +241,12 @@ async fn run_sandbox(
     told: &watch::Sender<PodStatus>,
     restarts: &mut u32,
 ) -> Wish {
+    // A sandbox that took the place of another one has another address.
+    told.send_modify(|status| {
+        status.address = Some(sandbox.address());
+        status.container = Container::Waiting;
+        status.ready = false;
+    });
     let prepared = tokio::select! {
         biased;
         wish = keeper.wish() => return wish,
@@ -257,7 +269,6 @@ async fn run_containers(
         let began = tokio::time::Instant::now();
         sandbox.start(&container);
         told.send_modify(|status| {
-            status.address = Some(sandbox.address());
             status.container = Container::Running;
             status.container_id.clone_from(&container);
             status.restarts = *restarts;

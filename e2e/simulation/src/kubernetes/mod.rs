@@ -81,6 +81,8 @@ pub struct Kubernetes {
 struct Addresses {
     used: u16,
     free: Vec<IpAddr>,
+    /// By name of a pod: what it gets as soon as that is free.
+    intended: BTreeMap<String, IpAddr>,
 }
 
 /// How likely a new pod gets an address that another one had.
@@ -165,8 +167,23 @@ impl Kubernetes {
         node.unwrap_or(&self.instance_nodes[0]).clone()
     }
 
-    fn new_address(&self) -> IpAddr {
+    /// Pods of this name get this address, once and whenever it is free by then.
+    pub fn intend(&self, pod: &str, address: IpAddr) {
+        self.addresses
+            .borrow_mut()
+            .intended
+            .insert(pod.to_owned(), address);
+    }
+
+    fn new_address(&self, pod: &str) -> IpAddr {
         let mut addresses = self.addresses.borrow_mut();
+        let intended = addresses.intended.get(pod).copied();
+        if let Some(index) =
+            intended.and_then(|wanted| addresses.free.iter().position(|free| *free == wanted))
+        {
+            addresses.intended.remove(pod);
+            return addresses.free.remove(index);
+        }
         if !addresses.free.is_empty() && self.chance(Rng::f64) < REUSE {
             return addresses.free.remove(0);
         }
@@ -186,11 +203,10 @@ impl Kubernetes {
     }
 
     fn sandbox(&self, node: &Node, pod: &Object, volume: String) -> Box<dyn Sandbox> {
-        let address = self.new_address();
-        self.trace.note(|| {
-            let name = &pod["metadata"]["name"];
-            format!("pod {name} gets {address} on {}", node.name())
-        });
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let address = self.new_address(name);
+        self.trace
+            .note(|| format!("pod {name} gets {address} on {}", node.name()));
         (self.runtime)(PodPlan {
             pod: Object::clone(pod),
             node: node.clone(),
@@ -199,8 +215,13 @@ impl Kubernetes {
         })
     }
 
-    fn give_back(&self, address: IpAddr) {
-        self.addresses.borrow_mut().free.push(address);
+    /// The address may be given to another pod from now on. Whoever manages addresses takes one back when the pod is gone for
+    /// Kubernetes, or when its network is taken down on its node.
+    pub fn give_back(&self, address: IpAddr) {
+        let mut addresses = self.addresses.borrow_mut();
+        if !addresses.free.contains(&address) {
+            addresses.free.push(address);
+        }
     }
 
     /// Whether this pod may use the volume: no other one does.

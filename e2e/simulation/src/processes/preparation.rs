@@ -5,18 +5,20 @@ use std::{net::SocketAddr, time::Duration};
 
 use kube::Api;
 use memgraph_operator::{
-    api::{MemgraphCluster, ResetNote, ResetOutcome, names},
-    instance_init::{Decision, decide, refusal},
+    api::{MemgraphCluster, ResetNote, ResetOutcome, ledger::Ledger, names},
+    instance_init::{Decision, decide, displaced_by, refusal},
     memgraph::{self, Question},
     plan::observation::Sight,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Instance, Instances};
 use crate::life::Life;
 
-/// For how long the API server is waited for, and MAIN (as in `instance_init`).
+/// For how long the API server is waited for, how soon it is asked again, and for how long MAIN is waited for (as in
+/// `instance_init`).
 const API_DEADLINE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(1);
 const MAIN_DEADLINE: Duration = Duration::from_secs(3);
 /// What data is recovered from.
 const FOLDERS: [&str; 2] = ["snapshots", "wal"];
@@ -29,7 +31,37 @@ fn later(token: &str, detail: String) -> ResetNote {
     }
 }
 
-/// Sets the data aside if that is ordered and every condition holds.
+/// Waits until the instance may start at its address, and returns the ledger as it was read then.
+async fn admitted(
+    instances: &Instances,
+    instance: &Instance,
+    clusters: &Api<MemgraphCluster>,
+    cluster: &str,
+) -> Option<Ledger> {
+    let mut told = String::new();
+    loop {
+        let why = match timeout(API_DEADLINE, clusters.get_opt(cluster)).await {
+            Ok(Ok(cluster)) => {
+                let ledger = cluster.and_then(|cluster| cluster.status?.ledger);
+                match displaced_by(ledger.as_ref(), &instance.name, &[instance.address]) {
+                    None => return ledger,
+                    Some(other) => format!("{} is the address of {other}", instance.address),
+                }
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the API server did not answer".to_owned(),
+        };
+        if why != told {
+            instances
+                .trace()
+                .note(|| format!("{} does not start: {why}", instance.name));
+            told = why;
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Waits until the instance may start, and sets the data aside if that is ordered and every condition holds.
 pub(super) async fn prepare(
     instances: &Instances,
     instance: &Instance,
@@ -48,11 +80,7 @@ pub(super) async fn prepare(
     });
     let clusters: Api<MemgraphCluster> =
         Api::namespaced(instances.connection(node, &Life::default()).client(), namespace);
-    let ledger = match timeout(API_DEADLINE, clusters.get(cluster)).await {
-        Ok(Ok(cluster)) => cluster.status.and_then(|status| status.ledger),
-        Ok(Err(error)) => return later("", error.to_string()),
-        Err(_) => return later("", "the API server did not answer".to_owned()),
-    };
+    let ledger = admitted(instances, instance, &clusters, cluster).await;
     let order = match decide(ledger.as_ref(), &instance.name, &obeyed) {
         Decision::Start(note) => return note,
         Decision::SetAside(order) => order,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod addresses;
+
 use std::time::Duration;
 
 use simulation::{

@@ -1,0 +1,62 @@
+//! Where MAIN is told to find each instance.
+//!
+//! Replicas are registered by the address of their pod, and what is said to MAIN by a registration holds for whoever has
+//! that address. A pod may get one that another instance of the same cluster had a moment ago, and Memgraph accepts it in the
+//! other's place: it knows MAIN's UUID. So an address is noted in the ledger before a registration is made at it; that the
+//! instance has it is read again from Kubernetes after that; and no other instance starts at an address that is noted
+//! ([`Ledger::other_at`]). From then on the registration leads to this instance or to nobody.
+
+use super::{
+    Action, Step,
+    observation::{Container, Instance, Numbers, Observation},
+};
+use crate::api::ledger::{InstanceAddress, Ledger};
+
+/// What is noted for an instance.
+pub(super) fn noted<'a>(ledger: &'a Ledger, instance: &str) -> Option<&'a InstanceAddress> {
+    ledger.addresses.iter().find(|noted| noted.instance == instance)
+}
+
+/// Notes the address that an instance's pod has now. Registrations that were made before do not count any more, because
+/// another instance may have had it then.
+pub(super) fn note(instance: &Instance, numbers: &mut Numbers, ledger: &mut Ledger) {
+    let Some(address) = &instance.replication_address else {
+        return;
+    };
+    if noted(ledger, &instance.name).is_some_and(|noted| noted.address == *address) {
+        return;
+    }
+    let since = numbers.take(ledger);
+    ledger.addresses.retain(|noted| noted.instance != instance.name);
+    ledger.addresses.push(InstanceAddress {
+        instance: instance.name.clone(),
+        address: address.clone(),
+        since,
+    });
+    ledger.addresses.sort_by(|a, b| a.instance.cmp(&b.instance));
+}
+
+/// Notes all addresses in a ledger that is about to be written anyway, so that a registration needs no write of its own,
+/// and forgets those of instances that are not declared any more.
+pub(super) fn note_all(seen: &Observation, numbers: &mut Numbers, ledger: &mut Ledger) {
+    ledger
+        .addresses
+        .retain(|noted| seen.declared().any(|i| i.name == noted.instance));
+    for instance in seen.declared() {
+        note(instance, numbers, ledger);
+    }
+}
+
+/// Replaces the pod of an instance whose init container does not let it start, because the ledger has another instance at
+/// its address. Another pod gets another address. Nothing runs in this one, so that nothing is lost with it.
+pub(super) fn replace_displaced(seen: &Observation, ledger: &Ledger) -> Option<Step> {
+    let displaced = seen.instances.iter().find(|instance| {
+        let waits = instance.container == Container::Waiting && !instance.terminating;
+        let taken = |address: &String| ledger.other_at(address, &instance.name).is_some();
+        waits && instance.replication_address.as_ref().is_some_and(taken)
+    })?;
+    Some(Step::Do(Action::DeletePod {
+        instance: displaced.name.clone(),
+        pod_uid: displaced.pod_uid.clone()?,
+    }))
+}
