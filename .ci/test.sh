@@ -71,6 +71,11 @@ chart() {
     (cd e2e/chart && go vet . && go test -count=1 -v .)
 }
 
+# The alerts of the chart fire when they should, by Prometheus' own code.
+alerts() {
+    (cd e2e/alerts && go vet . && go test -count=1 -v .)
+}
+
 volume_tests() {
     (cd e2e/cluster/box && go test -v ./volumes)
 }
@@ -86,6 +91,7 @@ checks() {
     part scripts scripts
     part generated-files generated_files
     part chart chart
+    part alerts alerts
     part dependencies .ci/deny.sh
     part unit-tests cargo test --locked --workspace --no-fail-fast
 }
