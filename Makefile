@@ -80,9 +80,18 @@ crds: ## Write the CustomResourceDefinition from the Rust types
 openapi: ## Write the description of the operator's HTTP answers from the Rust types
 	cargo run --locked --quiet --package memgraph-operator -- openapi > docs/openapi.json
 
+.PHONY: alerts-check
+alerts-check: ## Check the alerts: on made-up courses of the metrics, by Prometheus' own code; their metrics and runbooks exist
+	cd e2e/alerts && go vet . && go test -count=1 .
+	cargo test --locked --package memgraph-operator --lib -- metrics::tests
+
 .PHONY: dashboard-check
 dashboard-check: ## Check that the Grafana dashboard asks for metrics that there are
 	cargo test --locked --package memgraph-operator --lib -- metrics::tests
+
+.PHONY: page-test
+page-test: ## Look at the status page in headless Chromium (apt-get install chromium); screenshots go to target/page
+	cargo test --locked --package memgraph-operator --lib -- --ignored fleet::tests::page
 
 .PHONY: deny
 deny: ## Check licences, bans and security advisories of all dependencies

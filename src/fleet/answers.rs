@@ -11,13 +11,22 @@ use tokio::{
 };
 use warp::{
     Filter, Rejection, Reply,
-    http::StatusCode,
-    reply::{Response, json as as_json, with_status},
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY},
+    },
+    reply::{Response, json as as_json, with_header, with_status},
     sse::Event,
 };
 
 use super::{ClusterStatus, Fleet, OperatorStatus, metrics, openapi};
 use crate::http;
+
+/// The page for people: it shows what `/api/v1/events` tells, and loads nothing else.
+const PAGE: &str = include_str!("page.html");
+/// What the page may do, so that it does nothing else whatever it is told.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
+                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// So many may follow changes at the same time: each costs a look at all clusters now and then.
 const FOLLOWERS: usize = 32;
@@ -56,6 +65,10 @@ impl Fleet {
         let description = warp::path!("api" / "v1" / "openapi.json")
             .and(warp::get())
             .map(|| as_json(&openapi::document()));
+        let page = warp::path::end().and(warp::get()).map(|| {
+            let page = with_header(warp::reply::html(PAGE), CONTENT_SECURITY_POLICY, PAGE_POLICY);
+            with_header(page, CACHE_CONTROL, "no-cache")
+        });
         let places = Arc::new(Semaphore::new(FOLLOWERS));
         let events = warp::path!("api" / "v1" / "events")
             .and(warp::get())
@@ -67,6 +80,7 @@ impl Fleet {
             .or(cluster)
             .or(description)
             .or(events)
+            .or(page)
     }
 }
 

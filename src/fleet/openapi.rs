@@ -17,6 +17,10 @@ pub fn document() -> Value {
         |id: &str| json!({"operationId": id, "summary": "All clusters", "responses": {"200": &fleet}});
     let name = |name: &str, what: &str| json!({"name": name, "in": "path", "required": true, "description": what, "schema": {"type": "string"}});
     let paths = json!({
+        "/": {"get": {
+            "operationId": "page", "summary": "A page for people that shows the same",
+            "responses": {"200": {"description": "The page.", "content": {"text/html": {}}}},
+        }},
         "/livez": {"get": {
             "operationId": "livez", "summary": "Whether the process answers", "responses": {"200": text("It does.")},
         }},

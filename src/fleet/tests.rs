@@ -1,5 +1,7 @@
 //! What is answered, to whom.
 
+mod page;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};

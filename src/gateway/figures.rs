@@ -249,8 +249,8 @@ impl Sample {
 
 impl Samples for Sample {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        // Its namespace is that of the target that is scraped.
         let info = labels([
-            ("namespace", &self.status.namespace),
             ("cluster", &self.status.cluster),
             ("version", self.status.version),
         ]);
