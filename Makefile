@@ -89,6 +89,10 @@ alerts-check: ## Check the alerts: on made-up courses of the metrics, by Prometh
 dashboard-check: ## Check that the Grafana dashboard asks for metrics that there are
 	cargo test --locked --package memgraph-operator --lib -- metrics::tests
 
+.PHONY: docs-check
+docs-check: ## Check the documentation: links lead somewhere, and the targets that it names exist
+	python3 .ci/docs.py
+
 .PHONY: page-test
 page-test: ## Look at the status page in headless Chromium (apt-get install chromium); screenshots go to target/page
 	cargo test --locked --package memgraph-operator --lib -- --ignored fleet::tests::page

