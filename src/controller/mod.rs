@@ -416,14 +416,17 @@ fn retry<B, G: GatewayLink>(
     Requeue::requeue(delay)
 }
 
-/// An error with all its causes, in one line.
+/// An error with all its causes, in one line. A cause that has been told with the error is not told again.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let told = error.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         cause = error.source();
     }
     text

@@ -141,12 +141,22 @@ impl Access {
             .body(Vec::new())
             .map_err(|error| error.to_string())?;
         self.client.request(request).await.map_err(|error| match error {
-            kube::Error::Api(answer) if answer.code == 403 => {
-                format!("you may not read through the API server from {target} in {namespace} (verb get)")
-            }
-            kube::Error::Api(answer) => answer.message.clone(),
+            kube::Error::Api(answer) => refusal(target, namespace, answer.code, &answer.message),
             other => other.to_string(),
         })
+    }
+}
+
+fn refusal(target: &str, namespace: &str, code: u16, message: &str) -> String {
+    match code {
+        403 => format!(
+            "you may not read through the API server from {target} in {namespace} (verb get of its proxy)"
+        ),
+        404 => format!(
+            "there is no {target} in {namespace} that tells; --operator-namespace and --operator-service say where it is"
+        ),
+        _ if message.is_empty() => format!("{target} in {namespace} is answered for with status {code}"),
+        _ => message.to_owned(),
     }
 }
 

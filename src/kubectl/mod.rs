@@ -94,7 +94,9 @@ pub async fn run(
 ) -> Result<Outcome, Error> {
     if let Command::Completion { shell } = arguments.command {
         let mut command = Arguments::command();
-        clap_complete::generate(shell, &mut command, "kubectl-memgraph", out);
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "kubectl-memgraph", &mut script);
+        out.write_all(&script)?;
         return Ok(Outcome::Done);
     }
     let access = access::Access::new(&arguments.access).await?;

@@ -87,7 +87,8 @@ async fn status_shows_the_topology_and_what_to_do() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert!(text.contains("2.0 s  Fence 200 ms"), "{text}");
-    assert!(progress.contains("Lag and sessions are not shown"), "{progress}");
+    let blind = "Lag and sessions are not shown, because the operator could not be asked: there is no services/memgraph-operator:http";
+    assert!(progress.contains(blind), "{progress}");
 }
 
 #[tokio::test]
@@ -274,6 +275,15 @@ async fn a_reset_annotates_the_pod() {
         pod["metadata"]["annotations"]["memgraph.dev/reset"].is_string(),
         "{pod}"
     );
+}
+
+#[tokio::test]
+async fn a_shell_is_given_its_completion_without_a_cluster() {
+    let arguments = Arguments::try_parse_from(["kubectl-memgraph", "completion", "bash"]).unwrap();
+    let mut script = Vec::new();
+    let done = run(arguments, &mut script, &mut Vec::new()).await;
+    assert_eq!(done.unwrap(), Outcome::Done);
+    assert!(String::from_utf8(script).unwrap().contains("switchover"));
 }
 
 #[test]

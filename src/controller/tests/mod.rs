@@ -4,5 +4,6 @@ mod certificates;
 pub(crate) mod fake_api;
 mod fake_gateways;
 mod fake_memgraph;
+mod outside;
 mod reconciling;
 mod volumes;
