@@ -31,9 +31,10 @@ impl Coverage {
         self.sum(|(k, stand)| *k == kind && stand.operation == operation)
     }
 
-    /// How often it has struck at this step of any operation.
+    /// How often it has struck at this step of any operation, or of none where the step is no part of one.
     fn at_step(&self, kind: Kind, step: Step) -> u64 {
-        self.sum(|(k, stand)| *k == kind && stand.operation.is_some() && stand.step == step)
+        let counts = |stand: &Stand| stand.operation.is_some() || step.comes_while_open();
+        self.sum(|(k, stand)| *k == kind && stand.step == step && counts(stand))
     }
 
     fn sum(&self, wanted: impl Fn(&(Kind, Stand)) -> bool) -> u64 {
@@ -70,7 +71,7 @@ impl Coverage {
     }
 
     /// What was never met: a kind that never struck while all was well, or never at a step. Only `with_rare` steps counts
-    /// what is left to chance: registrations are hardly ever dropped within an operation, and a MAIN is marked once in a run.
+    /// what comes seldom: a MAIN is marked once in a run, and registrations are removed now and then.
     #[must_use]
     pub fn holes(&self, kinds: &[Kind], with_rare: bool) -> Vec<String> {
         let mut holes = Vec::new();
@@ -80,11 +81,73 @@ impl Coverage {
             }
             let rare = |step: &Step| matches!(step, Step::Dropping | Step::Marking);
             for step in Step::ALL.into_iter().filter(|step| with_rare || !rare(step)) {
-                if self.at_step(*kind, step) == 0 {
+                if self.at_step(*kind, step) == 0 && impossible(*kind, step).is_none() {
                     holes.push(format!("{kind:?} at {step:?}"));
                 }
             }
         }
         holes
+    }
+
+    /// What cannot be and was met all the same, with the reason for which it cannot be.
+    #[must_use]
+    pub fn wonders(&self) -> Vec<String> {
+        let met = IMPOSSIBLE
+            .iter()
+            .filter(|(kind, step, _)| self.at_step(*kind, *step) > 0);
+        met.map(|(kind, step, why)| format!("{kind:?} at {step:?}: {why}"))
+            .collect()
+    }
+}
+
+/// What finds nothing to strike at, and why.
+const IMPOSSIBLE: [(Kind, Step, &str); 1] = [(
+    Kind::HumanDrop,
+    Step::Marking,
+    "the mark is set while no replica is registered",
+)];
+
+/// Why a fault cannot strike at a step, if it cannot.
+fn impossible(kind: Kind, step: Step) -> Option<&'static str> {
+    let mut all = IMPOSSIBLE.iter();
+    all.find(|(k, s, _)| (*k, *s) == (kind, step))
+        .map(|(_, _, why)| *why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn struck(kind: Kind, operation: Option<OperationName>, step: Step) -> Coverage {
+        let mut coverage = Coverage::default();
+        coverage.count(kind, Stand { operation, step });
+        coverage
+    }
+
+    #[test]
+    fn what_was_never_met_is_named_unless_it_cannot_be() {
+        let holes = Coverage::default().holes(&[Kind::HumanDrop], true);
+        assert!(holes.contains(&"HumanDrop at Dropping".to_owned()));
+        assert!(!holes.contains(&"HumanDrop at Marking".to_owned()));
+        let met = struck(Kind::MainKill, Some(OperationName::Failover), Step::Promoting);
+        let holes = met.holes(&[Kind::MainKill], false);
+        assert!(!holes.contains(&"MainKill at Promoting".to_owned()));
+        assert!(holes.contains(&"MainKill at Fencing".to_owned()));
+        assert!(!holes.contains(&"MainKill at Marking".to_owned()));
+    }
+
+    #[test]
+    fn registrations_are_removed_while_the_route_is_open_too() {
+        let open = struck(Kind::MainKill, None, Step::Dropping);
+        assert_eq!(open.at_step(Kind::MainKill, Step::Dropping), 1);
+        let open = struck(Kind::MainKill, None, Step::Registering);
+        assert_eq!(open.at_step(Kind::MainKill, Step::Registering), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_is_no_hole_and_does_not_go_unnoticed() {
+        let wonder = struck(Kind::HumanDrop, Some(OperationName::Bootstrap), Step::Marking);
+        assert_eq!(wonder.wonders().len(), 1);
+        assert!(Coverage::default().wonders().is_empty());
     }
 }

@@ -13,6 +13,7 @@ pub mod life;
 pub mod memgraph;
 pub mod processes;
 pub mod protocol;
+pub mod regressions;
 pub mod run;
 pub mod scenario;
 pub mod script;

@@ -57,6 +57,12 @@ impl Step {
         Self::Marking,
     ];
 
+    /// Whether it is mostly taken while the route is open: a replica that is no member comes and goes.
+    #[must_use]
+    pub fn comes_while_open(self) -> bool {
+        self == Self::Dropping
+    }
+
     fn of(statement: &str) -> Option<Self> {
         let begins = |text: &str| statement.starts_with(text);
         Some(match () {
@@ -77,7 +83,7 @@ impl Step {
 pub struct Stand {
     /// The operation that is announced; none while the route is open or there is no ledger.
     pub operation: Option<OperationName>,
-    /// What was done last in it.
+    /// What was done last.
     pub step: Step,
 }
 
@@ -169,6 +175,30 @@ impl Protocol {
     #[must_use]
     pub fn stand(&self) -> watch::Receiver<Stand> {
         self.stand.subscribe()
+    }
+
+    /// Where the operator is. What it did last while the route is open counts only if that was `just_now`.
+    #[must_use]
+    pub fn stand_now(&self, just_now: bool) -> Stand {
+        let mut stand = *self.stand.borrow();
+        if stand.operation.is_none() && !just_now {
+            stand.step = Step::Announced;
+        }
+        stand
+    }
+
+    /// Waits until the operator is at a step of an operation, or does there what is no part of one.
+    pub async fn comes_to(&self, step: Step) {
+        let mut stands = self.stand.subscribe();
+        let within = |now: &Stand| now.operation.is_some() && now.step == step;
+        while !within(&stands.borrow_and_update()) {
+            // The sender lives as long as `self`.
+            let _ = stands.changed().await;
+            let besides = step.comes_while_open() && stands.borrow().step == step;
+            if besides {
+                return;
+            }
+        }
     }
 
     /// The ledger has been written.

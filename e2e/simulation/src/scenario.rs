@@ -230,16 +230,12 @@ async fn course(
             break;
         }
         world.clients.set_busy(BUSY);
-        if let Some(step) = fault.awaits {
-            let mut stands = world.protocol.stand();
+        let met = match fault.awaits {
             // If it does not come, the fault strikes all the same.
-            let _ = timeout(
-                AWAIT_STEP,
-                stands.wait_for(|now| now.operation.is_some() && now.step == step),
-            )
-            .await;
-        }
-        let stand = *world.protocol.stand().borrow();
+            Some(step) => timeout(AWAIT_STEP, world.protocol.comes_to(step)).await.is_ok(),
+            None => false,
+        };
+        let stand = world.protocol.stand_now(met);
         let mut fault = fault.clone();
         for _ in 0..TRIES {
             if let Some(told) = striker.strike(&fault) {

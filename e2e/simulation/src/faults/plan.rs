@@ -40,15 +40,23 @@ pub const FAULTS: usize = 20;
 /// How many are planned: some find nothing to strike at.
 const PAIRS: usize = 12;
 
-/// The steps of an operation that can be waited for. A MAIN is marked once, when the cluster is set up.
-const STEPS: [Step; 7] = [
+/// The steps that can be waited for. A MAIN is marked once, when the cluster is set up.
+const STEPS: [Step; 8] = [
     Step::Announced,
     Step::Fencing,
     Step::Quiescing,
     Step::Demoting,
     Step::Promoting,
     Step::Registering,
+    Step::Dropping,
     Step::Probing,
+];
+/// After these a registration is removed, mostly while the route is open.
+const BEFORE_A_DROP: [Kind; 4] = [
+    Kind::PodDelete,
+    Kind::ReplicationCut,
+    Kind::ReplicaKill,
+    Kind::ReplicaFreeze,
 ];
 /// Those of the setting up.
 const EARLY_STEPS: [Step; 6] = [
@@ -92,6 +100,7 @@ pub fn plan(chance: &mut Rng, wanted: &Wanted<'_>) -> Vec<Planned> {
         let first = match begins.as_slice() {
             _ if phase.is_some() => Kind::CommitPhase,
             _ if planned_change && wanted.kinds.contains(&Kind::Switchover) => Kind::Switchover,
+            _ if step == Step::Dropping => before_a_drop(chance, wanted.kinds),
             [] => any(chance, wanted.kinds),
             begins => any(chance, begins),
         };
@@ -124,6 +133,14 @@ fn at_setting_up(wanted: &Wanted<'_>) -> Planned {
             .unwrap_or(Kind::LeaderCrash),
         phase: None,
     }
+}
+
+fn before_a_drop(chance: &mut Rng, kinds: &[Kind]) -> Kind {
+    let fit: Vec<_> = BEFORE_A_DROP
+        .into_iter()
+        .filter(|kind| kinds.contains(kind))
+        .collect();
+    any(chance, if fit.is_empty() { kinds } else { &fit })
 }
 
 /// Every kind at every step, one after the other.

@@ -159,15 +159,20 @@ impl Striker {
         });
     }
 
-    /// Takes a copy of every volume from time to time, for as long as the world lasts.
+    /// Takes a copy of every volume as soon as all are there, and then from time to time, for as long as the world lasts.
     pub async fn keep_copies(self: Rc<Self>) {
+        let mut pause = Duration::from_millis(200);
         loop {
-            sleep(Duration::from_secs(30)).await;
+            sleep(pause).await;
             let live = self.world.instances.live();
-            let copies = live
+            let copies: Vec<_> = live
                 .iter()
-                .map(|instance| (instance.volume, self.world.memgraphs.copy(instance.volume)));
-            *self.copies.borrow_mut() = copies.collect();
+                .map(|instance| (instance.volume, self.world.memgraphs.copy(instance.volume)))
+                .collect();
+            if copies.len() >= self.world.kubernetes.instance_nodes().len() {
+                pause = Duration::from_secs(30);
+            }
+            *self.copies.borrow_mut() = copies;
         }
     }
 

@@ -1,0 +1,86 @@
+//! Seeds that have failed once.
+
+use std::time::Duration;
+
+use crate::scenario::Scenario;
+
+/// A seed that has failed once, and what it showed. Later changes of the product or of the faults give the seed another
+/// course of events; what must not be is the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Regression {
+    /// The seed.
+    pub seed: u64,
+    /// For how many seconds faults strike.
+    pub seconds: u64,
+    /// What it showed.
+    pub showed: &'static str,
+}
+
+impl Regression {
+    /// Its scenario.
+    #[must_use]
+    pub fn scenario(&self) -> Scenario {
+        Scenario {
+            time: Duration::from_secs(self.seconds),
+            ..Scenario::new(self.seed)
+        }
+    }
+}
+
+const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
+    Regression {
+        seed,
+        seconds,
+        showed,
+    }
+}
+
+/// All of them.
+pub const REGRESSIONS: [Regression; 10] = [
+    showed(
+        6,
+        600,
+        "a rename of the mark that was undone: a log that no start could read",
+    ),
+    showed(
+        22,
+        600,
+        "the mark waited for a reader of a replica, and the route stayed closed",
+    ),
+    showed(24, 600, "the same in a failover, for good"),
+    showed(
+        35,
+        600,
+        "a strict registration by a stale name: another instance was fed twice, and the member got nothing",
+    ),
+    showed(
+        99,
+        600,
+        "power lost soon after a replica was filled: it ended at each start, and nothing said so",
+    ),
+    showed(
+        111,
+        600,
+        "the route was never opened after a mark that was undone",
+    ),
+    showed(
+        114,
+        600,
+        "a replica was promoted by hand while it was registered, and answered nothing any more",
+    ),
+    showed(
+        196,
+        600,
+        "a replica that was killed in a commit was never registered again, and nothing said so",
+    ),
+    showed(
+        302,
+        600,
+        "as seed 35: instances under the addresses of others, after the cluster was made anew",
+    ),
+    showed(
+        384,
+        600,
+        "the cluster was not whole again in the end, and no condition said why",
+    ),
+];
