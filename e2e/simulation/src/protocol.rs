@@ -12,7 +12,13 @@ use memgraph_operator::{
     grants::{Position, Request},
     memgraph::{Bolt, BoltError, Row, Session},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
+    },
+    time::Instant,
+};
 
 use crate::{
     announced::{Addresses, Announced, Command},
@@ -141,6 +147,11 @@ struct State {
     announced: Announced,
     /// Commands that were not compared with it yet.
     commands: Vec<Command>,
+    followers: Vec<UnboundedSender<Command>>,
+    /// A probe was committed since the route was closed.
+    probed: bool,
+    opened_unproven: Vec<i64>,
+    route: Route,
 }
 
 /// Follows what the operators do.
@@ -201,6 +212,14 @@ impl Protocol {
         }
     }
 
+    /// Every command that is sent from now on.
+    #[must_use]
+    pub fn commands(&self) -> UnboundedReceiver<Command> {
+        let (follower, commands) = unbounded_channel();
+        self.state().followers.push(follower);
+        commands
+    }
+
     /// The ledger has been written.
     pub fn ledger(&self, ledger: &Ledger) {
         let operation = ledger
@@ -211,6 +230,12 @@ impl Protocol {
         let mut state = self.state();
         state.has_ledger = true;
         state.announced.take(ledger);
+        match (state.route, ledger.route) {
+            (Route::Open, Route::Closed) => state.probed = false,
+            (Route::Closed, Route::Open) if !state.probed => state.opened_unproven.push(ledger.term),
+            _ => {}
+        }
+        state.route = ledger.route;
         if state.operation != operation {
             state.operation = operation;
             self.stand.send_replace(Stand {
@@ -242,7 +267,7 @@ impl Protocol {
         });
     }
 
-    fn statement(&self, by: &str, to: SocketAddr, statement: &str) {
+    fn statement(&self, by: &str, to: SocketAddr, statement: &str, late: bool) {
         let Some(step) = Step::of(statement) else { return };
         if step != Step::Quiescing {
             self.trace.note(|| format!("{by} -> {to}: {statement}"));
@@ -257,12 +282,16 @@ impl Protocol {
                 to: addresses.get(&to.ip()).cloned(),
                 statement: statement.to_owned(),
                 at: Instant::now(),
+                late,
             };
             drop(addresses);
             let mut state = self.state();
             if !state.has_ledger {
                 state.without_ledger.push(sent.clone());
             }
+            state
+                .followers
+                .retain(|follower| follower.send(command.clone()).is_ok());
             state.commands.push(command);
             state.sent.push(sent);
         }
@@ -272,6 +301,11 @@ impl Protocol {
     fn answered(&self, at: SocketAddr, statement: &str, done: bool) {
         if !done {
             return;
+        }
+        match Step::of(statement) {
+            Some(Step::Probing) => self.state().probed = true,
+            Some(Step::Promoting) => self.state().probed = false,
+            _ => {}
         }
         if let Some(rest) = statement.strip_prefix("REGISTER REPLICA ")
             && let Some(name) = rest.split_whitespace().next()
@@ -312,6 +346,12 @@ impl Protocol {
     #[must_use]
     pub fn without_ledger(&self) -> Vec<Sent> {
         self.state().without_ledger.clone()
+    }
+
+    /// The terms in which clients were let in although MAIN had not committed anything since they were shut out.
+    #[must_use]
+    pub fn opened_unproven(&self) -> Vec<i64> {
+        self.state().opened_unproven.clone()
     }
 
     /// Names under which two registrations have succeeded.
@@ -390,8 +430,9 @@ impl<B: Bolt> Bolt for Seen<B> {
 impl<S: Session> Session for SeenSession<S> {
     async fn run(&mut self, statement: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
         // A process that stands still here has asked for leadership already: what it sends comes late.
+        let late = self.life.is_frozen();
         self.life.awake().await.map_err(|_| over(self.at))?;
-        self.protocol.statement(&self.name, self.at, statement);
+        self.protocol.statement(&self.name, self.at, statement, late);
         let answer = self.session.run(statement, deadline).await;
         self.life.awake().await.map_err(|_| over(self.at))?;
         self.protocol.answered(self.at, statement, answer.is_ok());

@@ -157,6 +157,7 @@ impl World {
             spawn_local(Rc::clone(operator).run(reach));
         }
         spawn_local(Rc::clone(&world).follow_ledger());
+        spawn_local(Rc::clone(&world).follow_commands());
         world.clients.start(options.writers, options.readers, &mut chance);
         world
     }
@@ -228,6 +229,16 @@ impl World {
             protocol: self.protocol.clone(),
             trace: self.trace.clone(),
             chance: chance.fork().into(),
+        }
+    }
+
+    /// Looks at each command at the moment at which it is sent.
+    async fn follow_commands(self: Rc<Self>) {
+        let mut commands = self.protocol.commands();
+        while let Some(command) = commands.recv().await {
+            self.i2_roles_change_behind_a_fence(&command);
+            self.i1_whoever_is_promoted_holds_everything(&command);
+            self.i16_only_the_leader_commands(&command);
         }
     }
 

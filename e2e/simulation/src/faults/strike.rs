@@ -289,6 +289,7 @@ impl Striker {
                 self.fragile.set(true);
                 world.memgraphs.kill(process);
                 world.memgraphs.disk(instance.volume, |disk| *disk = copy.clone());
+                world.watchman.put_back(&instance.name);
                 Some(instance.name)
             }
             Kind::OneWay => {

@@ -2,12 +2,13 @@
 
 use memgraph_operator::api::{
     ReplicationMode,
-    ledger::{Ledger, Route},
+    ledger::{Ledger, OperationKind, Route},
 };
 use memgraph_sim::engine::InspectedRole;
 
 use crate::{
-    memgraph::{Process, Transaction, WriteId},
+    announced::Command,
+    memgraph::{Process, Status, Transaction, WriteId},
     processes::Instance,
     world::World,
 };
@@ -15,15 +16,9 @@ use crate::{
 /// A limit that is published: a loss is booked to it only with evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
-    /// The second phase of this transaction did not reach the replica, and MAIN was lost before its next commit.
+    /// The second phase of this transaction did not reach the replica, and MAIN was lost before its next commit that needed the
+    /// replica's vote.
     SecondPhase,
-}
-
-/// Whether a replica has voted for a transaction and did not commit it, as far as it has told: the second phase did not
-/// reach it, found nothing, or was not sent any more because MAIN ended.
-fn second_phase_is_missing(transaction: &Transaction, replica: Process) -> bool {
-    let part = transaction.replicas.get(&replica);
-    part.is_some_and(|part| part.two_phase && part.vote == Some(true) && part.applied != Some(true))
 }
 
 impl World {
@@ -42,6 +37,15 @@ impl World {
         holds
     }
 
+    /// Whether a replica has voted for a transaction and did not commit it, as far as it has told: the second phase did not reach
+    /// it, found nothing, or was not sent any more because MAIN ended. A replica that has voted for a later one had this one.
+    fn second_phase_is_missing(&self, transaction: &Transaction, replica: Process) -> bool {
+        let part = transaction.replicas.get(&replica);
+        let missing =
+            part.is_some_and(|part| part.two_phase && part.vote == Some(true) && part.applied != Some(true));
+        missing && !self.memgraphs.has_voted_later(transaction, replica)
+    }
+
     /// Everything that is looked at again and again.
     pub fn check(&self) {
         let Some(ledger) = self.ledger() else { return };
@@ -57,6 +61,7 @@ impl World {
         self.i17_readers_see_what_main_has_or_had(&ledger);
         self.i5_acknowledged_by_a_main_of_the_ledger();
         self.i9_names_are_used_once();
+        self.i3_let_in_after_a_commit();
         self.i11_modes_are_not_mixed();
         self.i13_nothing_without_a_ledger();
     }
@@ -97,7 +102,7 @@ impl World {
                 .instances
                 .life(*replica)
                 .is_some_and(|(name, _)| name == main.name);
-            of_main && second_phase_is_missing(&transaction, *replica)
+            of_main && self.second_phase_is_missing(&transaction, *replica)
         });
         swallowed.then_some(Limit::SecondPhase)
     }
@@ -113,17 +118,14 @@ impl World {
             else {
                 continue;
             };
+            // One that starts recovers its data.
             let Some(process) = instance
                 .process
-                .filter(|process| self.memgraphs.look(*process).is_some())
+                .filter(|process| self.memgraphs.status(*process) == Status::Ready)
             else {
                 continue;
             };
             let holds = self.holdings(process);
-            if holds.is_empty() {
-                // It recovers its data.
-                continue;
-            }
             for id in self.watchman.all_acknowledged() {
                 if holds.binary_search(&id).is_ok() || self.watchman.is_booked(id) {
                     continue;
@@ -131,7 +133,7 @@ impl World {
                 let transaction = self.memgraphs.transaction(id);
                 let swallowed = transaction
                     .as_ref()
-                    .is_some_and(|transaction| second_phase_is_missing(transaction, process));
+                    .is_some_and(|transaction| self.second_phase_is_missing(transaction, process));
                 if !swallowed {
                     let what = format!(
                         "{id:?} was acknowledged and is not on {}, which is in sync: {transaction:?}",
@@ -141,6 +143,36 @@ impl World {
                     return;
                 }
             }
+        }
+    }
+
+    /// I1, before clients can notice: whoever is told to become MAIN holds every acknowledged write. Where the ledger was lost the
+    /// choice is proven afterwards, before anything is committed.
+    pub(crate) fn i1_whoever_is_promoted_holds_everything(&self, command: &Command) {
+        let promoted = self.promoted(command).filter(|ledger| {
+            let operation = ledger.operation.as_ref();
+            operation.is_some_and(|operation| operation.kind != OperationKind::Bootstrap && !operation.lossy)
+        });
+        let Some(ledger) = promoted.filter(|_| self.promise.outlives_a_copy()) else {
+            return;
+        };
+        let instance = self.instances.named(&ledger.main.instance);
+        let instance = instance.filter(|it| !self.watchman.was_put_back(&it.name));
+        let Some((instance, process)) = instance.and_then(|it| Some((it.clone(), it.process?))) else {
+            return;
+        };
+        if self.watchman.was_meddled_with() || self.memgraphs.status(process) != Status::Ready {
+            return;
+        }
+        let holds = self.holdings(process);
+        let lacks = |id: &WriteId| holds.binary_search(id).is_err() && !self.watchman.is_booked(*id);
+        let mut missing = self.watchman.all_acknowledged().into_iter().filter(lacks);
+        if let Some(id) = missing.find(|id| self.limit(*id, &instance).is_none()) {
+            let what = format!(
+                "{} is promoted and lacks {id:?}, which was acknowledged",
+                instance.name
+            );
+            self.watchman.report("I1", what);
         }
     }
 
@@ -215,6 +247,14 @@ impl World {
                 self.watchman
                     .report("I11", format!("{} has {registrations:?}", instance.name));
             }
+        }
+    }
+
+    /// I3: clients are let in only after a commit that makes MAIN's epoch durable and needs the vote of each member.
+    fn i3_let_in_after_a_commit(&self) {
+        for term in self.protocol.opened_unproven() {
+            let what = format!("clients are let in in term {term}, and MAIN has committed nothing in it");
+            self.watchman.report("I3", what);
         }
     }
 

@@ -2,9 +2,10 @@
 
 mod data;
 mod promise;
+mod rights;
 mod route;
 mod watchman;
 
 pub use data::Limit;
 pub use promise::Promise;
-pub use watchman::{Violation, Watchman};
+pub use watchman::{Delivery, Violation, Watchman};

@@ -97,7 +97,27 @@ impl World {
                 let write = self.memgraphs.write(id)?;
                 (write.outcome != Outcome::Pending).then_some(write.ended?)
             };
-            holds.binary_search(id).is_err() && over(*id).is_some_and(|ended| ended + DECIDED < now)
+            holds.binary_search(id).is_err()
+                && over(*id).is_some_and(|ended| ended + DECIDED < now)
+                && !self.is_kept_undecided(*id, instance)
         })
+    }
+
+    /// The published limit that an instance may keep what no client was told of: it has voted for this very transaction, or was
+    /// about to commit it as MAIN, and no decision was ever confirmed.
+    fn is_kept_undecided(&self, id: WriteId, instance: &Instance) -> bool {
+        let told = self.memgraphs.write(id).map(|write| write.outcome);
+        let Some(transaction) = self.memgraphs.transaction(id) else {
+            return false;
+        };
+        let is_of = |process: Process| {
+            let life = self.instances.life(process);
+            life.is_some_and(|(name, _)| name == instance.name)
+        };
+        let mut parts = transaction.replicas.iter();
+        let undecided = parts.any(|(replica, part)| {
+            is_of(*replica) && part.two_phase && part.vote == Some(true) && part.confirmed.is_none()
+        });
+        told != Some(Outcome::Acknowledged) && (undecided || is_of(transaction.main))
     }
 }

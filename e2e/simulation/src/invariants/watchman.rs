@@ -1,6 +1,11 @@
 //! Takes note of what must never be.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use memgraph_operator::{
     api::ledger::{DataCopy, Incarnation, Ledger, Route},
@@ -18,6 +23,21 @@ pub struct Violation {
     pub invariant: &'static str,
     /// What was seen.
     pub what: String,
+}
+
+/// Something that a gateway passes to a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The gateway.
+    pub gateway: &'a str,
+    /// The MAIN that it came from.
+    pub from: &'a Target,
+    /// In which term that is MAIN.
+    pub term: i64,
+    /// The term that the gateway enforces.
+    pub enforced: i64,
+    /// Whether the gateway's right to do so has run out.
+    pub right_is_over: bool,
 }
 
 /// Takes note of violations, and looks at each piece of data that reaches a client.
@@ -42,6 +62,12 @@ struct State {
     meddled: bool,
     /// The newest term whose MAIN has told a client anything, and that MAIN.
     heard: Option<(i64, Target)>,
+    /// UIDs of clusters that were heard of before the present one was made in their place.
+    former: BTreeSet<String>,
+    /// The newest term whose MAIN was told to become one, and that MAIN.
+    promoted: Option<(i64, String)>,
+    /// Instances whose data was put back to what it was some time ago, in place.
+    put_back: BTreeSet<String>,
     /// By kind: since when something has been the case whenever it was looked.
     lasting: BTreeMap<&'static str, BTreeMap<String, Instant>>,
 }
@@ -136,6 +162,18 @@ impl Watchman {
         self.state.borrow().meddled
     }
 
+    /// The data of an instance is put back to what it was some time ago, in place: the published limits say that nobody but another
+    /// copy can tell.
+    pub fn put_back(&self, instance: &str) {
+        self.state.borrow_mut().put_back.insert(instance.to_owned());
+    }
+
+    /// Whether the data of an instance was put back in place in the course of this run.
+    #[must_use]
+    pub fn was_put_back(&self, instance: &str) -> bool {
+        self.state.borrow().put_back.contains(instance)
+    }
+
     /// Of what is the case now, that which has been for longer than `limit`, whenever it was looked.
     #[must_use]
     pub fn lasting(&self, kind: &'static str, now: Vec<String>, limit: Duration) -> Vec<String> {
@@ -150,8 +188,20 @@ impl Watchman {
         long
     }
 
+    /// An instance is told to become MAIN of this term.
+    pub fn promoted(&self, term: i64, instance: &str) {
+        let promoted = &mut self.state.borrow_mut().promoted;
+        if promoted.as_ref().is_none_or(|(newest, _)| term > *newest) {
+            *promoted = Some((term, instance.to_owned()));
+        }
+    }
+
     /// The ledger was written.
     pub fn ledger(&self, before: Option<&Ledger>, now: &Ledger) {
+        if before.is_none() {
+            // Terms in which nobody was let in are not noted anywhere: another cluster's may be the same.
+            self.state.borrow_mut().promoted = None;
+        }
         if now.route == Route::Open {
             let mut state = self.state.borrow_mut();
             if !state.mains.contains(&now.main) {
@@ -171,20 +221,22 @@ impl Watchman {
         }
     }
 
-    /// A gateway that enforces the term `enforced` passes something to a client that came from `from`, MAIN of `term`.
-    pub fn delivered(&self, gateway: &str, from: &Target, term: i64, enforced: i64) {
-        self.i10_nothing_of_an_older_term_than_was_confirmed(gateway, from, term, enforced);
-        self.i2_one_main_at_a_time(gateway, from, term);
+    /// A gateway passes something to a client that came from a MAIN.
+    pub fn delivered(&self, delivery: &Delivery<'_>) {
+        self.i10_nothing_of_an_older_term_than_was_confirmed(delivery);
+        self.i10_nothing_without_a_right(delivery.gateway, delivery.right_is_over);
+        self.i2_one_main_at_a_time(delivery);
     }
 
     /// I10: no byte from an instance of a term reaches a client after the gateway has confirmed a later one.
-    fn i10_nothing_of_an_older_term_than_was_confirmed(
-        &self,
-        gateway: &str,
-        from: &Target,
-        term: i64,
-        enforced: i64,
-    ) {
+    fn i10_nothing_of_an_older_term_than_was_confirmed(&self, delivery: &Delivery<'_>) {
+        let Delivery {
+            gateway,
+            from,
+            term,
+            enforced,
+            ..
+        } = delivery;
         if term < enforced {
             let instance = &from.instance;
             let what =
@@ -193,20 +245,45 @@ impl Watchman {
         }
     }
 
-    /// I2: at most one MAIN in one term tells clients anything at any moment: once one of a later term has, no earlier one
-    /// does.
-    fn i2_one_main_at_a_time(&self, gateway: &str, from: &Target, term: i64) {
-        let heard = self.state.borrow().heard.clone();
-        let wrong = match &heard {
+    /// I10: no byte passes between clients and MAIN after the right to it has run out, by the gateway's own clock.
+    pub fn i10_nothing_without_a_right(&self, gateway: &str, right_is_over: bool) {
+        if right_is_over {
+            let what = format!("{gateway} passes data of a session with MAIN after its right has run out");
+            self.report("I10", what);
+        }
+    }
+
+    /// I2: at most one MAIN in one term tells clients anything at any moment: once one of a later term has, or was told that it is
+    /// MAIN, no earlier one does.
+    fn i2_one_main_at_a_time(&self, delivery: &Delivery<'_>) {
+        let Delivery {
+            gateway, from, term, ..
+        } = *delivery;
+        let (heard, promoted) = {
+            let state = self.state.borrow();
+            (state.heard.clone(), state.promoted.clone())
+        };
+        // A cluster that was made again counts its terms anew, above what its volumes tell.
+        let another = heard.as_ref().filter(|(_, main)| main.cluster != from.cluster);
+        let told = match &heard {
+            _ if another.is_some() => self.state.borrow().former.contains(&from.cluster),
             Some((latest, _)) if term < *latest => true,
             Some((latest, main)) => term == *latest && main.instance != from.instance,
             None => false,
         };
-        if wrong {
+        let late = promoted
+            .as_ref()
+            .is_some_and(|(newest, instance)| term < *newest && from.instance != *instance);
+        if told {
             let what = format!("{gateway} passes data of {from:?} in term {term}, after {heard:?}");
             self.report("I2", what);
-        } else if heard.is_none_or(|(latest, _)| term > latest) {
-            self.state.borrow_mut().heard = Some((term, from.clone()));
+        } else if late {
+            let what = format!("{gateway} passes data of {from:?} in term {term}, promoted was {promoted:?}");
+            self.report("I2", what);
+        } else if another.is_some() || heard.as_ref().is_none_or(|(latest, _)| term > *latest) {
+            let mut state = self.state.borrow_mut();
+            state.former.extend(another.map(|(_, main)| main.cluster.clone()));
+            state.heard = Some((term, from.clone()));
         }
     }
 }

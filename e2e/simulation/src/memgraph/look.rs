@@ -140,6 +140,12 @@ impl Memgraphs {
         self.with(|core| core.steps.transaction(write.process?, write.node?).cloned())
     }
 
+    /// Whether a replica has voted for a later transaction of the same MAIN: it had everything before it then.
+    #[must_use]
+    pub fn has_voted_later(&self, transaction: &Transaction, replica: Process) -> bool {
+        self.with(|core| core.steps.has_voted_later(transaction, replica))
+    }
+
     /// The last warnings and errors in a process's log.
     #[must_use]
     pub fn log(&self, process: Process) -> Vec<(Time, Level, String)> {

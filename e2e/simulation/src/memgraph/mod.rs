@@ -56,7 +56,7 @@ pub use self::{
     path::{Path, Paths, Trouble, TroubleId},
     pod::BOLT_PORT,
     process::{Exit, Status},
-    relay::{Cut, Passage, relay},
+    relay::{By, Cut, Passage, relay},
     setup::Setup,
     steps::{Blow, Deed, Doing, Fate, Step},
     stream::{Answer, Ended, Incoming, Request, Stream, What},

@@ -21,19 +21,28 @@ pub trait Passage {
     fn cut(&self) -> impl Future<Output = ()>;
 }
 
+/// Which side of a session has ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The client.
+    Client,
+    /// The instance.
+    Instance,
+}
+
 /// Passes what both sides say, until one of them has ended or the rules say so. Then both connections are reset, and
 /// only after that the passage is given back. The connection to the instance may still be in the making.
 ///
-/// Returns why it ended; `None` for a cut.
+/// Returns who has ended it, and how; `None` for a cut.
 pub async fn relay<P: Passage>(
     mut client: Stream,
     mut instance: Stream,
     mut passage: P,
-) -> (Option<Ended>, P) {
+) -> (Option<(By, Ended)>, P) {
     client.reset_on_drop();
     instance.reset_on_drop();
     let ended = pass(&mut client, &mut instance, &mut passage).await;
-    if ended == Some(Ended::Closed) {
+    if matches!(ended, Some((_, Ended::Closed))) {
         // Both directions end in an orderly way: nothing is left to throw away.
         client.close_on_drop();
         instance.close_on_drop();
@@ -50,7 +59,11 @@ enum Next {
     Instance(Incoming),
 }
 
-async fn pass<P: Passage>(client: &mut Stream, instance: &mut Stream, passage: &mut P) -> Option<Ended> {
+async fn pass<P: Passage>(
+    client: &mut Stream,
+    instance: &mut Stream,
+    passage: &mut P,
+) -> Option<(By, Ended)> {
     loop {
         let next = tokio::select! {
             biased;
@@ -60,9 +73,8 @@ async fn pass<P: Passage>(client: &mut Stream, instance: &mut Stream, passage: &
         };
         match next {
             Next::Cut => return None,
-            Next::Client(Incoming::Ended(ended)) | Next::Instance(Incoming::Ended(ended)) => {
-                return Some(ended);
-            }
+            Next::Client(Incoming::Ended(ended)) => return Some((By::Client, ended)),
+            Next::Instance(Incoming::Ended(ended)) => return Some((By::Instance, ended)),
             Next::Client(Incoming::Request(request)) => {
                 passage.towards_instance().await.ok()?;
                 instance.ask(request);

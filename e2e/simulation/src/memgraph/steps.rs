@@ -137,6 +137,16 @@ pub(super) struct Steps {
 }
 
 impl Steps {
+    /// Whether a replica has voted for a later transaction of this MAIN: it had everything before it then.
+    pub(super) fn has_voted_later(&self, transaction: &Transaction, replica: Process) -> bool {
+        let after = (transaction.main, transaction.timestamp + 1)..=(transaction.main, u64::MAX);
+        let mut later = self.transactions.range(after).map(|(_, later)| later);
+        later.any(|later| {
+            let part = later.replicas.get(&replica);
+            part.is_some_and(|part| part.two_phase && part.vote == Some(true))
+        })
+    }
+
     /// The transaction by which a MAIN created a node.
     pub(super) fn transaction(&self, main: Process, node: u64) -> Option<&Transaction> {
         let timestamp = self.by_node.get(&(main, node))?;

@@ -35,10 +35,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::clock::DriftingClock;
 use crate::{
     api::{ApiServer, Connection, Ways},
-    invariants::Watchman,
+    invariants::{Delivery, Watchman},
     kubernetes::{PodPlan, Sandbox},
     life::Life,
-    memgraph::{Cut, Ended, Listener, Memgraphs, Passage, Paths, Place, Pod, Stream, relay},
+    memgraph::{By, Cut, Listener, Memgraphs, Passage, Paths, Place, Pod, Stream, relay},
     protocol::Protocol,
     signal::Signal,
     trace::Trace,
@@ -65,6 +65,13 @@ impl Gateway {
     #[must_use]
     pub fn enforced(&self) -> Routes {
         self.enforced.borrow().clone()
+    }
+
+    /// Whether its right to lead clients to MAIN has run out, by its own clock.
+    #[must_use]
+    pub fn has_run_out(&self) -> bool {
+        let until = self.enforced.borrow().granted_until;
+        until.is_none_or(|until| self.keeper.clock().get() >= until)
     }
 
     /// Whether Kubernetes' probe succeeds.
@@ -241,8 +248,10 @@ impl Sandbox for GatewaySandbox {
         let following =
             tokio::spawn(async move { follow(followed, &cluster, Findings { routes, trouble }).await });
         let (kept, cluster) = (Arc::clone(&keeper), self.cluster.clone());
-        let keeping = tokio::spawn(async move { kept.keep(view, clusters, &cluster).await });
-        let enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish));
+        let keeping = async move { kept.keep(view, clusters, &cluster).await };
+        let keeping = spawn_local(while_awake(life.clone(), keeping));
+        let enforcing = enforce(Arc::clone(&gate), keeper.wanted(), publish);
+        let enforcing = spawn_local(while_awake(life.clone(), enforcing));
         let probing = probe(Arc::clone(&keeper), maker.memgraphs.bolt(self.place));
         let probing = spawn_local(while_awake(life.clone(), probing));
         let gateway = Gateway {
@@ -328,10 +337,20 @@ impl Sandbox for GatewaySandbox {
     }
 }
 
+/// How much later than its sessions the rest of a process goes on that has stood still: nobody knows in which order threads run.
+const LATER: Duration = Duration::from_millis(1);
+
 /// Work of a process, which stands still with it.
 async fn while_awake(life: Life, work: impl Future<Output = ()>) {
     let mut work = pin!(work);
-    while life.awake().await.is_ok() {
+    loop {
+        let stood_still = life.is_frozen();
+        if life.awake().await.is_err() {
+            return;
+        }
+        if stood_still {
+            sleep(LATER).await;
+        }
         let done = poll_fn(|context| match life.is_frozen() || life.is_over() {
             true => Poll::Ready(false),
             false => work.as_mut().poll(context).map(|()| true),
@@ -417,8 +436,7 @@ impl Door {
                     ticket,
                 };
                 let (ended, passage) = relay(client, instance, passage).await;
-                // Which of the two it was makes no difference to the right: a taint only asks for a grant that is new.
-                if ended.is_some_and(|ended| ended != Ended::Closed) {
+                if matches!(ended, Some((By::Instance, _))) {
                     gate.note(&target, Incident::Refused);
                 }
                 drop(passage);
@@ -472,15 +490,24 @@ impl Through {
 
 impl Passage for Through {
     async fn towards_instance(&mut self) -> Result<(), Cut> {
-        self.pass().await
+        self.pass().await?;
+        let (gateway, of_main) = (&self.gateway, self.ticket.target().duty != Duty::Replica);
+        self.watchman
+            .i10_nothing_without_a_right(&gateway.name, of_main && gateway.has_run_out());
+        Ok(())
     }
 
     async fn towards_client(&mut self) -> Result<(), Cut> {
         self.pass().await?;
         if let Duty::Main { term } = self.ticket.target().duty {
             let enforced = self.gateway.enforced.borrow().term;
-            self.watchman
-                .delivered(&self.gateway.name, self.ticket.target(), term, enforced);
+            self.watchman.delivered(&Delivery {
+                gateway: &self.gateway.name,
+                from: self.ticket.target(),
+                term,
+                enforced,
+                right_is_over: self.gateway.has_run_out(),
+            });
         }
         Ok(())
     }

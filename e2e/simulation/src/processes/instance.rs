@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     rc::Rc,
     sync::PoisonError,
@@ -22,7 +22,7 @@ use crate::{
     invariants::Watchman,
     kubernetes::{PodPlan, Sandbox},
     life::Life,
-    memgraph::{Memgraphs, Place, Pod, Process, Setup, Status, Volume},
+    memgraph::{Memgraphs, Place, Pod, Process, Setup, Status, Volume, WriteId},
     trace::Trace,
     world::CLUSTER,
 };
@@ -134,6 +134,27 @@ impl Instances {
                 instance.name
             );
             self.inner.watchman.report("I8", what);
+        }
+    }
+
+    /// I8: nothing that was acknowledged is set aside unless another instance has it.
+    pub(super) fn i8_others_have_what_is_set_aside(&self, instance: &Instance) {
+        let (memgraphs, watchman) = (&self.inner.memgraphs, &self.inner.watchman);
+        let acknowledged: BTreeSet<_> = watchman.all_acknowledged().into_iter().collect();
+        let others = self
+            .live()
+            .into_iter()
+            .filter(|other| other.volume != instance.volume);
+        let others = others.filter_map(|other| other.process);
+        let held: BTreeSet<_> = others.flat_map(|process| memgraphs.committed(process)).collect();
+        let mut only_here = memgraphs.on_disk(instance.volume, &instance.setup).into_iter();
+        let lost = |id: &WriteId| acknowledged.contains(id) && !held.contains(id) && !watchman.is_booked(*id);
+        if let Some(id) = only_here.find(lost) {
+            let what = format!(
+                "the data of {} is set aside, and nobody else has {id:?}",
+                instance.name
+            );
+            watchman.report("I8", what);
         }
     }
 

@@ -45,8 +45,12 @@ impl Process for Machine {
             loop {
                 let remaining = leadership.remaining();
                 if remaining.is_zero() {
-                    // A process that stands still does not notice.
+                    // A process that stands still does not notice, and this thread may be the last one to go on.
+                    let stood_still = machine.life.is_frozen();
                     if machine.life.awake().await.is_ok() {
+                        if stood_still {
+                            sleep(Duration::from_millis(1)).await;
+                        }
                         machine.lost(stop.is_cancelled());
                     }
                     return;

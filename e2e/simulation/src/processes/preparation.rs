@@ -111,6 +111,7 @@ pub(super) async fn prepare(
         };
     }
     instances.i8_nothing_relies_on_what_is_set_aside(instance, namespace, cluster);
+    instances.i8_others_have_what_is_set_aside(instance);
     let folder = format!("{}/{}", names::SET_ASIDE, order.folder());
     memgraphs.disk(instance.volume, |disk| {
         for name in FOLDERS {
