@@ -4,6 +4,7 @@
 //! written into a copy of the sources, each behind a switch that the environment sets, so that the copy is compiled once.
 //! The product itself has no switches: nothing of this can be in a release.
 
+pub mod build;
 pub mod edit;
 pub mod mutant;
 pub mod table;

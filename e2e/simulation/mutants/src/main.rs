@@ -1,16 +1,18 @@
 //! Runs the simulation without one safeguard after the other.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use simulation_mutants::{
+    build::{self, Wanted},
     mutant::{self, Mutant},
     table, tree,
-    trial::{self, Outcome, Seeds},
+    trial::{self, Seeds},
 };
 
 /// Removes each safeguard of the product in turn, and looks for a seed of the simulation that fails for it.
@@ -19,6 +21,9 @@ struct Cli {
     /// Only these, such as `M6 M7`.
     #[arg(long, env = "MUTANTS", value_delimiter = ' ')]
     mutants: Vec<String>,
+    /// What is to notice them; everything where nothing is named.
+    #[arg(long, env = "ONLY", value_delimiter = ' ')]
+    only: Vec<Witness>,
     /// How many seeds a mutant may survive.
     #[arg(long, env = "SEEDS", default_value_t = 2_000)]
     seeds: u64,
@@ -28,6 +33,17 @@ struct Cli {
     /// How many threads run seeds.
     #[arg(long, env = "THREADS")]
     threads: Option<usize>,
+}
+
+/// What can notice that a safeguard is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Witness {
+    /// Seeds of the simulation.
+    Seeds,
+    /// Courses of events that are written down.
+    Courses,
+    /// The product's own tests.
+    Tests,
 }
 
 fn main() -> ExitCode {
@@ -48,23 +64,36 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let all = mutant::read_all(&package.join("safeguards"))?;
     let wanted = wanted(cli, &all)?;
+    let asks = |witness| cli.only.is_empty() || cli.only.contains(&witness);
     let scratch = target.join("mutants");
     let folder = scratch.join("sources");
     tree::lay_out(&root, &folder, &all)?;
-    let with_tests = wanted.iter().any(|mutant| !mutant.tests.is_empty());
-    let built = trial::build(&folder, &scratch.join("target"), with_tests)?;
+    let wanted: Vec<_> = wanted
+        .into_iter()
+        .map(|mutant| mutant.noticed_by(asks(Witness::Courses), asks(Witness::Tests)))
+        .collect();
+    let files = wanted.iter().flat_map(|mutant| &mutant.courses);
+    let files: BTreeSet<_> = files
+        .filter_map(|course| course.split_once("::"))
+        .map(|(file, _)| file.to_owned())
+        .collect();
+    let parts = Wanted {
+        tests: wanted.iter().any(|mutant| !mutant.tests.is_empty()),
+        courses: files.into_iter().collect(),
+    };
+    let built = build::build(&folder, &scratch.join("target"), &parts)?;
     let seeds = Seeds {
         first: cli.first,
-        count: cli.seeds,
+        count: if asks(Witness::Seeds) { cli.seeds } else { 0 },
         threads: cli.threads,
     };
     println!("{}", table::head());
     let mut survivors = Vec::new();
     for mutant in &wanted {
-        let outcome =
+        let noticed =
             trial::attempt(&built, mutant, seeds).with_context(|| format!("cannot try {}", mutant.name))?;
-        println!("{}", table::line(mutant, &outcome, seeds));
-        if outcome == Outcome::Survived {
+        println!("{}", table::line(mutant, &noticed, seeds));
+        if noticed.is_nothing() {
             survivors.push(mutant.name.as_str());
         }
     }

@@ -25,6 +25,9 @@ pub struct Mutant {
     /// Unit tests of the product that fail with it.
     #[serde(default)]
     pub tests: Vec<String>,
+    /// Courses of events that fail with it, as `file::test` of the simulation's tests.
+    #[serde(default)]
+    pub courses: Vec<String>,
     /// Why the simulation cannot notice it.
     #[serde(default)]
     pub note: Option<String>,
@@ -40,6 +43,19 @@ impl Mutant {
     pub fn is_noticed_by(&self, invariant: &str) -> bool {
         let liveness = matches!(invariant, "I14" | "I15");
         !liveness || self.trips.iter().any(|trips| trips == invariant)
+    }
+
+    /// The same, without the courses or the tests that notice it if they are not to be run.
+    #[must_use]
+    pub fn noticed_by(&self, courses: bool, tests: bool) -> Self {
+        let mut mutant = self.clone();
+        if !courses {
+            mutant.courses.clear();
+        }
+        if !tests {
+            mutant.tests.clear();
+        }
+        mutant
     }
 
     fn number(&self) -> (u32, &str) {

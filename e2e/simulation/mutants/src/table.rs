@@ -2,7 +2,7 @@
 
 use crate::{
     mutant::Mutant,
-    trial::{Outcome, Seeds},
+    trial::{Noticed, Seeds},
 };
 
 /// How much of what was seen is told.
@@ -11,33 +11,44 @@ const WIDTH: usize = 110;
 /// The table's head.
 #[must_use]
 pub fn head() -> String {
-    "| mutant | without the safeguard | faults | noticed by | what was seen |\n| --- | --- | --- | --- | --- |".to_owned()
+    "| mutant | without the safeguard | faults | seed | courses | tests | what was seen |\n\
+     | --- | --- | --- | --- | --- | --- | --- |"
+        .to_owned()
 }
 
 /// A mutant's line.
 #[must_use]
-pub fn line(mutant: &Mutant, outcome: &Outcome, seeds: Seeds) -> String {
+pub fn line(mutant: &Mutant, noticed: &Noticed, seeds: Seeds) -> String {
     let kinds = if mutant.kinds.is_empty() {
         "all".to_owned()
     } else {
         mutant.kinds.join(", ")
     };
-    let note = mutant.note.as_deref().unwrap_or_default();
-    let (by, what) = match outcome {
-        Outcome::Seed(failure) => (
-            format!("seed {}: {}", failure.seed, failure.invariant),
+    let (seed, what) = match &noticed.seed {
+        Some(failure) => (
+            format!("{}: {}", failure.seed, failure.invariant),
             short(&failure.what),
         ),
-        Outcome::Tests(tests) => {
-            let tests: Vec<_> = tests.iter().map(|test| format!("`{test}`")).collect();
-            (tests.join(", "), note.to_owned())
-        }
-        Outcome::Survived => (format!("**nobody**, in {} seeds", seeds.count), note.to_owned()),
+        None if seeds.count == 0 => ("not run".to_owned(), String::new()),
+        None => (format!("none of {}", seeds.count), String::new()),
+    };
+    let what = match &mutant.note {
+        Some(note) if what.is_empty() => note.clone(),
+        _ => what,
+    };
+    let names = |tests: &[String]| {
+        let names: Vec<_> = tests
+            .iter()
+            .map(|test| format!("`{}`", test.rsplit("::").next().unwrap_or(test)))
+            .collect();
+        names.join("<br>")
     };
     format!(
-        "| {} | {} | {kinds} | {by} | {} |",
+        "| {} | {} | {kinds} | {seed} | {} | {} | {} |",
         mutant.name,
         mutant.does.trim(),
+        names(&noticed.courses),
+        names(&noticed.tests),
         what.replace('|', "/").trim()
     )
 }

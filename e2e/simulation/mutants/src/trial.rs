@@ -1,25 +1,10 @@
 //! Runs the simulation, or unit tests, with one safeguard removed.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, bail};
 
-use crate::mutant::Mutant;
-
-/// What was compiled from the copy.
-#[derive(Clone, Debug)]
-pub struct Built {
-    /// The simulation.
-    pub simulate: PathBuf,
-    /// The product's own tests; none if nobody needs them.
-    pub tests: Option<PathBuf>,
-    /// The copy, from which tests read files.
-    pub folder: PathBuf,
-}
+use crate::{build::Built, mutant::Mutant};
 
 /// Which seeds are run.
 #[derive(Clone, Copy, Debug)]
@@ -33,14 +18,22 @@ pub struct Seeds {
 }
 
 /// What has noticed that a safeguard is missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noticed {
     /// The simulation, in this seed.
-    Seed(Failure),
-    /// These tests fail, and pass with the safeguard.
-    Tests(Vec<String>),
-    /// Nothing.
-    Survived,
+    pub seed: Option<Failure>,
+    /// These courses of events, which pass with the safeguard.
+    pub courses: Vec<String>,
+    /// These tests of the product, which pass with the safeguard.
+    pub tests: Vec<String>,
+}
+
+impl Noticed {
+    /// Whether nothing has noticed it.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A seed that has failed.
@@ -54,86 +47,32 @@ pub struct Failure {
     pub what: String,
 }
 
-/// Variables by which cargo tells a program of its own package.
-const OWN_PACKAGE: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-
-/// Compiles the simulation in `folder`, and the product's own tests if they are wanted. `target` must be for nothing else:
-/// cargo takes two copies of a workspace for one, and would take what has mutants in it for the product.
+/// Looks for what notices this mutant: the tests and courses that are named for it, and seeds up to the first that fails.
 ///
 /// # Errors
-/// When it does not compile.
-pub fn build(folder: &Path, target: &Path, with_tests: bool) -> anyhow::Result<Built> {
-    compile(
-        folder,
-        target,
-        &[
-            "build",
-            "--release",
-            "--package",
-            "simulation",
-            "--bin",
-            "simulate",
-        ],
-    )?;
-    let tests = if with_tests {
-        let package = ["test", "--no-run", "--package", "memgraph-operator", "--lib"];
-        let told = compile(folder, target, &package)?;
-        let path = told
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("Executable ")?.split(['(', ')']).nth(1))
-            .context("cargo does not name the tests that it has compiled")?;
-        Some(folder.join(path))
-    } else {
-        None
-    };
-    Ok(Built {
-        simulate: target.join("release/simulate"),
-        tests,
-        folder: folder.to_owned(),
-    })
-}
-
-/// Runs cargo, and returns what it said.
-fn compile(folder: &Path, target: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .args(arguments)
-        .arg("--locked")
-        .current_dir(folder)
-        .stderr(Stdio::piped());
-    // What cargo tells this program of its own package would have others compiled again.
-    for (name, _) in std::env::vars_os() {
-        if OWN_PACKAGE
-            .iter()
-            .any(|own| name.to_string_lossy().starts_with(own))
-        {
-            cargo.env_remove(name);
+/// When the simulation or the tests cannot be run, or a test fails with the safeguard too.
+pub fn attempt(built: &Built, mutant: &Mutant, seeds: Seeds) -> anyhow::Result<Noticed> {
+    let tests = built.tests.as_deref();
+    let mut noticed = Noticed::default();
+    for test in &mutant.tests {
+        let program = tests.context("the tests were not compiled")?;
+        if fails(built, mutant, program, test)? {
+            noticed.tests.push(test.clone());
         }
     }
-    let mut cargo = cargo
-        .env("CARGO_TARGET_DIR", target)
-        .spawn()
-        .context("cannot run cargo")?;
-    let mut told = String::new();
-    if let Some(errors) = cargo.stderr.take() {
-        for line in BufReader::new(errors).lines() {
-            let line = line?;
-            eprintln!("{line}");
-            told.push_str(&line);
-            told.push('\n');
+    for course in &mutant.courses {
+        let (file, test) = course.split_once("::").context("a course is named file::test")?;
+        let program = built.courses.get(file).context("the courses were not compiled")?;
+        if fails(built, mutant, program, test)? {
+            noticed.courses.push(course.clone());
         }
     }
-    if !cargo.wait()?.success() {
-        bail!("cargo {} failed", arguments.join(" "));
-    }
-    Ok(told)
+    noticed.seed = failing_seed(built, mutant, seeds)?;
+    Ok(noticed)
 }
 
-/// Looks for what notices this mutant.
-///
-/// # Errors
-/// When the simulation or the tests cannot be run.
-pub fn attempt(built: &Built, mutant: &Mutant, seeds: Seeds) -> anyhow::Result<Outcome> {
+/// The first seed that fails without the safeguard, by something that counts, and not with it.
+fn failing_seed(built: &Built, mutant: &Mutant, seeds: Seeds) -> anyhow::Result<Option<Failure>> {
     let end = seeds.first + seeds.count;
     let mut next = seeds.first;
     while next < end {
@@ -156,24 +95,10 @@ pub fn attempt(built: &Built, mutant: &Mutant, seeds: Seeds) -> anyhow::Result<O
             threads: Some(1),
         };
         if first_failure(built, None, &mutant.kinds, alone)?.is_none() {
-            return Ok(Outcome::Seed(failure));
+            return Ok(Some(failure));
         }
     }
-    let mut failing = Vec::new();
-    for test in &mutant.tests {
-        anyhow::ensure!(
-            passes(built, None, test)?,
-            "{test} fails with every safeguard in place"
-        );
-        if !passes(built, Some(mutant), test)? {
-            failing.push(test.clone());
-        }
-    }
-    Ok(if failing.is_empty() {
-        Outcome::Survived
-    } else {
-        Outcome::Tests(failing)
-    })
+    Ok(None)
 }
 
 fn command(program: &Path, mutant: Option<&Mutant>) -> Command {
@@ -185,9 +110,17 @@ fn command(program: &Path, mutant: Option<&Mutant>) -> Command {
     command
 }
 
-fn passes(built: &Built, mutant: Option<&Mutant>, test: &str) -> anyhow::Result<bool> {
-    let tests = built.tests.as_deref().context("the tests were not compiled")?;
-    let run = command(tests, mutant)
+/// Whether a test fails without the safeguard.
+fn fails(built: &Built, mutant: &Mutant, program: &Path, test: &str) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        passes(built, None, program, test)?,
+        "{test} fails with every safeguard in place"
+    );
+    Ok(!passes(built, Some(mutant), program, test)?)
+}
+
+fn passes(built: &Built, mutant: Option<&Mutant>, program: &Path, test: &str) -> anyhow::Result<bool> {
+    let run = command(program, mutant)
         .args(["--exact", test])
         .current_dir(&built.folder)
         .output()
