@@ -7,8 +7,9 @@ use crate::{api::ledger::Ledger, grants::PROBE_EVERY};
 
 /// What a gateway has told counts for so long: it is asked several times as often while MAIN is silent.
 const FRESH: Duration = Duration::from_secs(1);
-/// A handshake that was completed no longer ago than this shows that MAIN lives. One is begun every [`PROBE_EVERY`].
-const LATELY: Duration = PROBE_EVERY.saturating_add(Duration::from_millis(250));
+/// A handshake that was completed no longer ago than this shows that MAIN lives. One is begun every [`PROBE_EVERY`], and
+/// gateways are asked every 300 ms, so that a word of one that hears MAIN is as old as both together, and their round trips.
+const LATELY: Duration = PROBE_EVERY.saturating_add(Duration::from_millis(500));
 
 /// What others say of a MAIN that is silent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,12 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc::unbounded_channel, time::Instant};
 
 use super::{
-    super::{Election, Means, Operator, OperatorConfig, reconcile::reconcile, stores::Stores},
+    super::{
+        Election, Means, Operator, OperatorConfig,
+        act::ActError,
+        reconcile::{ReconcileError, reconcile},
+        stores::Stores,
+    },
     fake_api::FakeApi,
     fake_gateways::FakeGateways,
     fake_memgraph::FakeMemgraph,
@@ -195,6 +200,37 @@ pub(super) async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph, 
     tokio::time::timeout(Duration::from_secs(20), settled)
         .await
         .expect("the cluster becomes operational");
+}
+
+/// Kubelets tell of addresses late: one of the two has another one by now, and it is not known which.
+#[tokio::test]
+async fn nobody_is_registered_at_an_address_that_two_pods_claim() {
+    let api = api();
+    let at = |address| pod("demo-2", names::INSTANCE, names::INSTANCE_CONTAINER, address);
+    api.put("pods", at("10.0.0.1"));
+    let memgraph = FakeMemgraph::fresh(3);
+    let operator = operator(&api, &memgraph).await;
+    let refused = loop {
+        if let Err(error) = reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await {
+            break error;
+        }
+    };
+    assert!(
+        matches!(refused, ReconcileError::Act(ActError::Moved { .. })),
+        "{refused}"
+    );
+    assert!(memgraph.roles().iter().all(|(_, replicas)| *replicas == 0));
+    api.put("pods", at("10.0.0.2"));
+    let registered = async {
+        while memgraph.roles()[0].1 < 2 {
+            // The cache may not show it yet.
+            let _ = reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), registered)
+        .await
+        .expect("each has an address of its own now");
 }
 
 #[tokio::test]

@@ -108,9 +108,9 @@ fn what_a_gateway_says_of_another_terms_main_counts_for_nothing() {
 #[test]
 fn a_gateway_that_completes_handshakes_outweighs_others_that_do_not() {
     let silent = told(100, None, Some(5_000));
-    let hears = told(100, Some(650), None);
+    let hears = told(100, Some(900), None);
     assert!(!with(silent_for(ms(5_000)), &[silent.clone(), hears.clone()]));
-    let heard_once = told(101, Some(650), Some(600));
+    let heard_once = told(101, Some(900), Some(600));
     assert!(with(silent_for(ms(5_000)), &[silent, heard_once]));
     let mut seen = silent_for(ms(5_000));
     seen.instances[0].ready = false;
