@@ -86,7 +86,7 @@ volume_tests() {
 
 # 500 simulated clusters with faults, after those that have failed once; fewer where two minutes do not suffice for them.
 simulation() {
-    REGRESSIONS=true SEEDS=500 WITHIN=120 cargo run --locked --quiet --profile simulation --package simulation || return 1
+    REGRESSIONS=true SEEDS=500 WITHIN=120 cargo run --locked --quiet --release --package simulation || return 1
     echo "test result: ok. 1 passed; 0 failed; 0 ignored"
 }
 
