@@ -84,6 +84,18 @@ struct OperatorArgs {
     /// Where health checks are answered.
     #[arg(long, env = "HTTP_BIND_ADDRESS", default_value = "0.0.0.0:8080")]
     http_bind_address: SocketAddr,
+    /// Label selector of the pods of this operator, in the namespace of the Lease: gateways go on without the API server
+    /// for as long as all of them vouch for it.
+    #[arg(
+        long,
+        env = "OPERATOR_SELECTOR",
+        default_value = "app.kubernetes.io/name=memgraph-operator"
+    )]
+    selector: String,
+    /// Folder in which a process keeps what the one needs that takes its place while the API server is away: certificates
+    /// and addresses. It should be in memory and end with the pod.
+    #[arg(long, env = "KEEPSAKES")]
+    keepsakes: Option<PathBuf>,
     #[command(flatten)]
     election: ElectionArgs,
     #[command(flatten)]
@@ -234,6 +246,8 @@ async fn operator(args: OperatorArgs) -> Result<(), Error> {
         cluster_domain: args.cluster_domain,
         http: args.http_bind_address,
         election: election(args.election)?,
+        selector: args.selector,
+        keepsakes: args.keepsakes,
     };
     Ok(controller::run(client().await?, Neo4rsBolt::anonymous(), config).await?)
 }

@@ -79,7 +79,7 @@ pub struct Authority {
 pub struct Authorities(Vec<Authority>);
 
 /// A certificate with its key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaf {
     /// The certificate (PEM).
     pub certificate: String,

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io::ErrorKind,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,16 +20,18 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::{
     MESSAGE_LIMIT, PATH,
     authority::Role,
+    keepsakes::Keepsakes,
     secrets,
     tls::{Credentials, TlsError},
 };
 use crate::{
     api::{MemgraphCluster, names},
-    controller::{GatewayLink, Unasked, Unprepared},
+    controller::{Acquaintance, GatewayLink, Unasked, Unprepared},
     grants::{Request, Response},
 };
 
@@ -48,6 +51,7 @@ pub struct TlsLink {
     port: u16,
     /// By the cluster's UID.
     clusters: Arc<Mutex<HashMap<String, Known>>>,
+    keepsakes: Arc<Keepsakes>,
 }
 
 /// Who this process is to the gateways of a cluster.
@@ -72,7 +76,15 @@ impl TlsLink {
         Self {
             port,
             clusters: Arc::default(),
+            keepsakes: Arc::default(),
         }
+    }
+
+    /// The same, with what an earlier process has kept in this folder, and keeping there what this one gets to know.
+    #[must_use]
+    pub fn keeping(mut self, folder: Option<PathBuf>) -> Self {
+        self.keepsakes = Arc::new(Keepsakes::in_folder(folder.as_deref()));
+        self
     }
 
     fn clusters(&self) -> MutexGuard<'_, HashMap<String, Known>> {
@@ -123,6 +135,8 @@ impl TlsLink {
                 checked: Instant::now(),
             },
         );
+        self.keepsakes
+            .keep(cluster, |kept| kept.credentials = Some(credentials.clone()));
         Ok(())
     }
 
@@ -171,8 +185,43 @@ impl GatewayLink for TlsLink {
         Ok(self.introduce(&uid, &credentials)?)
     }
 
+    async fn acquaint(&self, client: &Client, cluster: &Acquaintance) -> Result<(), Unprepared> {
+        let (known, fresh) = self.known(&cluster.uid);
+        if fresh {
+            return Ok(());
+        }
+        let credentials = secrets::learn(client, cluster, known.as_ref()).await?;
+        if known.as_ref() == Some(&credentials) {
+            self.checked(&cluster.uid);
+            return Ok(());
+        }
+        Ok(self.introduce(&cluster.uid, &credentials)?)
+    }
+
+    fn remember(&self, cluster: &Acquaintance) {
+        let acquaintance = Some(cluster.clone());
+        self.keepsakes
+            .keep(&cluster.uid, |kept| kept.acquaintance = acquaintance);
+    }
+
+    fn recall(&self) -> Vec<Acquaintance> {
+        let kept = self.keepsakes.all().into_values();
+        kept.filter_map(|kept| {
+            let cluster = kept.acquaintance?;
+            match self.introduce(&cluster.uid, &kept.credentials?) {
+                Ok(()) => Some(cluster),
+                Err(error) => {
+                    warn!(%error, cluster = cluster.name, "what an earlier process has kept is of no use");
+                    None
+                }
+            }
+        })
+        .collect()
+    }
+
     fn forget(&self, cluster: &str) {
         self.clusters().remove(cluster);
+        self.keepsakes.discard(cluster);
     }
 
     async fn exchange(

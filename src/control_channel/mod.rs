@@ -7,6 +7,7 @@
 
 mod authority;
 mod client;
+mod keepsakes;
 mod mounted;
 mod secrets;
 mod server;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     api::{MemgraphCluster, names},
+    controller::Acquaintance,
     resources,
 };
 
@@ -76,10 +77,49 @@ pub(super) async fn tend(
         let secret = resources::control_certificates(cluster, &leaf, &bundle)?;
         write(&api, secret, gateway.as_ref()).await?;
     }
+    identify(&authorities, &uid, known, now)
+}
+
+/// What this process is known by, for one that changes nothing: `known`, if that is still good.
+pub(super) async fn learn(
+    client: &Client,
+    cluster: &Acquaintance,
+    known: Option<&Credentials>,
+) -> Result<Credentials, SecretError> {
+    let now = Timestamp::now();
+    let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace);
+    let name = names::control_authority(&cluster.name);
+    let secret = api.get_opt(&name).await.map_err(|source| SecretError::Request {
+        action: "read",
+        name: name.clone(),
+        source,
+    })?;
+    let is_owned = |secret: &Secret| {
+        secret
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == cluster.uid)
+    };
+    let secret = match secret {
+        Some(secret) if !is_owned(&secret) => return Err(SecretError::Foreign(name)),
+        secret => secret,
+    };
+    let authorities = secret.as_ref().and_then(resources::read_authorities);
+    identify(&authorities.unwrap_or_default(), &cluster.uid, known, now)
+}
+
+/// What this process is known by where these are trusted.
+fn identify(
+    authorities: &Authorities,
+    cluster: &str,
+    known: Option<&Credentials>,
+    now: Timestamp,
+) -> Result<Credentials, SecretError> {
+    let bundle = authorities.bundle();
     match known.filter(|known| known.bundle == bundle && now < known.leaf.renew) {
         Some(known) => Ok(known.clone()),
         None => Ok(Credentials {
-            leaf: authorities.sign(Role::Operator, &uid, now)?,
+            leaf: authorities.sign(Role::Operator, cluster, now)?,
             bundle,
         }),
     }

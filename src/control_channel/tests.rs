@@ -1,7 +1,9 @@
 //! Authorities over the years, and TLS on loopback sockets.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    controller::{GatewayLink, Unasked},
+    controller::{Acquaintance, GatewayLink, Unasked},
     grants::{Report, Request, Response, VERSION},
 };
 
@@ -93,6 +95,7 @@ async fn ask(link: &TlsLink) -> Result<Response, Unasked> {
         cluster: CLUSTER.into(),
         position: None,
         grant: None,
+        voucher: None,
     };
     link.exchange(CLUSTER, LOCAL, &request, Duration::from_secs(10))
         .await
@@ -223,6 +226,7 @@ async fn nobody_who_listens_is_told_apart_from_somebody_who_does_not_answer() {
         cluster: CLUSTER.into(),
         position: None,
         grant: None,
+        voucher: None,
     };
     let answer = link
         .exchange(CLUSTER, LOCAL, &request, Duration::from_millis(100))
@@ -303,4 +307,40 @@ async fn mounted_files_are_used_once_they_are_complete_and_again_when_they_chang
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!(!used.has_changed().unwrap());
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn what_one_process_has_kept_lets_the_next_one_ask_without_the_api_server() {
+    let now = Timestamp::now();
+    let authorities = authorities(now);
+    let gateway = Gateway::start(&credentials(&authorities, Role::Gateway, now)).await;
+    let folder = std::env::temp_dir().join(format!("keepsakes-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    let link = || TlsLink::to_port(gateway.port).keeping(Some(folder.clone()));
+    assert_eq!(link().recall(), []);
+
+    let first = link();
+    first
+        .introduce(CLUSTER, &credentials(&authorities, Role::Operator, now))
+        .unwrap();
+    assert_eq!(link().recall(), [], "it would not know whom to ask");
+    let cluster = Acquaintance {
+        uid: CLUSTER.into(),
+        namespace: "db".into(),
+        name: "demo".into(),
+        gateways: BTreeMap::from([("gateway-uid".to_owned(), LOCAL)]),
+    };
+    first.remember(&cluster);
+    let file = folder.join("gateways.json");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let second = link();
+    assert_eq!(second.recall(), [cluster]);
+    assert_eq!(ask(&second).await.unwrap().nonce, 7);
+    second.forget(CLUSTER);
+    assert_eq!(link().recall(), []);
+    std::fs::write(&file, "no JSON").unwrap();
+    assert_eq!(link().recall(), []);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -9,6 +9,7 @@ use rustls::{
     server::{VerifierBuilderError, WebPkiClientVerifier},
     version::TLS13,
 };
+use serde::{Deserialize, Serialize};
 
 use super::authority::Leaf;
 
@@ -38,7 +39,7 @@ pub enum TlsError {
 }
 
 /// Who one is, and whom one trusts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// The own certificate.
     pub leaf: Leaf,

@@ -176,6 +176,7 @@ impl<G: GatewayLink> Fence<G> {
             cluster: uid.clone(),
             position: Some(Position::of(ledger)),
             grant: None,
+            voucher: None,
         };
         self.link
             .exchange(&uid, gateway.address, &request, ANSWER_DEADLINE)

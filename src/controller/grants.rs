@@ -11,14 +11,16 @@ use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Operator, clusters::Cluster, fence::Gateway, link::GatewayLink, observe::Inventory};
+use super::{
+    Operator, clusters::Cluster, fence::Gateway, link::GatewayLink, observe::Inventory, sightings::Target,
+};
 use crate::{
     api::{
-        DurationString, MemgraphCluster,
-        ledger::{Ledger, OperationKind, Route},
+        DurationString, MemgraphCluster, ReplicationMode,
+        ledger::{Ledger, Member, OperationKind, Route},
         names,
     },
-    grants::{self, Issuing, LONGEST_TTL, Pods, Position, Request, Response, VERSION},
+    grants::{self, Failsafe, Issuing, LONGEST_TTL, MemberPort, Pods, Position, Request, Response, VERSION},
     memgraph::{self, Bolt, Question},
     plan::observation::{Role, Sight},
 };
@@ -48,6 +50,8 @@ pub(super) async fn attend_all<B: Bolt, G: GatewayLink>(
             return;
         };
         let namespace = reference.namespace.clone().unwrap_or_default();
+        let acquaintance = strong.stores.acquaintance(&uid, &namespace, &reference.name);
+        strong.fence.link().remember(&acquaintance);
         let pods = strong.stores.inventory(&namespace, &reference.name).gateways;
         let gateways: BTreeMap<_, _> = pods
             .iter()
@@ -129,6 +133,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             leads: operator.leadership.check().is_ok(),
             pod_uid: &self.gateway.uid,
             main_serves,
+            failsafe: self.failsafe(operator, &ledger),
         };
         match grants::issue(issuing, &response) {
             Ok(grant) => {
@@ -175,6 +180,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             cluster: self.uid.clone(),
             position: ledger.as_ref().map(Position::of),
             grant,
+            voucher: None,
         };
         let link = operator.fence.link();
         let asked = Instant::now();
@@ -201,6 +207,35 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
                 None
             }
         }
+    }
+
+    /// On what a grant may be extended while neither a leader nor the API server answers: MAIN waits for its in-sync
+    /// replicas, and all of these and all operator processes are known. Otherwise on nothing.
+    fn failsafe(&self, operator: &Operator<B, G>, ledger: &Ledger) -> Option<Failsafe> {
+        let cluster = operator.cached.get(&self.reference)?;
+        let is_protected = !ledger.in_sync.is_empty() || cluster.spec.replicas == 1;
+        if cluster.spec.replication.mode != ReplicationMode::StrictSync || !is_protected {
+            return None;
+        }
+        let targets = operator.inventory(&cluster).targets(&cluster);
+        let port_of = |member: &Member| {
+            let of_this_copy = |target: &&Target| {
+                target.name == member.instance && target.incarnation.as_ref() == Some(&member.incarnation)
+            };
+            let address = targets.iter().find(of_this_copy)?.address?;
+            Some(MemberPort {
+                copy: member.copy(),
+                address: SocketAddr::new(address, names::REPLICATION_PORT),
+            })
+        };
+        let members: Option<Vec<_>> = ledger.in_sync.iter().map(port_of).collect();
+        let operators = operator.stores.operators();
+        let is_complete = operators.contains(&operator.name);
+        is_complete.then_some(Failsafe {
+            by: operator.name.clone(),
+            operators,
+            members: members?,
+        })
     }
 
     /// Looks at MAIN: whether it serves as MAIN, in the life that the ledger names.

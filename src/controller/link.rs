@@ -1,8 +1,9 @@
 //! How the operator asks a gateway.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use kube::Client;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     api::MemgraphCluster,
@@ -29,6 +30,20 @@ impl Unasked {
     }
 }
 
+/// A cluster with its gateways, as far as a process must know them that does not lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acquaintance {
+    /// UID of the cluster.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// By the UID of its pod: where each gateway is.
+    pub gateways: BTreeMap<String, IpAddr>,
+}
+
 /// Asks gateways: the seam at which tests put something else than a network.
 pub trait GatewayLink: Send + Sync + 'static {
     /// Sees to it that this process and the gateways of this cluster can know each other. To be called often.
@@ -37,6 +52,19 @@ pub trait GatewayLink: Send + Sync + 'static {
         client: &Client,
         cluster: &MemgraphCluster,
     ) -> impl Future<Output = Result<(), Unprepared>> + Send;
+
+    /// Sees to it that the gateways of this cluster can know this process, without changing anything. To be called often.
+    fn acquaint(
+        &self,
+        client: &Client,
+        cluster: &Acquaintance,
+    ) -> impl Future<Output = Result<(), Unprepared>> + Send;
+
+    /// Keeps this for the process that starts over in the place of this one: the API server may be away then.
+    fn remember(&self, cluster: &Acquaintance);
+
+    /// What an earlier process in this place has kept. Its gateways can be asked.
+    fn recall(&self) -> Vec<Acquaintance>;
 
     /// There is no cluster with this UID any more.
     fn forget(&self, cluster: &str);

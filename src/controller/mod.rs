@@ -16,11 +16,16 @@ mod status;
 mod stores;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vouch;
 mod wall;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Weak},
+    path::PathBuf,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,10 +51,10 @@ use clusters::Clusters;
 use events::Events;
 use fence::Fence;
 use lease::Watched;
-pub use link::{GatewayLink, Unasked, Unprepared};
+pub use link::{Acquaintance, GatewayLink, Unasked, Unprepared};
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
-use stores::{Pokes, Stores};
+use stores::{OwnPods, Pokes, Stores};
 use wall::Wall;
 
 use crate::{
@@ -81,6 +86,11 @@ pub struct OperatorConfig {
     pub http: SocketAddr,
     /// By what it is decided which of several operator processes acts.
     pub election: Election,
+    /// The label selector that finds the pods of all operator processes, in the namespace of the Lease.
+    pub selector: String,
+    /// Where a process keeps what the one needs that takes its place: a folder that outlives the process and not the pod,
+    /// since the keys to the gateways are in there. None: it is not kept.
+    pub keepsakes: Option<PathBuf>,
 }
 
 /// How this process takes part in the election of the one that acts.
@@ -138,6 +148,8 @@ pub struct Operator<B, G> {
     pokes: Pokes,
     image: OperatorImage,
     cluster_domain: String,
+    /// What the gateways know this process by.
+    name: String,
     wall: Wall,
     vitals: Arc<Vitals>,
 }
@@ -192,6 +204,7 @@ impl<B, G: GatewayLink> Operator<B, G> {
             pokes,
             image: config.image,
             cluster_domain: config.cluster_domain,
+            name: config.election.name,
             wall: Wall::set(Timestamp::now()),
             vitals,
             client,
@@ -246,7 +259,7 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
     let means = Means {
         client,
         bolt,
-        gateways: TlsLink::default(),
+        gateways: TlsLink::default().keeping(config.keepsakes.clone()),
         process: OwnProcess,
     };
     let controlled = control(means, config, &vitals, &stop).await;
@@ -272,23 +285,30 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
     let client = means.client.clone();
     let process = means.process;
     let (pokes, mut poked) = unbounded_channel();
-    let stores = Stores::start(&client, &pokes);
-    tokio::select! {
-        biased;
-        filled = stores.wait_until_ready() => filled?,
-        () = stop.cancelled() => return Ok(()),
-    }
-    vitals.set_ready();
-    tracing::info!("the operator has started");
     let election = &config.election;
-    let lease = KubernetesLease::new(client.clone(), &election.namespace, &election.lease);
-    let lease = Watched::new(lease, Arc::clone(vitals));
-    let campaign = Campaign::new(lease, process.clock(), election.timing, election.identity());
+    let own = OwnPods {
+        namespace: election.namespace.clone(),
+        selector: config.selector.clone(),
+    };
+    let stores = Stores::start(&client, &own, &pokes);
+    let filled = AtomicBool::new(false);
+    let winning = async {
+        stores.wait_until_ready().await?;
+        filled.store(true, Ordering::Relaxed);
+        vitals.set_ready();
+        tracing::info!("the operator has started");
+        let lease = KubernetesLease::new(client.clone(), &election.namespace, &election.lease);
+        let lease = Watched::new(lease, Arc::clone(vitals));
+        let campaign = Campaign::new(lease, process.clock(), election.timing, election.identity());
+        Ok::<_, OperatorError>(campaign.win().await)
+    };
     let leader = tokio::select! {
         biased;
-        leader = campaign.win() => leader,
+        leader = winning => leader?,
         // Whoever leads first looks at every cluster: what has changed before is of no interest.
         () = ignore(&mut poked) => return Ok(()),
+        // It ends here for good: from now on this process may learn what it does not vouch for.
+        () = vouch::vouch(&means.gateways, &client, &stores, &filled, &election.name) => return Ok(()),
         () = stop.cancelled() => return Ok(()),
     };
     let record = leader.record();

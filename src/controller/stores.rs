@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::observe::Inventory;
+use super::{fence::Gateway, link::Acquaintance, observe::Inventory};
 use crate::{
     api::{MemgraphCluster, names},
     resources::{Kind, ObjectKey},
@@ -26,11 +26,20 @@ use crate::{
 /// Where a watch says that something of a cluster has changed.
 pub(super) type Pokes = UnboundedSender<ObjectRef<MemgraphCluster>>;
 
+/// What finds the pods of the operator itself.
+#[derive(Clone, Debug)]
+pub(super) struct OwnPods {
+    pub(super) namespace: String,
+    pub(super) selector: String,
+}
+
 /// The caches.
 #[derive(Clone)]
 pub(super) struct Stores {
     pods: Store<Pod>,
     claims: Store<PersistentVolumeClaim>,
+    /// The operator's own processes.
+    operators: Store<Pod>,
     /// By kind: the objects that this operator applies.
     applied: Vec<(Kind, Store<DynamicObject>)>,
     /// They end with the last of those who read the caches.
@@ -39,11 +48,13 @@ pub(super) struct Stores {
 
 impl Stores {
     /// Starts the watches.
-    pub(super) fn start(client: &Client, pokes: &Pokes) -> Self {
+    pub(super) fn start(client: &Client, own: &OwnPods, pokes: &Pokes) -> Self {
         let ours = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
         let (pods, pod_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
         let (claims, claim_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
-        let mut watches = vec![pod_watch, claim_watch];
+        let own_pods = Api::namespaced(client.clone(), &own.namespace);
+        let (operators, operator_watch) = watch(own_pods, (), &own.selector, pokes);
+        let mut watches = vec![pod_watch, claim_watch, operator_watch];
         let applied = Kind::ALL.into_iter().map(|kind| {
             let resource = kind.api_resource();
             let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
@@ -54,6 +65,7 @@ impl Stores {
         Self {
             pods,
             claims,
+            operators,
             applied: applied.collect(),
             _watches: watches.into(),
         }
@@ -65,6 +77,7 @@ impl Stores {
     ) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
         self.pods.wait_until_ready().await?;
         self.claims.wait_until_ready().await?;
+        self.operators.wait_until_ready().await?;
         for (_, store) in &self.applied {
             store.wait_until_ready().await?;
         }
@@ -91,6 +104,44 @@ impl Stores {
             instances: pods(names::INSTANCE),
             gateways: pods(names::GATEWAY),
             claims: in_order(self.claims.state().into_iter().filter(owned)),
+        }
+    }
+
+    /// The names of the pods in which processes of this operator may run, now or later.
+    pub(super) fn operators(&self) -> Vec<String> {
+        let ended = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let pods = self.operators.state().into_iter().filter(|pod| !ended(pod));
+        in_order(pods).iter().map(|pod| pod.name_any()).collect()
+    }
+
+    /// The clusters that have gateways.
+    pub(super) fn acquaintances(&self) -> Vec<Acquaintance> {
+        let deployments = self.applied.iter().filter(|(kind, _)| *kind == Kind::Deployment);
+        let deployments = deployments.flat_map(|(_, store)| store.state());
+        in_order(deployments)
+            .iter()
+            .filter_map(|deployment| {
+                let owner = deployment.owner_references().iter();
+                let owner = owner.into_iter().find(|owner| owner.controller == Some(true))?;
+                let name = deployment.labels().get(names::CLUSTER_LABEL)?;
+                let namespace = deployment.namespace()?;
+                Some(self.acquaintance(&owner.uid, &namespace, name))
+            })
+            .collect()
+    }
+
+    /// This cluster, with its gateways.
+    pub(super) fn acquaintance(&self, uid: &str, namespace: &str, name: &str) -> Acquaintance {
+        let gateways = self.inventory(namespace, name).gateways;
+        let gateways = gateways.iter().filter_map(|pod| Gateway::of(pod));
+        Acquaintance {
+            uid: uid.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            gateways: gateways.map(|gateway| (gateway.uid, gateway.address)).collect(),
         }
     }
 

@@ -71,6 +71,7 @@ impl Eyes for Sees {
                 term: 3,
                 remaining_millis: 4500,
                 tainted: false,
+                failsafe: false,
             }),
             reach: MainReach {
                 term: 3,

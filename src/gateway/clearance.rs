@@ -9,6 +9,9 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
+use super::{attestation::Attestation, flow::Flow};
 use crate::leader::Clock;
 
 /// Tells the time of a clock that goes on while the machine sleeps.
@@ -38,16 +41,46 @@ impl fmt::Debug for Now {
 #[derive(Debug)]
 pub struct Clearance {
     /// None: for ever.
-    now: Option<Now>,
+    bounds: Option<Bounds>,
+    flow: Flow,
+}
+
+#[derive(Debug)]
+struct Bounds {
+    now: Now,
+    term: i64,
     until_nanos: AtomicU64,
+    free_until_nanos: AtomicU64,
+    /// Marked changed when it was extended.
+    extended: watch::Sender<()>,
+    attestation: Arc<Attestation>,
+}
+
+/// What may be done at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Bytes may be passed in both directions.
+    Free,
+    /// Those of a client may; those of MAIN only once it is attested that its replicas were there after they had come.
+    Attested,
+    /// None may.
+    Over,
 }
 
 impl Clearance {
-    /// One that has ended, until it is extended.
-    pub fn ended(now: Now) -> Self {
+    /// One for MAIN of this term that has ended, until it is extended.
+    #[must_use]
+    pub fn ended(now: Now, term: i64, attestation: Arc<Attestation>) -> Self {
         Self {
-            now: Some(now),
-            until_nanos: AtomicU64::new(0),
+            bounds: Some(Bounds {
+                now,
+                term,
+                until_nanos: AtomicU64::new(0),
+                free_until_nanos: AtomicU64::new(0),
+                extended: watch::Sender::default(),
+                attestation,
+            }),
+            flow: Flow::default(),
         }
     }
 
@@ -55,21 +88,61 @@ impl Clearance {
     #[must_use]
     pub fn endless() -> Self {
         Self {
-            now: None,
-            until_nanos: AtomicU64::new(u64::MAX),
+            bounds: None,
+            flow: Flow::default(),
         }
     }
 
-    /// Lets it last until then at least.
-    pub fn extend(&self, until: Duration) {
-        let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-        self.until_nanos.fetch_max(nanos, Ordering::Relaxed);
+    /// Whether bytes may move at the moment, as far as there is leave to pass them at all.
+    #[must_use]
+    pub fn flow(&self) -> &Flow {
+        &self.flow
     }
 
-    /// Whether bytes may be passed at this moment.
+    /// Lets it last until `until` at least; from `free_until` on, what MAIN says must be attested.
+    pub fn extend(&self, until: Duration, free_until: Duration) {
+        let Some(bounds) = &self.bounds else { return };
+        let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        bounds.until_nanos.fetch_max(nanos(until), Ordering::Relaxed);
+        bounds
+            .free_until_nanos
+            .fetch_max(nanos(free_until), Ordering::Relaxed);
+        bounds.extended.send_replace(());
+    }
+
+    /// What may be done at this moment.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        let Some(now) = &self.now else { return true };
-        now.get() < Duration::from_nanos(self.until_nanos.load(Ordering::Relaxed))
+    pub fn leave(&self) -> Leave {
+        let Some(bounds) = &self.bounds else {
+            return Leave::Free;
+        };
+        let now = bounds.now.get();
+        let is_before = |nanos: &AtomicU64| now < Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        if is_before(&bounds.free_until_nanos) {
+            Leave::Free
+        } else if is_before(&bounds.until_nanos) {
+            Leave::Attested
+        } else {
+            Leave::Over
+        }
+    }
+
+    /// Ends when whatever MAIN has said before this call may be passed on as far as its replicas count: it is attested that
+    /// they were there later, or that needs not be any more.
+    pub async fn attested(&self) {
+        let Some(bounds) = &self.bounds else { return };
+        let mut extended = bounds.extended.subscribe();
+        let attested = bounds.attestation.since(bounds.term, bounds.now.get());
+        let freed = async {
+            while self.leave() != Leave::Free {
+                // The sender is this clearance's own.
+                let _ = extended.changed().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = attested => {}
+            () = freed => {}
+        }
     }
 }

@@ -396,6 +396,7 @@ mod tests {
                 term: 4,
                 remaining_millis: 1500,
                 tainted: false,
+                failsafe: false,
             }),
             reach: MainReach {
                 handshake_millis_ago: Some(250),

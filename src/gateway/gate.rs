@@ -195,6 +195,32 @@ impl Gate {
         }
     }
 
+    /// Has no byte of sessions to MAIN of this term move, in either direction, until [`Gate::release_bytes`]. No session is
+    /// cut, and new ones may begin. Says whether there is a way to that MAIN at all; then none moves when this returns.
+    pub fn hold_bytes(&self, term: i64) -> bool {
+        let lines = self.lines_to_main(term);
+        for line in &lines {
+            line.clearance.flow().hold();
+        }
+        !lines.is_empty()
+    }
+
+    /// Lets the bytes of sessions to MAIN of this term move again.
+    pub fn release_bytes(&self, term: i64) {
+        for line in self.lines_to_main(term) {
+            line.clearance.flow().release();
+        }
+    }
+
+    fn lines_to_main(&self, term: i64) -> Vec<Arc<Line>> {
+        let lines = self.lock();
+        let of_readers = lines.read.iter().map(|r| &r.line);
+        let all = lines.read_write.iter().chain(of_readers);
+        all.filter(|line| line.target.duty == Duty::Main { term })
+            .map(Arc::clone)
+            .collect()
+    }
+
     /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone.
     /// Returns how many were cut. Opens nothing.
     pub async fn cut_all_but(&self, routes: &Routes) -> usize {
@@ -245,7 +271,7 @@ impl Gate {
         if let Some(until) = routes.granted_until {
             let of_readers = lines.read.iter().map(|r| &r.line);
             for line in lines.read_write.iter().chain(of_readers) {
-                line.clearance.extend(until);
+                line.clearance.extend(until, routes.free_until.unwrap_or(until));
             }
         }
         lines.limits = routes.limits;
@@ -265,7 +291,7 @@ impl Gate {
         Arc::new(Line {
             target: target.clone(),
             clearance: match target.duty {
-                Duty::Main { .. } => Clearance::ended(self.keeper.clock()),
+                Duty::Main { term } => Clearance::ended(self.keeper.clock(), term, self.keeper.attestation()),
                 Duty::Replica => Clearance::endless(),
             },
             cut: CancellationToken::new(),

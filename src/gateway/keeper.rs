@@ -1,6 +1,7 @@
 //! Keeps the gateway's grant: takes it from the operator, renews it by itself while no operator answers, and lets it end.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,6 +14,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
+    attestation::Attestation,
     clearance::Now,
     gate::Gate,
     leading,
@@ -45,6 +47,7 @@ pub struct Keeper {
     mains: watch::Sender<Option<Main>>,
     /// Marked changed when a moment to wait for may have moved.
     moments: watch::Sender<()>,
+    attestation: Arc<Attestation>,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Keeper {
             wanted: watch::Sender::default(),
             mains: watch::Sender::default(),
             moments: watch::Sender::default(),
+            attestation: Arc::default(),
         })
     }
 
@@ -96,6 +100,28 @@ impl Keeper {
     /// MAIN of the last grant, whether that still holds or not.
     pub(super) fn mains(&self) -> watch::Receiver<Option<Main>> {
         self.mains.subscribe()
+    }
+
+    /// What is known of the in-sync replicas' ports.
+    #[must_use]
+    pub fn attestation(&self) -> Arc<Attestation> {
+        Arc::clone(&self.attestation)
+    }
+
+    /// The ports that tell whether the in-sync replicas are replicas, with the term; None: nobody needs to know.
+    pub(super) fn to_attest(&self) -> Option<(i64, Vec<SocketAddr>)> {
+        let now = self.now.get();
+        let state = self.lock();
+        let (term, members) = state.holder.to_attest(now)?;
+        Some((term, members.iter().map(|member| member.address).collect()))
+    }
+
+    /// All of these ports took connections, which were begun at `begun`.
+    pub(super) fn attested(&self, term: i64, begun: Duration) {
+        let now = self.now.get();
+        let mut state = self.lock();
+        state.holder.attested(term, begun, now);
+        self.publish(state);
     }
 
     /// Answers an operator. What the question changes is in force by then: a closed route is acknowledged only once no
@@ -145,7 +171,9 @@ impl Keeper {
     pub(super) fn hear(&self, request: &Request) -> Option<String> {
         let now = self.now.get();
         let mut state = self.lock();
-        state.asked = Some(now);
+        if request.voucher.is_none() {
+            state.asked = Some(now);
+        }
         if let Some(position) = &request.position {
             state.holder.learn(&request.cluster, position);
         }
@@ -154,6 +182,9 @@ impl Keeper {
             debug!(term = grant.term, reason = %refused, "grant refused");
             Some(refused.to_string())
         });
+        if let Some(voucher) = &request.voucher {
+            state.holder.vouched(&request.cluster, voucher, now);
+        }
         self.publish(state);
         refusal
     }
@@ -201,7 +232,10 @@ impl Keeper {
     /// A handshake with MAIN of this term was completed.
     pub(super) fn completed(&self, term: i64) {
         let now = self.now.get();
-        self.lock().reach.complete(term, now);
+        let mut state = self.lock();
+        state.reach.complete(term, now);
+        state.holder.heard(term, now);
+        self.publish(state);
     }
 
     /// Why clients cannot be led to MAIN although the ledger, as far as it is known, lets them in. `trouble`: why the API

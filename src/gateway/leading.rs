@@ -27,7 +27,13 @@ pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
             .map(str::to_owned)
             .or_else(|| view.cluster.clone()),
         term: position.map_or(view.term, |position| position.term.max(view.term)),
-        granted_until: permit.filter(|_| read_write.is_some()).map(|permit| permit.until),
+        granted_until: permit
+            .as_ref()
+            .filter(|_| read_write.is_some())
+            .map(|permit| permit.until),
+        free_until: permit
+            .filter(|_| read_write.is_some())
+            .map(|permit| permit.free_until),
         position: position.cloned(),
         ..view.clone()
     };

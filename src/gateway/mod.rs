@@ -10,14 +10,16 @@
 //! `routes`, `view`, `leading`, `reach` and `rate` are pure. `probe` tries MAIN, so that the answers tell whether it is heard
 //! here.
 //! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
-//! out, and [`grants`](crate::grants) when that is.
+//! out, `flow` that none moves while bytes are held, `attestation` that MAIN's replicas still are replicas, and [`grants`](crate::grants) when that is.
 
 mod accept;
 mod answers;
+mod attestation;
 mod clearance;
 mod descriptors;
 mod enforce;
 mod figures;
+mod flow;
 mod follow;
 mod gate;
 mod hold;
@@ -60,7 +62,8 @@ use tracing::{info, warn};
 
 use self::{accept::Door, answers::Answers, figures::Sources};
 pub use self::{
-    clearance::{Clearance, Now},
+    attestation::{Attestation, Dial, TcpDial, attest},
+    clearance::{Clearance, Leave, Now},
     enforce::enforce,
     follow::{Findings, follow},
     gate::{Gate, Port, Ticket},
@@ -177,6 +180,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let keeper = Keeper::new(BootClock, config.pod_uid, fastrand::u64(..));
     let keeping = keeper.keep(view, clusters, &config.cluster);
     let probing = probe(Arc::clone(&keeper), Neo4rsBolt::anonymous());
+    let attesting = attest(Arc::clone(&keeper), TcpDial);
     let reading = Mounted::new(&config.certificates).follow(found);
     let from_outside = FromOutside {
         trouble: reported_trouble,
@@ -198,6 +202,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
         () = following => Err(GatewayError::PartStopped("watch of the MemgraphCluster")),
         () = keeping => Err(GatewayError::PartStopped("care for its grant")),
         () = probing => Err(GatewayError::PartStopped("look at MAIN")),
+        () = attesting => Err(GatewayError::PartStopped("look at MAIN's replicas")),
         () = reading => Err(GatewayError::PartStopped("look at its certificates")),
         () = signalled => Err(GatewayError::PartStopped("wait for signals")),
     }

@@ -138,6 +138,8 @@ pub struct Routes {
     pub read_write: Option<Target>,
     /// Until when they may, by the gateway's clock. Without it no byte passes between clients and MAIN.
     pub granted_until: Option<Duration>,
+    /// From when on what MAIN says must be attested by its replicas ([`crate::grants::Permit::free_until`]).
+    pub free_until: Option<Duration>,
     /// How far the ledger of this cluster has come; none while it was not seen.
     pub position: Option<Position>,
     /// Where read sessions may lead to.
@@ -191,6 +193,7 @@ impl Routes {
         Self {
             read_write: None,
             granted_until: None,
+            free_until: None,
             read: Vec::new(),
             ..self.clone()
         }

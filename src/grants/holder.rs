@@ -6,14 +6,18 @@ use fastrand::Rng;
 
 use super::{
     LONGEST_TTL,
-    message::{Grant, Held, Position},
+    evidence::Evidence,
+    message::{Grant, Held, MemberPort, Position, Voucher},
 };
-use crate::api::ledger::{DataCopy, Ledger, Route};
+use crate::api::ledger::{DataCopy, Ledger, Member, Route};
 
 /// By which part of its time a grant must be renewed at the latest, so that two more tries are possible.
 const LATEST: f64 = 2.0 / 3.0;
 /// By up to which part it is renewed earlier.
 const EARLY: f64 = 1.0 / 6.0;
+
+/// After which part of its time without a renewal it is looked whether it can be extended.
+const LATE: f64 = 0.5;
 
 /// So many nonces are remembered: more than an operator that answers has under way.
 const NONCES: usize = 16;
@@ -37,6 +41,10 @@ struct HeldGrant {
     ttl: Duration,
     /// The moment from which the time counts.
     from: Duration,
+    /// Until when it was extended without a leader or the API server.
+    extended: Duration,
+    /// What would extend it further; none: nothing does.
+    evidence: Option<Evidence>,
     /// When MAIN has refused or reset a connection since.
     tainted: Option<Duration>,
     /// By which part of its time it is renewed earlier than it must be.
@@ -44,8 +52,25 @@ struct HeldGrant {
 }
 
 impl HeldGrant {
-    fn until(&self) -> Duration {
+    /// Until when it holds by a leader's or the API server's word.
+    fn renewed_until(&self) -> Duration {
         self.from.saturating_add(self.ttl)
+    }
+
+    fn until(&self) -> Duration {
+        self.renewed_until().max(self.extended)
+    }
+
+    /// Extends it by what is known. One that has ended stays so: what has come too late may tell of a time after which
+    /// nobody waits any more.
+    fn extend(&mut self, now: Duration) {
+        if now >= self.until() || self.tainted.is_some() {
+            return;
+        }
+        let weakest = self.evidence.as_ref().and_then(Evidence::weakest);
+        if let Some(from) = weakest {
+            self.extended = self.extended.max(from.saturating_add(self.ttl));
+        }
     }
 }
 
@@ -60,6 +85,9 @@ pub struct Permit {
     pub address: String,
     /// When it ends. Nothing may be passed at this moment any more.
     pub until: Duration,
+    /// From then on, what MAIN has said may be passed only once all in-sync replicas have taken a connection for
+    /// replication that was begun later than it came.
+    pub free_until: Duration,
 }
 
 /// Why a grant was not taken.
@@ -222,19 +250,72 @@ impl Holder {
             address: grant.address.clone(),
             ttl: grant.ttl(),
             from,
+            extended: Duration::ZERO,
+            evidence: grant.failsafe.as_ref().map(Evidence::of),
             tainted: None,
             early: self.dice.f64() * EARLY,
         };
         if let Some(held) = before {
+            taken.extended = held.extended;
+            if let (Some(evidence), Some(known)) = (&mut taken.evidence, &held.evidence) {
+                evidence.keep(known);
+            }
             // The nonce was sent before MAIN refused: whoever answers it did not know.
             taken.tainted = held.tainted.filter(|at| *at >= from);
-            if held.until() > taken.until() {
+            if held.renewed_until() > taken.renewed_until() {
                 (taken.from, taken.ttl) = (held.from, held.ttl);
             }
         }
+        if let (Some(evidence), Some(failsafe)) = (&mut taken.evidence, &grant.failsafe) {
+            // Whoever grants knows of nothing later than what it grants.
+            evidence.vouched(&failsafe.by, from);
+        }
+        taken.extend(now);
         self.learn(&grant.cluster, &position);
         self.grant = Some(taken);
         Ok(())
+    }
+
+    /// Takes the word of an operator process.
+    pub fn vouched(&mut self, cluster: &str, voucher: &Voucher, now: Duration) {
+        let sent = self.nonces.iter().find(|(nonce, _)| *nonce == voucher.nonce);
+        let Some((_, from)) = sent.copied().filter(|_| self.cluster.as_deref() == Some(cluster)) else {
+            return;
+        };
+        self.learnt(now, |evidence| evidence.vouched(&voucher.operator, from));
+    }
+
+    /// All in-sync replicas of this term have taken connections for replication, which were begun at `begun`.
+    pub fn attested(&mut self, term: i64, begun: Duration, now: Duration) {
+        if self.grant.as_ref().is_some_and(|grant| grant.term == term) {
+            self.learnt(now, |evidence| evidence.attested(begun));
+        }
+    }
+
+    /// MAIN of this term has completed a handshake.
+    pub fn heard(&mut self, term: i64, now: Duration) {
+        if self.grant.as_ref().is_some_and(|grant| grant.term == term) {
+            self.learnt(now, |evidence| evidence.heard(now));
+        }
+    }
+
+    fn learnt(&mut self, now: Duration, learn: impl FnOnce(&mut Evidence)) {
+        let Some(grant) = &mut self.grant else { return };
+        let Some(evidence) = &mut grant.evidence else {
+            return;
+        };
+        learn(evidence);
+        grant.extend(now);
+    }
+
+    /// The in-sync replicas whose ports tell whether the grant may be extended, with its term, unless it was renewed so
+    /// lately that this is of no interest.
+    #[must_use]
+    pub fn to_attest(&self, now: Duration) -> Option<(i64, &[MemberPort])> {
+        let grant = self.grant.as_ref().filter(|grant| now < grant.until())?;
+        let evidence = grant.evidence.as_ref()?;
+        let late = grant.from.saturating_add(grant.ttl.mul_f64(LATE)) <= now;
+        late.then(|| (grant.term, evidence.members()))
     }
 
     /// MAIN of this term has refused or reset a connection.
@@ -269,9 +350,13 @@ impl Holder {
         if !listed {
             return Err(Unrenewed::Unlisted);
         }
+        let members = ledger.in_sync.iter().map(Member::copy);
+        grant
+            .evidence
+            .take_if(|evidence| !evidence.is_about(members.clone()));
         // The time that this very ledger names: it stays the same for as long as the route is open.
         let ttl = ledger.grant_ttl.map_or(grant.ttl, |ttl| ttl.0.min(LONGEST_TTL));
-        if sent.saturating_add(ttl) > grant.until() {
+        if sent.saturating_add(ttl) > grant.renewed_until() {
             (grant.from, grant.ttl) = (sent, ttl);
             grant.early = self.dice.f64() * EARLY;
         }
@@ -287,6 +372,7 @@ impl Holder {
             main: grant.main.clone(),
             address: grant.address.clone(),
             until: grant.until(),
+            free_until: grant.renewed_until(),
         })
     }
 
@@ -316,6 +402,7 @@ impl Holder {
             term: grant.term,
             remaining_millis: u64::try_from(remaining).unwrap_or(u64::MAX),
             tainted: grant.tainted.is_some(),
+            failsafe: now >= grant.renewed_until() && now < grant.until(),
         })
     }
 }

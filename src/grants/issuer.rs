@@ -1,10 +1,10 @@
 //! The leader's side: whether a gateway gets a grant.
 
-use super::message::{Grant, Response, VERSION};
+use super::message::{Failsafe, Grant, Response, VERSION};
 use crate::api::ledger::{Ledger, Route};
 
 /// What a grant rests on. All of it must be so *after* the response that it answers was received.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Issuing<'a> {
     /// UID of the cluster.
     pub cluster: &'a str,
@@ -16,6 +16,8 @@ pub struct Issuing<'a> {
     pub pod_uid: &'a str,
     /// MAIN was looked at, and serves as MAIN in the life that the ledger names.
     pub main_serves: bool,
+    /// On what the grant may be extended.
+    pub failsafe: Option<Failsafe>,
 }
 
 /// Why a gateway gets no grant.
@@ -55,6 +57,7 @@ pub fn issue(issuing: Issuing<'_>, response: &Response) -> Result<Grant, Withhel
         leads,
         pod_uid,
         main_serves,
+        failsafe,
     } = issuing;
     if response.version != VERSION {
         return Err(Withheld::Version);
@@ -84,5 +87,6 @@ pub fn issue(issuing: Issuing<'_>, response: &Response) -> Result<Grant, Withhel
         address: ledger.main_address.clone(),
         pod_uid: pod_uid.to_owned(),
         ttl_millis: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+        failsafe,
     })
 }

@@ -1,6 +1,6 @@
 //! What operator and gateway tell each other.
 
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,42 @@ pub struct Request {
     /// The answer to an earlier nonce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Grant>,
+    /// The word of a process that does not lead, for an earlier nonce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voucher: Option<Voucher>,
+}
+
+/// The word of an operator process: that when it had received this nonce, it knew of no ledger later than the one that any
+/// grant rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Voucher {
+    /// The nonce that it answers.
+    pub nonce: u64,
+    /// The process, by the name of its pod.
+    pub operator: String,
+}
+
+/// On what a grant may be extended while neither a leader nor the API server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failsafe {
+    /// The operator process that says so, by the name of its pod.
+    pub by: String,
+    /// All operator processes, it among them: each of them must vouch.
+    pub operators: Vec<String>,
+    /// The in-sync replicas: each must take connections for replication, as only a replica does.
+    pub members: Vec<MemberPort>,
+}
+
+/// Where an in-sync replica takes connections for replication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberPort {
+    /// The copy, as the ledger has it.
+    pub copy: DataCopy,
+    /// Address and port.
+    pub address: SocketAddr,
 }
 
 /// The right to lead clients to MAIN.
@@ -80,6 +116,9 @@ pub struct Grant {
     pub pod_uid: String,
     /// For how long it lasts from the moment at which the nonce was sent, in milliseconds.
     pub ttl_millis: u64,
+    /// On what it may be extended; none: on nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failsafe: Option<Failsafe>,
 }
 
 impl Grant {
@@ -149,6 +188,9 @@ pub struct Held {
     pub remaining_millis: u64,
     /// MAIN has refused or reset a connection since: only a leader that has looked at MAIN renews it.
     pub tainted: bool,
+    /// Neither a leader nor the API server has renewed it in its time: it was extended.
+    #[serde(default)]
+    pub failsafe: bool,
 }
 
 /// What became of the last connections to MAIN of one term.

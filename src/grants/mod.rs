@@ -13,8 +13,11 @@
 //!    ([`roster`]).
 //!
 //! While no operator answers, a gateway renews its grant by reading its cluster itself ([`Holder::confirm`]): the same
-//! argument with the moment at which it sent the read. Everything here is pure: times are given, messages are values.
+//! argument with the moment at which it sent the read. While the API server does not answer either, the word of *every*
+//! operator process does it ([`Voucher`]): the same argument with the moment at which it sent the nonce to the first of them
+//! (`evidence.rs`). Everything here is pure: times are given, messages are values.
 
+mod evidence;
 mod fence;
 mod holder;
 mod issuer;
@@ -27,7 +30,8 @@ pub use fence::{DRIFT_MARGIN, Fenced, stands, wait_for_silent};
 pub use holder::{Holder, Permit, Refusal, Unrenewed};
 pub use issuer::{Issuing, Withheld, issue};
 pub use message::{
-    Grant, Held, MainReach, PROBE_EVERY, Position, Report, Request, Response, SessionCounts, VERSION,
+    Failsafe, Grant, Held, MainReach, MemberPort, PROBE_EVERY, Position, Report, Request, Response,
+    SessionCounts, VERSION, Voucher,
 };
 pub use roster::{Pods, roster};
 

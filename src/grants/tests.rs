@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+mod failsafe;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -79,6 +81,7 @@ fn issuing(ledger: &Ledger) -> Issuing<'_> {
         leads: true,
         pod_uid: POD,
         main_serves: false,
+        failsafe: None,
     }
 }
 
@@ -475,6 +478,7 @@ fn messages_are_small_and_survive_the_wire() {
         cluster: CLUSTER.into(),
         position: Some(Position::of(&ledger())),
         grant: Some(granted(&mut holder, &ledger(), secs(101))),
+        voucher: None,
     };
     let text = serde_json::to_string(&request).unwrap();
     assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
@@ -501,10 +505,16 @@ enum Event {
     Close { tell: bool },
     /// The leader goes on, if the fence stands.
     Open,
-    /// Leadership changes. The other one knows nothing but the ledger.
+    /// Leadership changes. The other one knows nothing but the ledger, and the old one starts over.
     Depose,
     /// MAIN resets a connection.
     Taint,
+    /// A process that does not lead looks at what it has received, and vouches for it.
+    Vouch { process: usize },
+    /// The oldest word under way arrives.
+    Hear,
+    /// The replicas take connections, and MAIN completes a handshake.
+    Attest,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -521,6 +531,9 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Open),
         1 => Just(Depose),
         1 => Just(Taint),
+        4 => (0_usize..2).prop_map(|process| Vouch { process }),
+        4 => Just(Hear),
+        4 => Just(Attest),
     ]
 }
 
@@ -534,6 +547,7 @@ struct World {
     leaders: [(Ledger, Vec<Response>); 2],
     under_way: Vec<Grant>,
     reads: Vec<(Duration, Ledger)>,
+    vouchers: Vec<Voucher>,
     /// Since when the leader knows the route to be closed, and whether the gateway has confirmed to it.
     closed: Option<(Duration, bool)>,
     /// The terms whose MAIN may not have a client any more, because another one was opened.
@@ -552,6 +566,7 @@ impl World {
             leading: 0,
             under_way: Vec::new(),
             reads: Vec::new(),
+            vouchers: Vec::new(),
             closed: None,
         }
     }
@@ -569,6 +584,7 @@ impl World {
                     let issuing = Issuing {
                         leads: leader == self.leading,
                         main_serves: true,
+                        failsafe: Some(failsafe::named_by(leader)),
                         ..issuing(known)
                     };
                     self.under_way.extend(issue(issuing, &response));
@@ -627,6 +643,24 @@ impl World {
                 self.closed = self.closed.map(|_| (self.now, false));
             }
             Event::Taint => self.gateway.taint(self.ledger.term, self.now),
+            Event::Vouch { process } => {
+                if process != self.leading
+                    && let Some(response) = self.leaders[process].1.pop()
+                {
+                    self.vouchers.push(failsafe::voucher(process, response.nonce));
+                }
+            }
+            Event::Hear => {
+                if !self.vouchers.is_empty() {
+                    let voucher = self.vouchers.remove(0);
+                    self.gateway.vouched(CLUSTER, &voucher, self.now);
+                }
+            }
+            Event::Attest => {
+                let term = self.gateway.position().map_or(0, |position| position.term);
+                self.gateway.attested(term, self.now, self.now);
+                self.gateway.heard(term, self.now);
+            }
         }
     }
 }

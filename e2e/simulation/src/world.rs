@@ -14,10 +14,13 @@ use crate::{
     api::{ApiServer, Connection, Key, Object, Resource, Way, Ways},
     clients::Clients,
     invariants::{Promise, Watchman},
-    kubernetes::Kubernetes,
+    kubernetes::{ELSEWHERE, Kubernetes},
     life::Life,
     memgraph::{Memgraphs, Place, SimulatedBolt},
-    processes::{GatewayMaker, Gateways, Instances, Link, OperatorSlot, Surroundings},
+    processes::{
+        GatewayMaker, Gateways, Instances, Kept, Link, OPERATORS, OPERATORS_NAMESPACE, OperatorSlot,
+        Surroundings,
+    },
     protocol::{Protocol, Seen},
     trace::Trace,
 };
@@ -152,6 +155,7 @@ impl World {
             promise: Promise::of(&options.spec),
             read: RefCell::default(),
         });
+        world.show_operators();
         for operator in &world.operators {
             let reach = world.reach(operator.name(), &mut chance);
             spawn_local(Rc::clone(operator).run(reach));
@@ -229,6 +233,23 @@ impl World {
             protocol: self.protocol.clone(),
             trace: self.trace.clone(),
             chance: chance.fork().into(),
+            kept: Kept::default(),
+        }
+    }
+
+    /// Has Kubernetes know the pods that the operators run in. They run outside of its nodes, and stay.
+    fn show_operators(&self) {
+        for operator in &self.operators {
+            let key = (OPERATORS_NAMESPACE.to_owned(), operator.name().to_owned());
+            let (label, value) = OPERATORS.split_once('=').unwrap_or_default();
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"namespace": key.0, "name": key.1, "labels": {label: value}},
+                "spec": {"nodeName": ELSEWHERE},
+            });
+            let shown = self.api.store().create(&Resource::pods(), &key, pod);
+            self.trace
+                .note(|| format!("pod of {} made: {}", operator.name(), shown.is_ok()));
         }
     }
 
@@ -348,6 +369,7 @@ struct Reach {
     protocol: Protocol,
     trace: Trace,
     chance: RefCell<Rng>,
+    kept: Kept,
 }
 
 impl Surroundings<Seen<SimulatedBolt>, Link> for Reach {
@@ -368,6 +390,7 @@ impl Surroundings<Seen<SimulatedBolt>, Link> for Reach {
             gateways: self.gateways.clone(),
             paths: self.paths.clone(),
             protocol: self.protocol.clone(),
+            kept: Arc::clone(&self.kept),
         };
         (connection.client(), bolt, link)
     }

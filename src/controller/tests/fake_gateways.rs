@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     api::{MemgraphCluster, ledger::Route},
-    controller::{GatewayLink, Unasked, Unprepared},
+    controller::{Acquaintance, GatewayLink, Unasked, Unprepared},
     grants::{Holder, Report, Request, Response, VERSION},
 };
 
@@ -69,6 +69,16 @@ impl FakeGateways {
 impl GatewayLink for FakeGateways {
     async fn prepare(&self, _: &Client, _: &MemgraphCluster) -> Result<(), Unprepared> {
         Ok(())
+    }
+
+    async fn acquaint(&self, _: &Client, _: &Acquaintance) -> Result<(), Unprepared> {
+        Ok(())
+    }
+
+    fn remember(&self, _: &Acquaintance) {}
+
+    fn recall(&self) -> Vec<Acquaintance> {
+        Vec::new()
     }
 
     fn forget(&self, _: &str) {}

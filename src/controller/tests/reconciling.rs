@@ -21,7 +21,7 @@ use super::{
         Election, Means, Operator, OperatorConfig,
         act::ActError,
         reconcile::{ReconcileError, reconcile},
-        stores::Stores,
+        stores::{OwnPods, Stores},
     },
     fake_api::FakeApi,
     fake_gateways::FakeGateways,
@@ -113,7 +113,11 @@ pub(super) async fn operator(
 ) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
     let client = api.client();
     let (pokes, _) = unbounded_channel();
-    let stores = Stores::start(&client, &pokes);
+    let own = OwnPods {
+        namespace: NAMESPACE.into(),
+        selector: "app=operator".into(),
+    };
+    let stores = Stores::start(&client, &own, &pokes);
     stores.wait_until_ready().await.unwrap();
     let (cached, writer) = reflector::store();
     let clusters = Api::<MemgraphCluster>::all(client.clone());
@@ -170,6 +174,8 @@ fn config() -> OperatorConfig {
         image: OperatorImage("operator:1".into()),
         cluster_domain: "cluster.local".into(),
         http: ([127, 0, 0, 1], 0).into(),
+        selector: "app=operator".into(),
+        keepsakes: None,
         election: Election {
             namespace: NAMESPACE.into(),
             lease: "operator".into(),

@@ -52,7 +52,9 @@ async fn ask(
             address: ledger.main_address.clone(),
             pod_uid: POD.to_owned(),
             ttl_millis: 5_000,
+            failsafe: None,
         }),
+        voucher: None,
     };
     let address = gateway.addresses.control.ip();
     link.exchange(CLUSTER, address, &request, Duration::from_secs(20))
@@ -114,6 +116,7 @@ async fn a_question_in_another_version_changes_nothing() {
         cluster: CLUSTER.to_owned(),
         position: None,
         grant: None,
+        voucher: None,
     };
     let address = gateway.addresses.control.ip();
     let response = link

@@ -232,12 +232,14 @@ fn grant(keeper: &Keeper, cluster: &MemgraphCluster, ttl_millis: u64) {
         address: ledger.main_address.clone(),
         pod_uid,
         ttl_millis,
+        failsafe: None,
     };
     let refused = keeper.hear(&crate::grants::Request {
         version: VERSION,
         cluster: "uid-1".into(),
         position: Some(Position::of(ledger)),
         grant: Some(grant),
+        voucher: None,
     });
     assert_eq!(refused, None);
 }

@@ -163,12 +163,14 @@ impl TestGateway {
             address: ledger.main_address.clone(),
             pod_uid,
             ttl_millis: 5_000,
+            failsafe: None,
         };
         self.keeper.hear(&Request {
             version: VERSION,
             cluster: uid,
             position: Some(Position::of(ledger)),
             grant: (ledger.route == Route::Open).then_some(grant),
+            voucher: None,
         })
     }
 

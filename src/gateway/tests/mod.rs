@@ -5,6 +5,7 @@ mod controlled;
 mod descriptors;
 mod fence;
 mod flooding;
+mod flowing;
 mod following;
 mod granting;
 mod harness;

@@ -145,8 +145,11 @@ pub async fn without_an_operator_sessions_go_on(scene: Arc<Scene>) -> Result<()>
     database.expect_everywhere(&["alone"]).await
 }
 
+/// Where MAIN does not wait for its replica's word: in `StrictSync` writers are served for as long as all operators vouch.
 pub async fn without_an_operator_and_an_api_server_writers_are_cut_off(scene: Arc<Scene>) -> Result<()> {
-    let database = scene.start("demo", json!({})).await?;
+    let database = scene
+        .start("demo", json!({"replication": {"mode": "Sync"}}))
+        .await?;
     database.write("before").await?;
     let gateways = scene.gateways().await?;
     let gateway = database.gateway().await?;

@@ -50,6 +50,7 @@ pub(super) async fn run(kubernetes: Rc<Kubernetes>) {
         let pods: Vec<(Key, String)> = {
             let store = kubernetes.api.store();
             let pods = store.all(&Resource::pods());
+            let pods = pods.filter(|(_, pod)| pod["spec"]["nodeName"] != super::ELSEWHERE);
             pods.map(|(key, pod)| (key.clone(), uid(pod))).collect()
         };
         for (key, uid) in pods {

@@ -61,6 +61,9 @@ pub struct PodPlan {
 /// Makes what runs in pods.
 pub type Runtime = Box<dyn Fn(PodPlan) -> Box<dyn Sandbox>>;
 
+/// The node of pods that are run by somebody else.
+pub const ELSEWHERE: &str = "elsewhere";
+
 /// Controllers and nodes.
 pub struct Kubernetes {
     api: ApiServer,

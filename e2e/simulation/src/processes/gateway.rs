@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     future::poll_fn,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,14 +13,14 @@ use std::{
 };
 
 use fastrand::Rng;
-use futures::{FutureExt, future::LocalBoxFuture};
+use futures::{FutureExt, future::LocalBoxFuture, poll};
 use kube::{Api, Client};
 use memgraph_operator::{
     api::{MemgraphCluster, names},
-    controller::{GatewayLink, Unasked, Unprepared},
+    controller::{Acquaintance, GatewayLink, Unasked, Unprepared},
     gateway::{
-        Duty, Findings, Gate, Incident, Keeper, Port, Routes, Standing, Target, Ticket, enforce, follow,
-        probe,
+        Dial, Duty, Findings, Gate, Incident, Keeper, Leave, Port, Routes, Standing, Target, Ticket, attest,
+        enforce, follow, probe,
     },
     grants::{Request, Response},
 };
@@ -43,6 +43,9 @@ use crate::{
     signal::Signal,
     trace::Trace,
 };
+
+/// How often a session looks whether what it waits for has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A gateway process, as others may know it.
 #[derive(Clone)]
@@ -184,7 +187,7 @@ struct GatewaySandbox {
 /// Everything that goes with a process.
 struct Running {
     gateway: Gateway,
-    _tasks: [AbortOnDropHandle<()>; 4],
+    _tasks: [AbortOnDropHandle<()>; 5],
     _doors: JoinSet<()>,
 }
 
@@ -254,6 +257,11 @@ impl Sandbox for GatewaySandbox {
         let enforcing = spawn_local(while_awake(life.clone(), enforcing));
         let probing = probe(Arc::clone(&keeper), maker.memgraphs.bolt(self.place));
         let probing = spawn_local(while_awake(life.clone(), probing));
+        let dial = Dialling {
+            memgraphs: maker.memgraphs.clone(),
+            from: self.place,
+        };
+        let attesting = spawn_local(while_awake(life.clone(), attest(Arc::clone(&keeper), dial)));
         let gateway = Gateway {
             name: self.name.clone(),
             place: self.place,
@@ -286,7 +294,7 @@ impl Sandbox for GatewaySandbox {
         maker.gateways.live().insert(self.address, slot);
         self.current.replace(Some(Running {
             gateway,
-            _tasks: [following, keeping, enforcing, probing].map(AbortOnDropHandle::new),
+            _tasks: [following, keeping, enforcing, probing, attesting].map(AbortOnDropHandle::new),
             _doors: doors,
         }));
     }
@@ -482,7 +490,7 @@ impl Through {
     async fn pass(&self) -> Result<(), Cut> {
         self.gateway.life.awake().await.map_err(|_| Cut)?;
         match self.ticket.cut().now_or_never() {
-            None if self.ticket.clearance().holds() => Ok(()),
+            None if self.ticket.clearance().leave() != Leave::Over => Ok(()),
             _ => Err(Cut),
         }
     }
@@ -499,6 +507,17 @@ impl Passage for Through {
 
     async fn towards_client(&mut self) -> Result<(), Cut> {
         self.pass().await?;
+        let clearance = self.ticket.clearance();
+        let mut is_attested = false;
+        while clearance.leave() == Leave::Attested && !is_attested {
+            // All sessions wait for the same and would be woken in a random order.
+            let mut attested = pin!(clearance.attested());
+            while poll!(attested.as_mut()).is_pending() {
+                sleep(LOOK_AGAIN).await;
+                self.pass().await?;
+            }
+            is_attested = true;
+        }
         if let Duty::Main { term } = self.ticket.target().duty {
             let enforced = self.gateway.enforced.borrow().term;
             self.watchman.delivered(&Delivery {
@@ -519,6 +538,21 @@ impl Passage for Through {
     }
 }
 
+/// How a gateway tries the ports of replicas.
+struct Dialling {
+    memgraphs: Memgraphs,
+    from: Place,
+}
+
+impl Dial for Dialling {
+    async fn is_taken(&self, address: SocketAddr) -> bool {
+        self.memgraphs.connect(self.from, address).connected().await
+    }
+}
+
+/// What the processes of one operator keep for each other, by the cluster's UID.
+pub type Kept = Arc<Mutex<BTreeMap<String, Acquaintance>>>;
+
 /// How an operator process asks gateways.
 #[derive(Clone)]
 pub struct Link {
@@ -527,6 +561,13 @@ pub struct Link {
     pub(crate) gateways: Gateways,
     pub(crate) paths: Paths,
     pub(crate) protocol: Protocol,
+    pub(crate) kept: Kept,
+}
+
+impl Link {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, Acquaintance>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl GatewayLink for Link {
@@ -535,7 +576,21 @@ impl GatewayLink for Link {
         Ok(())
     }
 
-    fn forget(&self, _cluster: &str) {}
+    async fn acquaint(&self, _client: &Client, _cluster: &Acquaintance) -> Result<(), Unprepared> {
+        Ok(())
+    }
+
+    fn remember(&self, cluster: &Acquaintance) {
+        self.kept().insert(cluster.uid.clone(), cluster.clone());
+    }
+
+    fn recall(&self) -> Vec<Acquaintance> {
+        self.kept().values().cloned().collect()
+    }
+
+    fn forget(&self, cluster: &str) {
+        self.kept().remove(cluster);
+    }
 
     async fn exchange(
         &self,

@@ -7,6 +7,6 @@ mod operator;
 mod preparation;
 
 pub use clock::DriftingClock;
-pub use gateway::{Gateway, GatewayMaker, Gateways, Link};
+pub use gateway::{Gateway, GatewayMaker, Gateways, Kept, Link};
 pub use instance::{Instance, Instances};
-pub use operator::{OperatorSlot, Surroundings};
+pub use operator::{OPERATORS, OPERATORS_NAMESPACE, OperatorSlot, Surroundings};

@@ -20,6 +20,11 @@ use tokio_util::sync::CancellationToken;
 use super::clock::DriftingClock;
 use crate::{life::Life, trace::Trace};
 
+/// What finds the operators' pods.
+pub const OPERATORS: &str = "app.kubernetes.io/name=memgraph-operator";
+/// Their namespace.
+pub const OPERATORS_NAMESPACE: &str = "memgraph-operator-system";
+
 /// How long a process takes that puts a new one in its place, in milliseconds.
 const START_OVER: std::ops::RangeInclusive<u64> = 10..=100;
 /// How long the kubelet takes to start one that has crashed, in milliseconds.
@@ -201,8 +206,10 @@ impl OperatorSlot {
             image: OperatorImage("operator:1".to_owned()),
             cluster_domain: "cluster.local".to_owned(),
             http: ([127, 0, 0, 1], 0).into(),
+            selector: OPERATORS.to_owned(),
+            keepsakes: None,
             election: Election {
-                namespace: "memgraph-operator-system".to_owned(),
+                namespace: OPERATORS_NAMESPACE.to_owned(),
                 lease: "memgraph-operator".to_owned(),
                 name: self.name.clone(),
                 timing: timing(),
