@@ -14,6 +14,7 @@ use super::{
     Operator, grants,
     link::GatewayLink,
     objects::Applied,
+    presence,
     sightings::{Sightings, Whom},
     wall::Wall,
 };
@@ -315,7 +316,7 @@ pub(super) struct Clusters {
 
 struct Entry {
     cluster: Arc<Cluster>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    _tasks: [AbortOnDropHandle<()>; 3],
 }
 
 impl Clusters {
@@ -336,12 +337,15 @@ impl Clusters {
                 reference.clone(),
                 uid.clone(),
             );
+            let watch =
+                presence::watch_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let attendants =
                 grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
             Entry {
                 cluster: memory,
                 _tasks: [
                     AbortOnDropHandle::new(tokio::spawn(lookout)),
+                    AbortOnDropHandle::new(tokio::spawn(watch)),
                     AbortOnDropHandle::new(tokio::spawn(attendants)),
                 ],
             }

@@ -9,6 +9,7 @@ mod lease;
 mod link;
 mod objects;
 mod observe;
+mod presence;
 mod reconcile;
 mod settings;
 mod sightings;

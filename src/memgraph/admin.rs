@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
-use futures::future::join;
+use futures::future::{Either, join, select};
 use tokio::time::timeout;
 
 use super::{
     Bolt, BoltError, Row, Session,
+    hurry::Hurry,
     marker::{self, ENUM, Reading},
     rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_TRANSACTIONS, SHOW_VERSION, UnexpectedAnswer},
 };
@@ -185,14 +186,19 @@ async fn role<S: Session>(session: &mut S, action: &str) -> Result<Role, AdminEr
 /// # Errors
 /// When the instance does not show the role `main` afterwards.
 pub async fn promote<B: Bolt>(client: &B, at: SocketAddr, instance: &str) -> Result<(), AdminError> {
-    change_role(
+    let hurry = Hurry::prepare(client, SocketAddr::new(at.ip(), REPLICATION_PORT)).await;
+    let action = format!("promote {instance}");
+    let promotion = pin!(change_role(
         client,
         at,
-        &format!("promote {instance}"),
+        &action,
         Role::Main,
         "SET REPLICATION ROLE TO MAIN",
-    )
-    .await
+    ));
+    match select(promotion, pin!(hurry.finish())).await {
+        Either::Left((promoted, _)) => promoted,
+        Either::Right(((), promotion)) => promotion.await,
+    }
 }
 
 /// Makes a MAIN a replica. One that is a replica already stays it.

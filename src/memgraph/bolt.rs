@@ -45,6 +45,7 @@ pub struct Neo4rsSession {
 
 impl Bolt for Neo4rsBolt {
     type Session = Neo4rsSession;
+    type Knock = TcpStream;
 
     fn session(&self, at: SocketAddr) -> Neo4rsSession {
         Neo4rsSession {
@@ -55,17 +56,11 @@ impl Bolt for Neo4rsBolt {
     }
 
     async fn handshake(&self, at: SocketAddr, deadline: Duration) -> Result<(), BoltError> {
-        let exchange = async {
-            let mut stream = TcpStream::connect(at).await?;
-            stream.write_all(&HANDSHAKE).await?;
-            let mut version = [0; 4];
-            stream.read_exact(&mut version).await?;
-            Ok(())
-        };
-        match timeout(deadline, exchange).await {
-            Ok(result) => result.map_err(|error: std::io::Error| from_io(at, &error)),
-            Err(_) => Err(BoltError::Deadline { at, deadline }),
-        }
+        shake_hands(at, deadline).await.map(drop)
+    }
+
+    async fn knock(&self, at: SocketAddr, deadline: Duration) -> Option<TcpStream> {
+        timeout(deadline, TcpStream::connect(at)).await.ok()?.ok()
     }
 
     async fn reaches(&self, address: &str, deadline: Duration) -> bool {
@@ -93,6 +88,28 @@ impl Session for Neo4rsSession {
             Ok(result) => result.map_err(|error| from_driver(at, deadline, error)),
             Err(_) => Err(BoltError::Deadline { at, deadline }),
         }
+    }
+
+    async fn watch(&mut self, deadline: Duration) -> Result<(), BoltError> {
+        let mut stream = shake_hands(self.at, deadline).await?;
+        // Whatever this is, the connection is of no use any more.
+        let _end_or_error = stream.read(&mut [0]).await;
+        Ok(())
+    }
+}
+
+/// A connection on which a version of Bolt was agreed on, and nothing else was said.
+async fn shake_hands(at: SocketAddr, deadline: Duration) -> Result<TcpStream, BoltError> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(at).await?;
+        stream.write_all(&HANDSHAKE).await?;
+        let mut version = [0; 4];
+        stream.read_exact(&mut version).await?;
+        Ok(stream)
+    };
+    match timeout(deadline, exchange).await {
+        Ok(result) => result.map_err(|error: std::io::Error| from_io(at, &error)),
+        Err(_) => Err(BoltError::Deadline { at, deadline }),
     }
 }
 
@@ -143,5 +160,50 @@ fn from_driver(at: SocketAddr, deadline: Duration, error: neo4rs::Error) -> Bolt
             at,
             detail: other.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn a_watch_ends_when_the_server_ends_the_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut session = Neo4rsBolt::anonymous().session(at);
+        let watch = session.watch(SOON);
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 20]).await.unwrap();
+            stream.write_all(&[0, 0, 3, 4]).await.unwrap();
+            stream
+        };
+        let mut watch = std::pin::pin!(watch);
+        let stream = tokio::select! {
+            ended = &mut watch => panic!("it has ended: {ended:?}"),
+            stream = serve => stream,
+        };
+        assert!(timeout(Duration::from_millis(50), &mut watch).await.is_err());
+        drop(stream);
+        assert!(matches!(timeout(SOON, watch).await, Ok(Ok(()))));
+    }
+
+    #[tokio::test]
+    async fn there_is_nothing_to_watch_where_nobody_listens_or_nobody_speaks_bolt() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let silent = Neo4rsBolt::anonymous()
+            .session(at)
+            .watch(Duration::from_millis(50))
+            .await;
+        assert!(matches!(silent, Err(BoltError::Deadline { .. })));
+        drop(listener);
+        let refused = Neo4rsBolt::anonymous().session(at).watch(SOON).await;
+        assert!(matches!(refused, Err(BoltError::Refused { .. })));
     }
 }

@@ -27,6 +27,7 @@ pub struct LedSession<S> {
 
 impl<B: Bolt> Bolt for Led<B> {
     type Session = LedSession<B::Session>;
+    type Knock = B::Knock;
 
     fn session(&self, at: SocketAddr) -> Self::Session {
         LedSession {
@@ -40,6 +41,10 @@ impl<B: Bolt> Bolt for Led<B> {
         self.bolt.handshake(at, deadline).await
     }
 
+    async fn knock(&self, at: SocketAddr, deadline: Duration) -> Option<B::Knock> {
+        self.bolt.knock(at, deadline).await
+    }
+
     async fn reaches(&self, address: &str, deadline: Duration) -> bool {
         self.bolt.reaches(address, deadline).await
     }
@@ -51,5 +56,9 @@ impl<S: Session> Session for LedSession<S> {
             .check()
             .map_err(|_| BoltError::NotLeading { at: self.at })?;
         self.session.run(statement, deadline).await
+    }
+
+    async fn watch(&mut self, deadline: Duration) -> Result<(), BoltError> {
+        self.session.watch(deadline).await
     }
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod bolt;
+mod hurry;
 mod led;
 mod marker;
 mod position;
@@ -69,6 +70,9 @@ pub trait Bolt: Send + Sync + 'static {
     /// A connection to one server.
     type Session: Session;
 
+    /// A connection over which nothing is said. It ends when it is dropped.
+    type Knock: Send;
+
     /// A session with the server at this address; connects at the first statement.
     fn session(&self, at: SocketAddr) -> Self::Session;
 
@@ -79,16 +83,27 @@ pub trait Bolt: Send + Sync + 'static {
         deadline: Duration,
     ) -> impl Future<Output = Result<(), BoltError>> + Send;
 
+    /// Connects and says nothing; None if that is refused, or does not come about in time.
+    fn knock(&self, at: SocketAddr, deadline: Duration) -> impl Future<Output = Option<Self::Knock>> + Send;
+
     /// Whether something accepts connections at `host:port`.
     fn reaches(&self, address: &str, deadline: Duration) -> impl Future<Output = bool> + Send;
 }
 
 /// A connection to one server. Statements run one after the other, each in a transaction of its own.
-pub trait Session: Send {
+pub trait Session: Send + 'static {
     /// Runs a statement and returns all its rows.
     fn run(
         &mut self,
         statement: &str,
         deadline: Duration,
     ) -> impl Future<Output = Result<Vec<Row>, BoltError>> + Send;
+
+    /// Connects, completes a Bolt handshake within `deadline`, and waits until the server ends that connection or resets
+    /// it: its kernel does so at once when its process ends, however that ends. Says nothing more, so that nothing else comes
+    /// back. A host that has vanished ends nothing.
+    ///
+    /// # Errors
+    /// When there is no connection to wait for.
+    fn watch(&mut self, deadline: Duration) -> impl Future<Output = Result<(), BoltError>> + Send;
 }

@@ -400,6 +400,7 @@ fn over(at: SocketAddr) -> BoltError {
 
 impl<B: Bolt> Bolt for Seen<B> {
     type Session = SeenSession<B::Session>;
+    type Knock = B::Knock;
 
     fn session(&self, at: SocketAddr) -> Self::Session {
         SeenSession {
@@ -416,6 +417,13 @@ impl<B: Bolt> Bolt for Seen<B> {
         let answer = self.bolt.handshake(at, deadline).await;
         self.life.awake().await.map_err(|_| over(at))?;
         answer
+    }
+
+    async fn knock(&self, at: SocketAddr, deadline: Duration) -> Option<B::Knock> {
+        self.life.awake().await.ok()?;
+        let knock = self.bolt.knock(at, deadline).await;
+        self.life.awake().await.ok()?;
+        knock
     }
 
     async fn reaches(&self, address: &str, deadline: Duration) -> bool {
@@ -437,5 +445,12 @@ impl<S: Session> Session for SeenSession<S> {
         self.life.awake().await.map_err(|_| over(self.at))?;
         self.protocol.answered(self.at, statement, answer.is_ok());
         answer
+    }
+
+    async fn watch(&mut self, deadline: Duration) -> Result<(), BoltError> {
+        self.life.awake().await.map_err(|_| over(self.at))?;
+        let ended = self.session.watch(deadline).await;
+        self.life.awake().await.map_err(|_| over(self.at))?;
+        ended
     }
 }

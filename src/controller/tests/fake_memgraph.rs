@@ -131,6 +131,7 @@ fn registration((name, mode, address): &(String, String, String)) -> Row {
 
 impl Bolt for FakeMemgraph {
     type Session = FakeSession;
+    type Knock = ();
 
     fn session(&self, at: SocketAddr) -> FakeSession {
         FakeSession {
@@ -141,6 +142,10 @@ impl Bolt for FakeMemgraph {
 
     async fn handshake(&self, _: SocketAddr, _: Duration) -> Result<(), BoltError> {
         Ok(())
+    }
+
+    async fn knock(&self, _: SocketAddr, _: Duration) -> Option<()> {
+        None
     }
 
     async fn reaches(&self, address: &str, _: Duration) -> bool {
@@ -158,5 +163,9 @@ impl Session for FakeSession {
             message,
         };
         self.memgraph.run(self.at.ip(), statement).map_err(refused)
+    }
+
+    async fn watch(&mut self, _: Duration) -> Result<(), BoltError> {
+        std::future::pending().await
     }
 }

@@ -29,6 +29,7 @@ struct Nowhere;
 
 impl Bolt for Nowhere {
     type Session = Nowhere;
+    type Knock = ();
 
     fn session(&self, _: SocketAddr) -> Nowhere {
         Nowhere
@@ -36,6 +37,10 @@ impl Bolt for Nowhere {
 
     async fn handshake(&self, at: SocketAddr, _: Duration) -> Result<(), BoltError> {
         Err(BoltError::Refused { at })
+    }
+
+    async fn knock(&self, _: SocketAddr, _: Duration) -> Option<()> {
+        None
     }
 
     async fn reaches(&self, _: &str, _: Duration) -> bool {
@@ -49,6 +54,10 @@ impl Session for Nowhere {
             at: ([127, 0, 0, 1], 7687).into(),
             deadline,
         })
+    }
+
+    async fn watch(&mut self, deadline: Duration) -> Result<(), BoltError> {
+        self.run("", deadline).await.map(drop)
     }
 }
 

@@ -17,6 +17,13 @@ pub struct SessionId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
+impl ConnectionId {
+    /// Whether the driver has accepted it.
+    pub(super) const fn is_incoming(self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
 /// Names an operation whose result the engine waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub u64);

@@ -246,7 +246,12 @@ impl Node {
             Event::SessionClosed(id) => self.sessions.close(id),
             Event::Accepted(id) => self.accept(id),
             Event::Connected(id) => self.peers.connected(id),
-            Event::Disconnected(id) => self.peers.disconnected(id),
+            Event::Disconnected(id) => {
+                if id.is_incoming() {
+                    self.handlers.wake(self.io.now());
+                }
+                self.peers.disconnected(id);
+            }
             Event::Received(id, message) => self.peers.received(id, message.0),
             Event::Listening(token, open) => self.io.listening(token, open),
             Event::TlsReloaded(token, result) => self.io.tls_reloaded(token, result),

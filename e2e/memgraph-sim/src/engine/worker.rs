@@ -23,8 +23,10 @@ pub(super) struct Handlers {
     accepts: Cell<Accepts>,
     pub(super) running: Cell<usize>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
-    /// When the thread began to wait for requests.
+    /// When the thread began to wait for something to happen on a connection.
     idle_since: Cell<Time>,
+    /// Wakes whoever waits for the thread to end.
+    stopping: RefCell<Option<oneshot::Sender<()>>>,
 }
 
 /// What the thread still takes.
@@ -36,8 +38,8 @@ enum Accepts {
     Nothing,
 }
 
-/// For how long the thread waits for a request before it looks whether it is to end (`WaitAndProcessEvents` in
-/// `src/communication/listener.hpp`).
+/// For how long the thread waits for something to happen on a connection before it looks whether it is to end
+/// (`WaitAndProcessEvents` in `src/communication/listener.hpp`).
 const POLL: Duration = Duration::from_millis(200);
 
 impl Default for Handlers {
@@ -47,6 +49,7 @@ impl Default for Handlers {
             server: Cell::new(0),
             accepts: Cell::new(Accepts::Everything),
             idle_since: Cell::new(Time::ZERO),
+            stopping: RefCell::default(),
             running: Cell::new(0),
             waiting: RefCell::default(),
         }
@@ -70,20 +73,33 @@ impl Handlers {
             Accepts::Everything => true,
             Accepts::OneMore => {
                 self.accepts.set(Accepts::Nothing);
+                drop(self.stopping.take());
                 true
             }
             Accepts::Nothing => false,
         }
     }
 
-    /// Ends the thread: waits for what it is at or, if it waits for requests itself, for the end of that. A request
-    /// that comes in the meantime is still handled.
+    /// A connection has ended: the thread takes note of that, looks whether it is to end, and waits again.
+    pub(super) fn wake(&self, now: Time) {
+        if self.running.get() == 0 {
+            self.idle_since.set(now);
+        }
+        drop(self.stopping.take());
+    }
+
+    /// Ends the thread: waits for what it is at or, if it waits itself, for the end of that. A request that comes in the
+    /// meantime is still handled.
     pub(super) async fn stop(&self, io: &Io) {
         if self.running.get() == 0 {
             self.accepts.set(Accepts::OneMore);
             let waited = io.now().saturating_sub(self.idle_since.get()).as_micros() % POLL.as_micros();
             let rest = POLL.saturating_sub(Duration::from_micros(waited as u64));
-            io.sleep(rest).await;
+            let (sender, woken) = oneshot::channel();
+            self.stopping.replace(Some(sender));
+            // What is dropped wakes.
+            let _woken_or_waited = io.timeout(rest, woken).await;
+            self.stopping.take();
         }
         self.accepts.set(Accepts::Nothing);
         self.idle().await;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bolt_server::{Failure, Value, Version};
+use memgraph_sim::engine::{ConnectionId, Event};
 
 use crate::clients::Stage;
-use crate::network::Network;
+use crate::network::{Delivery, Network};
 use crate::releases::{each_mode, each_release};
 
 const DEMOTE: &str = "SET REPLICATION ROLE TO REPLICA WITH PORT 10000";
@@ -58,6 +59,33 @@ fn j10_what_a_replica_has_beyond_the_end_of_an_epoch_diverges() {
         let text = network.refused("b", "REGISTER REPLICA c ASYNC TO 'c:10000'");
         assert!(text.starts_with("Couldn't register replica c."), "{text}");
         assert!(network.logged("b", &diverged("c")));
+    });
+}
+
+/// How long the promotion of a replica takes whose last connection has ended 50 ms before, and to which another one that
+/// says nothing is there, which ends after `ended`.
+fn promotion(version: Version, ended: Option<Duration>) -> Duration {
+    let mut network = Network::new(version, &["a", "b"]);
+    network.attach("a", "b", "SYNC");
+    network.kill("a");
+    network.run(Duration::from_millis(50));
+    let silent = ConnectionId(9_001);
+    network.schedule(Duration::ZERO, "b", Delivery::Event(Event::Accepted(silent)));
+    if let Some(ended) = ended {
+        network.schedule(ended, "b", Delivery::Event(Event::Disconnected(silent)));
+    }
+    let begun = network.now;
+    network.must("b", PROMOTE);
+    network.now - begun
+}
+
+#[test]
+fn a_promotion_waits_until_the_replication_server_looks_which_it_does_when_a_connection_ends() {
+    each_release(|version| {
+        let alone = promotion(version, None).as_millis();
+        assert!((100..160).contains(&alone), "{alone} ms");
+        let hurried = promotion(version, Some(Duration::from_millis(20))).as_millis();
+        assert!((20..30).contains(&hurried), "{hurried} ms");
     });
 }
 

@@ -89,6 +89,7 @@ pub struct SimulatedSession {
 
 impl Bolt for SimulatedBolt {
     type Session = SimulatedSession;
+    type Knock = Stream;
 
     fn session(&self, at: SocketAddr) -> SimulatedSession {
         SimulatedSession {
@@ -107,6 +108,12 @@ impl Bolt for SimulatedBolt {
         }
     }
 
+    async fn knock(&self, at: SocketAddr, deadline: Duration) -> Option<Stream> {
+        let mut stream = self.connect(Target::Address(at), None);
+        let connected = timeout(deadline, stream.connected()).await;
+        matches!(connected, Ok(true)).then_some(stream)
+    }
+
     async fn reaches(&self, address: &str, deadline: Duration) -> bool {
         let mut stream = self.connect(Target::Name(address.to_owned()), None);
         matches!(timeout(deadline, stream.next()).await, Ok(Incoming::Connected))
@@ -120,6 +127,19 @@ impl Session for SimulatedSession {
             Ok(result) => result,
             Err(_) => Err(BoltError::Deadline { at, deadline }),
         }
+    }
+
+    async fn watch(&mut self, deadline: Duration) -> Result<(), BoltError> {
+        let at = self.at;
+        let handshake = Some(Request::new(What::Handshake));
+        let mut stream = self.client.connect(Target::Address(at), handshake);
+        match timeout(deadline, answer(&mut stream)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(ended)) => return Err(from_end(at, ended)),
+            Err(_) => return Err(BoltError::Deadline { at, deadline }),
+        }
+        let _end = answer(&mut stream).await;
+        Ok(())
     }
 }
 
