@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use serde_json::json;
 
 use super::{
-    fence::{Fence, FenceError},
+    fence::{Fence, FenceError, Gateway},
     link::GatewayLink,
     observe,
     sightings::Sightings,
@@ -121,6 +121,8 @@ pub(super) struct Hands<'a, B, G> {
     pub(super) cluster: &'a MemgraphCluster,
     pub(super) seen: &'a Observation,
     pub(super) sightings: &'a Sightings,
+    /// The gateways that are known from the cache.
+    pub(super) gateways: &'a [Gateway],
     /// For how long this process has known the route to be closed.
     pub(super) closed_for: Duration,
 }
@@ -132,7 +134,7 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 let closed_for = self.closed_for;
                 Ok(self
                     .fence
-                    .stand(self.client, self.cluster, *term, closed_for)
+                    .stand(self.client, self.cluster, self.gateways, *term, closed_for)
                     .await?)
             }
             Action::Promote {

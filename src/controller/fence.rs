@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use tokio::time::Instant;
@@ -71,11 +71,15 @@ impl<G: GatewayLink> Fence<G> {
 
     /// Waits until every gateway that may hold a grant enforces `term` as closed, or can hold none any more.
     ///
+    /// `known` are gateways as a cache has them, which are asked at once: who confirms as the pod that it was asked for has
+    /// confirmed, wherever it is. All else is asked of gateways where the API server itself has them now: a list that no
+    /// cache answers may take 100 ms (Kubernetes lets its own cache come up with what was written last).
     /// `closed_for`: for how long this process has known the route to be closed without a break, in whatever term.
     pub(super) async fn stand(
         &self,
         client: &Client,
         cluster: &MemgraphCluster,
+        known: &[Gateway],
         term: i64,
         closed_for: Duration,
     ) -> Result<(), FenceError> {
@@ -93,14 +97,15 @@ impl<G: GatewayLink> Fence<G> {
         if fenced(&confirmed) == Fenced::Yes {
             return Ok(());
         }
-        let pods = gateways(client, cluster).await?;
-        let asking = ledger
-            .gateways
+        let holders = || ledger.gateways.iter().map(|holder| &holder.pod_uid);
+        let cached = known
             .iter()
-            .filter_map(|holder| pods.get(&holder.pod_uid));
-        let mut asking: FuturesUnordered<_> = asking
-            .map(|gateway| self.confirmation(gateway, cluster, ledger))
+            .filter(|gateway| holders().any(|uid| *uid == gateway.uid));
+        let mut asking: FuturesUnordered<_> = cached
+            .map(|gateway| self.confirmation(gateway.clone(), Shown::ByACache, cluster, ledger))
             .collect();
+        let mut listing = std::pin::pin!(gateways(client, cluster).fuse());
+        let mut listed = false;
         loop {
             let (silent, remaining) = match fenced(&confirmed) {
                 Fenced::Yes => return Ok(()),
@@ -110,6 +115,17 @@ impl<G: GatewayLink> Fence<G> {
                 biased;
                 Some(uid) = asking.next() => {
                     confirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
+                }
+                pods = &mut listing, if !listed => {
+                    listed = true;
+                    let pods = pods?;
+                    // One that runs where it was asked already has nothing else to say there.
+                    let asked = |gateway: &Gateway| gateway.started && known.contains(gateway);
+                    let others = holders().filter(|uid| silent.contains(*uid));
+                    let others = others.filter_map(|uid| pods.get(uid)).filter(|gateway| !asked(gateway));
+                    asking.extend(others.map(|gateway| {
+                        self.confirmation(gateway.clone(), Shown::ByTheServer, cluster, ledger)
+                    }));
                 }
                 () = tokio::time::sleep(remaining) => {
                     let cluster = cluster.name_any();
@@ -146,11 +162,17 @@ impl<G: GatewayLink> Fence<G> {
     }
 
     /// Asks one gateway until it confirms.
-    async fn confirmation(&self, gateway: &Gateway, cluster: &MemgraphCluster, ledger: &Ledger) -> String {
+    async fn confirmation(
+        &self,
+        gateway: Gateway,
+        shown: Shown,
+        cluster: &MemgraphCluster,
+        ledger: &Ledger,
+    ) -> String {
         let uid = cluster.uid().unwrap_or_default();
         loop {
-            match self.ask(gateway, cluster, ledger).await {
-                Err(Unasked::Refused) if !gateway.started => break,
+            match self.ask(&gateway, cluster, ledger).await {
+                Err(Unasked::Refused) if !gateway.started && shown == Shown::ByTheServer => break,
                 Ok(response)
                     if response.pod_uid == gateway.uid && response.report.confirms(&uid, ledger.term) =>
                 {
@@ -161,7 +183,7 @@ impl<G: GatewayLink> Fence<G> {
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
-        gateway.uid.clone()
+        gateway.uid
     }
 
     async fn ask(
@@ -211,7 +233,16 @@ async fn gateways(
     Ok(gateways.map(|gateway| (gateway.uid.clone(), gateway)).collect())
 }
 
+/// Who has shown where a gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// It may be somewhere else by now, and somebody else there.
+    ByACache,
+    ByTheServer,
+}
+
 /// A gateway that may carry sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Gateway {
     pub(super) pod: String,
     pub(super) uid: String,

@@ -112,6 +112,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
 
     /// Asks once, and grants what may be granted. Returns how soon to ask again.
     async fn round(&self, operator: &Operator<B, G>) -> Duration {
+        let mut changes = self.memory.ledger_changes();
         let Some(ledger) = self.ledger(operator).await else {
             return AGAIN;
         };
@@ -122,7 +123,13 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             return AGAIN;
         };
         let tainted = response.report.held.as_ref().is_some_and(|held| held.tainted);
-        let main_serves = tainted && self.main_serves(operator, &ledger).await;
+        let main_serves = tainted
+            && tokio::select! {
+                biased;
+                serves = self.main_serves(operator, &ledger) => serves,
+                // Whoever waits for a MAIN that is none any more comes late for the next one.
+                _ = changes.changed() => return Duration::ZERO,
+            };
         // From here on everything is newer than the response, and so than the nonce in it.
         let Some(Some(ledger)) = self.memory.ledger() else {
             return AGAIN;

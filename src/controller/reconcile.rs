@@ -11,6 +11,7 @@ use super::{
     Operator,
     act::{ActError, Hands},
     clusters::Cluster,
+    fence::Gateway,
     grants::attributed,
     link::GatewayLink,
     objects::{self, ObjectError},
@@ -367,6 +368,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         seen: &Observation,
         action: &Action,
     ) -> Result<(), ReconcileError> {
+        let pods = self.inventory(cluster).gateways;
+        let gateways: Vec<_> = pods.iter().filter_map(|pod| Gateway::of(pod)).collect();
         let hands = Hands {
             client: &self.client,
             bolt: &self.bolt,
@@ -374,6 +377,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             cluster,
             seen,
             sightings: &state.sightings,
+            gateways: &gateways,
             closed_for: state.shut_for(),
         };
         let started = Instant::now();
