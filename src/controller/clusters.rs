@@ -58,6 +58,8 @@ struct Memory {
     live_version: u64,
     /// Since when the route is known to be closed.
     shut: Option<Instant>,
+    /// The term, closed ever since, in which no gateway leads to an older MAIN any more.
+    fenced: Option<i64>,
     /// UIDs of the pods whose gateways have answered.
     met: BTreeSet<String>,
     /// By UID: since when a gateway is known to be marked as leaving.
@@ -135,6 +137,8 @@ impl Cluster {
             .is_some_and(|ledger| ledger.route == Route::Closed);
         // Nothing was open between two closed ledgers that this leader has seen: it would have opened it.
         memory.shut = closed.then(|| memory.shut.unwrap_or(now));
+        let same = |term: &i64| closed && ledger.as_ref().is_some_and(|ledger| ledger.term == *term);
+        memory.fenced = memory.fenced.filter(same);
         let known = std::mem::take(&mut memory.leaving);
         let leaving = ledger
             .iter()
@@ -161,6 +165,20 @@ impl Cluster {
     /// For how long this process has known the route to be closed, in whatever term.
     pub(super) fn shut_for(&self) -> Duration {
         self.memory().shut.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// This process has fenced the term, whose closing it has seen written.
+    pub(super) fn fenced(&self, term: i64) {
+        let mut memory = self.memory();
+        let closed = matches!(&*self.ledger.borrow(), Some(Some(ledger))
+            if ledger.route == Route::Closed && ledger.term == term);
+        memory.fenced = closed.then_some(term);
+    }
+
+    /// Whether this process has fenced the term, which has been closed ever since. Nobody is granted anything in it, and who
+    /// has confirmed it takes nothing of an older one, so that it need not be asked again.
+    pub(super) fn is_fenced(&self, term: i64) -> bool {
+        self.memory().fenced == Some(term)
     }
 
     /// The gateway in this pod has answered as itself.
@@ -426,5 +444,47 @@ async fn look_again_and_again<B: Bolt, G: GatewayLink>(
         if changed {
             operator.poke(reference.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{MemgraphClusterSpec, MemgraphClusterStatus};
+
+    fn shown(version: u64, term: i64, route: Route) -> MemgraphCluster {
+        let mut cluster = MemgraphCluster::new("demo", MemgraphClusterSpec::default());
+        cluster.metadata.resource_version = Some(version.to_string());
+        cluster.status = Some(MemgraphClusterStatus {
+            ledger: Some(Ledger {
+                term,
+                route,
+                ..Ledger::default()
+            }),
+            ..MemgraphClusterStatus::default()
+        });
+        cluster
+    }
+
+    #[test]
+    fn a_fence_is_remembered_for_its_term_and_until_that_opens() {
+        let cluster = Cluster::new();
+        cluster.read(&shown(1, 2, Route::Closed));
+        assert!(!cluster.is_fenced(2));
+        cluster.fenced(3);
+        assert!(!cluster.is_fenced(3), "that term was not seen closed");
+        cluster.fenced(2);
+        cluster.read(&shown(2, 2, Route::Closed));
+        assert!(cluster.is_fenced(2) && !cluster.is_fenced(3));
+        cluster.read(&shown(3, 3, Route::Closed));
+        assert!(
+            !cluster.is_fenced(2) && !cluster.is_fenced(3),
+            "each closing needs its own"
+        );
+        cluster.fenced(3);
+        cluster.read(&shown(4, 3, Route::Open));
+        assert!(!cluster.is_fenced(3));
+        cluster.read(&shown(5, 3, Route::Closed));
+        assert!(!cluster.is_fenced(3));
     }
 }

@@ -368,6 +368,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         seen: &Observation,
         action: &Action,
     ) -> Result<(), ReconcileError> {
+        if matches!(action, Action::Fence { term } if state.is_fenced(*term)) {
+            return Ok(());
+        }
         let pods = self.inventory(cluster).gateways;
         let gateways: Vec<_> = pods.iter().filter_map(|pod| Gateway::of(pod)).collect();
         let hands = Hands {
@@ -385,6 +388,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         state.took(action.kind(), started.elapsed());
         self.vitals.took(action.kind(), started.elapsed());
         done?;
+        if let Action::Fence { term } = action {
+            state.fenced(*term);
+        }
         tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
         if matches!(action, Action::Demote { .. }) {
             self.events.split_brain_resolved(cluster, action).await;
