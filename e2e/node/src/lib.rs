@@ -5,6 +5,7 @@
 pub mod database;
 pub mod faults;
 pub mod guide;
+pub mod leader_log;
 pub mod node;
 pub mod operators;
 pub mod scene;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use e2e_node::database::{SETTLE_LIMIT, condition};
+use e2e_node::database::{SETTLE_LIMIT, condition, run};
 use e2e_node::scene::Scene;
 use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
-use memgraph_operator::api::MemgraphCluster;
+use memgraph_operator::api::{MemgraphCluster, names};
 use serde_json::json;
 
 const KINDS: &str = "memgraphclusters,statefulsets,deployments,replicasets,pods,services,endpointslices,serviceaccounts,configmaps,\
@@ -58,6 +58,73 @@ pub async fn a_cluster_that_is_made_again_over_its_volumes_goes_on(scene: Arc<Sc
     database.expect_everywhere(&["before", "after"]).await?;
     database.write("again").await?;
     database.expect_everywhere(&["before", "after", "again"]).await
+}
+
+/// The volumes' notes speak of another history than their data does: nothing is done before somebody says what is to be.
+pub async fn a_state_that_tells_nothing_waits_for_a_word_and_obeys_it(scene: Arc<Scene>) -> Result<()> {
+    let database = scene.start("demo", json!({})).await?;
+    database.write("before").await?;
+    database.expect_everywhere(&["before"]).await?;
+    let first = database.ledger().await?;
+    claims_left(&scene).await?;
+    let note = json!({"lineage": "another", "term": first.term + 7, "main": "demo-2", "inSync": []});
+    let noted = format!("{}={note}", names::NOTE_ANNOTATION);
+    scene.kubectl(&[
+        "annotate",
+        "--overwrite",
+        "persistentvolumeclaim",
+        "data-demo-2",
+        &noted,
+    ])?;
+
+    let database = scene.create("demo", json!({})).await?;
+    let asks = |cluster: &MemgraphCluster| state_id(cluster).is_some();
+    let asked = database.wait("the operator to ask", SETTLE_LIMIT, asks).await?;
+    let state = state_id(&asked).context("no stateId")?;
+    for instance in database.instances().await? {
+        let role = run(database.bolt_of(&instance).await?, "SHOW REPLICATION ROLE").await?;
+        ensure!(
+            role.iter().all(|row| row.values().all(|role| role == "replica")),
+            "{instance} is {role:?} although nobody was told to do anything"
+        );
+    }
+    let word = |state: &str| {
+        let recover = json!({"main": "demo-1", "stateId": state});
+        let patch = json!({"spec": {"bootstrap": {"recover": recover}}}).to_string();
+        scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])
+    };
+    word("of-another-state")?;
+    let generation = database.get().await?.metadata.generation;
+    let heard = |cluster: &MemgraphCluster| {
+        let observed = cluster
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation);
+        observed == generation && state_id(cluster).is_some()
+    };
+    database
+        .wait("a word on another state to be passed over", SETTLE_LIMIT, heard)
+        .await?;
+    word(&state)?;
+    database.settled().await?;
+    let now = database.ledger().await?;
+    ensure!(
+        now.main.instance == "demo-1" && now.term > first.term + 7,
+        "not what was asked for: {now:?}"
+    );
+    database.expect_everywhere(&["before"]).await?;
+    database.write("after").await?;
+    database.expect_everywhere(&["before", "after"]).await
+}
+
+/// The `stateId` that the condition Stalled names.
+fn state_id(cluster: &MemgraphCluster) -> Option<String> {
+    let conditions = &cluster.status.as_ref()?.conditions;
+    let stalled = conditions
+        .iter()
+        .find(|c| c.type_ == "Stalled" && c.status == "True" && c.reason == "AmbiguousState")?;
+    let (_, state) = stalled.message.rsplit_once("stateId ")?;
+    Some(state.trim().to_owned())
 }
 
 pub async fn with_the_policy_delete_the_volumes_go_too(scene: Arc<Scene>) -> Result<()> {

@@ -15,6 +15,7 @@ mod quiet;
 mod recipes;
 mod refusals;
 mod scaling;
+mod steps;
 mod switchover;
 mod volumes;
 
@@ -119,6 +120,13 @@ const LONG: &[(&str, Body)] = tests! {
         the_other_one_takes_over_from_one_that_dies;
     operations:
         a_lost_strict_replica_is_replaced_and_the_status_says_so;
+    deletion:
+        a_state_that_tells_nothing_waits_for_a_word_and_obeys_it;
+    steps:
+        of_a_failover
+        of_a_switchover
+        of_a_bootstrap
+        of_a_reset;
     quiet:
         a_cluster_at_rest_causes_no_write;
 };

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e_cluster::interrupt::Interrupt;
 use e2e_node::database::Database;
 use e2e_node::node::Node;
@@ -25,6 +25,9 @@ use measure::{Loss, Move};
 
 /// How often MAIN is killed, unless `RUNS` says otherwise. It is cut off a quarter as often, and moved half as often.
 const RUNS: usize = 200;
+
+/// What is measured, unless `PARTS` names only some of it.
+const PARTS: [&str; 3] = ["kill", "black-hole", "switchover"];
 
 /// Losses for one cluster: before the fourth one within ten minutes the operator waits.
 const LOSSES_OF_A_CLUSTER: usize = 3;
@@ -63,20 +66,37 @@ fn run() -> Result<()> {
 }
 
 async fn all(node: &Arc<Node>, runs: usize) -> Result<String> {
+    let parts = env::var("PARTS").unwrap_or_else(|_| PARTS.join(" "));
+    let times = |part: &str, runs: usize| {
+        if parts.split_whitespace().any(|p| p == part) {
+            runs
+        } else {
+            0
+        }
+    };
+    for part in parts.split_whitespace() {
+        ensure!(PARTS.contains(&part), "there is no part {part}, only {PARTS:?}");
+    }
     let mut kills = Vec::new();
     let mut holes = Vec::new();
     let mut moves = Vec::new();
-    per_cluster(node, "kill", runs, LOSSES_OF_A_CLUSTER, async |database, _| {
-        let kill = measure::loss(database, measure::kill).await?;
-        tell("killed", kills.len(), kill.pause);
-        kills.push(kill);
-        Ok(())
-    })
+    per_cluster(
+        node,
+        "kill",
+        times("kill", runs),
+        LOSSES_OF_A_CLUSTER,
+        async |database, _| {
+            let kill = measure::loss(database, measure::kill).await?;
+            tell("killed", kills.len(), kill.pause);
+            kills.push(kill);
+            Ok(())
+        },
+    )
     .await?;
     per_cluster(
         node,
         "black-hole",
-        runs.div_ceil(4),
+        times("black-hole", runs.div_ceil(4)),
         LOSSES_OF_A_CLUSTER,
         async |database, _| {
             let hole = measure::loss(database, measure::black_hole).await?;
@@ -89,7 +109,7 @@ async fn all(node: &Arc<Node>, runs: usize) -> Result<String> {
     per_cluster(
         node,
         "switchover",
-        runs.div_ceil(2),
+        times("switchover", runs.div_ceil(2)),
         MOVES_OF_A_CLUSTER,
         async |database, number| {
             let moved = measure::switchover(database, number).await?;
