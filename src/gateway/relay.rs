@@ -201,7 +201,7 @@ impl<'a> Relay<'a> {
     }
 
     fn pass_once(&self, from: Side) -> Result<Passed, Fault> {
-        self.copy(from, |buffer| self.stream(from).try_read(buffer))
+        self.copy(from, |buffer| socket::read_now(self.stream(from), buffer))
     }
 
     fn copy(&self, from: Side, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> Result<Passed, Fault> {

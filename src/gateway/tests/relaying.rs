@@ -55,6 +55,51 @@ async fn bytes_pass_in_both_directions_at_the_same_time() {
     gateway.until_sessions(0, 0).await;
 }
 
+/// A look at what is there takes for granted that nothing is left: no byte may be overlooked that comes in that very moment, on
+/// another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_message_is_overlooked_whatever_moment_it_comes_in() {
+    let (_gateway, _main, client, instance) = session().await;
+    let (mut from_instance, mut to_instance) = client.into_split();
+    let (mut from_client, mut to_client) = instance.into_split();
+    let sent = pattern(20_000);
+    let expected = sent.clone();
+    let sending = tokio::spawn(async move {
+        for byte in sent {
+            to_instance.write_u8(byte).await.unwrap();
+        }
+        // The end comes together with the last byte.
+        drop(to_instance);
+    });
+    let answering = tokio::spawn(async move {
+        let mut buffer = [0; 3];
+        loop {
+            match from_client.read(&mut buffer).await.unwrap() {
+                0 => break,
+                read => to_client.write_all(&buffer[..read]).await.unwrap(),
+            }
+        }
+    });
+    let mut got = Vec::new();
+    soon(from_instance.read_to_end(&mut got)).await.unwrap();
+    soon(sending).await.unwrap();
+    soon(answering).await.unwrap();
+    assert!(got == expected, "{} of {} bytes", got.len(), expected.len());
+}
+
+#[tokio::test]
+async fn an_end_that_comes_with_the_last_bytes_is_passed_on() {
+    let (gateway, main, ..) = session().await;
+    for _ in 0..50 {
+        let (mut client, mut instance) = gateway.session(&main).await;
+        client.write_all(b"last words").await.unwrap();
+        drop(client);
+        let mut words = String::new();
+        soon(instance.read_to_string(&mut words)).await.unwrap();
+        assert_eq!(words, "last words");
+    }
+}
+
 #[tokio::test]
 async fn an_instance_may_answer_after_the_client_has_ended_its_half() {
     let (gateway, _main, mut client, mut instance) = session().await;
