@@ -50,6 +50,14 @@ e2e-faults: ## Only those that break things while somebody writes, also whole ma
 bench-failover: images ## Measure how long writers wait when MAIN is killed, cut off or moved (RUNS=200, PARTS="kill black-hole switchover"; prints docs/benchmarks.md's tables)
 	cargo run --locked --package e2e-node --bin bench-failover -- $(CARGO_TARGET_DIR)/images
 
+.PHONY: bench-gateway
+bench-gateway: ## Measure the gateway beside HAProxy (REPETITIONS=7, PARTS="bulk echo connecting idle fence storm"; prints docs/benchmarks.md's tables)
+	@e2e/gateway-bench/run.sh $(PARTS)
+
+.PHONY: gateway-soak
+gateway-soak: ## Begin and end very many sessions of a gateway, of which nothing may be left (SESSIONS=100000)
+	@e2e/gateway-bench/run.sh soak
+
 .PHONY: bench-sim
 bench-sim: ## Measure the simulator's speed and size; fails when a goal of docs/benchmarks.md is missed
 	cargo bench --locked --package memgraph-sim --bench goals -- $(PARTS)

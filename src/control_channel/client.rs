@@ -124,7 +124,7 @@ impl TlsLink {
     ///
     /// # Errors
     /// When the certificates cannot be used.
-    pub(crate) fn introduce(&self, cluster: &str, credentials: &Credentials) -> Result<(), TlsError> {
+    pub fn introduce(&self, cluster: &str, credentials: &Credentials) -> Result<(), TlsError> {
         let config = credentials.client()?;
         let http = connections(config, cluster)?;
         self.clusters().insert(
