@@ -19,11 +19,13 @@ pub enum ConditionType {
     ReplicationHealthy,
     /// Gateway pods are ready to take sessions.
     GatewayAvailable,
+    /// Every instance was started with what the spec says now.
+    UpToDate,
 }
 
 impl ConditionType {
     /// Every type, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -31,6 +33,7 @@ impl ConditionType {
         Self::Durable,
         Self::ReplicationHealthy,
         Self::GatewayAvailable,
+        Self::UpToDate,
     ];
 
     /// The name in the API.
@@ -44,6 +47,7 @@ impl ConditionType {
             Self::Durable => "Durable",
             Self::ReplicationHealthy => "ReplicationHealthy",
             Self::GatewayAvailable => "GatewayAvailable",
+            Self::UpToDate => "UpToDate",
         }
     }
 }
@@ -118,6 +122,12 @@ pub enum Reason {
     GatewayDisabled,
     /// The spec asks for no in-sync copy.
     NotRequired,
+    /// Pods are being replaced, one after the other, because the spec has changed.
+    Updating,
+    /// Only MAIN's pod is left to be replaced, and `updateStrategy.mainUpdate` leaves that to a human.
+    WaitingForSwitchover,
+    /// `image` is an older release than the one that runs.
+    Downgrade,
     /// The spec has a value that cannot be used; the message names the field.
     InvalidSpec,
     /// An object of the same name belongs to something else.
@@ -151,6 +161,9 @@ impl Reason {
             Self::GatewayNotReady => "GatewayNotReady",
             Self::GatewayDisabled => "GatewayDisabled",
             Self::NotRequired => "NotRequired",
+            Self::Updating => "Updating",
+            Self::WaitingForSwitchover => "WaitingForSwitchover",
+            Self::Downgrade => "Downgrade",
             Self::InvalidSpec => "InvalidSpec",
             Self::ForeignObject => "ForeignObject",
             Self::Terminating => "Terminating",

@@ -11,6 +11,7 @@ mod replication;
 mod reset_note;
 mod spec;
 mod status;
+mod update_strategy;
 mod volume_note;
 
 pub use bootstrap::*;
@@ -21,4 +22,5 @@ pub use replication::*;
 pub use reset_note::*;
 pub use spec::*;
 pub use status::*;
+pub use update_strategy::*;
 pub use volume_note::*;

@@ -46,6 +46,9 @@ pub const INIT_CONTAINER: &str = "instance-init";
 /// Annotation of an instance's pod that asks for its data to be set aside.
 pub const RESET_ANNOTATION: &str = "memgraph.dev/reset";
 
+/// Annotation of an instance's pod with a hash of what the spec says about its process.
+pub const CONFIGURATION_ANNOTATION: &str = "memgraph.dev/configuration";
+
 /// Annotation of an instance's volume claim with a [`VolumeNote`](super::VolumeNote).
 pub const NOTE_ANNOTATION: &str = "memgraph.dev/volume-note";
 

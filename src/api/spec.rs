@@ -7,7 +7,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootstrapSpec, FailoverSpec, GatewaySpec, ReplicationSpec, status::MemgraphClusterStatus};
+use super::{
+    BootstrapSpec, FailoverSpec, GatewaySpec, ReplicationSpec, UpdateStrategySpec, status::MemgraphClusterStatus,
+};
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
 /// `spec: {}` asks for three instances.
@@ -116,6 +118,10 @@ pub struct MemgraphClusterSpec {
     /// The TCP gateway in front of the instances.
     #[serde(default)]
     pub gateway: GatewaySpec,
+
+    /// How instances get a changed configuration.
+    #[serde(default)]
+    pub update_strategy: UpdateStrategySpec,
 
     /// Where the data lies.
     #[serde(default)]

@@ -98,6 +98,8 @@ pub enum Phase {
     FailingOver,
     /// MAIN is being moved, as was asked for.
     SwitchingOver,
+    /// MAIN serves; instances get a changed configuration, one after the other.
+    Updating,
     /// No MAIN serves.
     Unavailable,
     /// A human must decide; the condition Stalled says what.

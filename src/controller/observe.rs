@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
-use kube::ResourceExt;
+use kube::{ResourceExt, core::DynamicObject};
 
 use super::{
     settings::settings,
@@ -30,6 +30,8 @@ pub(super) struct Inventory {
     pub(super) gateways: Vec<Arc<Pod>>,
     /// The volume claims.
     pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
+    /// The StatefulSet.
+    pub(super) stateful_set: Option<Arc<DynamicObject>>,
 }
 
 /// What this process remembers, as far as decisions rest on it.
@@ -113,6 +115,21 @@ fn crash_loop(pod: &Pod) -> Option<CrashLoop> {
     (waiting.reason.as_deref() == Some("CrashLoopBackOff")).then(|| CrashLoop {
         exit_code: ended.map(|ended| ended.exit_code),
     })
+}
+
+/// The configuration that a new pod is certain to get: the StatefulSet's, once its controller works with it.
+fn configuration(set: &DynamicObject) -> Option<&str> {
+    let observed = set.data["status"]["observedGeneration"].as_i64();
+    let template = &set.data["spec"]["template"]["metadata"];
+    (observed.is_some() && observed == set.metadata.generation)
+        .then(|| template["annotations"][names::CONFIGURATION_ANNOTATION].as_str())
+        .flatten()
+}
+
+/// Whether a new pod would have another configuration. One that was made by an operator which told none is left alone.
+fn is_outdated(pod: &Pod, configuration: &str) -> bool {
+    let own = pod.annotations().get(names::CONFIGURATION_ANNOTATION);
+    own.is_some_and(|own| own != configuration)
 }
 
 /// What the pod's init container has said.
@@ -256,6 +273,7 @@ impl Inventory {
             Some(ledger) => sightings.told_by(&ledger.main.instance).await,
             None => BTreeMap::new(),
         };
+        let configuration = self.stateful_set.as_deref().and_then(configuration);
         let mut instances = Vec::new();
         for slot in self.slots(cluster) {
             let target = slot.target();
@@ -274,6 +292,10 @@ impl Inventory {
                 terminating: slot
                     .pod
                     .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()),
+                outdated: slot
+                    .pod
+                    .zip(configuration)
+                    .is_some_and(|(pod, wanted)| is_outdated(pod, wanted)),
                 reset_asked: slot
                     .pod
                     .is_some_and(|pod| pod.annotations().contains_key(names::RESET_ANNOTATION)),

@@ -3,7 +3,7 @@
 use crate::{
     api::{
         DataDurability, DivergedInstances, FailoverCandidates, FailoverMode, MemgraphClusterSpec,
-        ReplicationMode,
+        ReplicationMode, names,
     },
     plan::observation::{Recovery, Settings, SwitchoverRequest},
 };
@@ -45,6 +45,11 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
             id: asked.request_id.clone(),
             target: asked.target.clone(),
         }),
+        image: spec
+            .image
+            .clone()
+            .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned()),
+        main_update: spec.update_strategy.main_update,
     }
 }
 

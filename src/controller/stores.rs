@@ -100,10 +100,15 @@ impl Stores {
             claim.metadata.namespace.as_deref() == Some(namespace)
                 && claim.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster)
         };
+        let set = ObjectKey {
+            kind: Kind::StatefulSet,
+            name: names::statefulset(cluster),
+        };
         Inventory {
             instances: pods(names::INSTANCE),
             gateways: pods(names::GATEWAY),
             claims: in_order(self.claims.state().into_iter().filter(owned)),
+            stateful_set: self.applied(&set, namespace),
         }
     }
 

@@ -20,6 +20,7 @@ mod reset;
 mod silence;
 mod steady;
 mod switchover;
+mod update;
 
 pub use numbers::{parse_registration_name, registration_name};
 

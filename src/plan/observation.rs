@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use crate::api::{
-    RegistrationMode, ReplicationMode, ResetNote, VolumeNote,
+    MainUpdate, RegistrationMode, ReplicationMode, ResetNote, VolumeNote,
     ledger::{DataCopy, Incarnation, Ledger, Member},
 };
 use crate::grants::MainReach;
@@ -66,6 +66,10 @@ pub struct Settings {
     pub max_per_hour: usize,
     /// The newest request to move MAIN.
     pub switchover: Option<SwitchoverRequest>,
+    /// The image of new pods.
+    pub image: String,
+    /// Whether MAIN moves by itself when only its pod is left to be updated.
+    pub main_update: MainUpdate,
 }
 
 /// A human's word on which instance to go on with.
@@ -140,6 +144,8 @@ pub struct Instance {
     pub pod_uid: Option<String>,
     /// Its pod is being deleted.
     pub terminating: bool,
+    /// Its process was started with what an earlier spec said of it, and a new pod would have what the present one says.
+    pub outdated: bool,
     /// Somebody asks for its data to be set aside.
     pub reset_asked: bool,
     /// What its init container has said of an order to set its data aside.

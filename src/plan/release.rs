@@ -1,6 +1,6 @@
 //! Whether the release of Memgraph that the instances run can do what the spec asks for.
 
-use super::observation::Observation;
+use super::observation::{Instance, Observation};
 use crate::api::ReplicationMode;
 
 /// The first release that has STRICT_SYNC replicas (`MemgraphCypher.g4` of 3.5; 3.4 does not know the word).
@@ -24,6 +24,26 @@ pub(super) fn unfit(seen: &Observation) -> Option<String> {
     ))
 }
 
+/// Why the instances are not to be replaced by ones of the spec's image: it is an older release than MAIN's, which could not
+/// read what that writes. Told by the image's tag; one that is no release is taken for new.
+pub(super) fn downgrade(seen: &Observation, main: &Instance) -> Option<String> {
+    let image = &seen.settings.image;
+    let running = &main.view()?.version;
+    (release(tag(image)?)? < release(running)?).then(|| {
+        format!(
+            "image: {image} is older than Memgraph {running}, which runs: an older release cannot read the data of a newer \
+             one. Set image to {running} or newer; no instance is replaced before"
+        )
+    })
+}
+
+/// The tag of an image's name.
+fn tag(image: &str) -> Option<&str> {
+    let name = image.split('@').next()?;
+    let last = name.rsplit('/').next()?;
+    last.split_once(':').map(|(_, tag)| tag)
+}
+
 /// Major and minor number of a version such as `3.12.0` or `3.12.0+7~a1b2c3d`.
 fn release(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.');
@@ -39,5 +59,12 @@ mod tests {
         assert_eq!(release("3.12.0+7~a1b2c3d"), Some((3, 12)));
         assert!(release("3.12.0") > Some(STRICT_SYNC_SINCE) && release("3.4.0") < Some(STRICT_SYNC_SINCE));
         assert_eq!(release("master"), None);
+    }
+
+    #[test]
+    fn the_tag_of_an_image_is_not_its_registrys_port() {
+        assert_eq!(tag("memgraph/memgraph:3.12.0"), Some("3.12.0"));
+        assert_eq!(tag("registry.example:5000/memgraph:3.8.1@sha256:ab"), Some("3.8.1"));
+        assert_eq!(tag("registry.example:5000/memgraph"), None);
     }
 }

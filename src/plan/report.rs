@@ -6,6 +6,7 @@ use super::{
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
     reset,
     switchover::{self, Standing},
+    update,
 };
 use crate::api::{
     Health, InstanceRole, InstanceStatus, Phase, SwitchoverState,
@@ -215,6 +216,7 @@ impl<'a> Facts<'a> {
             Situation::MainLost(..) => Phase::Unavailable,
             Situation::Serving if !self.main_serves() => Phase::Unavailable,
             Situation::Serving if self.writes_blocked() => Phase::WritesBlocked,
+            Situation::Serving if self.outdated().is_some() => Phase::Updating,
             Situation::Serving if self.lacking().is_some() || !self.gateway_serves() => Phase::Degraded,
             Situation::Serving => Phase::Operational,
         }
@@ -236,6 +238,7 @@ impl<'a> Facts<'a> {
             ConditionType::Durable => self.durable(),
             ConditionType::ReplicationHealthy => self.replication_healthy(),
             ConditionType::GatewayAvailable => self.gateway_available(),
+            ConditionType::UpToDate => self.up_to_date(),
         };
         Verdict {
             condition,
@@ -295,7 +298,35 @@ impl<'a> Facts<'a> {
             (Situation::Stalled(..), Some((reason, message)), _) => (Truth::False, reason, message),
             (_, Some((reason, message)), _) => (Truth::True, reason, message),
             (_, None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
-            (_, None, None) => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
+            (_, None, None) => match self.outdated() {
+                Some((reason, message)) => (Truth::True, reason, message),
+                None => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
+            },
+        }
+    }
+
+    /// Which instances have an earlier configuration, and what their update waits for.
+    fn outdated(&self) -> Option<(Reason, String)> {
+        let outdated = self.seen.declared().filter(|i| i.outdated);
+        let names: Vec<_> = outdated.map(|i| i.name.as_str()).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let left = format!("still with an earlier configuration: {}", names.join(", "));
+        Some(match self.members.as_ref().map(update::next) {
+            Some(update::Next::Wait(reason, why)) => (reason, format!("{left}; {why}")),
+            _ => (Reason::Updating, left),
+        })
+    }
+
+    fn up_to_date(&self) -> (Truth, Reason, String) {
+        match self.outdated() {
+            Some((reason, message)) => (Truth::False, reason, message),
+            None => (
+                Truth::True,
+                Reason::AsExpected,
+                "every instance has the configuration that the spec asks for".into(),
+            ),
         }
     }
 

@@ -9,7 +9,8 @@ use super::{
     notes,
     observation::{DataStatus, Instance, Observation, Registration},
     reset,
-    switchover::{self, Standing},
+    switchover::{self, NEAR, Standing},
+    update,
 };
 use crate::api::{
     RegistrationMode, SwitchoverState,
@@ -24,10 +25,6 @@ const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// After what time a change of registrations that clients' commits leave no moment for is made behind a closed route. Only
 /// where these commits fail anyway: it costs nothing then.
 const STARVED_AFTER: Duration = Duration::from_secs(1);
-
-/// How far an ASYNC replica may be behind, in Memgraph's count, to become a sync one: writes wait until it has
-/// caught up.
-const NEAR: i64 = 1_000;
 
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     let fate = loss::fate(seen, ledger);
@@ -58,6 +55,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.revive(&mut situation))
         .or_else(|| desk.register_missing())
         .or_else(|| desk.conclude_recovery())
+        .or_else(|| desk.update())
         .or_else(|| notes::note_volumes(seen, ledger).map(|step| Work::Steps(vec![step])))
         .unwrap_or_default();
     let numbers = desk.numbers;
@@ -199,21 +197,9 @@ impl<'a> Desk<'a> {
         } else {
             format!("{main} may not be MAIN any more")
         };
-        let pause = brake::pause(seen, self.members.ledger);
-        let why = match switchover::anywhere(&self.members) {
-            Standing::Possible(target) if pause.is_zero() => {
-                let candidates = self.waited_for();
-                let plan = switchover::begin(
-                    &self.members,
-                    &switchover::Purpose::Unfit(&cause),
-                    target,
-                    candidates,
-                );
-                self.numbers = plan.numbers;
-                return Some(Work::Close(plan));
-            }
-            Standing::Possible(_) => "MAIN was moved several times in a few minutes".to_owned(),
-            Standing::Waiting(why) | Standing::Refused(why) | Standing::Done(why) => why,
+        let why = match self.move_main(&cause) {
+            Ok(work) => return Some(work),
+            Err(why) => why,
         };
         if !fenced {
             return None;
@@ -223,6 +209,20 @@ impl<'a> Desk<'a> {
         );
         *situation = Situation::Stalled(Reason::FencedInstance, text);
         None
+    }
+
+    /// Moves MAIN to whichever replica is best, or says why not now.
+    fn move_main(&mut self, cause: &str) -> Result<Work, String> {
+        match switchover::anywhere(&self.members) {
+            Standing::Possible(target) if brake::pause(self.members.seen, self.members.ledger).is_zero() => {
+                let purpose = switchover::Purpose::Unfit(cause);
+                let plan = switchover::begin(&self.members, &purpose, target, self.waited_for());
+                self.numbers = plan.numbers;
+                Ok(Work::Close(plan))
+            }
+            Standing::Possible(_) => Err("MAIN was moved several times in a few minutes".to_owned()),
+            Standing::Waiting(why) | Standing::Refused(why) | Standing::Done(why) => Err(why),
+        }
     }
 
     /// Writes into the ledger who holds everything: a replica that was registered as sync and has caught up,
@@ -446,6 +446,21 @@ impl<'a> Desk<'a> {
         }
         self.ledger.recovered = false;
         Some(Work::Steps(Vec::new()))
+    }
+
+    /// Replaces the next pod that was started with an earlier configuration.
+    fn update(&mut self) -> Option<Work> {
+        if self.is_short() {
+            return None;
+        }
+        match update::next(&self.members) {
+            update::Next::Replace(step) => Some(Work::Steps(vec![step])),
+            update::Next::MoveMain => {
+                let cause = format!("the pod of {} is to be updated", self.members.main.name);
+                self.move_main(&cause).ok()
+            }
+            update::Next::Done | update::Next::Wait(..) => None,
+        }
     }
 
     /// Whether a member's pod has come back at another address: its registration leads nowhere, and MAIN's writes fail for it,

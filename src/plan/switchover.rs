@@ -19,7 +19,7 @@ use crate::api::{
 
 /// How far the chosen replica may be behind, in Memgraph's count, when the route is closed: clients wait until it has
 /// caught up.
-const NEAR: i64 = 1_000;
+pub(super) const NEAR: i64 = 1_000;
 
 /// After what time the old MAIN goes on as MAIN if it could not step down. A commit that waits for a replica is not broken
 /// off before: it may take longer.

@@ -122,9 +122,7 @@ impl Object {
             })
         };
         let mut content = encode(object)?;
-        let mut hasher = FnvHasher::default();
-        hasher.write(content.to_string().as_bytes());
-        let hash = format!("{:016x}", hasher.finish());
+        let hash = content_hash(&content);
         if let Some(metadata) = content.get_mut("metadata").and_then(Value::as_object_mut) {
             let annotations = metadata
                 .entry("annotations")
@@ -163,6 +161,13 @@ impl Object {
         // The content has the annotation, so that the comparison takes it in.
         covers(live, &self.content)
     }
+}
+
+/// A hash that is the same in every run, on every machine and in every build.
+pub(super) fn content_hash(content: &Value) -> String {
+    let mut hasher = FnvHasher::default();
+    hasher.write(content.to_string().as_bytes());
+    format!("{:016x}", hasher.finish())
 }
 
 /// Lists to which others may add items of their own: server-side apply merges them by key. All other lists

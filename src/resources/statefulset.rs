@@ -17,8 +17,13 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{Error, OperatorImage, flags, instance_init, parent::Parent, pod, quantity::Amount, start_gate};
-use crate::api::{MemgraphClusterSpec, names};
+use serde_json::json;
+
+use super::{
+    Error, OperatorImage, flags, instance_init, object::content_hash, parent::Parent, pod, quantity::Amount,
+    start_gate,
+};
+use crate::api::{MemgraphClusterSpec, ReplicationMode, names};
 
 /// User and group of the official image.
 const USER: i64 = 101;
@@ -65,11 +70,17 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Statef
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(names::labels(&parent.name, names::INSTANCE)),
-                    // What `kubectl exec` and `kubectl logs` mean, without a word about the init container.
-                    annotations: Some(BTreeMap::from([(
-                        "kubectl.kubernetes.io/default-container".to_owned(),
-                        names::INSTANCE_CONTAINER.to_owned(),
-                    )])),
+                    annotations: Some(BTreeMap::from([
+                        // What `kubectl exec` and `kubectl logs` mean, without a word about the init container.
+                        (
+                            "kubectl.kubernetes.io/default-container".to_owned(),
+                            names::INSTANCE_CONTAINER.to_owned(),
+                        ),
+                        (
+                            names::CONFIGURATION_ANNOTATION.to_owned(),
+                            configuration(parent.spec)?,
+                        ),
+                    ])),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod_spec(parent, image)?),
@@ -79,6 +90,24 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Statef
         }),
         ..StatefulSet::default()
     })
+}
+
+/// A hash of what the spec says about an instance's process. A pod with another one is to be replaced.
+///
+/// Only what the user has written counts, and in a form that stays: a newer operator that makes other pods of the same spec,
+/// or has another image for one without, restarts nothing.
+fn configuration(spec: &MemgraphClusterSpec) -> Result<String, Error> {
+    let resources = spec.resources.as_ref();
+    let resources = resources
+        .map(|given| pod::resources("resources", given))
+        .transpose()?;
+    let written = json!({
+        "image": spec.image,
+        "resources": resources.flatten(),
+        "config": spec.config,
+        "flushesAll": spec.replication.mode != ReplicationMode::Async,
+    });
+    Ok(content_hash(&written))
 }
 
 fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error> {

@@ -12,4 +12,5 @@ mod restarts;
 mod safeguards;
 mod scaling;
 mod silence;
+mod update;
 mod world;

@@ -37,6 +37,8 @@ enum Event {
     Hurry(bool),
     /// Somebody prefers that MAIN goes on alone, or not any more.
     Prefer(bool),
+    /// Somebody changes what the instances are to be started with.
+    Configure,
 }
 
 fn event(instances: usize) -> impl Strategy<Value = Event> {
@@ -51,6 +53,7 @@ fn event(instances: usize) -> impl Strategy<Value = Event> {
         1 => (0..instances).prop_map(Event::Fence),
         1 => Just(Event::Unfence),
         1 => any::<bool>().prop_map(Event::Prefer),
+        1 => Just(Event::Configure),
         1 => ((0..instances), any::<bool>()).prop_map(|(index, api)| Event::ReplacePod(index, api)),
         2 => ((0..instances), 0..8_usize, any::<bool>())
             .prop_map(|(index, address, api)| Event::MovePod(index, address, api)),
@@ -92,6 +95,7 @@ fn play(world: &mut World, events: &[Event]) {
             Event::Hurry(busy) => world.busy = busy,
             // Lowering the demand admits nothing that was acknowledged under a higher one.
             Event::Prefer(unprotected) => world.settings.unprotected = unprotected,
+            Event::Configure => world.configuration += 1,
         }
         world.check();
     }
@@ -137,6 +141,8 @@ proptest! {
         recover(&mut world);
         world.settle();
         prop_assert!(world.is_open(), "{}", world.tell());
+        // An update waits for whatever waits for a human.
+        prop_assert!(world.is_up_to_date() || world.needs_a_human(), "{}", world.tell());
         let before = world.acknowledged.len();
         world.client_write();
         world.check();

@@ -17,7 +17,7 @@ use super::super::{
 };
 use crate::{
     api::{
-        RegistrationMode, ReplicationMode, ResetNote, ResetOutcome, VolumeNote,
+        MainUpdate, RegistrationMode, ReplicationMode, ResetNote, ResetOutcome, VolumeNote,
         ledger::{Incarnation, Ledger, Route},
     },
     instance_init::{Decision, decide, displaced_by, refusal},
@@ -63,6 +63,8 @@ pub(super) struct Server {
     pub(super) address: usize,
     /// Its init container has not ended: the API server is away, or somebody else may be registered at its address.
     pub(super) waits: bool,
+    /// Its pod was made of this version of the spec.
+    pub(super) configuration: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +83,8 @@ pub(super) struct World {
     pub(super) change_age: Duration,
     /// Clients leave no moment without commits while the route is open.
     pub(super) busy: bool,
+    /// The version of the spec, as far as it is about the instances' processes.
+    pub(super) configuration: u32,
     /// MAIN was allowed to go on alone, and has had no in-sync replica since: a stricter demand holds from the first
     /// one on.
     alone: bool,
@@ -108,6 +112,8 @@ pub(super) fn settings(replicas: i32) -> Settings {
         failover_delay: Duration::ZERO,
         max_per_hour: 6,
         switchover: None,
+        image: "memgraph/memgraph:3.12.0".to_owned(),
+        main_update: MainUpdate::Automatic,
     }
 }
 
@@ -137,6 +143,7 @@ impl World {
             reset_asked: false,
             unreadable: false,
             ending: false,
+            configuration: 0,
             address: 0,
             waits: false,
         };
@@ -155,6 +162,7 @@ impl World {
             closed_for: Duration::ZERO,
             change_age: LONG_AGO,
             busy: false,
+            configuration: 0,
             alone: false,
             requests: 0,
             refusals: Vec::new(),
@@ -253,6 +261,7 @@ impl World {
                 position: self.servers[index].position.map(Ok),
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
                 terminating: self.servers[index].ending,
+                outdated: self.servers[index].configuration != self.configuration,
                 reset_asked: self.servers[index].reset_asked,
                 reset_note: self.servers[index].note.clone(),
                 incarnation: up.then(|| self.incarnation(index)),
@@ -405,6 +414,7 @@ impl World {
         let server = &mut self.servers[index];
         (server.up, server.waits) = (false, true);
         server.pod += 1;
+        server.configuration = self.configuration;
         server.reset_asked = false;
         server.note = None;
         if api {
@@ -780,6 +790,17 @@ impl World {
     }
 
     /// Plans and acts until nothing is left to do.
+    /// Whether every instance was started with what the spec says now.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.servers.iter().all(|server| server.configuration == self.configuration)
+    }
+
+    /// Whether an instance's data is not set aside because MAIN is empty and the instance is not.
+    pub(super) fn needs_a_human(&self) -> bool {
+        let refused = |note: &ResetNote| note.outcome == ResetOutcome::Refused;
+        self.servers.iter().any(|server| server.note.as_ref().is_some_and(refused))
+    }
+
     pub(super) fn settle(&mut self) -> Plan {
         for _ in 0..100 {
             let plan = self.step(usize::MAX);

@@ -406,16 +406,21 @@ impl Striker {
                 Some(instance.name)
             }
             Kind::HumanEdit => {
-                let told = match self.draw(|chance| chance.u32(0..4)) {
+                let told = match self.draw(|chance| chance.u32(0..5)) {
+                    // All instances are started anew, one after the other.
                     0 => (
-                        "replication",
-                        json!({"syncReplicas": self.draw(|chance| chance.u32(1..=2))}),
+                        "config",
+                        json!({"query-execution-timeout-sec": self.draw(|chance| chance.u32(600..=609)).to_string()}),
                     ),
                     1 => (
                         "replication",
-                        json!({"electableInstances": self.draw(|chance| chance.u32(3..=5))}),
+                        json!({"syncReplicas": self.draw(|chance| chance.u32(1..=2))}),
                     ),
                     2 => (
+                        "replication",
+                        json!({"electableInstances": self.draw(|chance| chance.u32(3..=5))}),
+                    ),
+                    3 => (
                         "gateway",
                         json!({"replicas": self.draw(|chance| chance.u32(1..=3))}),
                     ),

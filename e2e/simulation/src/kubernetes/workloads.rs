@@ -204,6 +204,12 @@ fn sync_stateful_set(kubernetes: &Kubernetes, key: &Key, set: &Value) {
         }
         let _ = store.create(&Resource::pods(), &pod_key, pod);
     }
+    let generation = &set["metadata"]["generation"];
+    if set["status"]["observedGeneration"] != *generation {
+        store.edit(&Resource::stateful_sets(), key, |set| {
+            set["status"]["observedGeneration"] = generation.clone();
+        });
+    }
 }
 
 fn sync_deployment(kubernetes: &Kubernetes, key: &Key, deployment: &Value) {

@@ -1,6 +1,9 @@
 //! What is done while nothing happens, or nothing that concerns the cluster.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use memgraph_operator::api::Phase;
+use serde_json::{Value, json};
 use simulation::{api::Resource, world::World};
 use tokio::time::sleep;
 
@@ -33,19 +36,58 @@ fn l33_a_quiet_cluster_is_neither_written_nor_told_anything() {
     });
 }
 
+/// What each instance's pod is, and what it was made of.
+fn pods(world: &World) -> BTreeMap<String, (Value, Value)> {
+    let store = world.api.store();
+    let instances = store.all(&Resource::pods()).filter(|(key, _)| !key.1.contains("gateway"));
+    let told = |pod: &Value| {
+        let metadata = &pod["metadata"];
+        (
+            metadata["uid"].clone(),
+            metadata["annotations"]["memgraph.dev/configuration"].clone(),
+        )
+    };
+    instances.map(|(key, pod)| (key.1.clone(), told(pod))).collect()
+}
+
 /// Elsewhere: a new image restarts any pod, MAIN among them, whatever is in sync.
 #[test]
-fn l37_a_new_image_restarts_nobody_by_surprise() {
+fn l37_a_changed_configuration_reaches_replicas_first_and_moves_main_once() {
     play(async |world| {
-        let pods = |w: &World| -> Vec<_> {
-            let store = w.api.store();
-            let pods = store
-                .all(&Resource::pods())
-                .map(|(key, pod)| (key.1.clone(), pod["metadata"]["uid"].clone()));
-            pods.filter(|(name, _)| !name.contains("gateway")).collect()
-        };
         let before = pods(&world);
-        world.edit_spec(|spec| spec["image"] = json!("memgraph/memgraph:3.11.0"));
+        world.edit_spec(|spec| spec["config"] = json!({"query-execution-timeout-sec": "601"}));
+        let updated = |w: &World| {
+            let now = pods(w);
+            now.len() == 3 && now.iter().all(|(name, (_, made_of))| *made_of != before[name].1)
+        };
+        assert!(
+            world
+                .until(secs(60), |w| pods(w)["demo-0"].0 != before["demo-0"].0
+                    || w.ledger().unwrap().main.instance != "demo-0")
+                .await
+        );
+        let now = pods(&world);
+        for replica in ["demo-1", "demo-2"] {
+            assert_ne!(now[replica].0, before[replica].0, "{replica} comes before MAIN");
+        }
+        assert!(
+            world
+                .until(secs(120), |w| updated(w) && w.status().phase == Some(Phase::Operational))
+                .await
+        );
+        let ledger = world.ledger().unwrap();
+        assert_ne!(ledger.main.instance, "demo-0");
+        assert_eq!(ledger.changes.len(), 1, "MAIN has moved once");
+        assert!(world.writes(5, secs(20)).await);
+    });
+}
+
+/// An older release could not read what a newer one has written.
+#[test]
+fn l37_an_older_image_restarts_nobody() {
+    play(async |world| {
+        let before = pods(&world);
+        world.edit_spec(|spec| spec["image"] = json!("memgraph/memgraph:3.5.0"));
         assert!(
             world
                 .throughout(secs(60), |w| w.is_open_to("demo-0")

@@ -1,0 +1,142 @@
+//! Instances get a changed configuration.
+
+use super::{
+    super::{Action, Situation, Step, observation::Container, plan, report},
+    decisions::running,
+    world::World,
+};
+use crate::api::{
+    MainUpdate, Phase,
+    conditions::{ConditionType, Reason, Truth},
+};
+
+/// A cluster whose spec has changed since its instances were started.
+fn changed() -> World {
+    let mut world = running();
+    world.configuration += 1;
+    world
+}
+
+/// The pods that the next plan replaces.
+fn replaced(world: &World) -> Vec<String> {
+    let steps = plan(&world.observe()).steps.into_iter();
+    steps
+        .filter_map(|step| match step {
+            Step::Do(Action::DeletePod { instance, .. }) => Some(instance),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What the status says of the update.
+fn told(world: &World) -> (Phase, Truth, Reason, String) {
+    let gateway = report::GatewayState {
+        enabled: true,
+        ready: 1,
+    };
+    let seen = world.observe();
+    let report = report::report(&seen, seen.ledger.as_ref(), &Situation::Serving, gateway);
+    let of = |verdict: &&crate::api::conditions::Verdict| verdict.condition == ConditionType::UpToDate;
+    let verdict = report.verdicts.iter().find(of).unwrap();
+    (
+        report.phase,
+        verdict.status,
+        verdict.reason,
+        verdict.message.clone(),
+    )
+}
+
+#[test]
+fn one_after_the_other_is_replaced_and_main_last() {
+    let mut world = changed();
+    let mut order = Vec::new();
+    while !world.is_up_to_date() {
+        order.extend(replaced(&world));
+        world.step(usize::MAX);
+        world.client_write();
+        world.check();
+    }
+    assert_eq!(order, ["demo-2", "demo-1", "demo-0"]);
+    assert_ne!(world.main(), Some(0), "MAIN has moved to an instance that is updated");
+    world.settle();
+    let count = world.acknowledged.len();
+    world.client_write();
+    assert_eq!(world.acknowledged.len(), count + 1);
+    assert_eq!(told(&world).1, Truth::True);
+}
+
+#[test]
+fn nothing_is_replaced_while_another_one_is_away() {
+    let mut world = changed();
+    world.replace_pod(2, true);
+    world.servers[2].up = false;
+    world.settle();
+    assert_eq!(world.servers.iter().filter(|s| s.configuration == 1).count(), 1);
+    let (_, status, reason, message) = told(&world);
+    assert_eq!((status, reason), (Truth::False, Reason::Updating));
+    assert!(message.ends_with("waiting for demo-2"), "{message}");
+    world.restart(2, true);
+    world.settle();
+    assert!(world.is_up_to_date());
+}
+
+#[test]
+fn what_does_not_run_is_replaced_at_once() {
+    let world = changed();
+    let mut seen = world.observe();
+    for index in [1, 2] {
+        seen.instances[index].container = Container::Waiting;
+    }
+    let plan = plan(&seen);
+    let deletes = |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if instance == "demo-1");
+    assert!(plan.steps.iter().any(deletes), "{:?}", plan.steps);
+}
+
+#[test]
+fn main_stays_until_somebody_moves_it_where_the_spec_says_so() {
+    let mut world = changed();
+    world.settings.main_update = MainUpdate::Supervised;
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    assert_eq!(world.servers[0].configuration, 0);
+    let (phase, _, reason, message) = told(&world);
+    assert_eq!((phase, reason), (Phase::Updating, Reason::WaitingForSwitchover));
+    assert!(message.contains("demo-0"), "{message}");
+    world.ask_for_switchover(None);
+    world.settle();
+    assert!(world.is_up_to_date());
+}
+
+#[test]
+fn the_only_instance_is_replaced_where_it_is() {
+    let mut world = World::new(1);
+    world.settle();
+    world.client_write();
+    world.configuration += 1;
+    world.settle();
+    assert!(world.is_up_to_date());
+    world.client_write();
+    world.check();
+    assert_eq!(world.acknowledged.len(), 2);
+}
+
+#[test]
+fn a_change_that_is_taken_back_in_the_middle_heals() {
+    let mut world = changed();
+    world.step(usize::MAX);
+    world.configuration = 0;
+    world.settle();
+    assert!(world.is_up_to_date());
+    assert_eq!(world.main(), Some(0));
+}
+
+#[test]
+fn an_older_release_replaces_nothing() {
+    let mut world = changed();
+    world.settings.image = "memgraph/memgraph:3.5.0".into();
+    world.settle();
+    assert!(world.servers.iter().all(|server| server.configuration == 0));
+    let (_, status, reason, message) = told(&world);
+    assert_eq!((status, reason), (Truth::False, Reason::Downgrade));
+    assert!(message.contains("Set image to"), "{message}");
+}
