@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BootstrapSpec, FailoverSpec, GatewaySpec, ReplicationSpec, UpdateStrategySpec, status::MemgraphClusterStatus,
+    BootstrapSpec, FailoverSpec, GatewaySpec, ReplicationSpec, UpdateStrategySpec,
+    status::MemgraphClusterStatus,
 };
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.

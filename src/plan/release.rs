@@ -64,7 +64,10 @@ mod tests {
     #[test]
     fn the_tag_of_an_image_is_not_its_registrys_port() {
         assert_eq!(tag("memgraph/memgraph:3.12.0"), Some("3.12.0"));
-        assert_eq!(tag("registry.example:5000/memgraph:3.8.1@sha256:ab"), Some("3.8.1"));
+        assert_eq!(
+            tag("registry.example:5000/memgraph:3.8.1@sha256:ab"),
+            Some("3.8.1")
+        );
         assert_eq!(tag("registry.example:5000/memgraph"), None);
     }
 }

@@ -86,6 +86,7 @@ fn runs(instance: &Instance) -> bool {
 /// Whether it is as it should be: MAIN, or a replica that follows closely; and not about to go.
 fn is_well(members: &Members<'_>, instance: &Instance) -> bool {
     let follows = |r: &Registration| r.follows() && r.behind >= -NEAR;
-    let in_place = instance.name == members.main.name || members.registration_of(instance).is_some_and(follows);
+    let in_place =
+        instance.name == members.main.name || members.registration_of(instance).is_some_and(follows);
     in_place && !instance.terminating && instance.ordinal < members.seen.settings.replicas
 }

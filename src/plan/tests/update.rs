@@ -57,7 +57,11 @@ fn one_after_the_other_is_replaced_and_main_last() {
         world.check();
     }
     assert_eq!(order, ["demo-2", "demo-1", "demo-0"]);
-    assert_ne!(world.main(), Some(0), "MAIN has moved to an instance that is updated");
+    assert_ne!(
+        world.main(),
+        Some(0),
+        "MAIN has moved to an instance that is updated"
+    );
     world.settle();
     let count = world.acknowledged.len();
     world.client_write();
@@ -88,7 +92,8 @@ fn what_does_not_run_is_replaced_at_once() {
         seen.instances[index].container = Container::Waiting;
     }
     let plan = plan(&seen);
-    let deletes = |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if instance == "demo-1");
+    let deletes =
+        |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if instance == "demo-1");
     assert!(plan.steps.iter().any(deletes), "{:?}", plan.steps);
 }
 

@@ -792,13 +792,17 @@ impl World {
     /// Plans and acts until nothing is left to do.
     /// Whether every instance was started with what the spec says now.
     pub(super) fn is_up_to_date(&self) -> bool {
-        self.servers.iter().all(|server| server.configuration == self.configuration)
+        self.servers
+            .iter()
+            .all(|server| server.configuration == self.configuration)
     }
 
     /// Whether an instance's data is not set aside because MAIN is empty and the instance is not.
     pub(super) fn needs_a_human(&self) -> bool {
         let refused = |note: &ResetNote| note.outcome == ResetOutcome::Refused;
-        self.servers.iter().any(|server| server.note.as_ref().is_some_and(refused))
+        self.servers
+            .iter()
+            .any(|server| server.note.as_ref().is_some_and(refused))
     }
 
     pub(super) fn settle(&mut self) -> Plan {

@@ -39,7 +39,9 @@ fn l33_a_quiet_cluster_is_neither_written_nor_told_anything() {
 /// What each instance's pod is, and what it was made of.
 fn pods(world: &World) -> BTreeMap<String, (Value, Value)> {
     let store = world.api.store();
-    let instances = store.all(&Resource::pods()).filter(|(key, _)| !key.1.contains("gateway"));
+    let instances = store
+        .all(&Resource::pods())
+        .filter(|(key, _)| !key.1.contains("gateway"));
     let told = |pod: &Value| {
         let metadata = &pod["metadata"];
         (
@@ -72,7 +74,8 @@ fn l37_a_changed_configuration_reaches_replicas_first_and_moves_main_once() {
         }
         assert!(
             world
-                .until(secs(120), |w| updated(w) && w.status().phase == Some(Phase::Operational))
+                .until(secs(120), |w| updated(w)
+                    && w.status().phase == Some(Phase::Operational))
                 .await
         );
         let ledger = world.ledger().unwrap();
