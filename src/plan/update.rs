@@ -83,10 +83,11 @@ fn runs(instance: &Instance) -> bool {
     instance.container == Container::Running
 }
 
-/// Whether it is as it should be: MAIN, or a replica that follows closely; and not about to go.
+/// Whether it is as it should be: MAIN, or a replica that follows closely; and not about to go. MAIN's word alone says
+/// nothing of a replica whose pod has just gone: it notices when it next sends something.
 fn is_well(members: &Members<'_>, instance: &Instance) -> bool {
     let follows = |r: &Registration| r.follows() && r.behind >= -NEAR;
-    let in_place =
-        instance.name == members.main.name || members.registration_of(instance).is_some_and(follows);
+    let in_place = instance.name == members.main.name
+        || instance.is_replica() && members.registration_of(instance).is_some_and(follows);
     in_place && !instance.terminating && instance.ordinal < members.seen.settings.replicas
 }
