@@ -49,7 +49,8 @@ pub fn advice(cluster: &MemgraphCluster) -> Vec<Advice> {
             | ConditionType::MainAvailable
             | ConditionType::Durable
             | ConditionType::ReplicationHealthy
-            | ConditionType::GatewayAvailable => {
+            | ConditionType::GatewayAvailable
+            | ConditionType::UpToDate => {
                 condition.status != "True" && condition.reason != Reason::GatewayDisabled.as_str()
             }
         };
@@ -105,6 +106,8 @@ fn command(cluster: &MemgraphCluster, kind: ConditionType, reason: &str) -> Opti
     }
     match kind {
         ConditionType::GatewayAvailable => Some(pods("gateway")),
+        ConditionType::UpToDate if is(Reason::WaitingForSwitchover) => Some(plugin(cluster, "switchover")),
+        ConditionType::UpToDate => Some(pods("instance")),
         _ if is(Reason::WaitingForInstances)
             || is(Reason::InstanceFailing)
             || is(Reason::MainUnreachable)
