@@ -153,6 +153,8 @@ impl<'a> Desk<'a> {
             }),
             ..before.clone()
         };
+        // What was laid out before is dropped, and what it has reserved with it.
+        self.numbers = self.members.seen.numbers;
         self.numbers.ensure(&mut next);
         let fence = Step::Do(Action::Fence { term: next.term });
         let situation = Situation::Working(OperationKind::Repair, why);

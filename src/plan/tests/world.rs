@@ -607,7 +607,11 @@ impl World {
                 if Self::address(number) != *address {
                     return false;
                 }
-                assert!(!self.used_names.contains(name), "{name} was used before");
+                assert!(
+                    !self.used_names.contains(name),
+                    "{name} was used before: {}",
+                    self.tell()
+                );
                 self.used_names.push(name.clone());
                 let listed = self.servers[main]
                     .replicas
