@@ -17,6 +17,7 @@ mod refusals;
 mod scaling;
 mod steps;
 mod switchover;
+mod updates;
 mod volumes;
 
 use std::env;
@@ -127,6 +128,8 @@ const LONG: &[(&str, Body)] = tests! {
         of_a_switchover
         of_a_bootstrap
         of_a_reset;
+    updates:
+        a_changed_configuration_reaches_one_instance_after_the_other;
     quiet:
         a_cluster_at_rest_causes_no_write;
 };

@@ -1,11 +1,23 @@
 //! Invariants about who may act while MAIN changes: gateways, and operator processes.
 
 use memgraph_operator::{
-    api::ledger::{Ledger, Route},
+    api::{
+        ledger::{Ledger, Route},
+        names,
+    },
     gateway::Duty,
 };
 
-use crate::{announced::Command, processes::Gateway, world::World};
+use crate::{
+    announced::Command,
+    processes::Gateway,
+    world::{CLUSTER, World},
+};
+
+/// Whether a pod is one of those whose names begin like this.
+fn is_own(pod: &str, owner: &str) -> bool {
+    pod.strip_prefix(owner).is_some_and(|rest| rest.starts_with('-'))
+}
 
 /// A gateway's right to pass bytes between clients and a MAIN, which has not run out.
 struct Right {
@@ -44,7 +56,9 @@ impl World {
             return;
         };
         let gateways = self.gateways.all();
-        let rights = gateways.iter().filter_map(Right::of);
+        // A neighbouring cluster has terms of its own.
+        let own = |gateway: &&Gateway| is_own(&gateway.name, &names::gateway(CLUSTER));
+        let rights = gateways.iter().filter(own).filter_map(Right::of);
         let earlier =
             |right: &Right| right.term < ledger.term && (!promotes || right.instance != ledger.main.instance);
         for right in rights.filter(earlier) {
@@ -71,7 +85,7 @@ impl World {
             && leads
             && !command.late
             && named.is_some()
-            && command.to.is_some()
+            && command.to.as_ref().is_some_and(|to| is_own(to, CLUSTER))
             && named != command.to
         {
             self.watchman

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use memgraph_operator::api::Phase;
+use memgraph_operator::api::{Phase, names};
 use serde_json::{Value, json};
 use simulation::{api::Resource, world::World};
 use tokio::time::sleep;
@@ -41,7 +41,7 @@ fn pods(world: &World) -> BTreeMap<String, (Value, Value)> {
     let store = world.api.store();
     let instances = store
         .all(&Resource::pods())
-        .filter(|(key, _)| !key.1.contains("gateway"));
+        .filter(|(key, _)| names::ordinal("demo", &key.1).is_some());
     let told = |pod: &Value| {
         let metadata = &pod["metadata"];
         (
@@ -76,7 +76,9 @@ fn l37_a_changed_configuration_reaches_replicas_first_and_moves_main() {
             world
                 .until(secs(120), |w| updated(w)
                     && w.status().phase == Some(Phase::Operational))
-                .await
+                .await,
+            "{:?}",
+            world.status().conditions
         );
         assert_ne!(world.ledger().unwrap().main.instance, "demo-0");
         assert!(world.writes(5, secs(20)).await);

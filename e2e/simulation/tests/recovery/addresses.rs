@@ -1,5 +1,7 @@
 //! Pods that come back elsewhere, and others that get the addresses which they had.
 
+use std::net::IpAddr;
+
 use serde_json::json;
 use simulation::{
     run::Outcome,
@@ -65,6 +67,9 @@ fn the_only_in_sync_replica_comes_back_at_another_address_and_no_session_is_cut(
         let node = world.node_of("demo-1").unwrap();
         node.set_power(false);
         sleep(secs(3)).await;
+        let other = IpAddr::from([10, 1, 200, 1]);
+        world.kubernetes.give_back(other);
+        world.kubernetes.intend("demo-1", other);
         node.set_power(true);
         let moved = |w: &World| {
             let ledger = w.ledger().unwrap();
