@@ -10,7 +10,7 @@ use super::{
     Action, Plan, Situation, Step, addresses, failing, loss,
     members::{self, Members},
     notes,
-    observation::{Instance, Observation, Registration, Role},
+    observation::{DataStatus, Instance, Observation, Registration, Role},
     reset, switchover,
 };
 use crate::api::{
@@ -175,7 +175,16 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         return plan;
     }
     if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
-        return Plan::new(seen, working("waiting for a replica that holds everything"));
+        let message = working("waiting for a replica that holds everything");
+        // A second phase that did not arrive leaves its replica `ready` and behind, and neither of the two does anything
+        // about it before MAIN's next commit; clients make none here. The replica refuses its vote, and MAIN feeds it again.
+        let missed = |r: &&Registration| r.is_sync() && r.status == Some(DataStatus::Ready) && r.behind != 0;
+        let probe = members
+            .all()
+            .iter()
+            .any(|r| missed(&r))
+            .then(|| members.probe_commit());
+        return Plan::with(seen, message, probe);
     }
     let confirmed: Vec<(&Registration, Member)> = synced
         .iter()

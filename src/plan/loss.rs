@@ -432,9 +432,8 @@ fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, w
     let pause = brake::pause(seen, ledger);
     (!pause.is_zero()).then(|| {
         let text = format!(
-            "{why}; MAIN was lost several times in a few minutes, so that the next promotion waits for {} s. Look \
-             for the cause in its log",
-            pause.as_secs() + 1
+            "{why}; MAIN was lost several times in a few minutes, so that the next promotion waits for a while, a minute \
+             at most. Look for the cause in its log"
         );
         Plan::new(seen, Situation::MainLost(Reason::CrashLooping, text))
     })

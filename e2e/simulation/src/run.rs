@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use memgraph_operator::api::ledger::Route;
+use memgraph_operator::api::{Phase, ledger::Route};
 use tokio::{
     task::LocalSet,
     time::{Instant, sleep},
@@ -83,6 +83,8 @@ impl World {
                 ledger.is_some_and(|ledger| ledger.route == Route::Open)
                     && status.in_sync_replicas >= in_sync
                     && status.ready_replicas == status.replicas
+                    && status.observed_generation == cluster.metadata.generation
+                    && status.phase != Some(Phase::Updating)
             })
         });
         settled == Some(true)

@@ -18,6 +18,9 @@ use crate::{
     world::{Options, World},
 };
 
+/// After which time whatever has happened shows in the status, unless somebody cannot see it.
+const UNTIL_SEEN: Duration = Duration::from_secs(5);
+
 /// For how long faults strike.
 pub const FAULT_TIME: Duration = Duration::from_secs(525);
 /// For how much longer they may, if too few have found something to strike at.
@@ -260,6 +263,8 @@ async fn course(
 
 /// I14: when faults are over, clients can write again soon; or a condition says what a human must do.
 async fn peace(world: &Rc<World>) -> Option<String> {
+    // The last fault may have struck in this very moment: nobody has seen it yet.
+    sleep(UNTIL_SEEN).await;
     let whole = world.settled(world.promise.in_sync(), RECOVERY).await;
     world.check();
     if !whole {

@@ -166,3 +166,25 @@ fn a_main_whose_mark_was_undone_starts_anew() {
     assert!(world.servers.iter().all(|server| server.marker.is_some()));
     world.check();
 }
+
+/// The second phase of a commit did not arrive at the replica, and MAIN makes no further commit that would find that out.
+#[test]
+fn a_replica_that_missed_something_at_rest_is_found_by_a_commit() {
+    let mut world = running();
+    world.servers[0].up = false;
+    world.step(usize::MAX);
+    world.step(usize::MAX);
+    let mut seen = world.observe();
+    let Sight::Serving(view) = &mut seen.instances[1].sight else {
+        panic!("MAIN does not serve")
+    };
+    assert_eq!(view.registrations.len(), 1, "registered, and not let in yet");
+    view.registrations[0].behind = -1;
+    let steps = plan(&seen).steps;
+    let probes = |step: &Step| matches!(step, Step::Do(Action::ProbeCommit { .. }));
+    assert!(steps.iter().any(probes), "{steps:?}");
+    assert!(
+        !steps.iter().any(|step| matches!(step, Step::Write(_))),
+        "{steps:?}"
+    );
+}
