@@ -41,6 +41,14 @@ pub enum ActError {
         /// The instance.
         instance: String,
     },
+    /// An instance may have restarted since it was chosen: its process has ended, and another one may answer.
+    #[error(
+        "{instance} refused connections a moment ago; Kubernetes has not told yet what has become of its process"
+    )]
+    Unclear {
+        /// The instance.
+        instance: String,
+    },
     /// An instance is not, or not alone, where it was when this was planned.
     #[error("{address} is not the address of {instance} alone any more")]
     Moved {
@@ -142,6 +150,11 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 incarnation,
             } => {
                 let at = self.require_life(instance, incarnation).await?;
+                if self.sightings.may_have_ended(instance, incarnation).await {
+                    return Err(ActError::Unclear {
+                        instance: instance.to_owned(),
+                    });
+                }
                 Ok(memgraph::promote(self.bolt, at, instance).await?)
             }
             Action::ReachGateways => Ok(self.fence.reach(self.client, self.cluster).await?),

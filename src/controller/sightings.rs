@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for one that did not: it must not hold up what is done about the others.
 const IMPATIENCE: Duration = Duration::from_millis(250);
 
+/// After what time the kubelet has told of a container that has started anew: it looks every second, and tells at once.
+const UNTIL_TOLD: Duration = Duration::from_secs(5);
+
 /// An instance to look at.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -59,6 +62,8 @@ struct Memory {
     stuck_since: Option<Instant>,
     /// It has answered in this life.
     has_answered: bool,
+    /// When it refused connections last, in this life as Kubernetes tells it.
+    refused_at: Option<Instant>,
     /// By registration name: since when MAIN has listed it as unwell.
     unwell: BTreeMap<String, Instant>,
     /// The term in which MAIN refused this incarnation as diverged.
@@ -227,6 +232,17 @@ impl Sightings {
             .is_some_and(|memory| memory.sight == Sight::Silent)
     }
 
+    /// Whether this life of an instance may be over already: it refused connections a moment ago, so that its process had ended,
+    /// and Kubernetes has not told of another one yet.
+    pub(super) async fn may_have_ended(&self, instance: &str, incarnation: &Incarnation) -> bool {
+        let memories = self.memories.lock().await;
+        memories
+            .get(instance)
+            .filter(|memory| memory.incarnation.as_ref() == Some(incarnation))
+            .and_then(|memory| memory.refused_at)
+            .is_some_and(|at| at.elapsed() < UNTIL_TOLD)
+    }
+
     /// What is known of this instance.
     pub(super) async fn sighting(&self, target: &Target) -> Sighting {
         let memories = self.memories.lock().await;
@@ -312,6 +328,10 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         Sight::Silent | Sight::Handshake => in_this_life.and_then(|m| m.stuck_since).or(Some(begun)),
         _ => None,
     };
+    let refused_at = match sight {
+        Sight::Refused => Some(now),
+        _ => in_this_life.and_then(|memory| memory.refused_at),
+    };
     let has_answered = matches!(sight, Sight::Serving(_)) || in_this_life.is_some_and(|m| m.has_answered);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
     let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
@@ -346,6 +366,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         silent_since,
         stuck_since,
         has_answered,
+        refused_at,
         unwell,
         refused_in,
         unregistrable_until,

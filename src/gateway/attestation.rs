@@ -21,6 +21,10 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// How soon the ports are tried again that somebody waits for.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How far apart two looks are begun at least: each leaves an address of this host's unusable for a minute, and somebody waits for
+/// one after each answer of MAIN.
+const APART: Duration = Duration::from_millis(20);
+
 /// Makes connections: the seam at which tests put something else than a network.
 pub trait Dial {
     /// Whether somebody takes a connection there. It is closed again.
@@ -79,6 +83,7 @@ pub async fn attest<D: Dial>(keeper: Arc<Keeper>, dial: D) {
         if are_taken {
             keeper.attested(term, begun);
             attestation.last.send_replace(Some((term, begun)));
+            sleep(APART).await;
         } else if is_wanted {
             sleep(AGAIN).await;
             attestation.wanted.notify_one();

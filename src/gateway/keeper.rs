@@ -110,16 +110,16 @@ impl Keeper {
 
     /// The ports that tell whether the in-sync replicas are replicas, with the term; None: nobody needs to know.
     pub(super) fn to_attest(&self) -> Option<(i64, Vec<SocketAddr>)> {
-        let now = self.now.get();
         let state = self.lock();
+        let now = self.now.get();
         let (term, members) = state.holder.to_attest(now)?;
         Some((term, members.iter().map(|member| member.address).collect()))
     }
 
     /// All of these ports took connections, which were begun at `begun`.
     pub(super) fn attested(&self, term: i64, begun: Duration) {
-        let now = self.now.get();
         let mut state = self.lock();
+        let now = self.now.get();
         state.holder.attested(term, begun, now);
         self.publish(state);
     }
@@ -169,8 +169,8 @@ impl Keeper {
 
     /// Takes what an operator says. Returns why its grant was refused, if so.
     pub(super) fn hear(&self, request: &Request) -> Option<String> {
-        let now = self.now.get();
         let mut state = self.lock();
+        let now = self.now.get();
         if request.voucher.is_none() {
             state.asked = Some(now);
         }
@@ -214,8 +214,8 @@ impl Keeper {
 
     /// Takes note of what became of a connection to MAIN of this term.
     pub(super) fn note(&self, term: i64, incident: Incident) {
-        let now = self.now.get();
         let mut state = self.lock();
+        let now = self.now.get();
         if state.reach.note(term, incident, now) && incident == Incident::Refused {
             state.holder.taint(term, now);
             drop(state);
@@ -225,14 +225,15 @@ impl Keeper {
 
     /// A handshake with MAIN of this term begins.
     pub(super) fn begin(&self, term: i64) {
+        let mut state = self.lock();
         let now = self.now.get();
-        self.lock().reach.begin(term, now);
+        state.reach.begin(term, now);
     }
 
     /// A handshake with MAIN of this term was completed.
     pub(super) fn completed(&self, term: i64) {
-        let now = self.now.get();
         let mut state = self.lock();
+        let now = self.now.get();
         state.reach.complete(term, now);
         state.holder.heard(term, now);
         self.publish(state);
@@ -397,6 +398,7 @@ impl Keeper {
         self.moments.send_replace(());
     }
 
+    /// The clock is read under it, not before: what held when the clock was read may have ended when the lock is had.
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each change of the state is one step, so a panic elsewhere under the lock spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -257,7 +257,10 @@ impl Holder {
         };
         if let Some(held) = before {
             taken.extended = held.extended;
-            if let (Some(evidence), Some(known)) = (&mut taken.evidence, &held.evidence) {
+            if held.from > from {
+                // It comes late: whom a newer one names counts.
+                taken.evidence.clone_from(&held.evidence);
+            } else if let (Some(evidence), Some(known)) = (&mut taken.evidence, &held.evidence) {
                 evidence.keep(known);
             }
             // The nonce was sent before MAIN refused: whoever answers it did not know.

@@ -31,6 +31,11 @@ pub(super) fn pause(seen: &Observation, ledger: &Ledger) -> Duration {
     spacing.saturating_sub(newest)
 }
 
+/// How often MAIN has changed, or was to change, in the last ten minutes.
+pub(super) fn lately(seen: &Observation, ledger: &Ledger) -> usize {
+    ages(seen, ledger).filter(|age| *age < LATELY).count()
+}
+
 /// How many changes of the last hour rested on suspicion.
 pub(super) fn suspected(seen: &Observation, ledger: &Ledger) -> usize {
     let pairs = ledger.changes.iter().zip(ages(seen, ledger));

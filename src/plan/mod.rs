@@ -186,21 +186,18 @@ pub enum Situation {
 /// Decides what to do next.
 #[must_use]
 pub fn plan(seen: &Observation) -> Plan {
-    let Some(ledger) = &seen.ledger else {
-        return bootstrap::plan(seen);
+    let mut plan = match &seen.ledger {
+        None => bootstrap::plan(seen),
+        Some(ledger) if ledger.is_refuted() => bootstrap::plan(seen),
+        Some(ledger) if ledger.route == Route::Closed => closed::plan(seen, ledger),
+        Some(ledger) => steady::plan(seen, ledger),
     };
-    let mut plan = if ledger.is_refuted() {
-        bootstrap::plan(seen)
-    } else if ledger.route == Route::Closed {
-        closed::plan(seen, ledger)
-    } else {
-        steady::plan(seen, ledger)
-    };
-    // Whoever is waited for may be one that must not start where it is.
-    if plan.steps.is_empty()
-        && let Some(step) = addresses::replace_displaced(seen, ledger)
-    {
-        plan.steps.push(step);
+    if plan.steps.is_empty() {
+        // Whoever is waited for may be one that must not start where it is, or cannot start as it was made.
+        let ledger = seen.ledger.as_ref();
+        let displaced = ledger.and_then(|ledger| addresses::replace_displaced(seen, ledger));
+        plan.steps
+            .extend(displaced.or_else(|| update::replace_stopped(seen)));
     }
     plan
 }

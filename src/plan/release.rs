@@ -24,12 +24,14 @@ pub(super) fn unfit(seen: &Observation) -> Option<String> {
     ))
 }
 
-/// Why the instances are not to be replaced by ones of the spec's image: it is an older release than MAIN's, which could not
-/// read what that writes. Told by the image's tag; one that is no release is taken for new.
-pub(super) fn downgrade(seen: &Observation, main: &Instance) -> Option<String> {
+/// Why the instances are not to be replaced by ones of the spec's image: it is an older release than one that runs, and could not
+/// read what that one writes. Told by the image's tag; one that is no release is taken for new.
+pub(super) fn downgrade(seen: &Observation) -> Option<String> {
     let image = &seen.settings.image;
-    let running = &main.view()?.version;
-    (release(tag(image)?)? < release(running)?).then(|| {
+    let wanted = release(tag(image)?)?;
+    let views = seen.declared().filter_map(Instance::view);
+    let running = &views.max_by_key(|view| release(&view.version))?.version;
+    (wanted < release(running)?).then(|| {
         format!(
             "image: {image} is older than Memgraph {running}, which runs: an older release cannot read the data of a newer \
              one. Set image to {running} or newer; no instance is replaced before"

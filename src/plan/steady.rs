@@ -55,8 +55,8 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.revive(&mut situation))
         .or_else(|| desk.register_missing())
         .or_else(|| desk.conclude_recovery())
-        .or_else(|| desk.update())
         .or_else(|| notes::note_volumes(seen, ledger).map(|step| Work::Steps(vec![step])))
+        .or_else(|| desk.update())
         .unwrap_or_default();
     let numbers = desk.numbers;
     let steps = match steps {
@@ -457,9 +457,12 @@ impl<'a> Desk<'a> {
         }
         match update::next(&self.members) {
             update::Next::Replace(step) => Some(Work::Steps(vec![step])),
-            update::Next::MoveMain => {
+            update::Next::MoveMain(target) => {
                 let cause = format!("the pod of {} is to be updated", self.members.main.name);
-                self.move_main(&cause).ok()
+                let purpose = switchover::Purpose::Unfit(&cause);
+                let plan = switchover::begin(&self.members, &purpose, target, self.waited_for());
+                self.numbers = plan.numbers;
+                Some(Work::Close(plan))
             }
             update::Next::Done | update::Next::Wait(..) => None,
         }

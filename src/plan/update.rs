@@ -1,74 +1,97 @@
 //! Which instance is to get the configuration that the spec asks for by now: one after the other, MAIN's last.
 
 use super::{
-    Action, Step,
+    Action, Step, brake,
     members::Members,
-    observation::{Container, Instance, Registration},
+    observation::{Container, Instance, Observation, Registration},
     release,
-    switchover::NEAR,
+    switchover::{self, NEAR, Standing},
 };
 use crate::api::{MainUpdate, conditions::Reason};
 
 /// What is to be done about instances that were started with an earlier configuration.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Next {
+pub(super) enum Next<'a> {
     /// There are none.
     Done,
     /// This pod is replaced.
     Replace(Step),
-    /// MAIN moves away from its instance.
-    MoveMain,
+    /// MAIN moves to this instance.
+    MoveMain(&'a Instance),
     /// Nothing now, for this reason.
     Wait(Reason, String),
 }
+
+/// So many changes of MAIN in ten minutes are enough: clients are cut off each time, also where a move does not come about, and
+/// more would hold up the replacement of a MAIN that is lost. The first move may not come about because Memgraph takes the old MAIN for
+/// one that has branched off, where its successor has restarted in the same epoch; the second one does.
+const MOVES: usize = 2;
 
 /// The next thing to do. Whether enough in-sync replicas are there is not asked here.
 ///
 /// No acknowledged write depends on the pod that goes: MAIN serves, and all the others follow it. A strict replica leaves as
 /// any other whose pod is deleted: another one takes its place before it ends, or MAIN waits for it.
-pub(super) fn next(members: &Members<'_>) -> Next {
-    let outdated = |i: &&Instance| i.outdated && !i.terminating;
-    let seen = members.seen;
+pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
+    let (seen, ledger, main) = (members.seen, members.ledger, members.main);
     if !seen.declared().any(|i| i.outdated) {
         return Next::Done;
     }
-    if let Some(why) = release::downgrade(seen, members.main) {
+    if let Some(why) = release::downgrade(seen) {
         return Next::Wait(Reason::Downgrade, why);
     }
-    // What does not run, because its configuration is a bad one, need not be waited for.
-    if let Some(step) = members
-        .others()
-        .filter(outdated)
-        .find(|i| !runs(i))
-        .and_then(replace)
-    {
+    if let Some(step) = replace_stopped(seen) {
         return Next::Replace(step);
     }
+    let wait = |why: String| Next::Wait(Reason::Updating, why);
     if let Some(unwell) = seen.instances.iter().find(|i| !is_well(members, i)) {
-        return Next::Wait(Reason::Updating, format!("waiting for {}", unwell.name));
+        // The update may be what it needs. Nothing relies on it.
+        let may_go = is_due(unwell) && !ledger.relies_on(&unwell.name);
+        return match replace(unwell).filter(|_| may_go) {
+            Some(step) => Next::Replace(step),
+            None => wait(format!("waiting for {}", unwell.name)),
+        };
     }
     let replica = members
         .others()
-        .filter(outdated)
+        .filter(|i| is_due(i))
         .max_by_key(|i| (members.member(i).is_none(), i.ordinal));
     if let Some(replica) = replica {
         return replace(replica).map_or(Next::Done, Next::Replace);
     }
-    let main = members.main;
-    match seen.settings.main_update {
-        MainUpdate::Supervised => Next::Wait(
-            Reason::WaitingForSwitchover,
-            format!(
-                "only MAIN is left, and updateStrategy.mainUpdate is Supervised: ask for a switchover, or delete the pod \
-                 of {}",
-                main.name
-            ),
-        ),
-        MainUpdate::Automatic if members.others().next().is_none() => {
-            replace(main).map_or(Next::Done, Next::Replace)
-        }
-        MainUpdate::Automatic => Next::MoveMain,
+    let by_hand = format!("ask for a switchover, or delete the pod of {}", main.name);
+    if seen.settings.main_update == MainUpdate::Supervised {
+        let why = format!("only MAIN is left, and updateStrategy.mainUpdate is Supervised: {by_hand}");
+        return Next::Wait(Reason::WaitingForSwitchover, why);
     }
+    if members.others().next().is_none() {
+        return replace(main).map_or(Next::Done, Next::Replace);
+    }
+    if brake::lately(seen, ledger) >= MOVES {
+        return wait("only MAIN is left; it has changed twice in ten minutes, and is moved later".to_owned());
+    }
+    match switchover::anywhere(members) {
+        Standing::Possible(target) => Next::MoveMain(target),
+        Standing::Waiting(why) => wait(format!("only MAIN is left: {why}")),
+        Standing::Refused(why) | Standing::Done(why) => {
+            let why = format!(
+                "only MAIN is left, and it cannot move, since {why}: delete the pod of {}",
+                main.name
+            );
+            Next::Wait(Reason::WaitingForSwitchover, why)
+        }
+    }
+}
+
+/// Replaces the pod of an instance that does not run: with an earlier configuration, which may be the reason. Its volume stays,
+/// and it is in nobody's present life.
+pub(super) fn replace_stopped(seen: &Observation) -> Option<Step> {
+    let stopped = |i: &&Instance| is_due(i) && i.container != Container::Running;
+    let step = seen.declared().find(stopped).and_then(replace)?;
+    release::downgrade(seen).is_none().then_some(step)
+}
+
+fn is_due(instance: &Instance) -> bool {
+    instance.outdated && !instance.terminating
 }
 
 fn replace(instance: &Instance) -> Option<Step> {
@@ -76,11 +99,6 @@ fn replace(instance: &Instance) -> Option<Step> {
         instance: instance.name.clone(),
         pod_uid: instance.pod_uid.clone()?,
     }))
-}
-
-/// Whether its process is there, or about to be without anything being wrong.
-fn runs(instance: &Instance) -> bool {
-    instance.container == Container::Running
 }
 
 /// Whether it is as it should be: MAIN, or a replica that follows closely; and not about to go. MAIN's word alone says

@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 10] = [
+pub const REGRESSIONS: [Regression; 12] = [
     showed(
         6,
         600,
@@ -83,4 +83,10 @@ pub const REGRESSIONS: [Regression; 10] = [
         600,
         "the cluster was not whole again in the end, and no condition said why",
     ),
+    showed(
+        120,
+        525,
+        "a second phase that was lost behind a closed route: nobody commits there, so that nobody found it out",
+    ),
+    showed(244, 525, "the same after a loss of power of everything"),
 ];

@@ -1,13 +1,20 @@
 //! Instances get a changed configuration.
 
+use std::time::Duration;
+
 use super::{
-    super::{Action, Situation, Step, observation::Container, plan, report},
+    super::{
+        Action, Situation, Step,
+        observation::{Container, Sight},
+        plan, report,
+    },
     decisions::running,
     world::World,
 };
 use crate::api::{
     MainUpdate, Phase,
     conditions::{ConditionType, Reason, Truth},
+    ledger::Change,
 };
 
 /// A cluster whose spec has changed since its instances were started.
@@ -144,4 +151,58 @@ fn an_older_release_replaces_nothing() {
     let (_, status, reason, message) = told(&world);
     assert_eq!((status, reason), (Truth::False, Reason::Downgrade));
     assert!(message.contains("Set image to"), "{message}");
+}
+
+/// A corrected spec reaches what the earlier one has broken, whoever waits for it.
+#[test]
+fn what_cannot_start_is_replaced_also_while_all_wait_for_it() {
+    for (instances, stopped) in [(2, 1), (1, 0)] {
+        let mut world = World::new(instances);
+        world.settle();
+        world.configuration += 1;
+        world.servers[stopped].up = false;
+        let mut seen = world.observe();
+        seen.instances[stopped].container = Container::Waiting;
+        let name = World::name(stopped);
+        let deletes =
+            |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if *instance == name);
+        assert!(plan(&seen).steps.iter().any(deletes), "{name}");
+    }
+}
+
+/// The update may be what it needs.
+#[test]
+fn what_runs_and_does_not_follow_is_replaced_if_nobody_relies_on_it() {
+    let world = changed();
+    let mut seen = world.observe();
+    seen.instances[2].sight = Sight::Silent;
+    let deletes =
+        |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if instance == "demo-2");
+    assert!(plan(&seen).steps.iter().any(deletes));
+    let mut seen = world.observe();
+    seen.instances[1].sight = Sight::Silent;
+    let any = |step: &Step| matches!(step, Step::Do(Action::DeletePod { .. }));
+    assert!(!plan(&seen).steps.iter().any(any), "demo-1 is in sync");
+}
+
+#[test]
+fn main_is_not_moved_again_and_again() {
+    let mut world = changed();
+    for replica in [1, 2] {
+        world.replace_pod(replica, true);
+    }
+    world.settings.main_update = MainUpdate::Supervised;
+    world.settle();
+    world.settings.main_update = MainUpdate::Automatic;
+    let mut seen = world.observe();
+    let change = |term| Change {
+        term,
+        at: String::new(),
+        suspected: false,
+    };
+    seen.ledger.as_mut().unwrap().changes = vec![change(1), change(2)];
+    seen.change_ages = vec![Duration::from_secs(60); 2];
+    assert_eq!(plan(&seen).steps, []);
+    seen.change_ages = vec![Duration::from_secs(601), Duration::from_secs(60)];
+    assert!(plan(&seen).writes());
 }
