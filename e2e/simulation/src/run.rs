@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use memgraph_operator::api::{Phase, ledger::Route};
+use memgraph_operator::api::ledger::Route;
 use tokio::{
     task::LocalSet,
     time::{Instant, sleep},
@@ -84,7 +84,6 @@ impl World {
                     && status.in_sync_replicas >= in_sync
                     && status.ready_replicas == status.replicas
                     && status.observed_generation == cluster.metadata.generation
-                    && status.phase != Some(Phase::Updating)
             })
         });
         settled == Some(true)

@@ -27,6 +27,8 @@ pub const FAULT_TIME: Duration = Duration::from_secs(525);
 const MORE_TIME: Duration = Duration::from_secs(200);
 /// How long the cluster may take to be whole again once they are over.
 const RECOVERY: Duration = Duration::from_secs(420);
+/// How long an update may take after that: MAIN is moved for it twice in ten minutes at most.
+const UPDATE: Duration = Duration::from_secs(900);
 /// For how long clients write afterwards.
 const AFTERWARDS: Duration = Duration::from_secs(15);
 /// How long a cluster that nobody changes is left before it is watched, and for how long it is.
@@ -293,6 +295,18 @@ async fn peace(world: &Rc<World>) -> Option<String> {
 
 /// I15: a healthy cluster that nobody changes is left alone.
 async fn i15_nothing_is_done_where_nothing_is_to_be_done(world: &Rc<World>) {
+    let is_updated = |world: &World| {
+        let conditions = world.status().conditions;
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == "UpToDate" && condition.status == "True")
+    };
+    if !world.until(UPDATE, is_updated).await {
+        world
+            .watchman
+            .report("I14", "an update does not come to an end".to_owned());
+        return;
+    }
     world.clients.set_quiet(true);
     sleep(CALM).await;
     if !world
