@@ -62,7 +62,7 @@ struct Memory {
     stuck_since: Option<Instant>,
     /// It has answered in this life.
     has_answered: bool,
-    /// When it refused connections last, in this life as Kubernetes tells it.
+    /// When it refused connections last after it had answered, in this life as Kubernetes tells it.
     refused_at: Option<Instant>,
     /// By registration name: since when MAIN has listed it as unwell.
     unwell: BTreeMap<String, Instant>,
@@ -328,8 +328,9 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         Sight::Silent | Sight::Handshake => in_this_life.and_then(|m| m.stuck_since).or(Some(begun)),
         _ => None,
     };
+    // Before its first answer it may only not have opened its port yet.
     let refused_at = match sight {
-        Sight::Refused => Some(now),
+        Sight::Refused if in_this_life.is_some_and(|memory| memory.has_answered) => Some(now),
         _ => in_this_life.and_then(|memory| memory.refused_at),
     };
     let has_answered = matches!(sight, Sight::Serving(_)) || in_this_life.is_some_and(|m| m.has_answered);
@@ -427,5 +428,55 @@ fn outline(sight: &Sight) -> Outline<'_> {
         Sight::Refused => Outline::Refused,
         Sight::Silent => Outline::Silent,
         Sight::Unseen => Outline::Unseen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is remembered after these looks, and whether the present life may be over.
+    async fn after(sights: impl IntoIterator<Item = Sight>) -> bool {
+        let life = Incarnation::default();
+        let target = Target {
+            name: "demo-1".into(),
+            address: None,
+            incarnation: Some(life.clone()),
+        };
+        let memory = sights.into_iter().fold(None, |before, sight| {
+            Some(remember(before, &target, sight, Instant::now()))
+        });
+        let sightings = Sightings::default();
+        sightings
+            .memories
+            .lock()
+            .await
+            .extend(memory.map(|memory| (target.name.clone(), memory)));
+        sightings.may_have_ended(&target.name, &life).await
+    }
+
+    fn serving() -> Sight {
+        Sight::Serving(View {
+            role: Role::Replica,
+            registrations: Vec::new(),
+            contents: None,
+            empty: None,
+            version: "3.12.0".into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_answered_and_refuses_then_may_have_ended() {
+        assert!(after([serving(), Sight::Refused]).await);
+        assert!(
+            after([serving(), Sight::Refused, serving()]).await,
+            "another process may answer"
+        );
+        assert!(!after([serving(), Sight::Silent]).await);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_not_opened_its_port_yet_has_not_ended() {
+        assert!(!after([Sight::Refused, serving()]).await);
     }
 }
