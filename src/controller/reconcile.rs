@@ -312,6 +312,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     ) -> Result<MemgraphCluster, ReconcileError> {
         let written = status::write(&self.client, cluster, status).await?;
         state.wrote(&written);
+        if let Some(ledger) = status.ledger.as_ref().filter(|new| ledger(cluster) != Some(*new)) {
+            let (name, operation) = (cluster.name_any(), ledger.operation.as_ref().map(|o| o.kind));
+            tracing::info!(cluster = %name, term = ledger.term, route = ?ledger.route, ?operation, "ledger written");
+        }
         self.events
             .status_written(cluster.status.as_ref(), &written)
             .await;

@@ -158,8 +158,11 @@ impl Object {
     /// applied. Fields of others, and the API server's defaults, do not count.
     #[must_use]
     pub fn is_applied(&self, live: &Value) -> bool {
+        // The items of a list do not name their type. It is the one that was asked for.
+        let typed = |field: &str| matches!(field, "apiVersion" | "kind");
         // The content has the annotation, so that the comparison takes it in.
-        covers(live, &self.content)
+        let mut wanted = self.content.as_object().into_iter().flatten();
+        wanted.all(|(field, wanted)| typed(field) || live.get(field).is_some_and(|live| covers(live, wanted)))
     }
 }
 
@@ -246,6 +249,15 @@ mod tests {
         live["metadata"]["resourceVersion"] = json!("17");
         live["metadata"]["annotations"]["someone.else/note"] = json!("hello");
         live["data"]["other-file"] = json!("text");
+        assert!(object.is_applied(&live));
+    }
+
+    #[test]
+    fn an_item_of_a_list_does_not_name_its_type() {
+        let object = config_map("a");
+        let mut live = object.content().clone();
+        let fields = live.as_object_mut().unwrap();
+        assert!(fields.remove("kind").is_some() && fields.remove("apiVersion").is_some());
         assert!(object.is_applied(&live));
     }
 

@@ -258,7 +258,7 @@ impl State {
             .objects
             .iter()
             .filter(wanted)
-            .map(|(_, object)| object.clone())
+            .map(|(_, object)| item(target, object.clone()))
             .collect();
         json!({
             "apiVersion": target.api_version,
@@ -295,6 +295,16 @@ impl State {
 /// Whether a request that names a UID means another object than this one.
 fn is_other(object: &Value, uid: &Value) -> bool {
     !uid.is_null() && object["metadata"]["uid"] != *uid
+}
+
+/// An object as a list shows it: the API server leaves the types of its own kinds out.
+fn item(target: &Target, mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut()
+        && target.plural != "memgraphclusters"
+    {
+        fields.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind"));
+    }
+    object
 }
 
 fn merge(into: &mut Value, from: Value) {

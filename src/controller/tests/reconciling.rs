@@ -22,7 +22,7 @@ use super::{
         act::ActError,
         fence::Gateway,
         reconcile::{ReconcileError, reconcile},
-        stores::{OwnPods, Stores},
+        stores::{OwnPods, Pokes, Stores},
     },
     fake_api::FakeApi,
     fake_gateways::FakeGateways,
@@ -114,12 +114,7 @@ pub(super) async fn operator(
 ) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
     let client = api.client();
     let (pokes, _) = unbounded_channel();
-    let own = OwnPods {
-        namespace: NAMESPACE.into(),
-        selector: "app=operator".into(),
-    };
-    let stores = Stores::start(&client, &own, &pokes);
-    stores.wait_until_ready().await.unwrap();
+    let stores = stores(&client, &pokes).await;
     let (cached, writer) = reflector::store();
     let clusters = Api::<MemgraphCluster>::all(client.clone());
     let watch = watcher(clusters, watcher::Config::default())
@@ -138,18 +133,30 @@ pub(super) async fn operator(
     ))
 }
 
-/// A new process in the place of this one: it shares nothing with it but the world outside.
-fn successor(
+/// Filled caches.
+async fn stores(client: &kube::Client, pokes: &Pokes) -> Stores {
+    let own = OwnPods {
+        namespace: NAMESPACE.into(),
+        selector: "app=operator".into(),
+    };
+    let stores = Stores::start(client, &own, pokes);
+    stores.wait_until_ready().await.unwrap();
+    stores
+}
+
+/// A new process in the place of this one: it shares nothing with it but the world outside and the cached clusters.
+async fn successor(
     operator: &Operator<FakeMemgraph, FakeGateways>,
     memgraph: &FakeMemgraph,
     leadership: Leadership,
 ) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
     let (pokes, _) = unbounded_channel();
+    let stores = stores(&operator.client, &pokes).await;
     Arc::new(Operator::new(
         means(operator.client.clone(), memgraph, operator.fence.link().clone()),
         leadership,
         config(),
-        operator.stores.clone(),
+        stores,
         operator.cached.clone(),
         pokes,
         Arc::clone(&operator.vitals),
@@ -317,7 +324,7 @@ async fn a_new_operator_process_changes_nothing_either() {
     let memgraph = FakeMemgraph::fresh(3);
     let first = operator(&api, &memgraph).await;
     settle(&api, &first).await;
-    let second = successor(&first, &memgraph, Leadership::for_ever());
+    let second = successor(&first, &memgraph, Leadership::for_ever()).await;
     api.take_requests();
     reconcile(Arc::new(cluster(&api)), second).await.unwrap();
     let mut requests = api.take_requests();
@@ -361,7 +368,7 @@ async fn a_write_by_somebody_else_is_met_by_reading_again() {
     settle(&api, &operator).await;
     let ledger = cluster(&api).status.unwrap().ledger;
     // The cache shows the cluster as it was before anything was decided.
-    let second = successor(&operator, &memgraph, Leadership::for_ever());
+    let second = successor(&operator, &memgraph, Leadership::for_ever()).await;
     reconcile(Arc::new(stale), second).await.unwrap();
     assert_eq!(cluster(&api).status.unwrap().ledger, ledger);
 }
@@ -372,7 +379,7 @@ async fn a_process_that_does_not_lead_changes_nothing() {
     let memgraph = FakeMemgraph::fresh(3);
     let leads = Arc::new(AtomicBool::new(true));
     let settled = operator(&api, &memgraph).await;
-    let operator = successor(&settled, &memgraph, Leadership::while_true(Arc::clone(&leads)));
+    let operator = successor(&settled, &memgraph, Leadership::while_true(Arc::clone(&leads))).await;
     // Leadership is lost after any number of steps; each time everything stays as it was then.
     for steps in 0..6 {
         for _ in 0..steps {
