@@ -20,7 +20,7 @@ use memgraph_operator::{
     instance_init::{self, VolumeError},
     leader::{Timing, TimingError},
     memgraph::Neo4rsBolt,
-    resources::OperatorImage,
+    resources::{InvalidPodLabels, OperatorImage, OperatorPods},
     telemetry,
 };
 
@@ -84,8 +84,8 @@ struct OperatorArgs {
     /// Where health checks are answered.
     #[arg(long, env = "HTTP_BIND_ADDRESS", default_value = "0.0.0.0:8080")]
     http_bind_address: SocketAddr,
-    /// Label selector of the pods of this operator, in the namespace of the Lease: gateways go on without the API server
-    /// for as long as all of them vouch for it.
+    /// Labels of the pods of this operator, in the namespace of the Lease: gateways go on without the API server for as long
+    /// as all of them vouch for it, and NetworkPolicies let them in.
     #[arg(
         long,
         env = "OPERATOR_SELECTOR",
@@ -181,6 +181,8 @@ enum Error {
     Client(#[from] Box<kube::Error>),
     #[error("cannot take part in the election")]
     Timing(#[from] TimingError),
+    #[error("cannot tell which pods are the operator's own")]
+    Pods(#[from] InvalidPodLabels),
     #[error(transparent)]
     Operator(#[from] controller::OperatorError),
     #[error(transparent)]
@@ -241,12 +243,13 @@ async fn client() -> Result<Client, Error> {
 }
 
 async fn operator(args: OperatorArgs) -> Result<(), Error> {
+    let pods = OperatorPods::new(&args.election.lease_namespace, &args.selector)?;
     let config = OperatorConfig {
         image: OperatorImage(args.image),
         cluster_domain: args.cluster_domain,
         http: args.http_bind_address,
         election: election(args.election)?,
-        selector: args.selector,
+        pods,
         keepsakes: args.keepsakes,
     };
     Ok(controller::run(client().await?, Neo4rsBolt::anonymous(), config).await?)

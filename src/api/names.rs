@@ -70,7 +70,14 @@ pub fn instances_budget(cluster: &str) -> String {
     format!("{cluster}-instances")
 }
 
-/// The gateway's Deployment, PodDisruptionBudget, ServiceAccount, Role and RoleBinding, and the Service that leads to MAIN.
+/// The NetworkPolicy of the instances.
+#[must_use]
+pub fn instances_policy(cluster: &str) -> String {
+    format!("{cluster}-instances")
+}
+
+/// The gateway's Deployment, PodDisruptionBudget, NetworkPolicy, ServiceAccount, Role and RoleBinding, and the Service that
+/// leads to MAIN.
 #[must_use]
 pub fn gateway(cluster: &str) -> String {
     format!("{cluster}-gateway")

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BootstrapSpec, FailoverSpec, GatewaySpec, ReplicationSpec, UpdateStrategySpec,
+    BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, ReplicationSpec, UpdateStrategySpec,
     status::MemgraphClusterStatus,
 };
 
@@ -119,6 +119,10 @@ pub struct MemgraphClusterSpec {
     /// The TCP gateway in front of the instances.
     #[serde(default)]
     pub gateway: GatewaySpec,
+
+    /// Who may connect to the cluster's pods, where the network plugin enforces NetworkPolicies.
+    #[serde(default)]
+    pub network_policy: NetworkPolicySpec,
 
     /// How instances get a changed configuration.
     #[serde(default)]

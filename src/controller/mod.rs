@@ -55,7 +55,7 @@ use lease::Watched;
 pub use link::{Acquaintance, GatewayLink, Unasked, Unprepared};
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
-use stores::{OwnPods, Pokes, Stores};
+use stores::{Pokes, Stores};
 use wall::Wall;
 
 use crate::{
@@ -66,7 +66,7 @@ use crate::{
     leader::{self, Campaign, KubernetesLease, Leadership, OwnProcess, Process, Timing, guarded},
     memgraph::{Bolt, Led},
     metrics::ApiRequests,
-    resources::OperatorImage,
+    resources::{Installation, OperatorImage, OperatorPods},
 };
 
 /// How soon a step is tried again that failed for the first time.
@@ -87,8 +87,8 @@ pub struct OperatorConfig {
     pub http: SocketAddr,
     /// By what it is decided which of several operator processes acts.
     pub election: Election,
-    /// The label selector that finds the pods of all operator processes, in the namespace of the Lease.
-    pub selector: String,
+    /// The pods of all operator processes: gateways go on without the API server for as long as all of them vouch for it.
+    pub pods: OperatorPods,
     /// Where a process keeps what the one needs that takes its place: a folder that outlives the process and not the pod,
     /// since the keys to the gateways are in there. None: it is not kept.
     pub keepsakes: Option<PathBuf>,
@@ -147,7 +147,7 @@ pub struct Operator<B, G> {
     cached: Store<MemgraphCluster>,
     clusters: Clusters,
     pokes: Pokes,
-    image: OperatorImage,
+    installation: Installation,
     cluster_domain: String,
     /// What the gateways know this process by.
     name: String,
@@ -203,7 +203,10 @@ impl<B, G: GatewayLink> Operator<B, G> {
             cached,
             clusters: Clusters::default(),
             pokes,
-            image: config.image,
+            installation: Installation {
+                image: config.image,
+                pods: config.pods,
+            },
             cluster_domain: config.cluster_domain,
             name: config.election.name,
             wall: Wall::set(Timestamp::now()),
@@ -287,11 +290,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
     let process = means.process;
     let (pokes, mut poked) = unbounded_channel();
     let election = &config.election;
-    let own = OwnPods {
-        namespace: election.namespace.clone(),
-        selector: config.selector.clone(),
-    };
-    let stores = Stores::start(&client, &own, &pokes);
+    let stores = Stores::start(&client, &config.pods, &pokes);
     let filled = AtomicBool::new(false);
     let winning = async {
         stores.wait_until_ready().await?;

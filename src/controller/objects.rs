@@ -13,7 +13,7 @@ use super::{link::Unprepared, stores::Stores};
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::instances_to_keep,
-    resources::{self, Desired, Object, ObjectKey, OperatorImage, is_controlled_by},
+    resources::{self, Desired, Installation, Object, ObjectKey, is_controlled_by},
 };
 
 /// Why an object is not as it should be.
@@ -83,11 +83,11 @@ pub(super) async fn bring_about(
     stores: &Stores,
     applied: &Applied,
     cluster: &MemgraphCluster,
-    image: &OperatorImage,
+    operator: &Installation,
 ) -> Result<(), ObjectError> {
     let namespace = cluster.namespace().unwrap_or_default();
     let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
-    let desired = applied.desired(cluster, ledger, image).await?;
+    let desired = applied.desired(cluster, ledger, operator).await?;
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
         if applied.stands(object, cached.as_ref()).await {
@@ -173,12 +173,12 @@ fn version(object: &DynamicObject) -> u64 {
 }
 
 impl Applied {
-    /// The objects of a cluster, with as many instances as must be kept for now. `image` is the same in every call.
+    /// The objects of a cluster, with as many instances as must be kept for now. `operator` is the same in every call.
     async fn desired(
         &self,
         cluster: &MemgraphCluster,
         ledger: Option<&Ledger>,
-        image: &OperatorImage,
+        operator: &Installation,
     ) -> Result<Arc<Desired>, resources::Error> {
         let mut spec = cluster.spec.clone();
         spec.replicas = instances_to_keep(&cluster.name_any(), spec.replicas, ledger);
@@ -194,7 +194,7 @@ impl Applied {
             spec,
             status: None,
         };
-        let desired = Arc::new(resources::desired(&kept, image)?);
+        let desired = Arc::new(resources::desired(&kept, operator)?);
         *built = Some(Built {
             uid: kept.metadata.uid,
             spec: kept.spec,

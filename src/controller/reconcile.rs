@@ -204,7 +204,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        objects::bring_about(&self.client, &self.stores, &state.applied, cluster, &self.image).await
+        let applied = &state.applied;
+        objects::bring_about(&self.client, &self.stores, applied, cluster, &self.installation).await
     }
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {

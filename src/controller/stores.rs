@@ -20,18 +20,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{fence::Gateway, link::Acquaintance, observe::Inventory};
 use crate::{
     api::{MemgraphCluster, names},
-    resources::{Kind, ObjectKey},
+    resources::{Kind, ObjectKey, OperatorPods},
 };
 
 /// Where a watch says that something of a cluster has changed.
 pub(super) type Pokes = UnboundedSender<ObjectRef<MemgraphCluster>>;
-
-/// What finds the pods of the operator itself.
-#[derive(Clone, Debug)]
-pub(super) struct OwnPods {
-    pub(super) namespace: String,
-    pub(super) selector: String,
-}
 
 /// The caches.
 #[derive(Clone)]
@@ -48,12 +41,12 @@ pub(super) struct Stores {
 
 impl Stores {
     /// Starts the watches.
-    pub(super) fn start(client: &Client, own: &OwnPods, pokes: &Pokes) -> Self {
+    pub(super) fn start(client: &Client, own: &OperatorPods, pokes: &Pokes) -> Self {
         let ours = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
         let (pods, pod_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
         let (claims, claim_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
-        let own_pods = Api::namespaced(client.clone(), &own.namespace);
-        let (operators, operator_watch) = watch(own_pods, (), &own.selector, pokes);
+        let own_pods = Api::namespaced(client.clone(), own.namespace());
+        let (operators, operator_watch) = watch(own_pods, (), &own.selector(), pokes);
         let mut watches = vec![pod_watch, claim_watch, operator_watch];
         let applied = Kind::ALL.into_iter().map(|kind| {
             let resource = kind.api_resource();

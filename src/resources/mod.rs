@@ -10,6 +10,7 @@ mod gateway_deployment;
 mod gateway_services;
 mod headless_service;
 mod instance_init;
+mod network_policies;
 mod object;
 mod own_cluster_role;
 mod parent;
@@ -27,6 +28,7 @@ use crate::api::{MemgraphCluster, names};
 use self::parent::Parent;
 pub use self::{
     control_secrets::{control_authority, control_certificates, is_good_for_gateways, read_authorities},
+    network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::is_controlled_by,
     quantity::InvalidQuantity,
@@ -41,6 +43,15 @@ const GATEWAY_VERBS: &[&str] = &["get", "list", "watch"];
 /// The operator's own image, which the gateways run too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorImage(pub String);
+
+/// What a cluster's objects have of the operator that looks after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// Its image.
+    pub image: OperatorImage,
+    /// Its own pods.
+    pub pods: OperatorPods,
+}
 
 /// Why a cluster's objects cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +113,8 @@ pub struct Desired {
 /// # Errors
 /// When the cluster was not read from the API server, or when the spec has a value that the schema could not
 /// refuse; the message names field and remedy.
-pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desired, Error> {
+pub fn desired(cluster: &MemgraphCluster, operator: &Installation) -> Result<Desired, Error> {
+    let image = &operator.image;
     let parent = Parent::of(cluster)?;
     let instances = names::instance_account(&parent.name);
     let mut objects = vec![
@@ -119,6 +131,15 @@ pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desir
         Object::new(&statefulset::build(&parent, image)?)?,
     ];
     let mut absent = Vec::new();
+    let protected = parent.spec.network_policy.enabled;
+    if protected {
+        // Before the first pod.
+        let policy = Object::new(&network_policies::instances(&parent, &operator.pods))?;
+        objects.insert(0, policy);
+    } else {
+        let name = names::instances_policy(&parent.name);
+        absent.push(ObjectKey::new(Kind::NetworkPolicy, name));
+    }
     match disruption_budgets::instances(&parent) {
         Some(budget) => objects.push(Object::new(&budget)?),
         None => absent.push(ObjectKey::new(
@@ -165,6 +186,13 @@ pub fn desired(cluster: &MemgraphCluster, image: &OperatorImage) -> Result<Desir
             Kind::ServiceAccount,
         ];
         absent.extend(kinds.map(|kind| ObjectKey::new(kind, names::gateway(&parent.name))));
+    }
+    // The last one, because it has what the API server may refuse: a client's address that is none.
+    if protected && gateway.enabled {
+        objects.push(Object::new(&network_policies::gateways(&parent, &operator.pods))?);
+    } else {
+        let name = names::gateway(&parent.name);
+        absent.push(ObjectKey::new(Kind::NetworkPolicy, name));
     }
     Ok(Desired { objects, absent })
 }

@@ -6,6 +6,7 @@ use fnv::FnvHasher;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{ConfigMap, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
     rbac::v1::{Role, RoleBinding},
 };
@@ -30,6 +31,7 @@ pub enum Kind {
     RoleBinding,
     ConfigMap,
     Service,
+    NetworkPolicy,
     PodDisruptionBudget,
     StatefulSet,
     Deployment,
@@ -37,12 +39,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
         Self::ConfigMap,
         Self::Service,
+        Self::NetworkPolicy,
         Self::PodDisruptionBudget,
         Self::StatefulSet,
         Self::Deployment,
@@ -57,6 +60,7 @@ impl Kind {
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
             Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
+            Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
@@ -83,6 +87,7 @@ typed!(
     RoleBinding,
     ConfigMap,
     Service,
+    NetworkPolicy,
     PodDisruptionBudget,
     StatefulSet,
     Deployment

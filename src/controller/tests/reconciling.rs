@@ -22,7 +22,7 @@ use super::{
         act::ActError,
         fence::Gateway,
         reconcile::{ReconcileError, reconcile},
-        stores::{OwnPods, Pokes, Stores},
+        stores::{Pokes, Stores},
     },
     fake_api::FakeApi,
     fake_gateways::FakeGateways,
@@ -35,7 +35,7 @@ use crate::{
         names,
     },
     leader::{Leadership, Timing},
-    resources::OperatorImage,
+    resources::{OperatorImage, OperatorPods},
 };
 
 pub(super) const NAMESPACE: &str = "db";
@@ -135,11 +135,7 @@ pub(super) async fn operator(
 
 /// Filled caches.
 async fn stores(client: &kube::Client, pokes: &Pokes) -> Stores {
-    let own = OwnPods {
-        namespace: NAMESPACE.into(),
-        selector: "app=operator".into(),
-    };
-    let stores = Stores::start(client, &own, pokes);
+    let stores = Stores::start(client, &config().pods, pokes);
     stores.wait_until_ready().await.unwrap();
     stores
 }
@@ -182,7 +178,7 @@ fn config() -> OperatorConfig {
         image: OperatorImage("operator:1".into()),
         cluster_domain: "cluster.local".into(),
         http: ([127, 0, 0, 1], 0).into(),
-        selector: "app=operator".into(),
+        pods: OperatorPods::new(NAMESPACE, "app=operator").unwrap(),
         keepsakes: None,
         election: Election {
             namespace: NAMESPACE.into(),

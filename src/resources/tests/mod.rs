@@ -1,6 +1,7 @@
 //! Tests over all objects at once.
 
 mod manifests;
+mod network;
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
@@ -24,8 +25,15 @@ fn stored(name: &str, spec: MemgraphClusterSpec) -> MemgraphCluster {
     cluster
 }
 
-fn image() -> OperatorImage {
-    OperatorImage("ghcr.io/memgraph-operator/memgraph-operator:0.1.0".into())
+fn operator() -> Installation {
+    Installation {
+        image: OperatorImage("ghcr.io/memgraph-operator/memgraph-operator:0.1.0".into()),
+        pods: OperatorPods::new(
+            "memgraph-operator-system",
+            "app.kubernetes.io/name=memgraph-operator",
+        )
+        .unwrap(),
+    }
 }
 
 fn with_memory_limit(quantity: &str) -> MemgraphClusterSpec {
@@ -39,7 +47,7 @@ fn with_memory_limit(quantity: &str) -> MemgraphClusterSpec {
 }
 
 fn built(spec: MemgraphClusterSpec) -> Desired {
-    desired(&stored("demo", spec), &image()).unwrap()
+    desired(&stored("demo", spec), &operator()).unwrap()
 }
 
 /// What the API server makes of `spec: {}`.
@@ -68,7 +76,7 @@ fn the_examples_objects_are_as_committed() {
             serde_yaml::from_str(&fs::read_to_string(&example).unwrap()).unwrap();
         cluster.meta_mut().namespace = Some("graphs".into());
         cluster.meta_mut().uid = Some(UID.into());
-        let desired = desired(&cluster, &image()).unwrap();
+        let desired = desired(&cluster, &operator()).unwrap();
         let documents = desired
             .objects
             .iter()
@@ -102,6 +110,7 @@ fn a_cluster_consists_of_these_objects_in_this_order() {
     assert_eq!(
         keys(&built(defaults())),
         [
+            "NetworkPolicy demo-instances",
             "ServiceAccount demo-instance",
             "Role demo-instance",
             "RoleBinding demo-instance",
@@ -116,6 +125,7 @@ fn a_cluster_consists_of_these_objects_in_this_order() {
             "Service demo-gateway-read",
             "PodDisruptionBudget demo-gateway",
             "Deployment demo-gateway",
+            "NetworkPolicy demo-gateway",
         ]
     );
 }
@@ -133,6 +143,7 @@ fn what_is_switched_off_must_be_absent() {
     assert_eq!(
         keys(&built(spec)),
         [
+            "NetworkPolicy demo-instances",
             "ServiceAccount demo-instance",
             "Role demo-instance",
             "RoleBinding demo-instance",
@@ -147,6 +158,7 @@ fn what_is_switched_off_must_be_absent() {
             "no RoleBinding demo-gateway",
             "no Role demo-gateway",
             "no ServiceAccount demo-gateway",
+            "no NetworkPolicy demo-gateway",
         ]
     );
 }
@@ -166,16 +178,16 @@ fn a_single_pod_has_no_disruption_budget() {
 fn a_cluster_that_is_not_stored_owns_nothing() {
     let mut cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().uid = None;
-    assert!(matches!(desired(&cluster, &image()), Err(Error::NotStored(_))));
+    assert!(matches!(desired(&cluster, &operator()), Err(Error::NotStored(_))));
     cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().namespace = None;
-    assert!(matches!(desired(&cluster, &image()), Err(Error::NotStored(_))));
+    assert!(matches!(desired(&cluster, &operator()), Err(Error::NotStored(_))));
 }
 
 #[test]
 fn what_is_no_quantity_is_refused_by_name() {
     let spec = with_memory_limit("lots");
-    let error = desired(&stored("demo", spec), &image()).unwrap_err();
+    let error = desired(&stored("demo", spec), &operator()).unwrap_err();
     assert_eq!(error.to_string(), "resources.limits.memory: cannot be used");
 }
 
@@ -269,6 +281,7 @@ prop_compose! {
             1..=65_535_i32,
         ),
         annotations in prop::collection::btree_map("[a-z./-]{1,30}", "\\PC{0,30}", 0..3),
+        (protected, peers) in (any::<bool>(), 0..3_usize),
         config in prop::collection::btree_map("x[a-z0-9-]{0,30}", "\\PC{0,30}", 0..5),
     ) -> MemgraphClusterSpec {
         let mut spec = MemgraphClusterSpec { replicas, image, resources, config, ..MemgraphClusterSpec::default() };
@@ -282,6 +295,9 @@ prop_compose! {
         spec.gateway.read_write.service.type_ = service;
         spec.gateway.read_write.service.port = port;
         spec.gateway.read_write.service.annotations = annotations;
+        spec.network_policy.enabled = protected;
+        let peer = json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": []}});
+        spec.network_policy.clients = serde_json::from_value(vec![peer; peers].into()).unwrap();
         spec
     }
 }
@@ -348,7 +364,7 @@ proptest! {
     #[test]
     fn every_valid_spec_has_well_formed_objects(name in "[a-z]([a-z0-9-]{0,38}[a-z0-9])?", spec in valid_specs()) {
         let cluster = stored(&name, spec);
-        let desired = desired(&cluster, &image()).unwrap();
+        let desired = desired(&cluster, &operator()).unwrap();
         for object in &desired.objects {
             assert_well_formed(&name, object);
         }
@@ -366,7 +382,7 @@ fn the_longest_name_fits() {
         ..MemgraphClusterSpec::default()
     };
     let cluster = stored(&name, spec);
-    for object in desired(&cluster, &image()).unwrap().objects {
+    for object in desired(&cluster, &operator()).unwrap().objects {
         assert_well_formed(&name, &object);
     }
     // The controller's label on a pod: its StatefulSet's name and a hash of ten characters.

@@ -9,7 +9,7 @@ use memgraph_operator::{
     fleet::Vitals,
     leader::{Dismiss, Leadership, Process, Timing},
     memgraph::Bolt,
-    resources::OperatorImage,
+    resources::{OperatorImage, OperatorPods},
 };
 use tokio::{
     sync::Notify,
@@ -206,7 +206,7 @@ impl OperatorSlot {
             image: OperatorImage("operator:1".to_owned()),
             cluster_domain: "cluster.local".to_owned(),
             http: ([127, 0, 0, 1], 0).into(),
-            selector: OPERATORS.to_owned(),
+            pods: pods(),
             keepsakes: None,
             election: Election {
                 namespace: OPERATORS_NAMESPACE.to_owned(),
@@ -215,6 +215,13 @@ impl OperatorSlot {
                 timing: timing(),
             },
         }
+    }
+}
+
+fn pods() -> OperatorPods {
+    match OperatorPods::new(OPERATORS_NAMESPACE, OPERATORS) {
+        Ok(pods) => pods,
+        Err(error) => unreachable!("this is a label and its value: {error}"),
     }
 }
 
