@@ -161,6 +161,17 @@ impl Node {
         Ok(sum)
     }
 
+    /// The only process of a pod's first container, as this machine numbers it.
+    pub(crate) fn process(&self, pod: &Pod) -> Result<i32> {
+        match self.processes(pod)?.as_slice() {
+            [process] => Ok(*process),
+            several => bail!(
+                "the container of pod {} has processes {several:?}",
+                pod.name_any()
+            ),
+        }
+    }
+
     /// The processes of a pod's first container, as this machine numbers them.
     fn processes(&self, pod: &Pod) -> Result<Vec<i32>> {
         let name = pod.name_any();

@@ -1,11 +1,11 @@
 //! What the tests on a real Kubernetes node are made of: a node with the operator ([`node`]), a namespace for each test
-//! ([`scene`]) with MemgraphClusters in it ([`database`]), the faults that happen to them ([`faults`]), people who write
+//! ([`scene`]) with MemgraphClusters in it ([`database`]), the faults that happen to them ([`faults`]) and to the operator ([`death`]), people who write
 //! ([`writer`]), and people who type commands ([`shell`]) that the documentation has ([`guide`]).
 
 pub mod database;
+pub mod death;
 pub mod faults;
 pub mod guide;
-pub mod leader_log;
 pub mod node;
 pub mod operators;
 pub mod scene;

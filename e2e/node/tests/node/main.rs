@@ -127,6 +127,7 @@ const LONG: &[(&str, Body)] = tests! {
         of_a_failover
         of_a_switchover
         of_a_bootstrap
+        of_a_repair
         of_a_reset;
     updates:
         a_changed_configuration_reaches_one_instance_after_the_other;
