@@ -80,13 +80,15 @@ images: ## Build the images of operator, simulator and client
 
 .PHONY: crds
 crds: ## Write the CustomResourceDefinition from the Rust types
-	cargo run --locked --quiet --package memgraph-operator -- crd > crds/memgraphclusters.yaml
+	cargo run --locked --quiet --package memgraph-operator -- crd > crds/memgraphclusters.yaml.new
+	mv crds/memgraphclusters.yaml.new crds/memgraphclusters.yaml
 	cp crds/memgraphclusters.yaml config/crd/bases/memgraphclusters.yaml
 	cp crds/memgraphclusters.yaml charts/memgraph-operator/files/crds/memgraphclusters.yaml
 
 .PHONY: openapi
 openapi: ## Write the description of the operator's HTTP answers from the Rust types
-	cargo run --locked --quiet --package memgraph-operator -- openapi > docs/openapi.json
+	cargo run --locked --quiet --package memgraph-operator -- openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 
 .PHONY: alerts-check
 alerts-check: ## Check the alerts: on made-up courses of the metrics, by Prometheus' own code; their metrics and runbooks exist

@@ -9,7 +9,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, names, status::SwitchoverState};
+use super::{
+    DurationString, names,
+    status::{RegistrationMode, SwitchoverState},
+};
 
 /// The decisions about one cluster that must outlive any process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -80,7 +83,7 @@ pub enum Route {
 }
 
 /// One life of one copy of the data. It changes when the process, the pod or the volume does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Incarnation {
     /// UID of the pod.
@@ -94,6 +97,26 @@ pub struct Incarnation {
     /// The node's boot: what was not flushed is lost with it. Empty where the pod does not tell.
     #[serde(default, rename = "bootID", skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
+    /// Its process flushes each transaction before it is acknowledged. It tells what this life may have lost, not which
+    /// one it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flushes_all: bool,
+}
+
+impl PartialEq for Incarnation {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            pod_uid,
+            container_id,
+            volume,
+            boot_id,
+            flushes_all: _,
+        } = self;
+        *pod_uid == other.pod_uid
+            && *container_id == other.container_id
+            && *volume == other.volume
+            && *boot_id == other.boot_id
+    }
 }
 
 /// An instance in one particular incarnation.
@@ -119,6 +142,9 @@ pub struct Member {
     /// `host:port` at which it is registered; empty for a former MAIN.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
+    /// How it is registered; absent for a former MAIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RegistrationMode>,
 }
 
 /// Where MAIN is to find an instance.

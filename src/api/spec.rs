@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, ReplicationSpec, UpdateStrategySpec,
+    BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, ReplicationSpec, UpdateStrategySpec, names,
     status::MemgraphClusterStatus,
 };
 
@@ -153,6 +153,14 @@ pub struct MemgraphClusterSpec {
         "config: storage-snapshot-interval-sec must be a number of seconds greater than 0, because Memgraph does not start with a write-ahead log but without snapshots"
     ))]
     pub config: BTreeMap<String, FlagValue>,
+}
+
+impl MemgraphClusterSpec {
+    /// The image of the instances: the one that is asked for, or this operator's own choice.
+    #[must_use]
+    pub fn image_or_default(&self) -> &str {
+        self.image.as_deref().unwrap_or(names::DEFAULT_IMAGE)
+    }
 }
 
 /// The value of a Memgraph flag.

@@ -40,7 +40,8 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// How often the Secrets are looked at: certificates are replaced days before they must be.
 const CHECK_EVERY: Duration = Duration::from_secs(600);
-/// How soon after that they are looked at again because a gateway cannot be talked to.
+/// How soon after that they are looked at again: because a gateway cannot be talked to, or what is known is an earlier
+/// process' word, or they could not be read.
 const DOUBT_EVERY: Duration = Duration::from_secs(10);
 
 type Http = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -59,8 +60,8 @@ struct Known {
     credentials: Credentials,
     /// The connections that say so.
     http: Http,
-    /// When the Secrets were looked at last.
-    checked: Instant,
+    /// When the Secrets are to be looked at again.
+    look_at: Instant,
 }
 
 impl Default for TlsLink {
@@ -132,7 +133,7 @@ impl TlsLink {
             Known {
                 credentials: credentials.clone(),
                 http,
-                checked: Instant::now(),
+                look_at: Instant::now() + CHECK_EVERY,
             },
         );
         self.keepsakes
@@ -146,23 +147,30 @@ impl TlsLink {
         let Some(known) = clusters.get(cluster) else {
             return (None, false);
         };
-        let fresh = known.checked.elapsed() < CHECK_EVERY && Timestamp::now() < known.credentials.leaf.renew;
+        let fresh = Instant::now() < known.look_at && Timestamp::now() < known.credentials.leaf.renew;
         (Some(known.credentials.clone()), fresh)
     }
 
     fn checked(&self, cluster: &str) {
         if let Some(known) = self.clusters().get_mut(cluster) {
-            known.checked = Instant::now();
+            known.look_at = Instant::now() + CHECK_EVERY;
+        }
+    }
+
+    /// What is known may be out of date, but is used until the Secrets can be read.
+    fn look_again_soon(&self, cluster: &str) {
+        if let Some(known) = self.clusters().get_mut(cluster) {
+            known.look_at = Instant::now() + DOUBT_EVERY;
         }
     }
 
     /// Somebody there is not whom this process takes it for, or the other way round: the Secrets may have been replaced.
     fn doubt(&self, cluster: &str) {
-        let mut clusters = self.clusters();
-        if let Some(known) = clusters.get_mut(cluster)
-            && known.checked.elapsed() >= DOUBT_EVERY
+        let now = Instant::now();
+        if let Some(known) = self.clusters().get_mut(cluster)
+            && known.look_at.saturating_duration_since(now) + DOUBT_EVERY <= CHECK_EVERY
         {
-            known.checked = known.checked.checked_sub(CHECK_EVERY).unwrap_or(known.checked);
+            known.look_at = now;
         }
     }
 }
@@ -190,6 +198,7 @@ impl GatewayLink for TlsLink {
         if fresh {
             return Ok(());
         }
+        self.look_again_soon(&cluster.uid);
         let credentials = secrets::learn(client, cluster, known.as_ref()).await?;
         if known.as_ref() == Some(&credentials) {
             self.checked(&cluster.uid);
@@ -209,7 +218,10 @@ impl GatewayLink for TlsLink {
         kept.filter_map(|kept| {
             let cluster = kept.acquaintance?;
             match self.introduce(&cluster.uid, &kept.credentials?) {
-                Ok(()) => Some(cluster),
+                Ok(()) => {
+                    self.look_again_soon(&cluster.uid);
+                    Some(cluster)
+                }
                 Err(error) => {
                     warn!(%error, cluster = cluster.name, "what an earlier process has kept is of no use");
                     None

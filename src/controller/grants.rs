@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{
-        DurationString, MemgraphCluster, ReplicationMode,
+        DurationString, MemgraphCluster, RegistrationMode, ReplicationMode,
         ledger::{Ledger, Member, OperationKind, Route},
         names,
     },
@@ -217,11 +217,14 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
     }
 
     /// On what a grant may be extended while neither a leader nor the API server answers: MAIN waits for its in-sync
-    /// replicas, and all of these and all operator processes are known. Otherwise on nothing.
+    /// replicas by two-phase commit (what the spec says by now does not count, but how they are registered), and all of
+    /// these and all operator processes are known. Otherwise on nothing.
     fn failsafe(&self, operator: &Operator<B, G>, ledger: &Ledger) -> Option<Failsafe> {
         let cluster = operator.cached.get(&self.reference)?;
         let is_protected = !ledger.in_sync.is_empty() || cluster.spec.replicas == 1;
-        if cluster.spec.replication.mode != ReplicationMode::StrictSync || !is_protected {
+        let mut members = ledger.in_sync.iter();
+        let is_strict = members.all(|member| member.mode == Some(RegistrationMode::StrictSync));
+        if cluster.spec.replication.mode != ReplicationMode::StrictSync || !is_protected || !is_strict {
             return None;
         }
         let targets = operator.inventory(&cluster).targets(&cluster);

@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use super::{link::Unprepared, stores::Stores};
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
-    plan::instances_to_keep,
-    resources::{self, Desired, Installation, Object, ObjectKey, is_controlled_by},
+    plan::{instances_to_keep, is_older},
+    resources::{self, Desired, Installation, Kind, Object, ObjectKey, is_controlled_by},
 };
 
 /// Why an object is not as it should be.
@@ -90,7 +90,8 @@ pub(super) async fn bring_about(
     let desired = applied.desired(cluster, ledger, operator).await?;
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
-        if applied.stands(object, cached.as_ref()).await {
+        if applied.stands(object, cached.as_ref()).await || cached.is_some() && is_held(object.key(), cluster)
+        {
             continue;
         }
         let api = api(client, &namespace, object.key());
@@ -134,6 +135,17 @@ pub(super) async fn bring_about(
         }
     }
     Ok(())
+}
+
+/// Whether an object stays as it is: pods that are made anew, for whatever reason, must not get an older release than the one
+/// that has written their data.
+fn is_held(key: &ObjectKey, cluster: &MemgraphCluster) -> bool {
+    let runs = cluster
+        .status
+        .as_ref()
+        .and_then(|status| status.version.as_deref());
+    key.kind == Kind::StatefulSet
+        && runs.is_some_and(|version| is_older(cluster.spec.image_or_default(), version))
 }
 
 fn api(client: &Client, namespace: &str, key: &ObjectKey) -> Api<DynamicObject> {

@@ -90,6 +90,7 @@ impl Slot<'_> {
                 claim.spec.as_ref()?.volume_name.as_deref()?
             ),
             boot_id: init_note(pod).map(|note| note.boot_id).unwrap_or_default(),
+            flushes_all: flushes_all(pod),
         })
     }
 }
@@ -285,7 +286,6 @@ impl Inventory {
                 address: target.address,
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_ready),
-                flushes_all: slot.pod.is_some_and(flushes_all),
                 claim: slot.claim.and_then(claim),
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),

@@ -26,7 +26,11 @@ use crate::{
         ledger::{Ledger, Route},
     },
     memgraph::Bolt,
-    plan::{self, Action, Plan, Situation, Step, observation::Observation, report},
+    plan::{
+        self, Action, Plan, Situation, Step,
+        observation::{Instance, Observation, Registration},
+        report,
+    },
 };
 
 /// When a healthy cluster is looked at again although nothing has changed.
@@ -120,9 +124,11 @@ fn is_open(cluster: &MemgraphCluster) -> bool {
 }
 
 fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
+    let views = seen.instances.iter().filter_map(Instance::view);
+    let mut registrations = views.flat_map(|view| &view.registrations);
     let settled = cluster.status.as_ref().is_some_and(|status| {
         status.ready_replicas == seen.settings.replicas && *situation == Situation::Serving
-    });
+    }) && registrations.all(Registration::follows);
     Requeue::requeue(match situation {
         Situation::Working(..) if state.since_write() < LASTING => WORKING,
         _ if settled => RESYNC,

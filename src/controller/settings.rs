@@ -3,7 +3,7 @@
 use crate::{
     api::{
         DataDurability, DivergedInstances, FailoverCandidates, FailoverMode, MemgraphClusterSpec,
-        ReplicationMode, names,
+        ReplicationMode,
     },
     plan::observation::{Recovery, Settings, SwitchoverRequest},
 };
@@ -45,10 +45,7 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
             id: asked.request_id.clone(),
             target: asked.target.clone(),
         }),
-        image: spec
-            .image
-            .clone()
-            .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned()),
+        image: spec.image_or_default().to_owned(),
         main_update: spec.update_strategy.main_update,
     }
 }

@@ -1,7 +1,7 @@
 //! What was seen of a cluster's instances, and for how long it has been so.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -64,8 +64,8 @@ struct Memory {
     has_answered: bool,
     /// When it refused connections last after it had answered, in this life as Kubernetes tells it.
     refused_at: Option<Instant>,
-    /// By registration name: since when MAIN has listed it as unwell.
-    unwell: BTreeMap<String, Instant>,
+    /// By registration name: since when MAIN has listed it as unwell, and whether it had listed it as well before.
+    unwell: BTreeMap<String, (Instant, bool)>,
     /// The term in which MAIN refused this incarnation as diverged.
     refused_in: Option<i64>,
     /// Until when it is not registered again, because that has failed.
@@ -340,6 +340,13 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         Sight::Silent => before.as_ref().and_then(|m| m.silent_since).or(Some(begun)),
         _ => None,
     };
+    let followed: BTreeSet<String> = match before.as_ref().map(|memory| &memory.sight) {
+        Some(Sight::Serving(view)) => {
+            let following = view.registrations.iter().filter(|r| r.follows());
+            following.map(|r| r.name.clone()).collect()
+        }
+        _ => BTreeSet::new(),
+    };
     let (away_since, mut unwell, mut told) = before
         .map(|memory| (memory.away_since, memory.unwell, memory.told))
         .unwrap_or_default();
@@ -356,7 +363,10 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         let sick = |name: &str| view.registrations.iter().any(|r| r.name == name && !r.follows());
         unwell.retain(|name, _| sick(name));
         for registration in view.registrations.iter().filter(|r| !r.follows()) {
-            unwell.entry(registration.name.clone()).or_insert(now);
+            let name = &registration.name;
+            unwell
+                .entry(name.clone())
+                .or_insert_with(|| (now, followed.contains(name)));
         }
     }
     Memory {
@@ -388,8 +398,9 @@ fn with_ages(memory: &Memory) -> Sight {
     let mut sight = memory.sight.clone();
     if let Sight::Serving(view) = &mut sight {
         for registration in &mut view.registrations {
-            if let Some(since) = memory.unwell.get(&registration.name) {
+            if let Some((since, followed)) = memory.unwell.get(&registration.name) {
                 registration.unwell_for = since.elapsed();
+                registration.has_followed = *followed;
             }
         }
     }

@@ -94,13 +94,7 @@ pub(super) fn compose(
         ready_replicas: report.ready_replicas,
         in_sync_replicas: report.in_sync_replicas,
         selector: Some(selector.join(",")),
-        image: Some(
-            cluster
-                .spec
-                .image
-                .clone()
-                .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned()),
-        ),
+        image: Some(cluster.spec.image_or_default().to_owned()),
         version: report.version.or(before.version),
         instances: report.instances,
         switchover: report.switchover,

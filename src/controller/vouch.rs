@@ -20,12 +20,12 @@ use super::{
     link::{Acquaintance, GatewayLink},
     stores::Stores,
 };
-use crate::grants::{Request, VERSION, Voucher};
+use crate::grants::{Request, Response, VERSION, Voucher};
 
 /// How often it is looked which gateways there are.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// How long it is until a gateway is told again: several times within any useful `grantTTL`.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long it is until a gateway is told again: several times within what is left of its grant, but no less or more.
+const TELL_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// For how long one answer is waited for.
 const DEADLINE: Duration = Duration::from_millis(500);
 
@@ -111,9 +111,20 @@ async fn tell<G: GatewayLink>(
         }
         answer => answer,
     };
-    if let Err(error) = told {
-        tracing::debug!(cluster = cluster.name, %address, %error, "a gateway gives no answer");
-    }
-    sleep(TELL_EVERY.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+    let pause = match told {
+        Ok(response) => pause(&response),
+        Err(error) => {
+            tracing::debug!(cluster = cluster.name, %address, %error, "a gateway gives no answer");
+            TELL_EVERY.1
+        }
+    };
+    sleep(pause.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
     whom
+}
+
+/// How long it is until the gateway that answers this is told again.
+fn pause(answer: &Response) -> Duration {
+    let (least, most) = TELL_EVERY;
+    let left = answer.report.held.as_ref().map(|held| held.remaining_millis);
+    left.map_or(most, |left| (Duration::from_millis(left) / 3).clamp(least, most))
 }

@@ -333,12 +333,17 @@ impl Keeper {
 
     async fn renew(&self, clusters: Api<MemgraphCluster>, name: &str) {
         let mut moments = self.moments.subscribe();
+        // While nothing changes, one line tells of it.
+        let mut told = None;
         loop {
             moments.borrow_and_update();
             let due_in = {
                 let (state, now) = (self.lock(), self.now.get());
                 state.holder.due(now).map(|due| due.saturating_sub(now))
             };
+            if due_in != Some(Duration::ZERO) {
+                told = None;
+            }
             tokio::select! {
                 biased;
                 _ = moments.changed() => continue,
@@ -352,12 +357,18 @@ impl Keeper {
                 Err(_) => Err(format!("no answer in {ASK_DEADLINE:?}")),
             };
             match renewed {
-                Ok(()) => debug!("no operator answers; the ledger has renewed the grant"),
+                Ok(()) => {
+                    told = None;
+                    debug!("no operator answers; the ledger has renewed the grant");
+                }
                 Err(reason) => {
-                    info!(
-                        reason,
-                        "no operator answers, and the ledger did not renew the grant"
-                    );
+                    let line = "no operator answers, and the ledger did not renew the grant";
+                    if told.as_ref() == Some(&reason) {
+                        debug!(reason, "{line}");
+                    } else {
+                        info!(reason, "{line}");
+                    }
+                    told = Some(reason);
                     sleep(ASK_AGAIN).await;
                 }
             }

@@ -125,6 +125,7 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
         status,
         behind,
         unwell_for: Duration::ZERO,
+        has_followed: false,
     })
 }
 

@@ -188,6 +188,7 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
             incarnation: ledger.main.incarnation.clone(),
             generation: 0,
             address: String::new(),
+            mode: None,
         });
     }
     let from = announced.and_then(|o| o.from.clone());

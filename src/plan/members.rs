@@ -168,6 +168,7 @@ impl<'a> Members<'a> {
             incarnation: instance.incarnation.clone()?,
             generation,
             address: registration.address.clone(),
+            mode: Some(registration.mode),
         })
     }
 }

@@ -23,6 +23,7 @@ mod switchover;
 mod update;
 
 pub use numbers::{parse_registration_name, registration_name};
+pub use release::is_older;
 
 use crate::api::{
     RegistrationMode, VolumeNote,

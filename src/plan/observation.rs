@@ -134,8 +134,6 @@ pub struct Instance {
     pub container: Container,
     /// Whether Kubernetes' own probe succeeds.
     pub ready: bool,
-    /// Whether its process flushes each transaction before it is acknowledged.
-    pub flushes_all: bool,
     /// The volume claim of its data.
     pub claim: Option<Claim>,
     /// How many timestamps its data has come, as a snapshot in this life has shown; or why none could be taken.
@@ -287,6 +285,9 @@ pub struct Marker {
     pub lineage: String,
 }
 
+/// An ASYNC replica that catches up for no longer than this is reported as one that follows.
+const NO_NEWS: Duration = Duration::from_secs(10);
+
 /// A replica as MAIN lists it (`SHOW REPLICAS`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
@@ -302,6 +303,8 @@ pub struct Registration {
     pub behind: i64,
     /// For how long it has not been well (`ready` or `replicating`).
     pub unwell_for: Duration,
+    /// Whether it was well before that.
+    pub has_followed: bool,
 }
 
 impl Registration {
@@ -315,6 +318,14 @@ impl Registration {
     #[must_use]
     pub fn follows(&self) -> bool {
         matches!(self.status, Some(DataStatus::Ready | DataStatus::Replicating))
+    }
+
+    /// Whether it follows, or is an ASYNC one that has not for a moment only: one that is slower than MAIN's writers goes to and
+    /// fro between `recovery` and `ready` many times a minute, which is no news.
+    #[must_use]
+    pub fn keeps_up(&self) -> bool {
+        let catches_up = self.status == Some(DataStatus::Recovery) && self.unwell_for < NO_NEWS;
+        self.follows() || (!self.is_sync() && self.has_followed && catches_up)
     }
 
     /// Whether MAIN feeds it before it acknowledges a write.
@@ -430,14 +441,16 @@ impl Instance {
     }
 
     /// Whether it has all that it had in the life of `incarnation`: the volume is the same, and nothing on it can have been
-    /// lost with its node's memory.
+    /// lost with its node's memory. How the present process was started tells nothing of that life: a pod that was made
+    /// anew may have other flags.
     #[must_use]
     pub fn kept_all_of(&self, incarnation: &Incarnation) -> bool {
-        let same_boot = self
-            .incarnation
-            .as_ref()
-            .is_some_and(|own| !own.boot_id.is_empty() && own.boot_id == incarnation.boot_id);
-        self.has_volume_of(incarnation) && (same_boot || self.flushes_all)
+        let Some(own) = &self.incarnation else {
+            return false;
+        };
+        let same_boot = !own.boot_id.is_empty() && own.boot_id == incarnation.boot_id;
+        let flushed = own.flushes_all && incarnation.flushes_all;
+        self.has_volume_of(incarnation) && (same_boot || flushed)
     }
 
     /// Whether its data belongs to the ledger's history. It tells a copy from an empty or a foreign one without asking
@@ -446,5 +459,34 @@ impl Instance {
     pub fn carries(&self, ledger: &Ledger) -> bool {
         self.marker()
             .is_some_and(|marker| marker.lineage == ledger.lineage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_replica_that_catches_up_for_a_moment_is_no_news() {
+        let catching_up = Registration {
+            name: "demo_1_g7".into(),
+            address: "192.0.2.1:10000".into(),
+            mode: RegistrationMode::Async,
+            status: Some(DataStatus::Recovery),
+            behind: -40,
+            unwell_for: Duration::from_secs(1),
+            has_followed: true,
+        };
+        assert!(catching_up.keeps_up());
+        let but = |change: fn(&mut Registration)| {
+            let mut registration = catching_up.clone();
+            change(&mut registration);
+            registration.keeps_up()
+        };
+        assert!(!but(|r| r.unwell_for = NO_NEWS));
+        assert!(!but(|r| r.has_followed = false));
+        assert!(!but(|r| r.mode = RegistrationMode::Sync));
+        assert!(!but(|r| r.status = Some(DataStatus::Invalid)));
+        assert!(but(|r| r.status = Some(DataStatus::Replicating)));
     }
 }

@@ -25,18 +25,26 @@ pub(super) fn unfit(seen: &Observation) -> Option<String> {
 }
 
 /// Why the instances are not to be replaced by ones of the spec's image: it is an older release than one that runs, and could not
-/// read what that one writes. Told by the image's tag; one that is no release is taken for new.
+/// read what that one writes.
 pub(super) fn downgrade(seen: &Observation) -> Option<String> {
     let image = &seen.settings.image;
-    let wanted = release(tag(image)?)?;
     let views = seen.declared().filter_map(Instance::view);
     let running = &views.max_by_key(|view| release(&view.version))?.version;
-    (wanted < release(running)?).then(|| {
+    is_older(image, running).then(|| {
         format!(
             "image: {image} is older than Memgraph {running}, which runs: an older release cannot read the data of a newer \
              one. Set image to {running} or newer; no instance is replaced before"
         )
     })
+}
+
+/// Whether the tag of `image` is an older release than `version`. One that is no release is taken for new.
+#[must_use]
+pub fn is_older(image: &str, version: &str) -> bool {
+    let wanted = tag(image).and_then(release);
+    wanted
+        .zip(release(version))
+        .is_some_and(|(wanted, runs)| wanted < runs)
 }
 
 /// The tag of an image's name.

@@ -126,7 +126,7 @@ impl<'a> Facts<'a> {
     fn is_as_it_should_be(&self, instance: &Instance) -> bool {
         match instance.role() {
             Some(Role::Main) => self.is_main(instance),
-            Some(Role::Replica) => self.registration(instance).is_some_and(Registration::follows),
+            Some(Role::Replica) => self.registration(instance).is_some_and(Registration::keeps_up),
             None => false,
         }
     }
@@ -386,7 +386,7 @@ impl<'a> Facts<'a> {
         };
         let unwell: Vec<_> = members
             .others()
-            .filter(|i| !members.registration_of(i).is_some_and(Registration::follows))
+            .filter(|i| !members.registration_of(i).is_some_and(Registration::keeps_up))
             .map(|i| match members.registration_of(i) {
                 Some(registration) if i.crash_loop.is_some() => {
                     let status = data_status(registration);
@@ -438,6 +438,7 @@ impl<'a> Facts<'a> {
 
 fn data_status(registration: &Registration) -> &'static str {
     match registration.status {
+        _ if registration.keeps_up() => "ready",
         Some(DataStatus::Ready | DataStatus::Replicating) => "ready",
         Some(DataStatus::Recovery) => "recovery",
         Some(DataStatus::Invalid) => "invalid",

@@ -33,11 +33,12 @@ const MOVES: usize = 2;
 /// any other whose pod is deleted: another one takes its place before it ends, or MAIN waits for it.
 pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     let (seen, ledger, main) = (members.seen, members.ledger, members.main);
-    if !seen.declared().any(|i| i.outdated) {
-        return Next::Done;
-    }
+    // The pods' template is kept then, so that none of them shows that it is outdated.
     if let Some(why) = release::downgrade(seen) {
         return Next::Wait(Reason::Downgrade, why);
+    }
+    if !seen.declared().any(|i| i.outdated) {
+        return Next::Done;
     }
     if let Some(step) = replace_stopped(seen) {
         return Next::Replace(step);

@@ -165,11 +165,7 @@ fn container(spec: &MemgraphClusterSpec) -> Result<Container, Error> {
     let mebibytes = memory_limit.map(|limit| limit.whole() / (1024 * 1024));
     Ok(Container {
         name: names::INSTANCE_CONTAINER.to_owned(),
-        image: Some(
-            spec.image
-                .clone()
-                .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned()),
-        ),
+        image: Some(spec.image_or_default().to_owned()),
         args: Some(flags::args(spec, mebibytes)?),
         ports: Some(vec![
             pod::port(pod::BOLT, names::BOLT_PORT),

@@ -56,8 +56,13 @@ fn it_follows_at_once_a_main_whose_volume_is_lost() {
 #[test]
 fn a_member_that_may_have_lost_what_it_had_is_not_promoted() {
     type Change = fn(&mut World);
-    let cases: [(Change, &str); 3] = [
+    let in_its_former_life: Change = |world| {
+        let ledger = world.ledger.as_mut().unwrap();
+        ledger.in_sync[0].incarnation.flushes_all = false;
+    };
+    let cases: [(Change, &str); 4] = [
         (|world| world.servers[1].flushes_all = false, "flush"),
+        (in_its_former_life, "flush"),
         (|world| world.servers[1].marker = None, "mark"),
         (|world| world.restart(1, false), "another volume"),
     ];

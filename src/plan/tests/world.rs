@@ -197,6 +197,7 @@ impl World {
             container_id: format!("life-{}", server.life),
             volume: format!("volume-{}", server.volume),
             boot_id: format!("boot-{}", server.boot),
+            flushes_all: server.flushes_all,
         }
     }
 
@@ -225,6 +226,7 @@ impl World {
                 } else {
                     Duration::from_secs(60)
                 },
+                has_followed: false,
             }
         });
         View {
@@ -253,7 +255,6 @@ impl World {
                     _ => Container::Ended,
                 },
                 ready: up,
-                flushes_all: self.servers[index].flushes_all,
                 claim: Some(Claim {
                     uid: format!("claim-{}", self.servers[index].volume),
                     note: self.servers[index].volume_note.clone(),
