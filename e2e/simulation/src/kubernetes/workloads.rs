@@ -65,6 +65,7 @@ fn collect_orphans(kubernetes: &Kubernetes) {
         Resource::new("v1", "services"),
         Resource::new("v1", "configmaps"),
         Resource::new("v1", "serviceaccounts"),
+        Resource::new("networking.k8s.io/v1", "networkpolicies"),
         Resource::new("policy/v1", "poddisruptionbudgets"),
         Resource::new("rbac.authorization.k8s.io/v1", "roles"),
         Resource::new("rbac.authorization.k8s.io/v1", "rolebindings"),
