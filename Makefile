@@ -90,6 +90,15 @@ openapi: ## Write the description of the operator's HTTP answers from the Rust t
 	cargo run --locked --quiet --package memgraph-operator -- openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 
+# The pages that `make reference` writes: the name that the program knows each by, and the file.
+REFERENCE := resource:memgraphcluster flags:flags kubectl:kubectl-memgraph
+
+.PHONY: reference
+reference: ## Write the pages of docs/reference that come from the Rust types: the resource, flags, kubectl memgraph
+	@for page in $(REFERENCE); do \
+	    cargo run --locked --quiet --package memgraph-operator -- reference "$${page%:*}" > "docs/reference/$${page#*:}.md"; \
+	done
+
 .PHONY: alerts-check
 alerts-check: ## Check the alerts: on made-up courses of the metrics, by Prometheus' own code; their metrics and runbooks exist
 	cd e2e/alerts && go vet . && go test -count=1 .
@@ -100,7 +109,7 @@ dashboard-check: ## Check that the Grafana dashboard asks for metrics that there
 	cargo test --locked --package memgraph-operator --lib -- metrics::tests
 
 .PHONY: docs-check
-docs-check: ## Check the documentation: links lead somewhere, and the targets that it names exist
+docs-check: ## Check the documentation: links, targets, that commands are run by a test or marked as text, that nothing lacks a row
 	python3 .ci/docs.py
 
 .PHONY: page-test

@@ -56,12 +56,17 @@ scripts() {
     fi
 }
 
-# What `make crds` would write is what is committed.
+# What `make crds reference` would write is what is committed.
 generated_files() {
     local crd
     crd=$(cargo run --locked --quiet --package memgraph-operator -- crd) || return 1
     for file in crds/memgraphclusters.yaml {config/crd/bases,charts/memgraph-operator/files/crds}/memgraphclusters.yaml; do
         diff --unified "$file" - <<<"$crd" || { echo "$file is not up to date: run make crds"; return 1; }
+    done
+    for page in resource:memgraphcluster flags:flags kubectl:kubectl-memgraph; do
+        local file=docs/reference/${page#*:}.md
+        cargo run --locked --quiet --package memgraph-operator -- reference "${page%:*}" | diff --unified "$file" - ||
+            { echo "$file is not up to date: run make reference"; return 1; }
     done
 }
 

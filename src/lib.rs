@@ -17,5 +17,6 @@ pub mod leader;
 pub mod memgraph;
 pub mod metrics;
 pub mod plan;
+pub mod reference;
 pub mod resources;
 pub mod telemetry;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use kube::{Client, CustomResourceExt};
 use memgraph_operator::{
     api::{DurationString, InitNote, MemgraphCluster, names},
@@ -18,8 +18,10 @@ use memgraph_operator::{
     fleet,
     gateway::{self, Addresses, GatewayConfig},
     instance_init::{self, VolumeError},
+    kubectl,
     leader::{Timing, TimingError},
     memgraph::Neo4rsBolt,
+    reference,
     resources::{InvalidPodLabels, OperatorImage, OperatorPods},
     telemetry,
 };
@@ -44,6 +46,23 @@ enum Command {
     Crd,
     /// Prints the description of the operator's HTTP answers as OpenAPI.
     Openapi,
+    /// Prints a page of the reference documentation as Markdown.
+    #[command(hide = true)]
+    Reference {
+        /// Which one.
+        page: Page,
+    },
+}
+
+/// A page of the reference documentation.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Page {
+    /// The MemgraphCluster resource.
+    Resource,
+    /// Flags of operator, gateway and init container.
+    Flags,
+    /// `kubectl memgraph`.
+    Kubectl,
 }
 
 #[derive(Args)]
@@ -215,6 +234,10 @@ fn run(command: Command) -> Result<(), Error> {
             println!("{:#}", fleet::openapi());
             Ok(())
         }
+        Command::Reference { page } => {
+            print!("{}", reference_page(page));
+            Ok(())
+        }
         Command::Operator(args) => {
             telemetry::start(&args.log.log_level)?;
             block_on(operator(args))
@@ -227,6 +250,30 @@ fn run(command: Command) -> Result<(), Error> {
             telemetry::start(&args.log.log_level)?;
             block_on(gateway(args))
         }
+    }
+}
+
+fn reference_page(page: Page) -> String {
+    match page {
+        Page::Resource => reference::resource(),
+        Page::Flags => reference::program(
+            &Cli::command(),
+            "Flags",
+            "Of `memgraph-operator`, the one program of the image. Each flag can be given as a variable of the environment; the \
+             operator starts gateways and init containers with what they need.",
+        ),
+        Page::Kubectl => reference::program(
+            &kubectl::Arguments::command(),
+            "kubectl memgraph",
+            "Acts with the rights of whoever calls it.\n\n\
+             | exit code | meaning |\n| --- | --- |\n\
+             | 0 | done; of `status`: clients can write |\n\
+             | 1 | the call failed |\n\
+             | 2 | the call was not understood |\n\
+             | 3 | of `status`: clients cannot write to some cluster that was asked for |\n\
+             | 4 | the operator refused what was asked for, or it failed |\n\
+             | 5 | it was asked for, was not over in time, and goes on |",
+        ),
     }
 }
 

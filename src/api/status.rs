@@ -139,7 +139,7 @@ pub struct InstanceStatus {
     pub mode: Option<RegistrationMode>,
     /// Whether it answers.
     pub health: Health,
-    /// What MAIN says of its data: `ready`, `replicating`, `recovery`, `invalid` or `diverged`.
+    /// What MAIN says of its data: `ready`, `recovery`, `invalid`, `diverged`, or `ghost` where MAIN lists it but does not feed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_status: Option<String>,
 }

@@ -83,7 +83,7 @@ fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
 
 #[test]
 fn every_metric_is_documented() {
-    let documented: BTreeSet<_> = named(&read("docs/monitoring.md"))
+    let documented: BTreeSet<_> = named(&read("docs/reference/metrics.md"))
         .into_iter()
         .map(|name| name.strip_suffix("_total").unwrap_or(&name).to_owned())
         .collect();

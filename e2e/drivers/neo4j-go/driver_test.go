@@ -524,3 +524,39 @@ func TestConnectionLostAtCommit(t *testing.T) {
 	equal(t, attempts, 1)
 	equal(t, f.value(t, f.query("MATCH (n:L) RETURN count(n)"), nil), int64(1))
 }
+
+func TestWriteIsRepeatedWhenItsAnswerIsLost(t *testing.T) {
+	f := prepare(t)
+	attempts := 0
+	err := Write(f.ctx, connect(t, cut(t), neo4j.NoAuth()), func(tx neo4j.ManagedTransaction) (any, error) {
+		attempts++
+		mark := ""
+		if attempts == 1 {
+			mark = " /* cut:rst:commit */"
+		}
+		return consumed(f.ctx, tx, f.query("MERGE (n:L {id: 1}) SET n.v = 2")+mark, nil)
+	})
+	equal(t, err, nil)
+	equal(t, attempts, 2)
+	equal(t, f.value(t, f.query("MATCH (n:L) RETURN n.v"), nil), int64(2))
+}
+
+func TestWriteThatIsWrongIsNotRepeated(t *testing.T) {
+	f := prepare(t)
+	attempts := 0
+	err := Write(f.ctx, f.driver, func(tx neo4j.ManagedTransaction) (any, error) {
+		attempts++
+		return consumed(f.ctx, tx, "RETURN 1 / 0", nil)
+	})
+	expectCode(t, err, clientError)
+	equal(t, attempts, 1)
+}
+
+func TestOrderIsSavedOnce(t *testing.T) {
+	f := prepare(t)
+	f.run(t, "MATCH (o:Order {id: 'go'}) DETACH DELETE o", nil)
+	for _, amount := range []int{1, 2} {
+		equal(t, SaveOrder(f.ctx, f.driver, "go", amount), nil)
+	}
+	equal(t, f.value(t, "MATCH (o:Order {id: 'go'}) RETURN o.amount", nil), int64(2))
+}

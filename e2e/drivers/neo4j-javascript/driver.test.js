@@ -4,6 +4,7 @@
 const assert = require('node:assert/strict')
 const { after, test } = require('node:test')
 const neo4j = require('neo4j-driver')
+const { saveOrder, write } = require('./writing.js')
 
 const environment = (name) => {
   const value = process.env[name]
@@ -383,4 +384,32 @@ check('connection lost at commit', async ({ session, label }) => {
   note(`a lost answer to COMMIT leads to ${error?.code ?? 'a retry'}; attempts: ${attempts}`)
   assert.equal(await integer(session.run(`MATCH (n:${label}) RETURN count(n)`)), attempts)
   await cut.close()
+})
+
+check('write is repeated when its answer is lost', async ({ session, label }) => {
+  let attempts = 0
+  await write(connect(CUT), (tx) => {
+    attempts += 1
+    const mark = attempts === 1 ? ' /* cut:rst:commit */' : ''
+    return tx.run(`MERGE (n:${label} {id: 1}) SET n.v = 2${mark}`)
+  })
+  assert.equal(attempts, 2)
+  assert.equal(await integer(session.run(`MATCH (n:${label}) RETURN n.v`)), 2)
+})
+
+test('write that is wrong is not repeated', async () => {
+  let attempts = 0
+  const error = await failure(
+    write(driver, (tx) => {
+      attempts += 1
+      return tx.run('RETURN 1 / 0')
+    })
+  )
+  assert.deepEqual([error.code, attempts], [CLIENT_ERROR, 1])
+})
+
+check('order is saved once', async ({ session }) => {
+  await session.run("MATCH (o:Order {id: 'javascript'}) DETACH DELETE o")
+  for (const amount of [1, 2]) await saveOrder(driver, 'javascript', amount)
+  assert.equal(await value(session.run("MATCH (o:Order {id: 'javascript'}) RETURN o.amount")), 2)
 })

@@ -11,6 +11,7 @@ import neo4j.time
 import pytest
 from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError, ServiceUnavailable, SessionExpired, TransientError
 from python_values import VALUES
+from writing import save_order, write
 
 CLIENT_ERROR = "Memgraph.ClientError.MemgraphError.MemgraphError"
 TRANSIENT_ERROR = "Memgraph.TransientError.MemgraphError.MemgraphError"
@@ -316,3 +317,36 @@ def test_connection_lost_at_commit(server, session, label):
     assert not raised.value.is_retryable()
     assert len(attempts) == 1
     assert session.run(f"MATCH (n:{label}) RETURN count(n)").single(strict=True).value() == 1
+
+
+def test_a_write_is_repeated_when_its_answer_is_lost(server, session, label):
+    attempts = []
+
+    def work(tx):
+        attempts.append(1)
+        mark = " /* cut:rst:commit */" if len(attempts) == 1 else ""
+        tx.run(f"MERGE (n:{label} {{id: 1}}) SET n.v = 2{mark}").consume()
+
+    with neo4j.GraphDatabase.driver(server.cut_uri()) as driver:
+        write(driver, work)
+    assert len(attempts) == 2
+    assert session.run(f"MATCH (n:{label}) RETURN n.v").value() == [2]
+
+
+def test_a_write_that_is_wrong_is_not_repeated(driver):
+    attempts = []
+
+    def work(tx):
+        attempts.append(1)
+        tx.run("RETURN 1 / 0").consume()
+
+    with pytest.raises(ClientError):
+        write(driver, work)
+    assert len(attempts) == 1
+
+
+def test_an_order_is_saved_once(driver, session):
+    session.run("MATCH (o:Order {id: 'python'}) DETACH DELETE o").consume()
+    for amount in (1, 2):
+        save_order(driver, "python", amount)
+    assert session.run("MATCH (o:Order {id: 'python'}) RETURN o.amount").value() == [2]

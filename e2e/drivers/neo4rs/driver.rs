@@ -2,6 +2,9 @@
 //!
 //! It has no managed transactions and no summaries; instead it retries queries outside of transactions by itself.
 
+mod writing;
+
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
@@ -501,5 +504,55 @@ async fn connection_lost_at_commit() -> Result {
     assert!(matches!(lost, Err(Error::IOError { .. })), "{lost:?}");
     let count = query(&format!("MATCH (n:{label}) RETURN count(n) AS value"));
     assert_eq!(value::<i64>(&graph, count).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a server: make sim-drivers"]
+async fn a_write_is_repeated_when_its_answer_is_lost() -> Result {
+    let (graph, label) = prepare("AWriteIsRepeated").await?;
+    let attempts = Cell::new(0);
+    let work = || {
+        attempts.set(attempts.get() + 1);
+        let mark = if attempts.get() == 1 {
+            " /* cut:rst:commit */"
+        } else {
+            ""
+        };
+        query(&format!("MERGE (n:{label} {{id: 1}}) SET n.v = 2{mark}"))
+    };
+    writing::write(&connect(local("BOLT_CUT_PORT"))?, work, Duration::from_secs(60)).await?;
+    assert_eq!(attempts.get(), 2);
+    let stored = query(&format!("MATCH (n:{label}) RETURN n.v AS value"));
+    assert_eq!(value::<i64>(&graph, stored).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a server: make sim-drivers"]
+async fn a_write_that_is_wrong_is_not_repeated() -> Result {
+    let attempts = Cell::new(0);
+    let work = || {
+        attempts.set(attempts.get() + 1);
+        query("RETURN 1 / 0")
+    };
+    let wrong = writing::write(&connect(server())?, work, Duration::from_secs(60)).await;
+    assert_eq!(neo4j_error(wrong).code(), CLIENT_ERROR);
+    assert_eq!(attempts.get(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a server: make sim-drivers"]
+async fn an_order_is_saved_once() -> Result {
+    let graph = connect(server())?;
+    graph
+        .run(query("MATCH (o:Order {id: 'rust'}) DETACH DELETE o"))
+        .await?;
+    for amount in [1, 2] {
+        writing::save_order(&graph, "rust", amount).await?;
+    }
+    let stored = query("MATCH (o:Order {id: 'rust'}) RETURN o.amount AS value");
+    assert_eq!(value::<i64>(&graph, stored).await?, 2);
     Ok(())
 }

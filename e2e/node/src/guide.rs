@@ -14,6 +14,9 @@ use crate::shell::Terminal;
 /// What stands for a test's namespace in the documentation.
 const NAMESPACE: &str = "graphs";
 
+/// The image of Memgraph, in whose place the tests have their own.
+const MEMGRAPH: &str = "memgraph/memgraph:3.12.0";
+
 /// The image of Memgraph's command line client, in whose place the tests have their own.
 const MGCONSOLE: &str = "memgraph/mgconsole";
 
@@ -75,6 +78,7 @@ impl Guide {
         let operator = images.operator.replacen(':', " --set-string image.tag=", 1);
         Ok(script
             .replace(NAMESPACE, &scene.namespace)
+            .replace(MEMGRAPH, &images.memgraph)
             .replace(MGCONSOLE, &images.mgconsole)
             .replace(OPERATOR, &format!("image.repository={operator}")))
     }

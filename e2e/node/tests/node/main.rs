@@ -4,6 +4,7 @@
 mod bootstrap;
 mod chart;
 mod deletion;
+mod docs;
 mod drivers;
 mod failover;
 mod faults;
@@ -123,6 +124,11 @@ const LONG: &[(&str, Body)] = tests! {
         a_lost_strict_replica_is_replaced_and_the_status_says_so;
     deletion:
         a_state_that_tells_nothing_waits_for_a_word_and_obeys_it;
+    docs:
+        the_first_steps_are_as_the_guide_says
+        a_cluster_grows_and_shrinks_as_the_guide_says
+        a_running_cluster_is_looked_at_and_changed_as_the_guides_say
+        a_backup_is_made_and_restored_as_the_guide_says;
     steps:
         of_a_failover
         of_a_switchover

@@ -1,10 +1,9 @@
 //! The commands of docs/operations.md, as they stand there.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e_node::database::{Database, SETTLE_LIMIT, tokens};
 use e2e_node::guide::Desk;
 use e2e_node::scene::Scene;
@@ -33,7 +32,6 @@ pub async fn every_command_of_the_guide_works(scene: Arc<Scene>) -> Result<()> {
         // Tests of their own.
         "Two MAINs",
         "A strict replica that is lost",
-        "Backup",
         "Removing everything",
     ];
     let there: Vec<_> = desk
@@ -51,7 +49,6 @@ pub async fn every_command_of_the_guide_works(scene: Arc<Scene>) -> Result<()> {
     the_gateway(&desk).await?;
     let written = tokens(database.gateway().await?).await?;
     ensure!(written.contains("at-a-terminal"), "there are {written:?}");
-    a_backup(&desk, &database.main().await?)?;
     desk.run("Removing everything", 0)?;
     let left = scene
         .node
@@ -130,20 +127,6 @@ async fn the_gateway(desk: &Desk) -> Result<()> {
     .await?;
     let said = desk.run("The gateway", 1)?;
     ensure!(said.contains("\"\"\"main\"\"\""), "from a restricted pod: {said}");
-    Ok(())
-}
-
-fn a_backup(desk: &Desk, main: &str) -> Result<()> {
-    desk.run("Backup", 0)?;
-    let list = "cd /var/lib/memgraph/mg_data/snapshots && stat --format '%n %s' *";
-    let there = desk.scene().kubectl(&["exec", main, "--", "bash", "-c", list])?;
-    ensure!(!there.is_empty(), "no snapshot has been made");
-    for file in there.lines() {
-        let (name, size) = file.rsplit_once(' ').context("a file without a size")?;
-        let copied = fs::metadata(desk.folder().join("backups").join(name));
-        let copied = copied.with_context(|| format!("{name} was not copied"))?.len();
-        ensure!(copied.to_string() == size, "{name}: {copied} of {size} bytes");
-    }
     Ok(())
 }
 

@@ -486,4 +486,36 @@ class DriverTest {
         note("a lost answer to COMMIT leads to %s; attempts: %d", failure == null ? "a retry" : failure, attempts.get());
         assertEquals(attempts.get(), value("MATCH (n:L) RETURN count(n)").asInt());
     }
+
+    @Test
+    void aWriteIsRepeatedWhenItsAnswerIsLost() throws InterruptedException {
+        var attempts = new AtomicInteger();
+        try (var own = connect(local("BOLT_CUT_PORT"), AuthTokens.none())) {
+            Writing.write(own, tx -> {
+                var mark = attempts.incrementAndGet() == 1 ? " /* cut:rst:commit */" : "";
+                tx.run(query("MERGE (n:L {id: 1}) SET n.v = 2") + mark).consume();
+            });
+        }
+        assertEquals(2, attempts.get());
+        assertEquals(2, value("MATCH (n:L) RETURN n.v").asInt());
+    }
+
+    @Test
+    void aWriteThatIsWrongIsNotRepeated() {
+        var attempts = new AtomicInteger();
+        assertThrows(ClientException.class, () -> Writing.write(driver, tx -> {
+            attempts.incrementAndGet();
+            tx.run("RETURN 1 / 0").consume();
+        }));
+        assertEquals(1, attempts.get());
+    }
+
+    @Test
+    void anOrderIsSavedOnce() throws InterruptedException {
+        session.run("MATCH (o:Order {id: 'java'}) DETACH DELETE o").consume();
+        for (var amount : List.of(1L, 2L)) {
+            Writing.saveOrder(driver, "java", amount);
+        }
+        assertEquals(2, value("MATCH (o:Order {id: 'java'}) RETURN o.amount").asInt());
+    }
 }
