@@ -72,11 +72,24 @@ class Document:
                 found[f"{anchor}-{number}"] = 0
         return found
 
+    def paragraphs(self):
+        """The prose between empty lines and blocks: the number of its first line, and its text."""
+        first, last, lines = 0, 0, []
+        for number, line in [*self.prose, (0, "")]:
+            if lines and (not line.strip() or number != last + 1):
+                yield first, "\n".join(lines)
+                lines = []
+            if line.strip():
+                first = first if lines else number
+                lines.append(line)
+            last = number
+
     def links(self):
-        for number, line in self.prose:
+        for first, text in self.paragraphs():
             # What stands between backticks is no link.
-            for target in LINK.findall(re.sub(r"`[^`]*`", "``", line)):
-                yield number, target
+            text = re.sub(r"`[^`]*`", lambda code: "\n" * code[0].count("\n"), text)
+            for link in LINK.finditer(text):
+                yield first + text.count("\n", 0, link.end()), link[1]
 
     def commands(self):
         """Lines of shell blocks and of text, and what stands between backticks."""
@@ -84,9 +97,9 @@ class Document:
             if info in ("sh", "text"):
                 for offset, line in enumerate(lines, 1):
                     yield number + offset, line.split("#")[0]
-        for number, line in self.prose:
-            for code in re.findall(r"`([^`]+)`", line):
-                yield number, code
+        for first, text in self.paragraphs():
+            for code in re.finditer(r"`([^`]+)`", text):
+                yield first + text.count("\n", 0, code.start()), code[1]
 
     def rows(self):
         """What stands between backticks in the first cells of its tables."""

@@ -11,7 +11,11 @@ use crate::api::MemgraphCluster;
 const MADE: &str = "<!-- Made by `make reference` from the Rust types. -->";
 
 /// Kubernetes' own types, with the page that describes each: not described a second time.
-const FOREIGN: [(&str, &str); 2] = [
+const FOREIGN: [(&str, &str); 3] = [
+    (
+        "NetworkPolicyPeer",
+        "https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/#NetworkPolicySpec",
+    ),
     (
         "ResourceRequirements",
         "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#resources",
@@ -292,7 +296,7 @@ mod tests {
     fn fields(schema: &Value, names: &mut Vec<String>) {
         for (name, field) in properties(schema) {
             names.push(name.clone());
-            if !matches!(name.as_str(), "resources" | "conditions") {
+            if !matches!(name.as_str(), "resources" | "conditions" | "clients") {
                 fields(field, names);
                 fields(&field["items"], names);
             }
