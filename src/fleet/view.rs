@@ -113,7 +113,7 @@ pub struct InstanceState {
     pub mode: Option<RegistrationMode>,
     /// Whether it answers.
     pub health: Health,
-    /// What MAIN says of its data: `ready`, `replicating`, `recovery`, `invalid` or `diverged`.
+    /// What MAIN says of its data: `ready`, `recovery`, `invalid`, `diverged`, or `ghost` where MAIN lists it but does not feed it.
     pub data_status: Option<String>,
     /// Whether it is known to hold every acknowledged write, so that it may be promoted.
     pub in_sync: bool,
