@@ -96,7 +96,9 @@ REFERENCE := resource:memgraphcluster flags:flags kubectl:kubectl-memgraph
 .PHONY: reference
 reference: ## Write the pages of docs/reference that come from the Rust types: the resource, flags, kubectl memgraph
 	@for page in $(REFERENCE); do \
-	    cargo run --locked --quiet --package memgraph-operator -- reference "$${page%:*}" > "docs/reference/$${page#*:}.md"; \
+	    file=docs/reference/$${page#*:}.md; \
+	    cargo run --locked --quiet --package memgraph-operator -- reference "$${page%:*}" > "$$file.new"; \
+	    mv "$$file.new" "$$file"; \
 	done
 
 .PHONY: alerts-check
