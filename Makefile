@@ -84,6 +84,7 @@ crds: ## Write the CustomResourceDefinition from the Rust types
 	mv crds/memgraphclusters.yaml.new crds/memgraphclusters.yaml
 	cp crds/memgraphclusters.yaml config/crd/bases/memgraphclusters.yaml
 	cp crds/memgraphclusters.yaml charts/memgraph-operator/files/crds/memgraphclusters.yaml
+	cd e2e/chart && UPDATE_GOLDEN=1 go test -count=1 -run TheClusterChartTakesTheFieldsOfTheSpec .
 
 .PHONY: openapi
 openapi: ## Write the description of the operator's HTTP answers from the Rust types

@@ -1,5 +1,5 @@
-// Package chart tests charts/memgraph-operator without a cluster: that it makes what config/default makes, that its values
-// do what README.md says, and that wrong ones are refused.
+// Package chart tests what users apply, without a cluster: that charts/memgraph-operator makes what config makes, that the
+// values of the charts do what they say, and that wrong ones are refused.
 package chart
 
 import (
@@ -83,7 +83,7 @@ func objects(t *testing.T, manifests []byte) map[string]object {
 	}
 }
 
-func load(t *testing.T) *chartv2.Chart {
+func load(t *testing.T, folder string) *chartv2.Chart {
 	t.Helper()
 	chart, err := loader.LoadDir(folder)
 	if err != nil {
@@ -102,7 +102,7 @@ func parse(t *testing.T, values string) object {
 }
 
 // install does what `helm install --dry-run=client` does.
-func install(t *testing.T, release, kubernetes, values string) (*releasev1.Release, error) {
+func install(t *testing.T, folder, release, kubernetes, values string) (*releasev1.Release, error) {
 	t.Helper()
 	client := action.NewInstall(action.NewConfiguration())
 	client.DryRunStrategy = action.DryRunClient
@@ -114,7 +114,7 @@ func install(t *testing.T, release, kubernetes, values string) (*releasev1.Relea
 		t.Fatal(err)
 	}
 	client.KubeVersion = version
-	made, err := client.Run(load(t), parse(t, values))
+	made, err := client.Run(load(t, folder), parse(t, values))
 	if err != nil {
 		return nil, err
 	}
@@ -123,17 +123,17 @@ func install(t *testing.T, release, kubernetes, values string) (*releasev1.Relea
 
 func render(t *testing.T, release, values string) map[string]object {
 	t.Helper()
-	made, err := install(t, release, oldest, values)
+	made, err := install(t, folder, release, oldest, values)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return objects(t, []byte(made.Manifest))
 }
 
-func kustomize(t *testing.T) map[string]object {
+func kustomize(t *testing.T, folder string) map[string]object {
 	t.Helper()
 	// kustomize reads nothing outside of the folder's root, and refuses relative ones.
-	path, err := filepath.Abs(config)
+	path, err := filepath.Abs(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,9 +154,9 @@ func withoutHelm(t *testing.T, found object) object {
 	labels := at(found, "metadata", "labels").(object)
 	for label, value := range map[string]string{
 		"app.kubernetes.io/instance":   name,
-		"app.kubernetes.io/version":    load(t).Metadata.AppVersion,
+		"app.kubernetes.io/version":    load(t, folder).Metadata.AppVersion,
 		"app.kubernetes.io/managed-by": "Helm",
-		"helm.sh/chart":                name + "-" + load(t).Metadata.Version,
+		"helm.sh/chart":                name + "-" + load(t, folder).Metadata.Version,
 	} {
 		if labels[label] != value {
 			t.Errorf("%s %s: label %s is %v, not %s", found["kind"], at(found, "metadata", "name"), label, labels[label], value)
@@ -182,7 +182,7 @@ func withoutHelm(t *testing.T, found object) object {
 }
 
 func TestTheDefaultsMakeWhatConfigMakes(t *testing.T) {
-	chart, plain := render(t, name, ""), kustomize(t)
+	chart, plain := render(t, name, ""), kustomize(t, config)
 	// A release has its namespace from `helm install --create-namespace`.
 	delete(plain, "Namespace/"+namespace)
 	keys := func(all map[string]object) []string { return slices.Sorted(maps.Keys(all)) }
@@ -196,7 +196,7 @@ func TestTheDefaultsMakeWhatConfigMakes(t *testing.T) {
 	}
 }
 
-func TestItsVersionIsTheProjects(t *testing.T) {
+func TestTheVersionIsTheProjects(t *testing.T) {
 	cargo, err := os.ReadFile("../../Cargo.toml")
 	if err != nil {
 		t.Fatal(err)
@@ -205,15 +205,17 @@ func TestItsVersionIsTheProjects(t *testing.T) {
 	if version == nil {
 		t.Fatal("Cargo.toml has no version")
 	}
-	if found := load(t).Metadata; found.Version != version[1] || found.AppVersion != version[1] {
-		t.Errorf("Chart.yaml has version %s and appVersion %s, Cargo.toml %s", found.Version, found.AppVersion, version[1])
+	for _, folder := range []string{folder, clusterChart} {
+		if found := load(t, folder).Metadata; found.Version != version[1] || found.AppVersion != version[1] {
+			t.Errorf("%s has version %s and appVersion %s, Cargo.toml %s", folder, found.Version, found.AppVersion, version[1])
+		}
 	}
 }
 
-func TestHelmHasNothingToSayAgainstIt(t *testing.T) {
+func TestHelmHasNothingToSayAgainstThem(t *testing.T) {
 	linter := action.NewLint()
 	linter.Strict = true
-	result := linter.Run([]string{folder}, nil)
+	result := linter.Run([]string{folder, clusterChart}, nil)
 	for _, err := range result.Errors {
 		t.Error(err)
 	}
@@ -287,11 +289,11 @@ func TestNamesFitEachOther(t *testing.T) {
 }
 
 func TestAnOldKubernetesIsRefused(t *testing.T) {
-	if _, err := install(t, name, "v1.32.9", ""); err == nil || !strings.Contains(err.Error(), "1.33") {
+	if _, err := install(t, folder, name, "v1.32.9", ""); err == nil || !strings.Contains(err.Error(), "1.33") {
 		t.Errorf("Kubernetes 1.32: %v", err)
 	}
 	// As managed offerings name them.
-	if _, err := install(t, name, "v1.34.1-gke.100", ""); err != nil {
+	if _, err := install(t, folder, name, "v1.34.1-gke.100", ""); err != nil {
 		t.Errorf("Kubernetes 1.34: %v", err)
 	}
 }
@@ -302,7 +304,7 @@ func TestTheNotesSayWhatIsSpecial(t *testing.T) {
 		"crds: {install: false}": "installs no CustomResourceDefinition",
 		"replicaCount: 1":        "no failover while the only one",
 	} {
-		made, err := install(t, name, oldest, values)
+		made, err := install(t, folder, name, oldest, values)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,6 +61,8 @@ func TestValuesDoWhatTheySay(t *testing.T) {
 		{"monitoring: {prometheusRule: {enabled: true}, labels: {release: x}}", []any{"PrometheusRule/" + name, "metadata", "labels", "release"}, "x"},
 		{"monitoring: {prometheusRule: {enabled: true, runbooks: \"https://x.org/a.md\"}}", []any{"PrometheusRule/" + name, "spec", "groups", 0, "rules", 0, "annotations", "runbook_url"}, "https://x.org/a.md#memgraphwritesunavailable"},
 		{"monitoring: {dashboard: {enabled: true}}", []any{"ConfigMap/" + name + "-dashboard", "metadata", "labels", "grafana_dashboard"}, "1"},
+		{"networkPolicy: {enabled: true}", []any{"NetworkPolicy/" + name, "spec", "ingress", 0, "ports", 0, "port"}, "http"},
+		{"networkPolicy: {enabled: true, from: [{podSelector: {}}]}", []any{"NetworkPolicy/" + name, "spec", "ingress", 0, "from"}, []any{object{"podSelector": object{}}}},
 		{"global: {anything: 1}", in(container, "name"), "operator"},
 	} {
 		t.Run(test.values, func(t *testing.T) {
@@ -73,6 +75,16 @@ func TestValuesDoWhatTheySay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// same is the text that two values have if and only if they are the same.
+func same(t *testing.T, value any) string {
+	t.Helper()
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // normal has every number as a float64, as JSON has them.
@@ -114,7 +126,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"resources: {limit: {}}":                   "/resources",
 	} {
 		t.Run(values, func(t *testing.T) {
-			_, err := install(t, name, oldest, values)
+			_, err := install(t, folder, name, oldest, values)
 			if err == nil {
 				t.Fatal("it is accepted")
 			}

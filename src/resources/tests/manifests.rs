@@ -154,7 +154,15 @@ fn operator_and_gateways_run_the_image_of_this_version() {
 
 #[test]
 fn each_kustomization_names_files_that_are_there_and_all_of_them() {
-    for folder in ["crd", "rbac", "manager", "default"] {
+    for folder in [
+        "crd",
+        "rbac",
+        "manager",
+        "default",
+        "prometheus",
+        "network-policy",
+        "samples",
+    ] {
         let resources = read(&format!("{folder}/kustomization.yaml"))["resources"].clone();
         let named: BTreeSet<String> = serde_json::from_value(resources).unwrap();
         for resource in &named {
