@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
+use memgraph_operator::resources::Kind;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -58,18 +59,11 @@ fn sync(kubernetes: &Kubernetes) {
 
 /// What belongs to an object that is gone goes too; claims of a StatefulSet stay.
 fn collect_orphans(kubernetes: &Kubernetes) {
-    let owned = [
-        Resource::stateful_sets(),
-        Resource::deployments(),
-        Resource::pods(),
-        Resource::new("v1", "services"),
-        Resource::new("v1", "configmaps"),
-        Resource::new("v1", "serviceaccounts"),
-        Resource::new("networking.k8s.io/v1", "networkpolicies"),
-        Resource::new("policy/v1", "poddisruptionbudgets"),
-        Resource::new("rbac.authorization.k8s.io/v1", "roles"),
-        Resource::new("rbac.authorization.k8s.io/v1", "rolebindings"),
-    ];
+    let made = Kind::ALL.map(|kind| {
+        let made = kind.api_resource();
+        Resource::new(&made.api_version, &made.plural)
+    });
+    let owned = [vec![Resource::pods()], made.to_vec()].concat();
     let owners = [
         Resource::clusters(),
         Resource::stateful_sets(),
