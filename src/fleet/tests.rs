@@ -66,6 +66,7 @@ impl Eyes for Sees {
                 read_write: 7,
                 read: 5,
                 held: 1,
+                paused: 0,
             },
             held: Some(Held {
                 term: 3,

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,7 +48,8 @@ pub struct Clearance {
 #[derive(Debug)]
 struct Bounds {
     now: Now,
-    term: i64,
+    /// The term in which MAIN is MAIN now.
+    term: AtomicI64,
     until_nanos: AtomicU64,
     free_until_nanos: AtomicU64,
     /// Marked changed when it was extended.
@@ -74,7 +75,7 @@ impl Clearance {
         Self {
             bounds: Some(Bounds {
                 now,
-                term,
+                term: AtomicI64::new(term),
                 until_nanos: AtomicU64::new(0),
                 free_until_nanos: AtomicU64::new(0),
                 extended: watch::Sender::default(),
@@ -99,9 +100,17 @@ impl Clearance {
         &self.flow
     }
 
-    /// Lets it last until `until` at least; from `free_until` on, what MAIN says must be attested.
-    pub fn extend(&self, until: Duration, free_until: Duration) {
+    /// The term in which MAIN is MAIN now; none for a replica.
+    #[must_use]
+    pub fn term(&self) -> Option<i64> {
+        let bounds = self.bounds.as_ref()?;
+        Some(bounds.term.load(Ordering::Relaxed))
+    }
+
+    /// Lets it last until `until` at least, for MAIN of this term; from `free_until` on, what MAIN says must be attested.
+    pub fn extend(&self, term: i64, until: Duration, free_until: Duration) {
         let Some(bounds) = &self.bounds else { return };
+        bounds.term.fetch_max(term, Ordering::Relaxed);
         let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         bounds.until_nanos.fetch_max(nanos(until), Ordering::Relaxed);
         bounds
@@ -132,7 +141,8 @@ impl Clearance {
     pub async fn attested(&self) {
         let Some(bounds) = &self.bounds else { return };
         let mut extended = bounds.extended.subscribe();
-        let attested = bounds.attestation.since(bounds.term, bounds.now.get());
+        let term = bounds.term.load(Ordering::Relaxed);
+        let attested = bounds.attestation.since(term, bounds.now.get());
         let freed = async {
             while self.leave() != Leave::Free {
                 // The sender is this clearance's own.

@@ -49,7 +49,12 @@ fn log_change(before: &Routes, now: &Routes, cut: usize) {
                 cut,
                 "read-write route is open"
             ),
-            None => info!(term = now.term, cut, "read-write route is closed"),
+            None => info!(
+                term = now.term,
+                cut,
+                paused = now.paused.is_some(),
+                "read-write route is closed"
+            ),
         }
     }
     let readable = |routes: &Routes| -> Vec<String> {

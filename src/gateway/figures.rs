@@ -391,6 +391,7 @@ mod tests {
                 read_write: 3,
                 read: 2,
                 held: 1,
+                paused: 0,
             },
             held: Some(Held {
                 term: 4,

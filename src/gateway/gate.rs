@@ -10,6 +10,11 @@
 //!    `session::Session`), and a dropped socket holds no byte that could still be sent (see `socket`).
 //! 3. So when `cut_all_but` returns, no session of a former route exists, and nothing can be passed on any more.
 //!
+//! A line whose route is paused ([`Routes::paused`]) is out of use too, but its sessions stay: `cut_all_but` holds their bytes
+//! instead ([`Flow`](super::flow::Flow)), and when it returns none of them moves. The line is used again by [`Gate::open`] with
+//! the same target, or is cut by the next `cut_all_but` that does not have it. Nobody enters it meanwhile; who had entered
+//! before, and has not passed anything yet, finds its bytes held like all others.
+//!
 //! A line that leads to MAIN has a [`Clearance`] besides, which ends by itself: a gateway that is not told to cut, because
 //! nobody reaches it or because it is frozen, passes nothing after that moment all the same.
 
@@ -70,7 +75,20 @@ struct ReadLine {
 struct Lines {
     read_write: Option<Arc<Line>>,
     read: Vec<ReadLine>,
+    /// Out of use for a moment, by the port that they belong to: no byte of their sessions moves.
+    paused: Vec<(Port, Arc<Line>)>,
     limits: Limits,
+}
+
+impl Lines {
+    /// Takes a line that was paused.
+    fn resumed(&mut self, port: Port, target: &Target) -> Option<Arc<Line>> {
+        let at = self
+            .paused
+            .iter()
+            .position(|(of, line)| *of == port && line.target == *target)?;
+        Some(self.paused.swap_remove(at).1)
+    }
 }
 
 /// The lines that are in use.
@@ -141,8 +159,8 @@ impl Gate {
 
     /// Takes note of what became of a connection to this target.
     pub fn note(&self, target: &Target, incident: Incident) {
-        if let Duty::Main { term } = target.duty {
-            self.keeper.note(term, incident);
+        if let Duty::Main { since } = target.duty {
+            self.keeper.note(since, incident);
         }
     }
 
@@ -184,45 +202,26 @@ impl Gate {
         self.idle_timeout.subscribe()
     }
 
-    /// Number of sessions that hold a ticket of a line in use.
+    /// Number of sessions that hold a ticket of a line that is in use or paused.
     #[must_use]
     pub fn sessions(&self) -> SessionCounts {
         let lines = self.lock();
+        let paused = |port: Port| {
+            let of_port = lines.paused.iter().filter(move |(of, _)| *of == port);
+            of_port.map(|(_, line)| line.sessions.len()).sum::<usize>()
+        };
+        let (writers, readers) = (paused(Port::ReadWrite), paused(Port::Read));
+        let read: usize = lines.read.iter().map(|r| r.line.sessions.len()).sum();
         SessionCounts {
-            read_write: lines.read_write.as_ref().map_or(0, |line| line.sessions.len()),
-            read: lines.read.iter().map(|r| r.line.sessions.len()).sum(),
+            read_write: writers + lines.read_write.as_ref().map_or(0, |line| line.sessions.len()),
+            read: readers + read,
             held: self.held_limit.used(),
+            paused: writers + readers,
         }
     }
 
-    /// Has no byte of sessions to MAIN of this term move, in either direction, until [`Gate::release_bytes`]. No session is
-    /// cut, and new ones may begin. Says whether there is a way to that MAIN at all; then none moves when this returns.
-    pub fn hold_bytes(&self, term: i64) -> bool {
-        let lines = self.lines_to_main(term);
-        for line in &lines {
-            line.clearance.flow().hold();
-        }
-        !lines.is_empty()
-    }
-
-    /// Lets the bytes of sessions to MAIN of this term move again.
-    pub fn release_bytes(&self, term: i64) {
-        for line in self.lines_to_main(term) {
-            line.clearance.flow().release();
-        }
-    }
-
-    fn lines_to_main(&self, term: i64) -> Vec<Arc<Line>> {
-        let lines = self.lock();
-        let of_readers = lines.read.iter().map(|r| &r.line);
-        let all = lines.read_write.iter().chain(of_readers);
-        all.filter(|line| line.target.duty == Duty::Main { term })
-            .map(Arc::clone)
-            .collect()
-    }
-
-    /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone.
-    /// Returns how many were cut. Opens nothing.
+    /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone; of a line
+    /// that `routes` pauses, no byte moves any more. Returns how many were cut. Opens nothing.
     pub async fn cut_all_but(&self, routes: &Routes) -> usize {
         let begun = Instant::now();
         let unwanted = self.take_unwanted(routes);
@@ -250,29 +249,35 @@ impl Gate {
         &self.fences
     }
 
-    /// Puts the lines into use that `routes` has, and its bounds. Those in use already go on as they are.
+    /// Puts the lines into use that `routes` has, and its bounds. Those in use already go on as they are; bytes of those that
+    /// were paused move again.
     ///
     /// To be called after [`Gate::cut_all_but`] with the same routes, so that sessions of two routes never exist
     /// at the same time.
     pub fn open(&self, routes: &Routes) {
         let mut lines = self.lock();
         let present = lines.read_write.take();
-        lines.read_write = routes.read_write.as_ref().map(|target| {
+        let writers = routes.read_write.as_ref().map(|target| {
             present
                 .filter(|line| line.target == *target)
+                .or_else(|| lines.resumed(Port::ReadWrite, target))
                 .unwrap_or_else(|| self.line(target))
         });
+        lines.read_write = writers;
         let present = std::mem::take(&mut lines.read);
-        lines.read = routes
-            .read
-            .iter()
-            .map(|offer| self.read_line(offer, &present))
+        let readers = routes.read.iter();
+        let readers = readers
+            .map(|offer| self.read_line(offer, &present, &mut lines))
             .collect();
-        if let Some(until) = routes.granted_until {
-            let of_readers = lines.read.iter().map(|r| &r.line);
-            for line in lines.read_write.iter().chain(of_readers) {
-                line.clearance.extend(until, routes.free_until.unwrap_or(until));
+        lines.read = readers;
+        let of_readers = lines.read.iter().map(|r| &r.line);
+        for line in lines.read_write.iter().chain(of_readers) {
+            if let Some(until) = routes.granted_until {
+                let free_until = routes.free_until.unwrap_or(until);
+                line.clearance.extend(routes.term, until, free_until);
             }
+            // After that: what was held passes under the new grant.
+            line.clearance.flow().release();
         }
         lines.limits = routes.limits;
         self.read_write_limit.set_max(routes.limits.read_write);
@@ -291,7 +296,9 @@ impl Gate {
         Arc::new(Line {
             target: target.clone(),
             clearance: match target.duty {
-                Duty::Main { term } => Clearance::ended(self.keeper.clock(), term, self.keeper.attestation()),
+                Duty::Main { since } => {
+                    Clearance::ended(self.keeper.clock(), since, self.keeper.attestation())
+                }
                 Duty::Replica => Clearance::endless(),
             },
             cut: CancellationToken::new(),
@@ -299,29 +306,45 @@ impl Gate {
         })
     }
 
-    fn read_line(&self, offer: &ReadOffer, present: &[ReadLine]) -> ReadLine {
+    fn read_line(&self, offer: &ReadOffer, present: &[ReadLine], lines: &mut Lines) -> ReadLine {
         let line = present.iter().find(|r| r.line.target == offer.target);
         ReadLine {
-            line: line.map_or_else(|| self.line(&offer.target), |r| Arc::clone(&r.line)),
+            line: line
+                .map(|r| Arc::clone(&r.line))
+                .or_else(|| lines.resumed(Port::Read, &offer.target))
+                .unwrap_or_else(|| self.line(&offer.target)),
             preference: offer.preference,
             accepts_new: offer.accepts_new,
         }
     }
 
+    /// The lines that are to be cut. Those that are to be paused are so when this returns.
     fn take_unwanted(&self, routes: &Routes) -> Vec<Arc<Line>> {
         let mut lines = self.lock();
-        let mut unwanted = Vec::new();
+        let mut unwanted = std::mem::take(&mut lines.paused);
         if lines.read_write.as_ref().map(|line| &line.target) != routes.read_write.as_ref() {
-            unwanted.extend(lines.read_write.take());
+            unwanted.extend(lines.read_write.take().map(|line| (Port::ReadWrite, line)));
         }
         lines.read.retain(|r| {
             let wanted = routes.read.iter().any(|offer| offer.target == r.line.target);
             if !wanted {
-                unwanted.push(Arc::clone(&r.line));
+                unwanted.push((Port::Read, Arc::clone(&r.line)));
             }
             wanted
         });
-        unwanted
+        let goes_on = |port: Port, line: &Line| match port {
+            Port::ReadWrite => routes.read_write.as_ref() == Some(&line.target),
+            Port::Read => routes.read.iter().any(|offer| offer.target == line.target),
+        };
+        let stays = |(port, line): &(Port, Arc<Line>)| {
+            routes.paused.as_ref() == Some(&line.target) || goes_on(*port, line)
+        };
+        let (paused, unwanted): (Vec<_>, Vec<_>) = unwanted.into_iter().partition(stays);
+        for (_, line) in &paused {
+            line.clearance.flow().hold();
+        }
+        lines.paused = paused;
+        unwanted.into_iter().map(|(_, line)| line).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
@@ -335,6 +358,12 @@ impl Ticket {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.line.target
+    }
+
+    /// The term in which the MAIN is MAIN now that it leads to; none for a replica.
+    #[must_use]
+    pub fn term(&self) -> Option<i64> {
+        self.line.clearance.term()
     }
 
     /// By which each copy of bytes is allowed.

@@ -175,7 +175,7 @@ impl Keeper {
             state.asked = Some(now);
         }
         if let Some(position) = &request.position {
-            state.holder.learn(&request.cluster, position);
+            state.holder.learn(&request.cluster, position, now);
         }
         let refusal = request.grant.as_ref().and_then(|grant| {
             let refused = state.holder.accept(grant, now).err()?;
@@ -212,14 +212,14 @@ impl Keeper {
         }
     }
 
-    /// Takes note of what became of a connection to MAIN of this term.
-    pub(super) fn note(&self, term: i64, incident: Incident) {
+    /// Takes note of what became of a connection to the MAIN whose sessions have gone on since this term.
+    pub(super) fn note(&self, since: i64, incident: Incident) {
         let mut state = self.lock();
         let now = self.now.get();
+        let term = state.holder.present_term(since);
         if state.reach.note(term, incident, now) && incident == Incident::Refused {
             state.holder.taint(term, now);
-            drop(state);
-            self.moments.send_replace(());
+            self.publish(state);
         }
     }
 
@@ -292,10 +292,9 @@ impl Keeper {
                 moments.borrow_and_update();
                 let ends_in = {
                     let (state, now) = (self.lock(), self.now.get());
-                    state
-                        .holder
-                        .permit(now)
-                        .map(|permit| permit.until.saturating_sub(now))
+                    let granted = state.holder.permit(now).map(|permit| permit.until);
+                    let paused = state.holder.pause(now).map(|pause| pause.until);
+                    granted.or(paused).map(|until| until.saturating_sub(now))
                 };
                 tokio::select! {
                     biased;
@@ -305,8 +304,11 @@ impl Keeper {
                     },
                     _ = moments.changed() => {}
                     () = after(ends_in) => {
+                        let paused = self.wanted.borrow().paused.is_some();
                         self.publish(self.lock());
-                        if self.wanted.borrow().read_write.is_none() {
+                        if paused {
+                            info!("the pause lasts too long: sessions with MAIN are cut");
+                        } else if self.wanted.borrow().read_write.is_none() {
                             warn!("the right to lead clients to MAIN has run out, and nobody has renewed it");
                         }
                     }
@@ -317,6 +319,7 @@ impl Keeper {
 
     fn see(&self, view: Routes) {
         let mut state = self.lock();
+        let now = self.now.get();
         if let Some(cluster) = &view.cluster {
             if view.standing == Standing::Absent {
                 state.holder.let_go();
@@ -324,7 +327,7 @@ impl Keeper {
                 state.holder.follow(cluster);
             }
             if let Some(position) = &view.position {
-                state.holder.learn(cluster, position);
+                state.holder.learn(cluster, position, now);
             }
         }
         state.view = view;
@@ -381,7 +384,8 @@ impl Keeper {
             return Err("the ledger did not renew it: there is none".to_owned());
         };
         let mut state = self.lock();
-        let confirmed = state.holder.confirm(&uid, ledger, sent);
+        let now = self.now.get();
+        let confirmed = state.holder.confirm(&uid, ledger, sent, now);
         self.publish(state);
         confirmed.map_err(|reason| format!("the ledger did not renew it: {reason}"))
     }

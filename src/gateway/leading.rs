@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::routes::{Duty, Routes, Standing, Target, parse_address};
 use crate::{
-    api::ledger::Route,
-    grants::{Holder, Permit, Position},
+    api::ledger::{DataCopy, Route},
+    grants::{Holder, Position},
 };
 
 /// What follows from `view`, what the API server has shown, and from what the gateway holds at this moment.
@@ -16,12 +16,18 @@ use crate::{
 pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
     let permit = holder.permit(now);
     let permit = permit.filter(|_| view.standing != Standing::Absent);
+    let granted = permit.as_ref().map(|permit| permit.term);
     let position = holder.position();
     let read_write = permit
         .as_ref()
         .zip(holder.cluster())
-        .and_then(|(permit, cluster)| target(cluster, permit));
+        .and_then(|(permit, cluster)| target(cluster, &permit.main, &permit.address, permit.since));
+    let pause = holder.pause(now).filter(|_| view.standing != Standing::Absent);
+    let paused = pause
+        .zip(holder.cluster())
+        .and_then(|(pause, cluster)| target(cluster, &pause.main, &pause.address, pause.since));
     let mut routes = Routes {
+        paused,
         cluster: holder
             .cluster()
             .map(str::to_owned)
@@ -41,9 +47,13 @@ pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
         // An operator knows the cluster, even if the API server cannot be read from here.
         routes.standing = Standing::Known;
     }
-    let fallback = read_write.as_ref();
-    routes.read.retain(|offer| match offer.target.duty {
-        Duty::Main { .. } => fallback == Some(&offer.target),
+    let main = read_write.as_ref();
+    routes.read.retain_mut(|offer| match offer.target.duty {
+        // The view knows of no pause: to it, MAIN is another one in each term.
+        Duty::Main { since: shown } => main.filter(|_| granted == Some(shown)).is_some_and(|main| {
+            offer.target.duty = main.duty;
+            *main == offer.target
+        }),
         // A session there could write once it is MAIN, and it is from some moment of this term on.
         Duty::Replica => position.is_none_or(|position| position.main != offer.target.instance),
     });
@@ -51,12 +61,12 @@ pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
     routes
 }
 
-fn target(cluster: &str, permit: &Permit) -> Option<Target> {
+fn target(cluster: &str, main: &DataCopy, address: &str, since: i64) -> Option<Target> {
     Some(Target {
         cluster: cluster.to_owned(),
-        instance: permit.main.instance.clone(),
-        address: parse_address(&permit.address)?,
-        duty: Duty::Main { term: permit.term },
+        instance: main.instance.clone(),
+        address: parse_address(address)?,
+        duty: Duty::Main { since },
     })
 }
 

@@ -39,11 +39,11 @@ pub struct Target {
 /// As what an instance serves a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// As MAIN of this term. Memgraph takes writes on every session of a MAIN, so one that came by the read
-    /// port is bound to the term as well.
+    /// As MAIN. Memgraph takes writes on every session of a MAIN, so one that came by the read port is bound to its term as
+    /// well.
     Main {
-        /// The ledger's term.
-        term: i64,
+        /// The ledger's term in which it became MAIN. Later ones, up to [`Routes::term`], have only paused its sessions.
+        since: i64,
     },
     /// As a replica, whichever MAIN it follows.
     Replica,
@@ -136,7 +136,10 @@ pub struct Routes {
     pub term: i64,
     /// Where read-write sessions lead to. None: nowhere.
     pub read_write: Option<Target>,
-    /// Until when they may, by the gateway's clock. Without it no byte passes between clients and MAIN.
+    /// A MAIN whose sessions stay although the route is closed: it is going to be open to the same MAIN in a moment. None of
+    /// their bytes moves.
+    pub paused: Option<Target>,
+    /// Until when read-write sessions may lead there, by the gateway's clock. Without it no byte passes between clients and MAIN.
     pub granted_until: Option<Duration>,
     /// From when on what MAIN says must be attested by its replicas ([`crate::grants::Permit::free_until`]).
     pub free_until: Option<Duration>,
@@ -192,6 +195,7 @@ impl Routes {
     pub fn closed(&self) -> Self {
         Self {
             read_write: None,
+            paused: None,
             granted_until: None,
             free_until: None,
             read: Vec::new(),
@@ -207,7 +211,7 @@ fn main_target(uid: &str, ledger: &Ledger) -> Option<Target> {
             cluster: uid.to_owned(),
             instance: ledger.main.instance.clone(),
             address: parse_address(&ledger.main_address)?,
-            duty: Duty::Main { term: ledger.term },
+            duty: Duty::Main { since: ledger.term },
         }),
     }
 }

@@ -19,6 +19,10 @@ const EARLY: f64 = 1.0 / 6.0;
 /// After which part of its time without a renewal it is looked whether it can be extended.
 const LATE: f64 = 0.5;
 
+/// For how long sessions wait for the end of a pause at most. It takes some tenths of a second; whoever waits much longer
+/// for an answer had better be told to try again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// So many nonces are remembered: more than an operator that answers has under way.
 const NONCES: usize = 16;
 
@@ -30,12 +34,15 @@ pub struct Holder {
     cluster: Option<String>,
     position: Option<Position>,
     grant: Option<HeldGrant>,
+    pause: Option<Pause>,
     nonces: VecDeque<(u64, Duration)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct HeldGrant {
     term: i64,
+    /// The first term of this MAIN whose sessions go on under it: there were only pauses since.
+    since: i64,
     main: DataCopy,
     address: String,
     ttl: Duration,
@@ -79,6 +86,8 @@ impl HeldGrant {
 pub struct Permit {
     /// The term.
     pub term: i64,
+    /// The first term of this MAIN whose sessions may go on: there were only pauses since.
+    pub since: i64,
     /// MAIN.
     pub main: DataCopy,
     /// Where MAIN is, as the ledger has it.
@@ -88,6 +97,46 @@ pub struct Permit {
     /// From then on, what MAIN has said may be passed only once all in-sync replicas have taken a connection for
     /// replication that was begun later than it came.
     pub free_until: Duration,
+}
+
+/// The right to let sessions with MAIN be, as long as none of their bytes moves: the route is closed, but MAIN stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The term in which the route is closed.
+    pub term: i64,
+    /// The first term of this MAIN whose sessions it is about.
+    pub since: i64,
+    /// MAIN of these terms.
+    pub main: DataCopy,
+    /// Where it is, as the ledger had it.
+    pub address: String,
+    /// When it ends. The sessions must be cut then.
+    pub until: Duration,
+}
+
+impl Pause {
+    /// What follows for sessions under a grant that is over, from how far the ledger has come by now.
+    ///
+    /// The grant still held: so up to now nobody else may have become MAIN, and the closing is the first one since.
+    fn of(over: HeldGrant, position: &Position, now: Duration) -> Option<Self> {
+        let stays = position.pause
+            && position.route == Route::Closed
+            && position.term == over.term + 1
+            && position.main == over.main.instance;
+        (stays && over.tainted.is_none() && now < over.until()).then(|| Self {
+            term: position.term,
+            since: over.since,
+            until: over.until().min(now.saturating_add(LONGEST_PAUSE)),
+            main: over.main,
+            address: over.address,
+        })
+    }
+
+    /// Whether this grant lets the sessions go on.
+    fn is_ended_by(&self, grant: &Grant, now: Duration) -> bool {
+        let same = self.main == grant.main && self.address == grant.address;
+        self.term == grant.term && same && now < self.until
+    }
 }
 
 /// Why a grant was not taken.
@@ -143,6 +192,7 @@ impl Holder {
             cluster: None,
             position: None,
             grant: None,
+            pause: None,
             nonces: VecDeque::with_capacity(NONCES),
         }
     }
@@ -181,12 +231,13 @@ impl Holder {
             self.cluster = Some(cluster.to_owned());
             self.position = None;
             self.grant = None;
+            self.pause = None;
         }
     }
 
     /// The ledger of this cluster has come at least so far. Says whether that was new. Of another cluster than the one that
     /// is followed nothing is learnt.
-    pub fn learn(&mut self, cluster: &str, position: &Position) -> bool {
+    pub fn learn(&mut self, cluster: &str, position: &Position, now: Duration) -> bool {
         if self.cluster.is_none() {
             self.follow(cluster);
         }
@@ -199,13 +250,19 @@ impl Holder {
         }
         self.position = Some(position.clone());
         let over = |grant: &mut HeldGrant| grant.term != position.term || position.route == Route::Closed;
-        drop(self.grant.take_if(over));
+        let over = self.grant.take_if(over);
+        // The route is open again, and the grant that ends the pause still on its way.
+        let awaited = |pause: &Pause| pause.term == position.term && pause.main.instance == position.main;
+        self.pause = over
+            .and_then(|over| Pause::of(over, position, now))
+            .or_else(|| self.pause.take().filter(awaited));
         true
     }
 
     /// The cluster is gone.
     pub fn let_go(&mut self) {
         self.grant = None;
+        self.pause = None;
     }
 
     /// Takes a grant.
@@ -235,6 +292,7 @@ impl Holder {
             term: grant.term,
             route: Route::Open,
             main: grant.main.instance.clone(),
+            pause: false,
         };
         let known = self.position.as_ref();
         if known.is_some_and(|known| position.compare(known) == Ordering::Less) {
@@ -244,8 +302,14 @@ impl Holder {
         if before.is_some_and(|held| held.main != grant.main || held.address != grant.address) {
             return Err(Refusal::OtherMain);
         }
+        let paused = self.pause.as_ref().filter(|pause| pause.is_ended_by(grant, now));
         let mut taken = HeldGrant {
             term: grant.term,
+            since: match (before, paused) {
+                (Some(held), _) => held.since,
+                (None, Some(pause)) => pause.since,
+                (None, None) => grant.term,
+            },
             main: grant.main.clone(),
             address: grant.address.clone(),
             ttl: grant.ttl(),
@@ -274,7 +338,8 @@ impl Holder {
             evidence.vouched(&failsafe.by, from);
         }
         taken.extend(now);
-        self.learn(&grant.cluster, &position);
+        self.learn(&grant.cluster, &position, now);
+        self.pause = None;
         self.grant = Some(taken);
         Ok(())
     }
@@ -323,17 +388,36 @@ impl Holder {
 
     /// MAIN of this term has refused or reset a connection.
     pub fn taint(&mut self, term: i64, now: Duration) {
+        drop(self.pause.take_if(|pause| pause.term == term));
         if let Some(grant) = self.grant.as_mut().filter(|grant| grant.term == term) {
             grant.tainted = Some(now);
         }
     }
 
-    /// Renews the grant by the ledger, which was asked for at `sent`, from the API server itself and not from a cache.
+    /// In which term the MAIN is MAIN now whose sessions have gone on since the term `since`.
+    #[must_use]
+    pub fn present_term(&self, since: i64) -> i64 {
+        let granted = self.grant.iter().map(|grant| (grant.since, grant.term));
+        let paused = self.pause.iter().map(|pause| (pause.since, pause.term));
+        let mut terms = granted.chain(paused);
+        terms
+            .find(|(first, _)| *first == since)
+            .map_or(since, |(_, term)| term)
+    }
+
+    /// Renews the grant by the ledger, which was asked for at `sent` and told by `now`, from the API server itself and not
+    /// from a cache.
     ///
     /// # Errors
     /// When the ledger does not say what the grant rests on; if it has gone on, the grant is over.
-    pub fn confirm(&mut self, cluster: &str, ledger: &Ledger, sent: Duration) -> Result<(), Unrenewed> {
-        self.learn(cluster, &Position::of(ledger));
+    pub fn confirm(
+        &mut self,
+        cluster: &str,
+        ledger: &Ledger,
+        sent: Duration,
+        now: Duration,
+    ) -> Result<(), Unrenewed> {
+        self.learn(cluster, &Position::of(ledger), now);
         let own = self.cluster.as_deref() == Some(cluster);
         let listed = ledger.grants_to(&self.pod_uid);
         let grant = self.grant.as_mut().ok_or(Unrenewed::Nothing)?;
@@ -372,11 +456,18 @@ impl Holder {
         let grant = self.grant.as_ref().filter(|grant| now < grant.until())?;
         Some(Permit {
             term: grant.term,
+            since: grant.since,
             main: grant.main.clone(),
             address: grant.address.clone(),
             until: grant.until(),
             free_until: grant.renewed_until(),
         })
+    }
+
+    /// The sessions that may stay at this moment, although the route is closed, if none of their bytes moves.
+    #[must_use]
+    pub fn pause(&self, now: Duration) -> Option<&Pause> {
+        self.pause.as_ref().filter(|pause| now < pause.until)
     }
 
     /// Term and address of MAIN by the last grant, whether that still holds or not. None: it is over, because the ledger has

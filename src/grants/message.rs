@@ -4,7 +4,7 @@ use std::{cmp::Ordering, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::ledger::{DataCopy, Ledger, Route};
+use crate::api::ledger::{DataCopy, Ledger, OperationKind, Route};
 
 /// The version of these messages. Another one is refused, not guessed at.
 pub const VERSION: u32 = 1;
@@ -23,6 +23,10 @@ pub struct Position {
     pub route: Route,
     /// The instance that is MAIN in this term, or is to be.
     pub main: String,
+    /// The route is closed for a moment only, and MAIN stays who it was in the term before: sessions need not be cut for it, if
+    /// none of their bytes moves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pause: bool,
 }
 
 impl Position {
@@ -33,6 +37,7 @@ impl Position {
             term: ledger.term,
             route: ledger.route,
             main: ledger.main.instance.clone(),
+            pause: ledger.route == Route::Closed && repairs(ledger),
         }
     }
 
@@ -43,6 +48,12 @@ impl Position {
         let rank = |position: &Self| (position.term, position.route == Route::Open);
         rank(self).cmp(&rank(other))
     }
+}
+
+/// Whether the announced operation leaves MAIN where it is.
+fn repairs(ledger: &Ledger) -> bool {
+    let operation = ledger.operation.as_ref();
+    operation.is_some_and(|operation| operation.kind == OperationKind::Repair)
 }
 
 /// What an operator process sends.
@@ -154,9 +165,9 @@ pub struct Report {
     /// UID of the cluster; none before it was seen.
     #[serde(rename = "uid")]
     pub cluster: Option<String>,
-    /// No session of a lower term exists, nor will one.
+    /// No byte of a session of a lower term moves, nor will one before MAIN of that term is MAIN of a later one too.
     pub term: i64,
-    /// `Closed`: no read-write session exists. `Open`: sessions lead to `main`.
+    /// `Closed`: no byte of a read-write session moves. `Open`: sessions lead to `main`.
     pub route: Route,
     /// The instance that read-write sessions lead to; none while there are none.
     pub main: Option<String>,
@@ -226,4 +237,7 @@ pub struct SessionCounts {
     /// At the read-write port, waiting for a MAIN.
     #[serde(default)]
     pub held: usize,
+    /// Of those at both ports: sessions with MAIN whose bytes wait for the end of a pause.
+    #[serde(default)]
+    pub paused: usize,
 }

@@ -27,7 +27,7 @@ mod roster;
 mod tests;
 
 pub use fence::{DRIFT_MARGIN, Fenced, stands, wait_for_silent};
-pub use holder::{Holder, Permit, Refusal, Unrenewed};
+pub use holder::{Holder, Pause, Permit, Refusal, Unrenewed};
 pub use issuer::{Issuing, Withheld, issue};
 pub use message::{
     Failsafe, Grant, Held, MainReach, MemberPort, PROBE_EVERY, Position, Report, Request, Response,

@@ -6,6 +6,7 @@ use std::{
 };
 
 mod failsafe;
+mod pausing;
 
 use proptest::prelude::*;
 
@@ -54,6 +55,7 @@ fn closed(term: i64) -> Position {
         term,
         route: Route::Closed,
         main: "demo-1".into(),
+        pause: false,
     }
 }
 
@@ -102,14 +104,14 @@ fn a_gateway_that_was_granted_nothing_passes_nothing() {
     let mut holder = holder();
     assert_eq!(holder.permit(secs(0)), None);
     let open = Position::of(&ledger());
-    holder.learn(CLUSTER, &open);
+    holder.learn(CLUSTER, &open, secs(0));
     assert_eq!(
         holder.permit(secs(0)),
         None,
         "to know where MAIN is gives no right"
     );
     assert_eq!(
-        holder.confirm(CLUSTER, &ledger(), secs(0)),
+        holder.confirm(CLUSTER, &ledger(), secs(0), secs(0)),
         Err(Unrenewed::Nothing)
     );
 }
@@ -192,11 +194,11 @@ fn a_grant_for_somebody_else_is_refused() {
 fn what_is_known_of_a_later_term_ends_a_grant_and_keeps_older_ones_out() {
     let mut holder = holding(secs(100));
     let late = granted(&mut holder, &ledger(), secs(101));
-    assert!(holder.learn(CLUSTER, &closed(8)));
+    assert!(holder.learn(CLUSTER, &closed(8), secs(101)));
     assert_eq!(holder.permit(secs(101)), None);
     assert_eq!(holder.accept(&late, secs(101)), Err(Refusal::OldTerm));
     assert!(
-        !holder.learn(CLUSTER, &Position::of(&ledger())),
+        !holder.learn(CLUSTER, &Position::of(&ledger()), secs(101)),
         "the older position tells nothing"
     );
     assert_eq!(holder.position(), Some(&closed(8)));
@@ -208,14 +210,14 @@ fn a_late_report_of_the_closing_does_not_end_the_term_that_has_opened_since() {
     let opened = Ledger { term: 8, ..ledger() };
     let grant = granted(&mut holder, &opened, secs(100));
     holder.accept(&grant, secs(100)).unwrap();
-    assert!(!holder.learn(CLUSTER, &closed(8)));
+    assert!(!holder.learn(CLUSTER, &closed(8), secs(101)));
     assert!(holder.permit(secs(101)).is_some());
 }
 
 #[test]
 fn another_cluster_under_the_same_name_ends_everything() {
     let mut holder = holding(secs(100));
-    assert!(!holder.learn("another-cluster", &closed(9)));
+    assert!(!holder.learn("another-cluster", &closed(9), secs(101)));
     assert!(
         holder.permit(secs(101)).is_some(),
         "a message about another cluster changes nothing"
@@ -228,10 +230,10 @@ fn another_cluster_under_the_same_name_ends_everything() {
 #[test]
 fn the_ledger_itself_renews_a_grant_from_when_it_was_asked_for() {
     let mut holder = holding(secs(100));
-    holder.confirm(CLUSTER, &ledger(), secs(103)).unwrap();
+    holder.confirm(CLUSTER, &ledger(), secs(103), secs(103)).unwrap();
     assert_eq!(holder.permit(secs(104)).unwrap().until, secs(108));
     // An answer that comes late counts from when it was asked for all the same, and never shortens.
-    holder.confirm(CLUSTER, &ledger(), secs(102)).unwrap();
+    holder.confirm(CLUSTER, &ledger(), secs(102), secs(102)).unwrap();
     assert_eq!(holder.permit(secs(104)).unwrap().until, secs(108));
 }
 
@@ -239,7 +241,7 @@ fn the_ledger_itself_renews_a_grant_from_when_it_was_asked_for() {
 fn a_ledger_that_was_asked_for_too_late_renews_nothing() {
     let mut holder = holding(secs(100));
     assert_eq!(
-        holder.confirm(CLUSTER, &ledger(), secs(105)),
+        holder.confirm(CLUSTER, &ledger(), secs(105), secs(105)),
         Err(Unrenewed::Nothing)
     );
 }
@@ -292,14 +294,14 @@ fn a_ledger_that_says_something_else_renews_nothing() {
     for (ledger, expected) in cases {
         let mut holder = holding(secs(100));
         assert_eq!(
-            holder.confirm(CLUSTER, &ledger, secs(101)),
+            holder.confirm(CLUSTER, &ledger, secs(101), secs(101)),
             Err(expected),
             "{ledger:?}"
         );
     }
     let mut holder = holding(secs(100));
     assert_eq!(
-        holder.confirm("another-cluster", &ledger(), secs(101)),
+        holder.confirm("another-cluster", &ledger(), secs(101), secs(101)),
         Err(Unrenewed::Changed)
     );
 }
@@ -313,14 +315,14 @@ fn a_tainted_grant_is_renewed_only_by_a_leader_that_knows_and_has_looked() {
     holder.taint(7, secs(102));
     assert!(holder.permit(secs(102)).is_some(), "it lasts until it runs out");
     assert_eq!(
-        holder.confirm(CLUSTER, &ledger(), secs(103)),
+        holder.confirm(CLUSTER, &ledger(), secs(103), secs(103)),
         Err(Unrenewed::Tainted)
     );
     assert_eq!(holder.due(secs(103)), None);
     // Its nonce is from before.
     holder.accept(&unknowing, secs(103)).unwrap();
     assert_eq!(
-        holder.confirm(CLUSTER, &ledger(), secs(103)),
+        holder.confirm(CLUSTER, &ledger(), secs(103), secs(103)),
         Err(Unrenewed::Tainted)
     );
 
@@ -332,7 +334,7 @@ fn a_tainted_grant_is_renewed_only_by_a_leader_that_knows_and_has_looked() {
         ..issuing(&ledger)
     };
     holder.accept(&issue(looked, &told).unwrap(), secs(104)).unwrap();
-    holder.confirm(CLUSTER, &ledger, secs(105)).unwrap();
+    holder.confirm(CLUSTER, &ledger, secs(105), secs(105)).unwrap();
 }
 
 #[test]
@@ -501,8 +503,8 @@ enum Event {
     Ask,
     /// The answer to the oldest question arrives.
     Read,
-    /// The leader closes the route, if it leads and can.
-    Close { tell: bool },
+    /// The leader closes the route, if it leads and can; for another MAIN, or for a pause.
+    Close { tell: bool, pause: bool },
     /// The leader goes on, if the fence stands.
     Open,
     /// Leadership changes. The other one knows nothing but the ledger, and the old one starts over.
@@ -527,7 +529,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Lose),
         2 => Just(Ask),
         2 => Just(Read),
-        2 => any::<bool>().prop_map(|tell| Close { tell }),
+        2 => any::<(bool, bool)>().prop_map(|(tell, pause)| Close { tell, pause }),
         3 => Just(Open),
         1 => Just(Depose),
         1 => Just(Taint),
@@ -550,8 +552,10 @@ struct World {
     vouchers: Vec<Voucher>,
     /// Since when the leader knows the route to be closed, and whether the gateway has confirmed to it.
     closed: Option<(Duration, bool)>,
-    /// The terms whose MAIN may not have a client any more, because another one was opened.
+    /// The terms whose MAIN may not have a client any more, because a later one was opened.
     oldest_open: i64,
+    /// The first term of the present MAIN.
+    main_since: i64,
 }
 
 impl World {
@@ -562,6 +566,7 @@ impl World {
             gateway: holder(),
             leaders: [(ledger.clone(), Vec::new()), (ledger.clone(), Vec::new())],
             oldest_open: ledger.term,
+            main_since: ledger.term,
             ledger,
             leading: 0,
             under_way: Vec::new(),
@@ -603,18 +608,19 @@ impl World {
             Event::Read => {
                 if !self.reads.is_empty() {
                     let (sent, ledger) = self.reads.remove(0);
-                    let _ = self.gateway.confirm(CLUSTER, &ledger, sent);
+                    let _ = self.gateway.confirm(CLUSTER, &ledger, sent, self.now);
                 }
             }
-            Event::Close { tell } => {
+            Event::Close { tell, pause } => {
                 if self.ledger.route == Route::Open {
                     self.ledger.term += 1;
                     self.ledger.route = Route::Closed;
+                    self.ledger.operation = pause.then(pausing::repair);
                     self.leaders[self.leading].0 = self.ledger.clone();
                     self.closed = Some((self.now, false));
                 }
                 if tell && let Some((_, confirmed)) = &mut self.closed {
-                    self.gateway.learn(CLUSTER, &Position::of(&self.ledger));
+                    self.gateway.learn(CLUSTER, &Position::of(&self.ledger), self.now);
                     *confirmed = true;
                 }
             }
@@ -630,7 +636,10 @@ impl World {
                         // From here on another MAIN may write.
                         self.oldest_open = self.ledger.term;
                         self.ledger.route = Route::Open;
-                        self.ledger.main.instance = format!("demo-{}", self.ledger.term);
+                        if self.ledger.operation.take().is_none() {
+                            self.ledger.main.instance = format!("demo-{}", self.ledger.term);
+                            self.main_since = self.ledger.term;
+                        }
                         self.leaders[self.leading].0 = self.ledger.clone();
                         self.closed = None;
                     }
@@ -676,6 +685,8 @@ proptest! {
             world.happen(event);
             if let Some(permit) = world.gateway.permit(world.now) {
                 prop_assert!(permit.term >= world.oldest_open, "{permit:?} at {:?}", world.now);
+                prop_assert!(permit.since >= world.main_since, "{permit:?} at {:?}", world.now);
+                prop_assert_eq!(world.gateway.pause(world.now), None);
             }
         }
     }

@@ -108,7 +108,7 @@ impl GatewayLink for FakeGateways {
 
 fn answer(holder: &mut Holder, request: &Request, now: Duration) -> Response {
     if let Some(position) = &request.position {
-        holder.learn(&request.cluster, position);
+        holder.learn(&request.cluster, position, now);
     }
     let refusal = request
         .grant

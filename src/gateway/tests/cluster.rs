@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::api::{
     DurationString, Health, InstanceRole, InstanceStatus, MemgraphCluster, MemgraphClusterSpec,
     MemgraphClusterStatus, RegistrationMode,
-    ledger::{Ledger, Route},
+    ledger::{Ledger, Operation, OperationKind, Route},
 };
 
 /// A cluster with an open route: term 7, MAIN demo-0 at 10.0.0.10, no replica reported. No client is held.
@@ -61,6 +61,33 @@ pub(super) trait Build: Sized {
 
     fn closed(self) -> Self {
         self.ledger(|l| l.route = Route::Closed)
+    }
+
+    /// Closed in the next term, for a moment and with the same MAIN.
+    fn paused(self) -> Self {
+        self.ledger(|l| {
+            l.term += 1;
+            l.route = Route::Closed;
+            l.operation = Some(Operation {
+                kind: OperationKind::Repair,
+                target: l.main.instance.clone(),
+                from: Some(l.main.instance.clone()),
+                started_at: String::new(),
+                cause: String::new(),
+                lossy: false,
+                election: None,
+                reversed: false,
+                proven: false,
+            });
+        })
+    }
+
+    /// Open to the MAIN that the ledger names.
+    fn resumed(self) -> Self {
+        self.ledger(|l| {
+            l.route = Route::Open;
+            l.operation = None;
+        })
     }
 }
 

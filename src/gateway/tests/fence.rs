@@ -109,7 +109,7 @@ async fn no_session_is_left_when_the_fence_is_acknowledged() {
     );
     assert_eq!(
         report["sessions"],
-        serde_json::json!({"readWrite": 0, "read": 0, "held": 0})
+        serde_json::json!({"readWrite": 0, "read": 0, "held": 0, "paused": 0})
     );
 }
 
@@ -133,7 +133,7 @@ async fn after_a_change_of_main_new_sessions_lead_to_the_new_one() {
     );
     assert_eq!(
         report["sessions"],
-        serde_json::json!({"readWrite": 1, "read": 0, "held": 0})
+        serde_json::json!({"readWrite": 1, "read": 0, "held": 0, "paused": 0})
     );
 
     // A late event of the old term changes nothing.

@@ -13,6 +13,7 @@ use super::{
     harness::{Instance, POD, TestClock, loopback, pattern, soon},
 };
 use crate::{
+    api::MemgraphCluster,
     gateway::{
         attestation::{TcpDial, attest},
         gate::{Gate, Port},
@@ -28,6 +29,8 @@ const TERM: i64 = 7;
 
 /// A gate with one session to MAIN.
 struct Scene {
+    cluster: MemgraphCluster,
+    members: Vec<SocketAddr>,
     clock: TestClock,
     keeper: Arc<Keeper>,
     gate: Arc<Gate>,
@@ -44,37 +47,7 @@ impl Scene {
         let cluster = demo().term(TERM).main_at("demo-0", main.address);
         let clock = TestClock::default();
         let keeper = Keeper::new(clock.clone(), POD.to_owned(), 1);
-        let (pod_uid, nonce) = keeper.nonce();
-        let ledger = cluster.status.unwrap().ledger.unwrap();
-        let uid = cluster.metadata.uid.unwrap();
-        let grant = Grant {
-            nonce,
-            cluster: uid.clone(),
-            term: TERM,
-            main: ledger.main.clone(),
-            address: ledger.main_address.clone(),
-            pod_uid,
-            ttl_millis: 5_000,
-            failsafe: Some(Failsafe {
-                by: "operator-0".to_owned(),
-                operators: vec!["operator-0".to_owned()],
-                members: ports
-                    .iter()
-                    .map(|address| MemberPort {
-                        copy: ledger.main.clone(),
-                        address: *address,
-                    })
-                    .collect(),
-            }),
-        };
-        let refused = keeper.hear(&Request {
-            version: VERSION,
-            cluster: uid,
-            position: Some(Position::of(&ledger)),
-            grant: Some(grant),
-            voucher: None,
-        });
-        assert_eq!(refused, None);
+        grant(&keeper, &cluster, ports);
         let gate = Arc::new(Gate::new(Arc::clone(&keeper)));
         let routes: Routes = keeper.wanted().borrow().clone();
         gate.open(&routes);
@@ -91,6 +64,8 @@ impl Scene {
         let attesting = tokio::spawn(attest(Arc::clone(&keeper), TcpDial));
         let instance = main.accept().await;
         let mut scene = Self {
+            cluster,
+            members: ports.to_vec(),
             clock,
             keeper,
             gate,
@@ -108,11 +83,51 @@ impl Scene {
         send(&mut self.instance, &mut self.client, bytes).await;
     }
 
+    /// What the keeper wants is enforced.
+    async fn enforce(&self) {
+        let routes: Routes = self.keeper.wanted().borrow().clone();
+        self.gate.cut_all_but(&routes).await;
+        self.gate.open(&routes);
+    }
+
+    /// The route is closed for a moment, and MAIN stays.
+    async fn pause(&mut self) {
+        let closed = self.cluster.clone().paused();
+        self.keeper.hear(&asking(&closed));
+        self.enforce().await;
+        assert_eq!(
+            (self.gate.sessions().read_write, self.gate.sessions().paused),
+            (1, 1)
+        );
+        assert!(self.gate.enter(Port::ReadWrite, &[]).is_none());
+        self.cluster = closed.resumed();
+    }
+
+    async fn resume(&self) {
+        grant(&self.keeper, &self.cluster, &self.members);
+        self.enforce().await;
+        assert_eq!(
+            (self.gate.sessions().read_write, self.gate.sessions().paused),
+            (1, 0)
+        );
+    }
+
+    fn term(&self) -> i64 {
+        self.cluster
+            .status
+            .as_ref()
+            .unwrap()
+            .ledger
+            .as_ref()
+            .unwrap()
+            .term
+    }
+
     /// The grant goes on by what was attested and by the operator's word, and by nothing else: nobody has renewed it.
     async fn extend(&self) {
         let cluster = "uid-1".to_owned();
         self.clock.advance(Duration::from_secs(4));
-        self.keeper.completed(TERM);
+        self.keeper.completed(self.term());
         let (_, nonce) = self.keeper.nonce();
         let operator = "operator-0".to_owned();
         self.keeper.hear(&Request {
@@ -128,6 +143,50 @@ impl Scene {
         self.gate.open(&routes);
         self.clock.advance(Duration::from_secs(2));
     }
+}
+
+/// What an operator asks that knows of this ledger.
+fn asking(cluster: &MemgraphCluster) -> Request {
+    let ledger = cluster.status.as_ref().unwrap().ledger.as_ref().unwrap();
+    Request {
+        version: VERSION,
+        cluster: cluster.metadata.uid.clone().unwrap(),
+        position: Some(Position::of(ledger)),
+        grant: None,
+        voucher: None,
+    }
+}
+
+/// Grants what this ledger says. In-sync replicas take connections for replication at these ports.
+fn grant(keeper: &Keeper, cluster: &MemgraphCluster, ports: &[SocketAddr]) {
+    let (pod_uid, nonce) = keeper.nonce();
+    let ledger = cluster.status.as_ref().unwrap().ledger.as_ref().unwrap();
+    let asking = asking(cluster);
+    let grant = Grant {
+        nonce,
+        cluster: asking.cluster.clone(),
+        term: ledger.term,
+        main: ledger.main.clone(),
+        address: ledger.main_address.clone(),
+        pod_uid,
+        ttl_millis: 5_000,
+        failsafe: Some(Failsafe {
+            by: "operator-0".to_owned(),
+            operators: vec!["operator-0".to_owned()],
+            members: ports
+                .iter()
+                .map(|address| MemberPort {
+                    copy: ledger.main.clone(),
+                    address: *address,
+                })
+                .collect(),
+        }),
+    };
+    let refused = keeper.hear(&Request {
+        grant: Some(grant),
+        ..asking
+    });
+    assert_eq!(refused, None);
 }
 
 async fn send(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
@@ -147,18 +206,14 @@ async fn is_quiet(stream: &mut TcpStream) -> bool {
 #[tokio::test]
 async fn held_bytes_wait_in_both_directions_and_none_is_lost() {
     let mut scene = Scene::with_members(&[]).await;
-    assert!(scene.gate.hold_bytes(TERM));
-    assert!(
-        !scene.gate.hold_bytes(TERM + 1),
-        "there is no way to another MAIN"
-    );
+    scene.pause().await;
     let (up, down) = (pattern(300_001), pattern(200_003));
     let Scene { client, instance, .. } = &mut scene;
     client.write_all(&up[..1_000]).await.unwrap();
     instance.write_all(&down[..1_000]).await.unwrap();
     assert!(is_quiet(client).await && is_quiet(instance).await);
 
-    scene.gate.release_bytes(TERM);
+    scene.resume().await;
     let Scene { client, instance, .. } = &mut scene;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_instance, mut to_instance) = instance.split();
@@ -179,13 +234,24 @@ async fn held_bytes_wait_in_both_directions_and_none_is_lost() {
 #[tokio::test]
 async fn what_was_held_is_not_passed_on_when_the_session_is_cut() {
     let mut scene = Scene::with_members(&[]).await;
-    scene.gate.hold_bytes(TERM);
+    scene.pause().await;
     scene.instance.write_all(b"committed").await.unwrap();
     assert!(is_quiet(&mut scene.client).await);
     scene.gate.cut_all_but(&Routes::default()).await;
     let mut got = Vec::new();
     assert!(soon(scene.client.read_to_end(&mut got)).await.is_err());
     assert_eq!(got, b"");
+}
+
+/// After a pause MAIN is MAIN of another term, and so are its replicas.
+#[tokio::test]
+async fn after_a_pause_the_replicas_of_the_present_term_attest_what_main_says() {
+    let member = TcpListener::bind(loopback()).await.unwrap();
+    let mut scene = Scene::with_members(&[member.local_addr().unwrap()]).await;
+    scene.pause().await;
+    scene.resume().await;
+    scene.extend().await;
+    scene.both_ways(b"all are there").await;
 }
 
 #[tokio::test]

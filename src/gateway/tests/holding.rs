@@ -38,7 +38,7 @@ async fn a_client_that_comes_while_the_route_is_closed_is_led_to_the_next_main()
     let report = gateway.route().await;
     assert_eq!(
         report["sessions"],
-        serde_json::json!({"readWrite": 1, "read": 0, "held": 0})
+        serde_json::json!({"readWrite": 1, "read": 0, "held": 0, "paused": 0})
     );
 }
 

@@ -13,6 +13,7 @@ mod holding;
 mod idling;
 mod limits;
 mod ordering;
+mod pausing;
 mod probing;
 mod reading;
 mod relaying;

@@ -43,7 +43,7 @@ fn writers_are_led_to_the_main_of_an_open_ledger() {
             cluster: "uid-1".to_owned(),
             instance: "demo-0".to_owned(),
             address: address("10.0.0.10:7687"),
-            duty: Duty::Main { term: 7 },
+            duty: Duty::Main { since: 7 },
         })
     );
     assert_eq!(
@@ -154,7 +154,7 @@ fn main_serves_readers_only_where_the_spec_allows_it_and_the_route_is_open() {
     assert_eq!(readers(&allowed), [main]);
     assert_eq!(
         Routes::derive(&allowed).read[0].target.duty,
-        Duty::Main { term: 7 }
+        Duty::Main { since: 7 }
     );
     assert_eq!(readers(&allowed.closed()), []);
 }

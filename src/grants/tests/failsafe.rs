@@ -158,7 +158,7 @@ fn a_later_ledger_ends_it_at_once() {
     vouch(&mut holder, 1, secs(104), secs(104));
     attest(&mut holder, secs(104));
     assert!(holder.permit(secs(106)).is_some());
-    holder.learn(CLUSTER, &closed(8));
+    holder.learn(CLUSTER, &closed(8), secs(106));
     assert_eq!(holder.permit(secs(106)), None);
     vouch(&mut holder, 0, secs(106), secs(106));
     vouch(&mut holder, 1, secs(106), secs(106));
@@ -193,7 +193,7 @@ fn the_ledger_renews_it_on_the_way_and_only_for_the_same_replicas_it_can_be_exte
         vouch(&mut holder, 0, secs(104), secs(104));
         vouch(&mut holder, 1, secs(104), secs(104));
         attest(&mut holder, secs(104));
-        holder.confirm(CLUSTER, &ledger, secs(107)).unwrap();
+        holder.confirm(CLUSTER, &ledger, secs(107), secs(107)).unwrap();
         let permit = holder.permit(secs(107)).unwrap();
         assert_eq!((permit.until, permit.free_until), (secs(112), secs(112)));
         vouch(&mut holder, 0, secs(111), secs(111));

@@ -1,11 +1,8 @@
 //! Invariants about who may act while MAIN changes: gateways, and operator processes.
 
-use memgraph_operator::{
-    api::{
-        ledger::{Ledger, Route},
-        names,
-    },
-    gateway::Duty,
+use memgraph_operator::api::{
+    ledger::{Ledger, Route},
+    names,
 };
 
 use crate::{
@@ -31,12 +28,9 @@ impl Right {
     fn of(gateway: &Gateway) -> Option<Self> {
         let routes = gateway.enforced();
         let target = routes.read_write.filter(|_| !gateway.life.is_over())?;
-        let Duty::Main { term } = target.duty else {
-            return None;
-        };
         (!gateway.has_run_out()).then(|| Self {
             gateway: gateway.name.clone(),
-            term,
+            term: routes.term,
             instance: target.instance,
         })
     }

@@ -488,10 +488,21 @@ struct Through {
 
 impl Through {
     async fn pass(&self) -> Result<(), Cut> {
-        self.gateway.life.awake().await.map_err(|_| Cut)?;
-        match self.ticket.cut().now_or_never() {
-            None if self.ticket.clearance().leave() != Leave::Over => Ok(()),
-            _ => Err(Cut),
+        let clearance = self.ticket.clearance();
+        loop {
+            self.gateway.life.awake().await.map_err(|_| Cut)?;
+            if self.ticket.cut().now_or_never().is_some() {
+                return Err(Cut);
+            }
+            if !clearance.flow().is_held() {
+                break;
+            }
+            // All sessions wait for the same and would be woken in a random order.
+            sleep(LOOK_AGAIN).await;
+        }
+        match clearance.leave() {
+            Leave::Over => Err(Cut),
+            Leave::Attested | Leave::Free => Ok(()),
         }
     }
 }
@@ -518,7 +529,7 @@ impl Passage for Through {
             }
             is_attested = true;
         }
-        if let Duty::Main { term } = self.ticket.target().duty {
+        if let Some(term) = self.ticket.term() {
             let enforced = self.gateway.enforced.borrow().term;
             self.watchman.delivered(&Delivery {
                 gateway: &self.gateway.name,

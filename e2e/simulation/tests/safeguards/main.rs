@@ -7,6 +7,7 @@
 mod copies;
 mod gateways;
 mod lost_ledger;
+mod pauses;
 mod registrations;
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
