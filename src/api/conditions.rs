@@ -92,6 +92,8 @@ pub enum Reason {
     FailingOver,
     /// MAIN is being moved, as was asked for.
     SwitchingOver,
+    /// Replicas are registered anew on a MAIN that stays; clients wait, and keep their sessions if that takes less than a second.
+    Repairing,
     /// MAIN does not answer.
     MainUnreachable,
     /// MAIN is lost, and no copy may be promoted.
@@ -146,6 +148,7 @@ impl Reason {
             Self::Bootstrapping => "Bootstrapping",
             Self::FailingOver => "FailingOver",
             Self::SwitchingOver => "SwitchingOver",
+            Self::Repairing => "Repairing",
             Self::MainUnreachable => "MainUnreachable",
             Self::NoCandidate => "NoCandidate",
             Self::ManualFailover => "ManualFailover",

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::VecDeque, time::Duration};
 use fastrand::Rng;
 
 use super::{
-    LONGEST_TTL,
+    LONGEST_PAUSE, LONGEST_TTL,
     evidence::Evidence,
     message::{Grant, Held, MemberPort, Position, Voucher},
 };
@@ -18,10 +18,6 @@ const EARLY: f64 = 1.0 / 6.0;
 
 /// After which part of its time without a renewal it is looked whether it can be extended.
 const LATE: f64 = 0.5;
-
-/// For how long sessions wait for the end of a pause at most. It takes some tenths of a second; whoever waits much longer
-/// for an answer had better be told to try again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// So many nonces are remembered: more than an operator that answers has under way.
 const NONCES: usize = 16;

@@ -12,6 +12,10 @@
 //! 3. Which gateways there are to wait for stands in the ledger: a gateway is named there before it gets its first grant
 //!    ([`roster`]).
 //!
+//! Where a route is closed for a moment only and MAIN stays ([`Position::pause`]), the sessions stay too, and none of their bytes
+//! moves ([`Holder::pause`]): to everybody else that is a closed route. They go on under the grant of that very term, for the
+//! same copy at the same address, and are cut by whatever else comes, or when that takes too long ([`LONGEST_PAUSE`]).
+//!
 //! While no operator answers, a gateway renews its grant by reading its cluster itself ([`Holder::confirm`]): the same
 //! argument with the moment at which it sent the read. While the API server does not answer either, the word of *every*
 //! operator process does it ([`Voucher`]): the same argument with the moment at which it sent the nonce to the first of them
@@ -40,3 +44,7 @@ use std::time::Duration;
 /// The longest that a grant may last. MAIN gives the second phase of a commit up when a replica has not answered it for 10 s
 /// (Memgraph: `FinalizeCommitReq` in `src/rpc/client.hpp`), and whatever it acknowledges after that must not reach a client.
 pub const LONGEST_TTL: Duration = Duration::from_secs(8);
+
+/// For how long sessions wait for the end of a pause at most. It takes some tenths of a second; whoever waits much longer for
+/// an answer had better be told to try again.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -8,10 +8,13 @@ use super::{
     switchover::{self, Standing},
     update,
 };
-use crate::api::{
-    Health, InstanceRole, InstanceStatus, Phase, SwitchoverState,
-    conditions::{ConditionType, Reason, Truth, Verdict},
-    ledger::{Ledger, OperationKind, ResetOrder, Route, SwitchoverRecord},
+use crate::{
+    api::{
+        Health, InstanceRole, InstanceStatus, Phase, SwitchoverState,
+        conditions::{ConditionType, Reason, Truth, Verdict},
+        ledger::{Ledger, OperationKind, ResetOrder, Route, SwitchoverRecord},
+    },
+    grants::LONGEST_PAUSE,
 };
 
 /// What is known of the gateway beside the instances.
@@ -212,6 +215,11 @@ impl<'a> Facts<'a> {
             Situation::Waiting(..) => Phase::Pending,
             Situation::Working(OperationKind::Bootstrap, _) => Phase::Bootstrapping,
             Situation::Working(OperationKind::Switchover, _) => Phase::SwitchingOver,
+            // Sessions are paused for so long.
+            Situation::Working(OperationKind::Repair, _) if self.seen.closed_for < LONGEST_PAUSE => {
+                Phase::Degraded
+            }
+            Situation::Working(OperationKind::Repair, _) => Phase::Unavailable,
             Situation::Working(..) => Phase::FailingOver,
             Situation::MainLost(..) => Phase::Unavailable,
             Situation::Serving if !self.main_serves() => Phase::Unavailable,
@@ -288,6 +296,7 @@ impl<'a> Facts<'a> {
             Situation::Working(OperationKind::Switchover, message) => {
                 Some((Reason::SwitchingOver, message.clone()))
             }
+            Situation::Working(OperationKind::Repair, message) => Some((Reason::Repairing, message.clone())),
             Situation::Working(_, message) => Some((Reason::FailingOver, message.clone())),
             Situation::Serving => None,
         }
