@@ -139,6 +139,10 @@ class Check:
 
     def blocks(self, document):
         path = document.path
+        for first, text in document.paragraphs():
+            # Four blanks make a block, too, which cannot say what it is.
+            if text.startswith("    "):
+                self.demand(False, path, first, "a block of code needs a fence")
         for number, info, lines, before in document.blocks:
             if info == "sh":
                 test = PLAYED.get(str(path))
