@@ -243,3 +243,22 @@ fn data_without_a_mark_is_left_to_a_human() {
         assert!(message.contains(seen), "{message}");
     }
 }
+
+/// As docs/how-to/backup.md has it: a snapshot of another cluster is on the first volume, and the others are new.
+#[test]
+fn a_new_cluster_begins_with_a_backup_on_its_first_volume() {
+    let mut backed_up = running();
+    backed_up.client_write();
+    let mut world = World::new(3);
+    world.servers[0].data = backed_up.servers[0].data.clone();
+    world.servers[0].marker = backed_up.servers[0].marker.clone();
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    assert_eq!(world.ledger.as_ref().unwrap().in_sync.len(), 1);
+    let restored = &backed_up.servers[0].data;
+    assert!(!restored.is_empty());
+    for server in &world.servers {
+        assert!(server.data.starts_with(restored), "{}", world.tell());
+    }
+    world.check();
+}
