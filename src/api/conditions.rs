@@ -132,6 +132,8 @@ pub enum Reason {
     Downgrade,
     /// The spec has a value that cannot be used; the message names the field.
     InvalidSpec,
+    /// The CustomResourceDefinition is another release's than the operator, and does not take its ledger.
+    UnfitDefinition,
     /// An object of the same name belongs to something else.
     ForeignObject,
     /// The cluster is being deleted.
@@ -168,6 +170,7 @@ impl Reason {
             Self::WaitingForSwitchover => "WaitingForSwitchover",
             Self::Downgrade => "Downgrade",
             Self::InvalidSpec => "InvalidSpec",
+            Self::UnfitDefinition => "UnfitDefinition",
             Self::ForeignObject => "ForeignObject",
             Self::Terminating => "Terminating",
         }

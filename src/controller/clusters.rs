@@ -32,6 +32,9 @@ use crate::{
 /// How often the instances of a cluster are looked at between two changes.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
+/// How soon an operator that the CustomResourceDefinition does not fit tries again.
+pub(super) const RETRY_UNFIT: Duration = Duration::from_secs(30);
+
 /// For how long what a gateway has told of MAIN is kept.
 const HEARD_FOR: Duration = Duration::from_secs(60);
 
@@ -72,6 +75,8 @@ struct Memory {
     heard: BTreeMap<String, Heard>,
     /// How long steps of each kind took since the route was closed.
     steps: Vec<(&'static str, Duration)>,
+    /// Since when the CustomResourceDefinition is known not to fit, and what shows it.
+    unfit_definition: Option<(Instant, String)>,
 }
 
 /// What a gateway has told of MAIN.
@@ -102,6 +107,19 @@ impl Cluster {
 
     pub(super) fn set_numbers(&self, numbers: Numbers) {
         self.memory().numbers = numbers;
+    }
+
+    /// The CustomResourceDefinition does not take this operator's ledger.
+    pub(super) fn note_unfit_definition(&self, why: String) {
+        self.memory().unfit_definition = Some((Instant::now(), why));
+    }
+
+    /// What has shown lately that the CustomResourceDefinition does not take this operator's ledger. Whether it does by now
+    /// shows only when a ledger is written again.
+    pub(super) fn unfit_definition(&self) -> Option<String> {
+        let memory = self.memory();
+        let (since, why) = memory.unfit_definition.as_ref()?;
+        (since.elapsed() < RETRY_UNFIT).then(|| why.clone())
     }
 
     pub(super) fn wrote(&self, cluster: &MemgraphCluster) {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     Operator,
     act::{ActError, Hands},
-    clusters::Cluster,
+    clusters::{Cluster, RETRY_UNFIT},
     fence::Gateway,
     grants::attributed,
     link::GatewayLink,
@@ -74,6 +74,7 @@ impl ReconcileError {
         match self {
             Self::Object(_) => "object",
             Self::Status(StatusError::Conflict { .. }) => "conflict",
+            Self::Status(StatusError::Unfit { .. }) => "definition",
             Self::Status(StatusError::Write { .. }) => "status",
             Self::Act(_) => "step",
             Self::Read { .. } => "read",
@@ -147,6 +148,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let turn = Instant::now();
         loop {
             let seen = self.observe(state, &cluster).await;
+            if let Some(why) = state.unfit_definition() {
+                let situation = Situation::Stalled(Reason::UnfitDefinition, why);
+                self.report(state, &cluster, &seen, &situation).await?;
+                return Ok(Requeue::requeue(RETRY_UNFIT));
+            }
             let plan = plan::plan(&seen);
             tracing::debug!(cluster = %cluster.name_any(), ?plan, "planned");
             let gateways = self.other_gateways(state, &cluster);
@@ -183,6 +189,12 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             match done {
                 Ok(written) => cluster = state.newest(written),
                 Err(ReconcileError::Status(StatusError::Conflict { .. })) => {
+                    cluster = self.read(state, &cluster).await?;
+                }
+                Err(ReconcileError::Status(error @ StatusError::Unfit { .. })) => {
+                    tracing::error!(cluster = %cluster.name_any(), %error, "nothing is done");
+                    state.note_unfit_definition(error.to_string());
+                    // Something of it may have been kept.
                     cluster = self.read(state, &cluster).await?;
                 }
                 Err(error) => {

@@ -29,6 +29,17 @@ pub enum StatusError {
         /// The cluster.
         cluster: String,
     },
+    /// The API server did not keep, or did not take, what was to be written.
+    #[error(
+        "the CustomResourceDefinition does not fit this operator: the API server {said} of {cluster}; apply the one that \
+         came with this operator"
+    )]
+    Unfit {
+        /// The cluster.
+        cluster: String,
+        /// What the API server did.
+        said: String,
+    },
     /// Any other failure.
     #[error("cannot write the status of {cluster}")]
     Write {
@@ -151,6 +162,9 @@ fn failover(record: &OperationRecord) -> Option<FailoverRecord> {
 }
 
 /// Writes the status, unless the object has changed since `cluster` was read. Returns the object as it is now.
+///
+/// The API server drops fields that the CustomResourceDefinition does not have, and says nothing. Nothing may be done on a
+/// ledger that is not there as it was decided.
 pub(super) async fn write(
     client: &Client,
     cluster: &MemgraphCluster,
@@ -170,8 +184,18 @@ pub(super) async fn write(
     });
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
-        Ok(written) => Ok(written),
+        Ok(written) if written.status.as_ref().and_then(|s| s.ledger.as_ref()) == status.ledger.as_ref() => {
+            Ok(written)
+        }
+        Ok(_) => Err(StatusError::Unfit {
+            cluster: name,
+            said: "did not keep the whole ledger".to_owned(),
+        }),
         Err(kube::Error::Api(answer)) if answer.code == 409 => Err(StatusError::Conflict { cluster: name }),
+        Err(kube::Error::Api(answer)) if answer.code == 422 => Err(StatusError::Unfit {
+            cluster: name,
+            said: format!("refused the status ({})", answer.message),
+        }),
         Err(source) => Err(StatusError::Write {
             cluster: name,
             source,

@@ -210,7 +210,13 @@ impl<'a> Facts<'a> {
 
     fn phase(&self) -> Phase {
         match self.situation {
-            Situation::Stalled(..) if self.is_open() && self.main_serves() => Phase::Degraded,
+            Situation::Stalled(..) if self.is_open() && self.main_serves() => {
+                if self.writes_blocked() {
+                    Phase::WritesBlocked
+                } else {
+                    Phase::Degraded
+                }
+            }
             Situation::Stalled(..) => Phase::Unknown,
             Situation::Waiting(..) => Phase::Pending,
             Situation::Working(OperationKind::Bootstrap, _) => Phase::Bootstrapping,

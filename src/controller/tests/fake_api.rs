@@ -28,6 +28,8 @@ struct State {
     version: u64,
     watches: Vec<Watch>,
     requests: Vec<String>,
+    /// Fields of MemgraphClusters that are dropped: a pointer to what they are in, and their name.
+    pruned: Vec<(&'static str, &'static str)>,
 }
 
 struct Watch {
@@ -114,6 +116,11 @@ impl FakeApi {
             text("/metadata/name"),
         );
         self.state().store(place, object);
+    }
+
+    /// Drops a field of MemgraphClusters from now on, as one that the CustomResourceDefinition does not have.
+    pub(crate) fn prune(&self, parent: &'static str, field: &'static str) {
+        self.state().pruned.push((parent, field));
     }
 
     /// Takes an object away, as if somebody else had.
@@ -220,6 +227,11 @@ impl FakeApi {
 
 impl State {
     fn store(&mut self, place: Place, mut object: Value) -> Value {
+        for (parent, field) in self.pruned.iter().filter(|_| place.1 == "memgraphclusters") {
+            if let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut) {
+                parent.remove(*field);
+            }
+        }
         let before = self.objects.get(&place);
         let mut same = object.clone();
         if let Some(before) = before {

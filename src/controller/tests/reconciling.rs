@@ -329,6 +329,28 @@ async fn a_new_operator_process_changes_nothing_either() {
     assert_eq!(requests, Vec::<String>::new());
 }
 
+/// The CustomResourceDefinition is an older one, which does not have a field of the ledger: the API server drops it.
+#[tokio::test]
+async fn nothing_is_done_on_a_ledger_that_was_not_kept() {
+    let api = api();
+    api.prune("/status/ledger", "operation");
+    let memgraph = FakeMemgraph::fresh(3);
+    let operator = operator(&api, &memgraph).await;
+    reconcile(Arc::new(cluster(&api)), operator).await.unwrap();
+    assert!(memgraph.roles().iter().all(|(main, _)| !main));
+    let conditions = cluster(&api).status.unwrap().conditions;
+    let stalled = conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
+    assert_eq!(
+        (stalled.status.as_str(), stalled.reason.as_str()),
+        ("True", "UnfitDefinition")
+    );
+    assert!(
+        stalled.message.contains("CustomResourceDefinition"),
+        "{}",
+        stalled.message
+    );
+}
+
 #[tokio::test]
 async fn an_object_of_somebody_else_is_left_alone_and_named() {
     let api = api();

@@ -6,12 +6,12 @@ use super::{
     super::{
         Action, Situation, Step,
         observation::{CrashLoop, DataStatus, Observation, Sight},
-        plan,
+        plan, report,
     },
     decisions::running,
     world::World,
 };
-use crate::api::{ReplicationMode, conditions::Reason};
+use crate::api::{Phase, ReplicationMode, conditions::Reason};
 
 /// What is seen while this instance hangs.
 fn hanging(world: &World, index: usize) -> Observation {
@@ -184,7 +184,14 @@ fn the_only_member_leaves_only_where_main_may_go_on_alone() {
     break_data(&mut world, 1);
     world.settle();
     assert_eq!(world.servers[1].obeyed.len(), 0);
-    assert!(complaint(&world.observe()).contains("dataDurability"));
+    let seen = world.observe();
+    assert!(complaint(&seen).contains("dataDurability"));
+    let gateway = report::GatewayState {
+        enabled: true,
+        ready: 1,
+    };
+    let report = report::report(&seen, seen.ledger.as_ref(), &plan(&seen).situation, gateway);
+    assert_eq!(report.phase, Phase::WritesBlocked);
     world.settings.unprotected = true;
     world.settle();
     assert_eq!(world.servers[1].data, world.servers[0].data);
