@@ -1,8 +1,8 @@
 //! Reads the API server's audit log, so that tests can count requests.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -75,27 +75,64 @@ impl Request {
     }
 }
 
+/// A log that is read on from where it was left.
+#[derive(Debug)]
+pub struct Follower {
+    log: PathBuf,
+    read: u64,
+}
+
+impl Follower {
+    /// Begins before the first request of a log.
+    pub fn of(log: &Path) -> Self {
+        Self {
+            log: log.to_owned(),
+            read: 0,
+        }
+    }
+
+    /// The requests since the last call, in the order in which they were answered.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a line of it is not understood.
+    pub fn news(&mut self) -> Result<Vec<Request>> {
+        let opened = || format!("cannot open {}", self.log.display());
+        let mut file = File::open(&self.log).with_context(opened)?;
+        file.seek(SeekFrom::Start(self.read)).with_context(opened)?;
+        let (requests, read) = parse(BufReader::new(file)).with_context(|| {
+            format!(
+                "cannot understand {} after byte {}",
+                self.log.display(),
+                self.read
+            )
+        })?;
+        self.read += read;
+        Ok(requests)
+    }
+}
+
 /// Reads all requests of a log in the order in which they were answered.
 ///
 /// # Errors
 /// When the file cannot be read or a line of it is not understood.
 pub fn read(log: &Path) -> Result<Vec<Request>> {
-    let file = File::open(log).with_context(|| format!("cannot open {}", log.display()))?;
-    parse(BufReader::new(file)).with_context(|| format!("cannot understand {}", log.display()))
+    Follower::of(log).news()
 }
 
-fn parse(mut log: impl BufRead) -> Result<Vec<Request>> {
-    let (mut requests, mut line) = (Vec::new(), String::new());
+/// The requests, and how many bytes of the log they take.
+fn parse(mut log: impl BufRead) -> Result<(Vec<Request>, u64)> {
+    let (mut requests, mut line, mut read) = (Vec::new(), String::new(), 0);
     while log.read_line(&mut line)? > 0 {
         // The last line may be half written yet.
         if line.ends_with('\n') {
             requests.push(
                 serde_json::from_str(&line).with_context(|| format!("in line {}", requests.len() + 1))?,
             );
+            read += line.len() as u64;
         }
         line.clear();
     }
-    Ok(requests)
+    Ok((requests, read))
 }
 
 #[cfg(test)]
@@ -116,7 +153,11 @@ mod tests {
 
     #[test]
     fn requests_are_read_and_a_half_written_one_is_left() {
-        let requests = parse(LOG.as_bytes()).unwrap();
+        let (requests, read) = parse(LOG.as_bytes()).unwrap();
+        assert!(
+            LOG[..read as usize].ends_with("}\n")
+                && LOG[read as usize..].starts_with("{\"requestURI\":\"/rea")
+        );
         assert_eq!(requests.len(), 2);
         assert!(requests[0].is_write() && requests[0].is_about("pods") && !requests[0].is_about("services"));
         assert_eq!(requests[0].object_ref.as_ref().unwrap().subresource, "status");

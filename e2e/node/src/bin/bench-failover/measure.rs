@@ -1,26 +1,30 @@
 //! One loss of MAIN, or one planned change, seen by a client.
 
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e_node::database::{Database, SETTLE_LIMIT, run};
 use e2e_node::faults::BlackHole;
 use e2e_node::wait::until;
 use e2e_node::writer::Writer;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use memgraph_operator::api::{OperationRecord, SwitchoverState};
+use memgraph_operator::api::{OperationRecord, SwitchoverState, names};
 use serde_json::json;
+
+use crate::part::Part;
 
 /// Writes before a planned change and after it.
 const AROUND: usize = 30;
 
-/// One loss of MAIN.
-pub struct Loss {
-    /// From the fault to the next acknowledgement.
+/// What a client, and the operator's history, tell of one loss or move.
+pub struct Observed {
+    /// For how long the client could not write: from a fault to the next acknowledgement; while MAIN moves, the longest time
+    /// between two.
     pub pause: Duration,
-    /// From the fault to the operator's decision.
+    /// From the fault to the operator's decision; zero where there is no fault.
     pub noticed: Duration,
     /// From the operator's decision to the write that opens the route.
     pub replaced: Duration,
@@ -28,45 +32,65 @@ pub struct Loss {
     pub steps: Vec<(String, Duration)>,
     /// Tries of the client that failed.
     pub failed: usize,
-    /// From the fault to the acknowledgement, by the wall clock.
+    /// From the fault to the acknowledgement, or from the operator's decision to when the move was seen to be over, by the wall
+    /// clock.
     pub window: RangeInclusive<Timestamp>,
 }
 
-/// One planned change of MAIN.
-pub struct Move {
-    /// The longest time between two acknowledgements.
-    pub pause: Duration,
-    /// From the operator's decision to the write that opens the route.
-    pub replaced: Duration,
-    /// What the operator worked on meanwhile.
-    pub steps: Vec<(String, Duration)>,
-    /// Tries of the client that failed.
-    pub failed: usize,
-    /// From the operator's decision to when the switchover was seen to be over, by the wall clock.
-    pub window: RangeInclusive<Timestamp>,
-}
-
-/// Ends MAIN's process.
-pub fn kill(database: &Database, pod: &Pod) -> Result<Option<BlackHole>> {
-    database.scene.node.kill(pod).map(|()| None)
-}
-
-/// Drops MAIN's packets.
-pub fn black_hole(database: &Database, pod: &Pod) -> Result<Option<BlackHole>> {
-    database.scene.node.black_hole(pod).map(Some)
-}
-
-/// Lets `fault` happen to MAIN, and waits until all is well again.
-pub async fn loss(
-    database: &Database,
-    fault: impl FnOnce(&Database, &Pod) -> Result<Option<BlackHole>>,
-) -> Result<Loss> {
+/// Measures once.
+///
+/// # Errors
+/// When something is not in time, or comes to nothing.
+pub async fn once(database: &Database, part: Part, number: usize) -> Result<Observed> {
     database.settled().await?;
+    match part {
+        Part::Switchover => switchover(database, number).await,
+        Part::Kill => {
+            let gateway = database.gateway().await?;
+            loss(database, gateway, |main| {
+                database.scene.node.kill(main)?;
+                Ok(Vec::new())
+            })
+            .await
+        }
+        Part::BlackHole => {
+            let gateway = database.gateway().await?;
+            loss(database, gateway, |main| {
+                Ok(vec![database.scene.node.black_hole(main)?])
+            })
+            .await
+        }
+        Part::BlackHoleGateway => {
+            let gateways = database.scene.gateways().await?;
+            let [lost, other, ..] = gateways.as_slice() else {
+                bail!("fewer than two gateways");
+            };
+            // The Service would lead some of the tries to the one that is lost.
+            let gateway = SocketAddr::new(address(other)?, names::BOLT_PORT);
+            let node = &database.scene.node;
+            loss(database, gateway, |main| {
+                Ok(vec![node.black_hole(main)?, node.black_hole(lost)?])
+            })
+            .await
+        }
+    }
+}
+
+fn address(pod: &Pod) -> Result<IpAddr> {
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+    Ok(address.context("a gateway without an address")?.parse()?)
+}
+
+/// Lets `fault` happen to MAIN, and waits until all is well again. The client writes at `gateway`.
+async fn loss(
+    database: &Database,
+    gateway: SocketAddr,
+    fault: impl FnOnce(&Pod) -> Result<Vec<BlackHole>>,
+) -> Result<Observed> {
     let before = database.ledger().await?;
     let pod = database.pod(&before.main.instance).await?;
-    let gateway = database.gateway().await?;
     let (begin, at) = (Instant::now(), Timestamp::now());
-    let hole = fault(database, &pod)?;
+    let holes = fault(&pod)?;
     let mut failed = 0;
     let statement = format!("MERGE (t:Token {{id: 'after-{}'}})", before.term);
     while let Err(error) = run(gateway, &statement).await {
@@ -77,13 +101,13 @@ pub async fn loss(
         failed += 1;
     }
     let (pause, end) = (begin.elapsed(), Timestamp::now());
-    if let Some(hole) = hole {
+    for hole in holes {
         hole.heal()?;
     }
     let record = operation_after(database, before.term).await?;
     let (noticed, replaced) = (times(&record)?.0.duration_since(at), length(&record)?);
     database.settled_after(before.term).await?;
-    Ok(Loss {
+    Ok(Observed {
         pause,
         noticed: noticed.try_into().unwrap_or_default(),
         replaced,
@@ -94,8 +118,7 @@ pub async fn loss(
 }
 
 /// Has MAIN moved while somebody writes.
-pub async fn switchover(database: &Database, number: usize) -> Result<Move> {
-    database.settled().await?;
+async fn switchover(database: &Database, number: usize) -> Result<Observed> {
     let term = database.ledger().await?.term;
     let id = format!("move-{number}");
     let mut writer = Writer::start(database, &id).await?;
@@ -128,8 +151,9 @@ pub async fn switchover(database: &Database, number: usize) -> Result<Move> {
     let written = writer.stop().await?;
     let record = operation_after(database, term).await?;
     let (started, _) = times(&record)?;
-    Ok(Move {
+    Ok(Observed {
         pause: written.longest,
+        noticed: Duration::ZERO,
         replaced: length(&record)?,
         steps: steps(&record),
         failed: written.failed,

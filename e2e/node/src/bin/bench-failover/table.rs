@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::measure::{Loss, Move};
-use crate::requests::Count;
+use crate::part::Part;
+use crate::results::{Measured, Results};
 
 /// The value that so many percent of all do not exceed (nearest rank).
 fn percentile<T: Copy + Ord + Default>(all: &[T], percent: usize) -> T {
@@ -34,82 +34,65 @@ fn row(text: &mut String, name: &str, goal: &str, all: &[Duration], failed: Opti
 }
 
 /// For how long the client could not write.
-pub fn pauses(kills: &[Loss], holes: &[Loss], moves: &[Move]) -> String {
+pub fn pauses(results: &Results) -> String {
     let mut text = "| | runs | goal | p50 | p99 | longest | tries that failed |\n\
                     | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
-    let of = |losses: &[Loss]| losses.iter().map(|loss| loss.pause).collect::<Vec<_>>();
-    let failed = |losses: &[Loss]| Some(losses.iter().map(|loss| loss.failed).sum());
-    let goal = "p50 < 150 ms, p99 < 500 ms";
-    row(
-        &mut text,
-        "MAIN killed, to the next acknowledged write",
-        goal,
-        &of(kills),
-        failed(kills),
-    );
-    let goal = "p99 < 2.5 s";
-    row(
-        &mut text,
-        "MAIN cut off, to the next acknowledged write",
-        goal,
-        &of(holes),
-        failed(holes),
-    );
-    let pauses: Vec<_> = moves.iter().map(|moved| moved.pause).collect();
-    let failed = Some(moves.iter().map(|moved| moved.failed).sum());
-    row(
-        &mut text,
-        "switchover under load, longest pause",
-        "p99 < 300 ms",
-        &pauses,
-        failed,
-    );
+    for part in Part::ALL {
+        let what = match part {
+            Part::Switchover => "longest pause of somebody who writes",
+            _ => "to the next acknowledged write",
+        };
+        let name = format!("{}, {what}", part.title());
+        let pauses = durations(results.of(part), |measured| measured.pause);
+        let failed = results.of(part).map(|measured| measured.failed).sum();
+        row(&mut text, &name, part.goal(), &pauses, Some(failed));
+    }
     text
 }
 
 /// Where the time goes.
-pub fn steps(kills: &[Loss], moves: &[Move]) -> String {
+pub fn steps(results: &Results) -> String {
     let mut text =
         "| | runs | | p50 | p99 | longest | |\n| --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
-    let noticed: Vec<_> = kills.iter().map(|kill| kill.noticed).collect();
-    row(
-        &mut text,
-        "MAIN killed: until the operator decides",
-        "",
-        &noticed,
-        None,
-    );
-    let replaced: Vec<_> = kills.iter().map(|kill| kill.replaced).collect();
-    row(
-        &mut text,
-        "from there until the route is open",
-        "",
-        &replaced,
-        None,
-    );
-    of_each_step(&mut text, kills.iter().map(|kill| kill.steps.as_slice()));
-    let rest: Vec<_> = kills
-        .iter()
-        .map(|kill| kill.pause.saturating_sub(kill.noticed + kill.replaced))
-        .collect();
-    row(
-        &mut text,
-        "from there until a write is acknowledged",
-        "",
-        &rest,
-        None,
-    );
-    let replaced: Vec<_> = moves.iter().map(|moved| moved.replaced).collect();
-    row(
-        &mut text,
-        "switchover: from its announcement until the route is open",
-        "",
-        &replaced,
-        None,
-    );
-    of_each_step(&mut text, moves.iter().map(|moved| moved.steps.as_slice()));
+    for part in Part::ALL {
+        let all = results.of(part);
+        let title = part.title();
+        let begun = match part {
+            Part::Switchover => format!("{title}: from its announcement until the route is open"),
+            _ => {
+                let noticed = durations(all.clone(), |measured| measured.noticed);
+                let name = format!("{title}: until the operator decides");
+                row(&mut text, &name, "", &noticed, None);
+                "from there until the route is open".to_owned()
+            }
+        };
+        let replaced = durations(all.clone(), |measured| measured.replaced);
+        row(&mut text, &begun, "", &replaced, None);
+        of_each_step(&mut text, all.clone().map(|measured| measured.steps.as_slice()));
+        if part != Part::Switchover {
+            let rest = durations(all, |measured| {
+                measured
+                    .pause
+                    .saturating_sub(measured.noticed + measured.replaced)
+            });
+            row(
+                &mut text,
+                "from there until a write is acknowledged",
+                "",
+                &rest,
+                None,
+            );
+        }
+    }
     text
+}
+
+fn durations<'a>(
+    all: impl Iterator<Item = &'a Measured>,
+    of: impl Fn(&Measured) -> Duration,
+) -> Vec<Duration> {
+    all.map(of).collect()
 }
 
 /// A row for each kind of step, in the order in which they were first met.
@@ -127,20 +110,17 @@ fn of_each_step<'a>(text: &mut String, runs: impl Iterator<Item = &'a [(String, 
 }
 
 /// What the operator wrote until the route was open.
-pub fn requests(kinds: &[(&str, Vec<Count>)]) -> String {
+pub fn requests(results: &Results) -> String {
     let mut text =
         "| | status writes, median (most) | Events, median (most) |\n| --- | --- | --- |\n".to_owned();
-    for (name, counts) in kinds {
-        let statuses: Vec<_> = counts.iter().map(|count| count.statuses).collect();
-        let events: Vec<_> = counts.iter().map(|count| count.events).collect();
-        let _ = writeln!(
-            text,
-            "| {name} | {} ({}) | {} ({}) |",
-            percentile(&statuses, 50),
-            percentile(&statuses, 100),
-            percentile(&events, 50),
-            percentile(&events, 100),
-        );
+    for part in Part::ALL {
+        let of = |count: fn(&Measured) -> usize| {
+            let counts: Vec<_> = results.of(part).map(count).collect();
+            format!("{} ({})", percentile(&counts, 50), percentile(&counts, 100))
+        };
+        let (statuses, events) = (of(|measured| measured.statuses), of(|measured| measured.events));
+        // Writing to a String never fails.
+        let _ = writeln!(text, "| {} | {statuses} | {events} |", part.title());
     }
     text
 }
