@@ -205,12 +205,12 @@ async fn drop_strict_replica(database: &Database) -> Result<()> {
         let replicas = run(main, "SHOW REPLICAS").await?;
         let strict = replicas
             .iter()
-            .filter(|row| row.get("sync_mode").and_then(|mode| mode.as_str()) == Some("strict_sync"));
-        for name in strict.filter_map(|row| row.get("name")?.as_str()) {
-            run(main, &format!("DROP REPLICA {name}")).await?;
-            return Ok(Some(()));
-        }
-        Ok(None)
+            .find(|row| row.get("sync_mode").and_then(|mode| mode.as_str()) == Some("strict_sync"));
+        let Some(name) = strict.and_then(|row| row.get("name")?.as_str()) else {
+            return Ok(None);
+        };
+        run(main, &format!("DROP REPLICA {name}")).await?;
+        Ok(Some(()))
     })
     .await
 }
