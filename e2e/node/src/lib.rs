@@ -8,6 +8,7 @@ pub mod faults;
 pub mod guide;
 pub mod node;
 pub mod operators;
+pub mod policies;
 pub mod scene;
 pub mod shell;
 pub mod wait;

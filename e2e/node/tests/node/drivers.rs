@@ -27,6 +27,23 @@ connection.commit()
 
 pub async fn official_drivers_in_a_pod_write_and_read_through_the_gateways(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
+    client_pod(&scene)?;
+    for (program, expected) in [
+        (NEO4J, "['neo4j-1', 'neo4j-2', 'neo4j-3']"),
+        (PYMGCLIENT, "[('pymgclient',)]"),
+    ] {
+        let printed = scene.kubectl(&["exec", "client", "--", "python3", "-c", program])?;
+        ensure!(printed.trim() == expected, "printed: {printed}");
+    }
+    let all = ["neo4j-1", "neo4j-2", "neo4j-3", "pymgclient"];
+    database.expect_everywhere(&all).await?;
+    let found = tokens(database.gateway().await?).await?;
+    ensure!(found.len() == all.len(), "written more than once: {found:?}");
+    Ok(())
+}
+
+/// Starts the pod `client`, with Python and the drivers.
+pub fn client_pod(scene: &Scene) -> Result<()> {
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -45,17 +62,7 @@ pub async fn official_drivers_in_a_pod_write_and_read_through_the_gateways(scene
         },
     });
     scene.apply(&pod.to_string())?;
-    scene.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"])?;
-    for (program, expected) in [
-        (NEO4J, "['neo4j-1', 'neo4j-2', 'neo4j-3']"),
-        (PYMGCLIENT, "[('pymgclient',)]"),
-    ] {
-        let printed = scene.kubectl(&["exec", "client", "--", "python3", "-c", program])?;
-        ensure!(printed.trim() == expected, "printed: {printed}");
-    }
-    let all = ["neo4j-1", "neo4j-2", "neo4j-3", "pymgclient"];
-    database.expect_everywhere(&all).await?;
-    let found = tokens(database.gateway().await?).await?;
-    ensure!(found.len() == all.len(), "written more than once: {found:?}");
-    Ok(())
+    scene
+        .kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"])
+        .map(drop)
 }

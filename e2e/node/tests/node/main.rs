@@ -12,6 +12,7 @@ mod grants;
 mod nodes;
 mod operations;
 mod operators;
+mod policies;
 mod quiet;
 mod recipes;
 mod refusals;
@@ -129,6 +130,8 @@ const LONG: &[(&str, Body)] = tests! {
         a_cluster_grows_and_shrinks_as_the_guide_says
         a_running_cluster_is_looked_at_and_changed_as_the_guides_say
         a_backup_is_made_and_restored_as_the_guide_says;
+    policies:
+        no_client_gets_past_the_gateways_and_nothing_else_is_kept_out;
     steps:
         of_a_failover
         of_a_switchover
