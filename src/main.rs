@@ -20,9 +20,9 @@ use memgraph_operator::{
     instance_init::{self, VolumeError},
     kubectl,
     leader::{Timing, TimingError},
-    memgraph::Neo4rsBolt,
+    memgraph::{Credentials, Neo4rsBolt},
     reference,
-    resources::{InvalidPodLabels, OperatorImage, OperatorPods},
+    resources::{InvalidPodLabels, OperatorImage, OperatorPods, PASSWORD_VARIABLE, USER_VARIABLE},
     telemetry,
 };
 
@@ -325,15 +325,23 @@ async fn instance_init(args: InstanceInitArgs) -> Result<(), Error> {
         data: args.data_directory,
     };
     let client = client().await?;
+    let bolt = Neo4rsBolt::signing_in(credentials());
     let note = InitNote {
         boot_id: instance_init::boot_id(),
-        reset: instance_init::prepare(&instance, client, &Neo4rsBolt::anonymous()).await?,
+        reset: instance_init::prepare(&instance, client, &bolt).await?,
     };
     tracing::info!(?note, "Memgraph may start");
     if let Err(error) = instance_init::tell(&note, &args.message) {
         tracing::warn!(%error, path = %args.message.display(), "cannot leave a message");
     }
     Ok(())
+}
+
+/// What Memgraph beside this process will be given too. No arguments: everybody may read those.
+fn credentials() -> Option<Credentials> {
+    let variable = |name| std::env::var(name).ok();
+    let (user, password) = (variable(USER_VARIABLE)?, variable(PASSWORD_VARIABLE)?);
+    Credentials::new(&user, &password).ok()
 }
 
 async fn gateway(args: GatewayArgs) -> Result<(), Error> {

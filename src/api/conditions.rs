@@ -134,6 +134,8 @@ pub enum Reason {
     InvalidSpec,
     /// The CustomResourceDefinition is another release's than the operator, and does not take its ledger.
     UnfitDefinition,
+    /// The Secret of `auth.secretRef` is missing, or cannot be used; the message names the key and the remedy.
+    InvalidCredentials,
     /// An object of the same name belongs to something else.
     ForeignObject,
     /// The cluster is being deleted.
@@ -171,6 +173,7 @@ impl Reason {
             Self::Downgrade => "Downgrade",
             Self::InvalidSpec => "InvalidSpec",
             Self::UnfitDefinition => "UnfitDefinition",
+            Self::InvalidCredentials => "InvalidCredentials",
             Self::ForeignObject => "ForeignObject",
             Self::Terminating => "Terminating",
         }

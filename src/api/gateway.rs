@@ -133,9 +133,10 @@ impl Default for ReadWriteSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadSpec {
-    /// Whether there is one.
-    #[serde(default = "defaults::yes")]
-    pub enabled: bool,
+    /// Whether there is one. Unset: yes without `auth`, and no with it, because replicas let in everybody who reaches them,
+    /// without a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
 
     /// Whether MAIN serves readers when no replica can.
     #[serde(default)]
@@ -154,7 +155,7 @@ pub struct ReadSpec {
 impl Default for ReadSpec {
     fn default() -> Self {
         Self {
-            enabled: true,
+            enabled: None,
             fallback_to_main: false,
             service: ServiceSpec::default(),
             max_connections: defaults::max_connections(),

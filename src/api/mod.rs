@@ -1,5 +1,6 @@
 //! The Kubernetes API of this operator: the `MemgraphCluster` resource and the names that go with it.
 
+mod auth;
 mod bootstrap;
 pub mod conditions;
 mod duration;
@@ -15,6 +16,7 @@ mod status;
 mod update_strategy;
 mod volume_note;
 
+pub use auth::*;
 pub use bootstrap::*;
 pub use duration::{DurationString, InvalidDuration};
 pub use failover::*;

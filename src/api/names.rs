@@ -101,6 +101,18 @@ pub fn control_certificates(cluster: &str) -> String {
     format!("{cluster}-gateway-control")
 }
 
+/// The Secret with the credentials that hold now, and those that held before: instances and the operator read it.
+#[must_use]
+pub fn credentials(cluster: &str) -> String {
+    format!("{cluster}-credentials")
+}
+
+/// The Secret for applications: where the database is, and how to sign in.
+#[must_use]
+pub fn application(cluster: &str) -> String {
+    format!("{cluster}-app")
+}
+
 /// The ServiceAccount of the instances.
 #[must_use]
 pub fn instance_account(cluster: &str) -> String {

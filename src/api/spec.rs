@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, ReplicationSpec, UpdateStrategySpec, names,
-    status::MemgraphClusterStatus,
+    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, ReplicationSpec,
+    UpdateStrategySpec, names, status::MemgraphClusterStatus,
 };
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
@@ -75,6 +75,10 @@ use super::{
     "self.gateway.enabled || self.replication.mode == 'StrictSync' || self.failover.mode == 'Manual'",
     "gateway.enabled: false needs replication.mode StrictSync or failover.mode Manual, because without the gateway only StrictSync keeps a deposed MAIN from acknowledging writes"
 ))]
+#[x_kube(validation = (
+    "has(self.auth) || !has(oldSelf.auth)",
+    "auth: cannot be removed, because instances that have users let nobody in without a password; make a new cluster without it"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct MemgraphClusterSpec {
     /// Number of Memgraph instances, MAIN included.
@@ -115,6 +119,11 @@ pub struct MemgraphClusterSpec {
     #[schemars(length(max = 20), inner(length(max = 63)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub fenced_instances: Vec<String>,
+
+    /// Who may use the database. Unset: whoever reaches it, without a password. It can be added to a cluster, and not be
+    /// removed again. With it, `gateway.read` is off unless it is switched on: Memgraph Community has no users on replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthSpec>,
 
     /// The TCP gateway in front of the instances.
     #[serde(default)]
@@ -160,6 +169,14 @@ impl MemgraphClusterSpec {
     #[must_use]
     pub fn image_or_default(&self) -> &str {
         self.image.as_deref().unwrap_or(names::DEFAULT_IMAGE)
+    }
+
+    /// Whether there is an address that leads to replicas. With `auth` only where that is asked for: a replica that was
+    /// registered has no users, and lets everybody in (memgraph-semantics A.5).
+    #[must_use]
+    pub fn has_read_gateway(&self) -> bool {
+        let wanted = self.gateway.read.enabled.unwrap_or(self.auth.is_none());
+        self.gateway.enabled && wanted
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use serde_json::json;
 
 use super::{
+    access::Wallet,
     fence::{Fence, FenceError, Gateway},
     link::GatewayLink,
     observe,
@@ -125,6 +126,7 @@ where
 pub(super) struct Hands<'a, B, G> {
     pub(super) client: &'a Client,
     pub(super) bolt: &'a B,
+    pub(super) wallet: &'a Wallet,
     pub(super) fence: &'a Fence<G>,
     pub(super) cluster: &'a MemgraphCluster,
     pub(super) seen: &'a Observation,
@@ -207,6 +209,7 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 Ok(())
             }
             Action::NoteVolumes { claims, note } => self.note_volumes(claims, note).await,
+            Action::SettleUsers { main } => self.settle_users(main).await,
             Action::Mark { main, lineage } => {
                 let marker = Marker {
                     lineage: lineage.clone(),
@@ -214,6 +217,16 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 Ok(memgraph::mark(self.bolt, self.address(main)?, &marker).await?)
             }
         }
+    }
+
+    async fn settle_users(&self, main: &str) -> Result<(), ActError> {
+        let (Some(key), Some(ledger)) = (self.wallet.current(), &self.seen.ledger) else {
+            return Ok(());
+        };
+        let known = self.wallet.known(ledger, &key);
+        memgraph::settle_users(self.bolt, self.address(main)?, &key, known).await?;
+        self.wallet.settled(ledger, key);
+        Ok(())
     }
 
     /// Whether a command got its lock is remembered: behind a closed route it would.

@@ -11,7 +11,9 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Operator, grants,
+    Operator,
+    access::Wallet,
+    grants,
     link::GatewayLink,
     objects::Applied,
     presence,
@@ -42,6 +44,7 @@ const HEARD_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Cluster {
     pub(super) sightings: Sightings,
     pub(super) applied: Applied,
+    pub(super) wallet: Wallet,
     memory: Mutex<Memory>,
     /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
     ledger: watch::Sender<Option<Option<Ledger>>>,
@@ -91,6 +94,7 @@ impl Cluster {
         Self {
             sightings: Sightings::default(),
             applied: Applied::default(),
+            wallet: Wallet::default(),
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),
@@ -456,7 +460,7 @@ async fn look_again_and_again<B: Bolt, G: GatewayLink>(
         let targets = operator.inventory(&cluster).targets(&cluster);
         let changed = memory
             .sightings
-            .look(&operator.bolt, &targets, emptiness, whom)
+            .look(&operator.bolt(memory), &targets, emptiness, whom)
             .await;
         memory.note_silence(&cluster).await;
         if changed {

@@ -75,7 +75,7 @@ pub(super) async fn attend_all<B: Bolt, G: GatewayLink>(
 }
 
 /// Attends to one gateway.
-struct Attendant<B, G> {
+struct Attendant<B: Bolt, G> {
     operator: Weak<Operator<B, G>>,
     memory: Arc<Cluster>,
     reference: ObjectRef<MemgraphCluster>,
@@ -271,7 +271,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             patience: LOOK_DEADLINE,
         };
         let sight = memgraph::look(
-            &operator.bolt,
+            &operator.bolt(&self.memory),
             SocketAddr::new(address, names::BOLT_PORT),
             &question,
         )

@@ -1,5 +1,6 @@
 //! The operator: watches clusters and brings each to what its spec asks for.
 
+mod access;
 mod act;
 mod clusters;
 mod events;
@@ -48,7 +49,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use clusters::Clusters;
+use clusters::{Cluster, Clusters};
 use events::Events;
 use fence::Fence;
 use lease::Watched;
@@ -64,7 +65,7 @@ use crate::{
     fleet::{Eyes, Fleet, Live, Vitals},
     http,
     leader::{self, Campaign, KubernetesLease, Leadership, OwnProcess, Process, Timing, guarded},
-    memgraph::{Bolt, Led},
+    memgraph::{Bolt, Led, Pool, SignedIn},
     metrics::ApiRequests,
     resources::{Installation, OperatorImage, OperatorPods},
 };
@@ -137,9 +138,11 @@ pub enum OperatorError {
 }
 
 /// What all reconciliations share.
-pub struct Operator<B, G> {
+pub struct Operator<B: Bolt, G> {
     client: Client,
-    bolt: Led<B>,
+    led: Led<B>,
+    /// Connections to instances that have users.
+    pool: Arc<Pool<<Led<B> as Bolt>::Session>>,
     leadership: Leadership,
     fence: Fence<G>,
     events: Events,
@@ -183,7 +186,7 @@ pub struct Means<B, G, P> {
     pub process: P,
 }
 
-impl<B, G: GatewayLink> Operator<B, G> {
+impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     fn new<P>(
         means: Means<B, G, P>,
         leadership: Leadership,
@@ -195,7 +198,8 @@ impl<B, G: GatewayLink> Operator<B, G> {
     ) -> Self {
         let client = guarded(means.client, leadership.clone());
         Self {
-            bolt: Led::new(means.bolt, leadership.clone()),
+            led: Led::new(means.bolt, leadership.clone()),
+            pool: Arc::default(),
             leadership,
             fence: Fence::new(means.gateways),
             events: Events::new(client.clone()),
@@ -218,6 +222,11 @@ impl<B, G: GatewayLink> Operator<B, G> {
     fn inventory(&self, cluster: &MemgraphCluster) -> Inventory {
         self.stores
             .inventory(&cluster.namespace().unwrap_or_default(), &cluster.name_any())
+    }
+
+    /// The client for the instances of this cluster.
+    fn bolt(&self, cluster: &Cluster) -> SignedIn<Led<B>> {
+        SignedIn::new(self.led.clone(), cluster.wallet.keyring(), Arc::clone(&self.pool))
     }
 
     /// Has a cluster reconciled soon.
@@ -417,7 +426,7 @@ fn received(
 }
 
 /// A step that failed is tried again soon, and ever less often while it goes on failing.
-fn retry<B, G: GatewayLink>(
+fn retry<B: Bolt, G: GatewayLink>(
     cluster: Arc<MemgraphCluster>,
     error: &ReconcileError,
     operator: Arc<Operator<B, G>>,

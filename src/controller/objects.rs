@@ -9,7 +9,7 @@ use kube::{
 };
 use tokio::sync::Mutex;
 
-use super::{link::Unprepared, stores::Stores};
+use super::{access::AccessError, link::Unprepared, stores::Stores};
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::{instances_to_keep, is_older},
@@ -32,6 +32,9 @@ pub enum ObjectError {
         /// Its name.
         name: String,
     },
+    /// The credentials are not as they should be.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The gateways could not be talked to.
     #[error("cannot prepare the control channel to the gateways")]
     Gateways(#[source] Unprepared),

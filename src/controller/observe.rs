@@ -16,7 +16,7 @@ use crate::{
         names,
     },
     plan::{
-        observation::{Claim, Container, CrashLoop, Instance, Numbers, Observation, Witness},
+        observation::{Access, Claim, Container, CrashLoop, Instance, Numbers, Observation, Witness},
         report::GatewayState,
     },
 };
@@ -41,6 +41,7 @@ pub(super) struct Memories {
     pub(super) closed_for: Duration,
     pub(super) change_ages: Vec<Duration>,
     pub(super) witnesses: Vec<Witness>,
+    pub(super) access: Access,
 }
 
 /// One instance as Kubernetes describes it.
@@ -326,6 +327,7 @@ impl Inventory {
             busy_for: sightings.busy_for().await,
             change_ages: memories.change_ages,
             witnesses: memories.witnesses,
+            access: memories.access,
             fresh_lineage: memories.fresh_lineage,
         }
     }

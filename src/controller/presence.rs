@@ -50,7 +50,7 @@ pub(super) async fn watch_main<B: Bolt, G: GatewayLink>(
             continue;
         };
         // The operator is not held while its end is waited for.
-        let Some(mut session) = operator.upgrade().map(|operator| operator.bolt.session(main)) else {
+        let Some(mut session) = operator.upgrade().map(|operator| operator.led.session(main)) else {
             return;
         };
         tokio::select! {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Operator,
+    access::AccessError,
     act::{ActError, Hands},
     clusters::{Cluster, RETRY_UNFIT},
     fence::Gateway,
@@ -94,10 +95,13 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
     // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
+    let tended = operator.tend_access(&state, &cluster).await;
     let prepared = operator.prepare_gateways(&cluster).await;
-    let hindered = operator.bring_about(&state, &cluster).await.and(prepared).err();
-    let requeue = Box::pin(operator.advance(&state, cluster, hindered.as_ref())).await?;
-    match hindered {
+    let applied = operator.bring_about(&state, &cluster).await;
+    let hindered = tended.and(applied).and(prepared).err();
+    let requeue = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
+    let published = operator.publish_access(&state, &state.newest(cluster)).await;
+    match hindered.or(published.err()) {
         Some(error) => Err(error.into()),
         None => {
             state.succeeded();
@@ -110,8 +114,14 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
 fn hindrance(error: &ObjectError) -> Option<Situation> {
     let reason = match error {
         ObjectError::Foreign { .. } => Reason::ForeignObject,
-        ObjectError::Build(_) => Reason::InvalidSpec,
-        ObjectError::Request { .. } | ObjectError::Gateways(_) => return None,
+        ObjectError::Access(AccessError::Foreign(_)) => Reason::ForeignObject,
+        ObjectError::Access(
+            AccessError::Missing(_) | AccessError::MissingKey { .. } | AccessError::Unusable { .. },
+        ) => Reason::InvalidCredentials,
+        ObjectError::Build(_) | ObjectError::Access(AccessError::Build(_)) => Reason::InvalidSpec,
+        ObjectError::Access(AccessError::Request { .. })
+        | ObjectError::Request { .. }
+        | ObjectError::Gateways(_) => return None,
     };
     Some(Situation::Stalled(reason, super::chain(error)))
 }
@@ -221,7 +231,21 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         prepared.map_err(ObjectError::Gateways)
     }
 
+    async fn tend_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        Ok(state.wallet.tend(&self.client, cluster).await?)
+    }
+
+    async fn publish_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        let wallet = &state.wallet;
+        Ok(wallet
+            .publish(&self.client, cluster, &self.cluster_domain)
+            .await?)
+    }
+
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        if !state.wallet.allows_pods(cluster) {
+            return Ok(());
+        }
         let applied = &state.applied;
         objects::bring_about(&self.client, &self.stores, applied, cluster, &self.installation).await
     }
@@ -233,7 +257,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let whom = Whom::Answering(ledger(cluster).map(|ledger| ledger.main.instance.as_str()));
         state
             .sightings
-            .look(&self.bolt, &inventory.targets(cluster), emptiness, whom)
+            .look(&self.bolt(state), &inventory.targets(cluster), emptiness, whom)
             .await;
         state.note_silence(cluster).await;
         let uid = cluster.uid().unwrap_or_default();
@@ -248,6 +272,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     closed_for: state.closed_for(ledger(cluster)),
                     change_ages: state.change_ages(ledger(cluster), &self.wall),
                     witnesses: state.witnesses(),
+                    access: state.wallet.access(cluster, ledger(cluster)),
                 },
                 &self.cluster_domain,
             )
@@ -398,7 +423,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let gateways: Vec<_> = pods.iter().filter_map(|pod| Gateway::of(pod)).collect();
         let hands = Hands {
             client: &self.client,
-            bolt: &self.bolt,
+            bolt: &self.bolt(state),
+            wallet: &state.wallet,
             fence: &self.fence,
             cluster,
             seen,

@@ -284,7 +284,8 @@ impl Sightings {
 
 /// What to ask an instance of which this is remembered; None: nothing.
 fn question(before: Option<&Memory>, emptiness: bool, whom: Whom<'_>, name: &str) -> Option<Question> {
-    let missing = before.is_some_and(|memory| matches!(memory.sight, Sight::Silent | Sight::Handshake));
+    let missing =
+        before.is_some_and(|memory| matches!(memory.sight, Sight::Silent | Sight::Handshake | Sight::Barred));
     let wanted = match whom {
         Whom::Answering(main) => !missing || main == Some(name),
         Whom::Missing => missing,
@@ -418,6 +419,7 @@ enum Outline<'a> {
         registrations: Vec<(&'a str, bool)>,
     },
     Handshake,
+    Barred,
     Refused,
     Silent,
     Unseen,
@@ -436,6 +438,7 @@ fn outline(sight: &Sight) -> Outline<'_> {
                 .collect(),
         },
         Sight::Handshake => Outline::Handshake,
+        Sight::Barred => Outline::Barred,
         Sight::Refused => Outline::Refused,
         Sight::Silent => Outline::Silent,
         Sight::Unseen => Outline::Unseen,

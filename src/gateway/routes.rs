@@ -171,7 +171,7 @@ impl Routes {
         routes.term = ledger.term;
         routes.position = Some(Position::of(ledger));
         let main = main_target(uid, ledger);
-        if cluster.spec.gateway.read.enabled {
+        if cluster.spec.has_read_gateway() {
             let instances = cluster.status.iter().flat_map(|s| &s.instances);
             let fenced = &cluster.spec.fenced_instances;
             routes.read = instances

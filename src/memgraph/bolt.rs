@@ -3,7 +3,6 @@
 use std::{
     io::ErrorKind,
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Bolt, BoltError, Row, Session};
+use super::{Bolt, BoltError, Credentials, Row, Session, credentials::shown};
 
 /// Magic number and four proposals of a Bolt handshake: 4.3, 4.1, 4.0 and 1.0, one of which every Memgraph that
 /// is supported speaks.
@@ -25,7 +24,7 @@ const HANDSHAKE: [u8; 20] = [
 /// Bolt by the neo4rs driver.
 #[derive(Clone, Debug, Default)]
 pub struct Neo4rsBolt {
-    credentials: Option<Arc<(String, String)>>,
+    credentials: Option<Credentials>,
 }
 
 impl Neo4rsBolt {
@@ -34,12 +33,18 @@ impl Neo4rsBolt {
     pub fn anonymous() -> Self {
         Self::default()
     }
+
+    /// Signs in with these credentials, if there are any, where a session brings none of its own.
+    #[must_use]
+    pub fn signing_in(credentials: Option<Credentials>) -> Self {
+        Self { credentials }
+    }
 }
 
 /// A neo4rs connection, made at the first statement.
 pub struct Neo4rsSession {
     at: SocketAddr,
-    credentials: Option<Arc<(String, String)>>,
+    credentials: Option<Credentials>,
     graph: Option<Graph>,
 }
 
@@ -47,10 +52,10 @@ impl Bolt for Neo4rsBolt {
     type Session = Neo4rsSession;
     type Knock = TcpStream;
 
-    fn session(&self, at: SocketAddr) -> Neo4rsSession {
+    fn session_as(&self, at: SocketAddr, credentials: Option<&Credentials>) -> Neo4rsSession {
         Neo4rsSession {
             at,
-            credentials: self.credentials.clone(),
+            credentials: credentials.or(self.credentials.as_ref()).cloned(),
             graph: None,
         }
     }
@@ -75,15 +80,17 @@ impl Session for Neo4rsSession {
         let result = timeout(deadline, async {
             let graph = match self.graph.take() {
                 Some(graph) => graph,
-                None => connect(at, self.credentials.as_deref(), deadline)?,
+                None => connect(at, self.credentials.as_ref(), deadline)?,
             };
-            let rows = rows(&graph, statement).await?;
-            // Only a connection whose last answer was read to its end is used again.
-            self.graph = Some(graph);
-            Ok(rows)
+            let answer = rows(&graph, statement).await;
+            // Only a connection whose last answer was read to its end is used again. A refusal is an answer too.
+            if matches!(answer, Ok(_) | Err(neo4rs::Error::Neo4j(_))) {
+                self.graph = Some(graph);
+            }
+            answer
         })
         .await;
-        tracing::trace!(%at, statement, elapsed = ?started.elapsed(), ok = matches!(result, Ok(Ok(_))), "bolt");
+        tracing::trace!(%at, statement = shown(statement), elapsed = ?started.elapsed(), ok = matches!(result, Ok(Ok(_))), "bolt");
         match result {
             Ok(result) => result.map_err(|error| from_driver(at, deadline, error)),
             Err(_) => Err(BoltError::Deadline { at, deadline }),
@@ -115,10 +122,10 @@ async fn shake_hands(at: SocketAddr, deadline: Duration) -> Result<TcpStream, Bo
 
 fn connect(
     at: SocketAddr,
-    credentials: Option<&(String, String)>,
+    credentials: Option<&Credentials>,
     deadline: Duration,
 ) -> Result<Graph, neo4rs::Error> {
-    let (user, password) = credentials.map_or(("", ""), |(user, password)| (user, password));
+    let (user, password) = credentials.map_or(("", ""), |own| (own.username(), own.password()));
     let config = ConfigBuilder::new()
         .uri(format!("bolt://{at}"))
         .user(user)
@@ -155,6 +162,7 @@ fn from_driver(at: SocketAddr, deadline: Duration, error: neo4rs::Error) -> Bolt
             message: failure.message().to_owned(),
         },
         neo4rs::Error::IOError { detail } => from_io(at, &detail),
+        neo4rs::Error::AuthenticationError(_) => BoltError::Unauthenticated { at },
         neo4rs::Error::ConnectionTimedOut => BoltError::Deadline { at, deadline },
         other => BoltError::Broken {
             at,

@@ -64,7 +64,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::memgraph::{BoltError, Row, Session};
+    use crate::memgraph::{BoltError, Credentials, Row, Session};
 
     /// A replica whose port takes so many connections.
     struct Port {
@@ -98,7 +98,7 @@ mod tests {
         type Session = Mute;
         type Knock = Counted;
 
-        fn session(&self, _: SocketAddr) -> Mute {
+        fn session_as(&self, _: SocketAddr, _: Option<&Credentials>) -> Mute {
             Mute
         }
 

@@ -1,20 +1,32 @@
 //! A Bolt client that sends nothing without leadership.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{Bolt, BoltError, Row, Session};
+use super::{Bolt, BoltError, Credentials, Row, Session};
 use crate::leader::Leadership;
 
 /// Asks for leadership before each statement: Bolt has nothing by which a server could refuse a late one.
 pub struct Led<B> {
-    bolt: B,
+    bolt: Arc<B>,
     leadership: Leadership,
+}
+
+impl<B> Clone for Led<B> {
+    fn clone(&self) -> Self {
+        Self {
+            bolt: Arc::clone(&self.bolt),
+            leadership: self.leadership.clone(),
+        }
+    }
 }
 
 impl<B> Led<B> {
     /// The same client, under this leadership.
     pub fn new(bolt: B, leadership: Leadership) -> Self {
-        Self { bolt, leadership }
+        Self {
+            bolt: Arc::new(bolt),
+            leadership,
+        }
     }
 }
 
@@ -29,9 +41,9 @@ impl<B: Bolt> Bolt for Led<B> {
     type Session = LedSession<B::Session>;
     type Knock = B::Knock;
 
-    fn session(&self, at: SocketAddr) -> Self::Session {
+    fn session_as(&self, at: SocketAddr, credentials: Option<&Credentials>) -> Self::Session {
         LedSession {
-            session: self.bolt.session(at),
+            session: self.bolt.session_as(at, credentials),
             at,
             leadership: self.leadership.clone(),
         }

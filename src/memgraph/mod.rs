@@ -5,11 +5,14 @@
 
 mod admin;
 mod bolt;
+mod credentials;
 mod hurry;
 mod led;
 mod marker;
 mod position;
 mod rows;
+mod signed_in;
+mod users;
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
@@ -18,8 +21,11 @@ pub use admin::{
     register,
 };
 pub use bolt::Neo4rsBolt;
+pub use credentials::{Credentials, UnusableCredentials};
 pub use led::Led;
 pub use position::position;
+pub use signed_in::{Keyring, Pool, SignedIn};
+pub use users::{Known, settle_users};
 
 /// One row of an answer, by column name.
 pub type Row = BTreeMap<String, serde_json::Value>;
@@ -49,6 +55,12 @@ pub enum BoltError {
         /// Memgraph's message.
         message: String,
     },
+    /// The server lets nobody in with these credentials. The statement was not sent.
+    #[error("{at} refuses the credentials")]
+    Unauthenticated {
+        /// The server's address.
+        at: SocketAddr,
+    },
     /// It was not sent: another operator process may be leading by now.
     #[error("nothing was sent to {at}: this process does not lead any more")]
     NotLeading {
@@ -73,8 +85,14 @@ pub trait Bolt: Send + Sync + 'static {
     /// A connection over which nothing is said. It ends when it is dropped.
     type Knock: Send;
 
+    /// A session with the server at this address; connects at the first statement, and signs in with these credentials. None:
+    /// with what this client has, or with none, which a server without users accepts.
+    fn session_as(&self, at: SocketAddr, credentials: Option<&Credentials>) -> Self::Session;
+
     /// A session with the server at this address; connects at the first statement.
-    fn session(&self, at: SocketAddr) -> Self::Session;
+    fn session(&self, at: SocketAddr) -> Self::Session {
+        self.session_as(at, None)
+    }
 
     /// Connects and completes a Bolt handshake, which a server answers even while its queries wait.
     fn handshake(

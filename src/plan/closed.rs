@@ -10,7 +10,7 @@ use super::{
     Action, Plan, Situation, Step, addresses, failing, loss,
     members::{self, Members},
     notes,
-    observation::{DataStatus, Instance, Observation, Registration, Role},
+    observation::{Access, DataStatus, Instance, Observation, Registration, Role},
     reset, switchover,
 };
 use crate::api::{
@@ -105,7 +105,12 @@ fn leaves_all(ledger: &Ledger, plan: &Plan) -> bool {
         matches!(
             step,
             Step::Write(_)
-                | Step::Do(Action::ProbeCommit { .. } | Action::Confirm { .. } | Action::NoteVolumes { .. })
+                | Step::Do(
+                    Action::ProbeCommit { .. }
+                        | Action::Confirm { .. }
+                        | Action::NoteVolumes { .. }
+                        | Action::SettleUsers { .. }
+                )
         )
     };
     stays && plan.steps.iter().all(harmless)
@@ -124,6 +129,10 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
             working("demoting instances that are MAIN without our word"),
             demote,
         );
+    }
+
+    if let Some(plan) = settle_users(members, kind) {
+        return plan;
     }
 
     if let Some(plan) = mark(members, kind) {
@@ -225,6 +234,26 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         steps,
         situation: working("letting clients in"),
         numbers,
+    }
+}
+
+/// Sees to it that MAIN lets in only who has a password. A replica that was registered has no users any more
+/// (memgraph-semantics A.5), so that one which becomes MAIN lets everybody in; nobody is led to it before that is over.
+fn settle_users(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
+    let (seen, main) = (members.seen, members.main);
+    match &seen.access {
+        Access::Free | Access::Controlled { settled: true } => None,
+        Access::Controlled { settled: false } => {
+            let settle = Step::Do(Action::SettleUsers {
+                main: main.name.clone(),
+            });
+            let text = format!("setting the password on {}", main.name);
+            Some(Plan::with(seen, Situation::Working(kind, text), [settle]))
+        }
+        Access::Undeclared(why) => {
+            let situation = Situation::Stalled(Reason::InvalidCredentials, why.clone());
+            Some(Plan::new(seen, situation))
+        }
     }
 }
 

@@ -17,6 +17,10 @@ const UNHEARD_OF: u32 = 10;
 /// (`LOG_FATAL` in `storage/v2/durability/durability.cpp`).
 const ABORTED: i32 = 128 + 6;
 
+/// What is said of an instance that lets this operator in with none of its passwords.
+pub(super) const BARRED: &str = "refuses the password of auth.secretRef and the former ones that are known; set the Secret's \
+                                 password for a moment to the one that it has, and then back";
+
 /// Whether an instance's process is there but answers nothing, for longer than any wait of a healthy one lasts.
 fn hangs(settings: &Settings, instance: &Instance) -> bool {
     let patience = if instance.has_answered {
@@ -78,6 +82,9 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
     let text = others.find_map(|instance| {
         let name = &instance.name;
         let relied_on = ledger.relies_on(name);
+        if instance.sight == Sight::Barred && instance.away_for >= settings.detection_timeout {
+            return Some(format!("{name} {BARRED}"));
+        }
         if hangs(settings, instance) && relied_on && settings.mode != ReplicationMode::StrictSync {
             return Some(format!(
                 "{name} runs but answers nothing. It was in sync, and in this mode it can only be promoted in its present \

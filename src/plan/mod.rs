@@ -137,6 +137,11 @@ pub enum Action {
         /// What to note.
         note: VolumeNote,
     },
+    /// See to it that MAIN lets in only who has the password that the spec names.
+    SettleUsers {
+        /// MAIN.
+        main: String,
+    },
     /// Set the mark in the data of a MAIN that has none, and on which nobody is registered.
     Mark {
         /// MAIN.
@@ -164,6 +169,7 @@ impl Action {
             Self::DeletePod { .. } => "DeletePod",
             Self::ReadPosition { .. } => "ReadPosition",
             Self::NoteVolumes { .. } => "NoteVolumes",
+            Self::SettleUsers { .. } => "SettleUsers",
             Self::Mark { .. } => "Mark",
         }
     }

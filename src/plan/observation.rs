@@ -29,8 +29,24 @@ pub struct Observation {
     pub change_ages: Vec<Duration>,
     /// What gateways have told of MAIN lately.
     pub witnesses: Vec<Witness>,
+    /// Who gets in to MAIN.
+    pub access: Access,
     /// A name never used before, in case a new history begins.
     pub fresh_lineage: String,
+}
+
+/// Who gets in to MAIN, as the spec asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever reaches it.
+    Free,
+    /// Whoever has a password.
+    Controlled {
+        /// In the ledger's term, this process has seen to it on MAIN, not long ago.
+        settled: bool,
+    },
+    /// Whoever has a password, but none is known; and why.
+    Undeclared(String),
 }
 
 /// The part of the spec that decisions depend on.
@@ -238,6 +254,8 @@ pub enum Sight {
     Serving(View),
     /// It completes a Bolt handshake but did not answer the queries in time.
     Handshake,
+    /// It answers, and refuses all credentials that are known. Clients may know others.
+    Barred,
     /// Its address refused or reset two connections in a row: no process listens there.
     Refused,
     /// It did not answer in time.

@@ -415,6 +415,7 @@ impl<'a> Facts<'a> {
                 }
                 None if i.refused => format!("{} (diverged: it holds writes that MAIN does not)", i.name),
                 None if i.crash_loop.is_some() => format!("{} (its process ends again and again)", i.name),
+                None if i.sight == Sight::Barred => format!("{} (it refuses the password)", i.name),
                 None if matches!(i.sight, Sight::Silent | Sight::Handshake) => {
                     format!("{} (it answers nothing)", i.name)
                 }

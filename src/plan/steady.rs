@@ -7,7 +7,7 @@ use super::{
     Action, Plan, Situation, Step, addresses, brake, failing, loss,
     members::{self, Members},
     notes,
-    observation::{DataStatus, Instance, Observation, Registration},
+    observation::{Access, DataStatus, Instance, Observation, Registration},
     reset,
     switchover::{self, NEAR, Standing},
     update,
@@ -54,6 +54,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.reset(&mut situation))
         .or_else(|| desk.revive(&mut situation))
         .or_else(|| desk.register_missing())
+        .or_else(|| desk.settle_users())
         .or_else(|| desk.conclude_recovery())
         .or_else(|| notes::note_volumes(seen, ledger).map(|step| Work::Steps(vec![step])))
         .or_else(|| desk.update())
@@ -438,6 +439,13 @@ impl<'a> Desk<'a> {
             *situation = complaint;
         }
         None
+    }
+
+    /// Gives MAIN the password that the spec names now. Clients that are signed in stay.
+    fn settle_users(&self) -> Option<Work> {
+        let main = self.members.main.name.clone();
+        (self.members.seen.access == Access::Controlled { settled: false })
+            .then(|| Work::Steps(vec![Step::Do(Action::SettleUsers { main })]))
     }
 
     /// Every instance has followed MAIN since a human has said who it is: none of them can hold more.

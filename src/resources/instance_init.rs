@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
     ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 
-use super::{OperatorImage, parent::Parent, pod, statefulset::mount};
+use super::{OperatorImage, credentials, parent::Parent, pod, statefulset::mount};
 use crate::api::names;
 
 /// The volume with what a pod needs to reach the API server. Only the init container mounts it.
@@ -31,15 +31,18 @@ pub(super) fn container(
         "--namespace",
         &parent.namespace,
     ];
+    let mut variables = vec![
+        variable("INSTANCE", "metadata.name"),
+        // The network is there before this container starts.
+        variable("POD_IPS", "status.podIPs"),
+    ];
+    // It asks MAIN.
+    variables.extend(credentials::environment(parent).into_iter().flatten());
     Container {
         name: names::INIT_CONTAINER.to_owned(),
         image: Some(image.0.clone()),
         args: Some(args.map(str::to_owned).into()),
-        env: Some(vec![
-            variable("INSTANCE", "metadata.name"),
-            // The network is there before this container starts.
-            variable("POD_IPS", "status.podIPs"),
-        ]),
+        env: Some(variables),
         resources,
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![

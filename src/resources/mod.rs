@@ -4,6 +4,7 @@
 //! owns, in the API server's own spelling, so that applying an object twice changes nothing.
 
 mod control_secrets;
+mod credentials;
 mod disruption_budgets;
 mod flags;
 mod gateway_deployment;
@@ -28,6 +29,10 @@ use crate::api::{MemgraphCluster, names};
 use self::parent::Parent;
 pub use self::{
     control_secrets::{control_authority, control_certificates, is_good_for_gateways, read_authorities},
+    credentials::{
+        PASSWORD, PASSWORD_VARIABLE, USER_VARIABLE, USERNAME, application, credentials, is_application,
+        read_credentials, text,
+    },
     network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::is_controlled_by,
@@ -163,7 +168,7 @@ pub fn desired(cluster: &MemgraphCluster, operator: &Installation) -> Result<Des
             Object::new(&gateway_services::read_write(&parent))?,
         ]);
     }
-    if gateway.enabled && gateway.read.enabled {
+    if parent.spec.has_read_gateway() {
         objects.push(Object::new(&gateway_services::read(&parent))?);
     } else {
         absent.push(ObjectKey::new(Kind::Service, names::read_gateway(&parent.name)));

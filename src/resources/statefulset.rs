@@ -20,8 +20,8 @@ use k8s_openapi::{
 use serde_json::json;
 
 use super::{
-    Error, OperatorImage, flags, instance_init, object::content_hash, parent::Parent, pod, quantity::Amount,
-    start_gate,
+    Error, OperatorImage, credentials, flags, instance_init, object::content_hash, parent::Parent, pod,
+    quantity::Amount, start_gate,
 };
 use crate::api::{MemgraphClusterSpec, ReplicationMode, names};
 
@@ -101,17 +101,21 @@ fn configuration(spec: &MemgraphClusterSpec) -> Result<String, Error> {
     let resources = resources
         .map(|given| pod::resources("resources", given))
         .transpose()?;
-    let written = json!({
+    let mut written = json!({
         "image": spec.image,
         "resources": resources.flatten(),
         "config": spec.config,
         "flushesAll": spec.replication.mode != ReplicationMode::Async,
     });
+    // Which Secret it is does not matter: instances read the operator's own one.
+    if spec.auth.is_some() {
+        written["auth"] = json!(true);
+    }
     Ok(content_hash(&written))
 }
 
 fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error> {
-    let database = container(parent.spec)?;
+    let database = container(parent)?;
     Ok(PodSpec {
         init_containers: Some(vec![instance_init::container(
             parent,
@@ -147,7 +151,8 @@ fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error
     })
 }
 
-fn container(spec: &MemgraphClusterSpec) -> Result<Container, Error> {
+fn container(parent: &Parent<'_>) -> Result<Container, Error> {
+    let spec = parent.spec;
     let resources = spec.resources.as_ref();
     let resources = resources
         .map(|given| pod::resources("resources", given))
@@ -167,6 +172,7 @@ fn container(spec: &MemgraphClusterSpec) -> Result<Container, Error> {
         name: names::INSTANCE_CONTAINER.to_owned(),
         image: Some(spec.image_or_default().to_owned()),
         args: Some(flags::args(spec, mebibytes)?),
+        env: credentials::environment(parent),
         ports: Some(vec![
             pod::port(pod::BOLT, names::BOLT_PORT),
             pod::port(pod::REPLICATION, names::REPLICATION_PORT),

@@ -10,7 +10,7 @@ use std::{
 use memgraph_operator::{
     api::ledger::{Ledger, OperationKind, Route},
     grants::{Position, Request},
-    memgraph::{Bolt, BoltError, Row, Session},
+    memgraph::{Bolt, BoltError, Credentials, Row, Session},
 };
 use tokio::{
     sync::{
@@ -402,9 +402,9 @@ impl<B: Bolt> Bolt for Seen<B> {
     type Session = SeenSession<B::Session>;
     type Knock = B::Knock;
 
-    fn session(&self, at: SocketAddr) -> Self::Session {
+    fn session_as(&self, at: SocketAddr, credentials: Option<&Credentials>) -> Self::Session {
         SeenSession {
-            session: self.bolt.session(at),
+            session: self.bolt.session_as(at, credentials),
             at,
             name: self.name.clone(),
             life: self.life.clone(),

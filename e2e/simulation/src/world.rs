@@ -304,12 +304,16 @@ impl World {
     }
 
     fn ledger_written(&self, before: Option<&MemgraphCluster>, now: &MemgraphCluster) {
+        let asks_for_a_password = now.spec.auth.is_some();
         let ledger = |cluster: &MemgraphCluster| cluster.status.as_ref()?.ledger.clone();
         let (before, Some(now)) = (before.and_then(ledger), ledger(now)) else {
             return;
         };
         if before.as_ref() == Some(&now) {
             return;
+        }
+        if asks_for_a_password {
+            self.i18_nobody_is_led_to_a_main_without_users(before.as_ref(), &now);
         }
         self.trace.note(|| told(&now));
         self.protocol.ledger(&now);

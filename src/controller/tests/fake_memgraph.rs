@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::memgraph::{Bolt, BoltError, Row, Session};
+use crate::memgraph::{Bolt, BoltError, Credentials, Row, Session};
 
 #[derive(Clone, Debug, Default)]
 struct Server {
@@ -18,6 +18,8 @@ struct Server {
     /// Name, mode and address.
     replicas: Vec<(String, String, String)>,
     marker: Option<String>,
+    /// By name, their passwords.
+    users: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -28,6 +30,7 @@ pub(super) struct FakeMemgraph {
 pub(super) struct FakeSession {
     memgraph: FakeMemgraph,
     at: SocketAddr,
+    credentials: Option<Credentials>,
 }
 
 impl FakeMemgraph {
@@ -48,6 +51,21 @@ impl FakeMemgraph {
             .values()
             .map(|server| (server.main, server.replicas.len()))
             .collect()
+    }
+
+    /// The users of the instance with this number, and their passwords.
+    pub(super) fn users(&self, number: u8) -> BTreeMap<String, String> {
+        let servers = self.servers.lock().unwrap();
+        servers[&IpAddr::from([10, 0, 0, number])].users.clone()
+    }
+
+    fn lets_in(&self, at: IpAddr, credentials: Option<&Credentials>) -> bool {
+        let servers = self.servers.lock().unwrap();
+        let users = servers.get(&at).map(|server| &server.users);
+        users.is_none_or(|users| {
+            let knows = |own: &Credentials| users.get(own.username()).is_some_and(|p| p == own.password());
+            users.is_empty() || credentials.is_some_and(knows)
+        })
     }
 
     fn address_of(address: &str) -> IpAddr {
@@ -91,7 +109,20 @@ impl FakeMemgraph {
                     .push(((*name).to_owned(), mode.to_lowercase(), address.clone()));
                 if let Some(replica) = servers.get_mut(&Self::address_of(&address)) {
                     replica.marker = marker;
+                    replica.users.clear();
                 }
+                Vec::new()
+            }
+            ["SHOW", "USERS"] => {
+                let names = server.users.keys();
+                names.map(|name| row(&[("user", json!(name))])).collect()
+            }
+            ["CREATE", "USER", name, "IDENTIFIED", "BY", password]
+            | ["SET", "PASSWORD", "FOR", name, "TO", password]
+                if server.main =>
+            {
+                let password = password.trim_matches('\'').to_owned();
+                server.users.insert(name.trim_matches('`').to_owned(), password);
                 Vec::new()
             }
             ["DROP", "REPLICA", name] if server.main => {
@@ -133,10 +164,11 @@ impl Bolt for FakeMemgraph {
     type Session = FakeSession;
     type Knock = ();
 
-    fn session(&self, at: SocketAddr) -> FakeSession {
+    fn session_as(&self, at: SocketAddr, credentials: Option<&Credentials>) -> FakeSession {
         FakeSession {
             memgraph: self.clone(),
             at,
+            credentials: credentials.cloned(),
         }
     }
 
@@ -162,6 +194,9 @@ impl Session for FakeSession {
             code: "Memgraph.ClientError".into(),
             message,
         };
+        if !self.memgraph.lets_in(self.at.ip(), self.credentials.as_ref()) {
+            return Err(BoltError::Unauthenticated { at: self.at });
+        }
         self.memgraph.run(self.at.ip(), statement).map_err(refused)
     }
 

@@ -1,5 +1,6 @@
 //! The operator against an API server and a Memgraph that live in memory.
 
+mod access;
 mod certificates;
 pub(crate) mod fake_api;
 mod fake_gateways;

@@ -161,7 +161,7 @@ fn main_serves_readers_only_where_the_spec_allows_it_and_the_route_is_open() {
 
 #[test]
 fn nobody_reads_where_the_spec_has_no_read_port() {
-    let disabled = with(|_| {}).spec(|s| s.gateway.read.enabled = false);
+    let disabled = with(|_| {}).spec(|s| s.gateway.read.enabled = Some(false));
     assert_eq!(readers(&disabled), []);
     assert!(Routes::derive(&disabled).read_write.is_some());
 }

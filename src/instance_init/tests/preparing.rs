@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     api::{InitNote, ResetNote, ResetOutcome},
-    memgraph::{Bolt, BoltError, Row, Session},
+    memgraph::{Bolt, BoltError, Credentials, Row, Session},
 };
 
 /// Nobody answers.
@@ -31,7 +31,7 @@ impl Bolt for Nowhere {
     type Session = Nowhere;
     type Knock = ();
 
-    fn session(&self, _: SocketAddr) -> Nowhere {
+    fn session_as(&self, _: SocketAddr, _: Option<&Credentials>) -> Nowhere {
         Nowhere
     }
 

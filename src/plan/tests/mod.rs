@@ -1,5 +1,6 @@
 //! Tests of the decisions: tables for single situations, and a small world in which random faults happen.
 
+mod access;
 mod addresses;
 mod decisions;
 mod failing;

@@ -126,6 +126,7 @@ proptest! {
         events in proptest::collection::vec(event(5), 0..120),
     ) {
         let mut world = World::new(i32::try_from(replicas).unwrap());
+        world.password = (events.len() % 2 == 0).then_some(1);
         let events: Vec<_> = events
             .into_iter()
             .filter(|e| match e {

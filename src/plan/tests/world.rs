@@ -10,7 +10,7 @@ use std::{net::IpAddr, time::Duration};
 use super::super::{
     Action, Plan, Step,
     observation::{
-        Claim, Container, Contents, CrashLoop, DataStatus, Instance, Marker, Numbers, Observation,
+        Access, Claim, Container, Contents, CrashLoop, DataStatus, Instance, Marker, Numbers, Observation,
         Registration, Role, Settings, Sight, SwitchoverRequest, View,
     },
     plan,
@@ -65,6 +65,8 @@ pub(super) struct Server {
     pub(super) waits: bool,
     /// Its pod was made of this version of the spec.
     pub(super) configuration: u32,
+    /// The password that its user has; none: everybody gets in.
+    pub(super) password: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +87,10 @@ pub(super) struct World {
     pub(super) busy: bool,
     /// The version of the spec, as far as it is about the instances' processes.
     pub(super) configuration: u32,
+    /// The password that the spec names; none: it asks for none.
+    pub(super) password: Option<u32>,
+    /// The term in which the operator has seen to it last, and which one it was.
+    settled: Option<(i64, u32)>,
     /// MAIN was allowed to go on alone, and has had no in-sync replica since: a stricter demand holds from the first
     /// one on.
     alone: bool,
@@ -146,6 +152,7 @@ impl World {
             configuration: 0,
             address: 0,
             waits: false,
+            password: None,
         };
         let numbered = |number: usize| Server {
             address: number,
@@ -163,6 +170,8 @@ impl World {
             change_age: LONG_AGO,
             busy: false,
             configuration: 0,
+            password: None,
+            settled: None,
             alone: false,
             requests: 0,
             refusals: Vec::new(),
@@ -300,8 +309,18 @@ impl World {
             busy_for: Duration::from_secs(if self.busy { 60 } else { 0 }),
             change_ages: vec![self.change_age; self.ledger.as_ref().map_or(0, |ledger| ledger.changes.len())],
             witnesses: Vec::new(),
+            access: self.access(),
             fresh_lineage: "l1".into(),
         }
+    }
+
+    fn access(&self) -> Access {
+        let Some(password) = self.password else {
+            return Access::Free;
+        };
+        let term = self.ledger.as_ref().map(|ledger| ledger.term);
+        let settled = term.is_some_and(|term| self.settled == Some((term, password)));
+        Access::Controlled { settled }
     }
 
     /// Who follows `main` at this address: it is up, a replica, and listens to this reign. A replica listens to whoever
@@ -406,7 +425,10 @@ impl World {
             server.data.clear();
             server.marker = None;
             server.reign = 0;
+            server.password = None;
         }
+        // Memgraph makes the user of its environment where it has none.
+        server.password = server.password.or(self.password);
         self.heal();
     }
 
@@ -623,6 +645,8 @@ impl World {
                 if listed || !able || !self.servers[main].up || !self.servers[replica].up {
                     return false;
                 }
+                // MAIN has no users to send, and the replica takes that for its own (memgraph-semantics A.5).
+                self.servers[replica].password = None;
                 // The UUID is swapped before the data is looked at.
                 self.servers[replica].reign = self.servers[main].reign;
                 let fits = Self::prefix(&self.servers[replica].data, &self.servers[main].data);
@@ -670,6 +694,18 @@ impl World {
                 }
                 true
             }
+            Action::SettleUsers { main } => {
+                let index = Self::index(main);
+                let ledger = self.ledger.as_ref().expect("MAIN is known from a ledger");
+                let term = ledger.term;
+                let server = &mut self.servers[index];
+                if !server.up || server.role != Role::Main {
+                    return false;
+                }
+                server.password = self.password;
+                self.settled = self.password.map(|password| (term, password));
+                true
+            }
             Action::Mark { main, lineage } => {
                 let marker = Marker {
                     lineage: lineage.clone(),
@@ -706,6 +742,14 @@ impl World {
         if before.route == Route::Open && next.route == Route::Closed {
             assert!(next.term > before.term, "each closing has a term of its own");
         }
+        if before.route == Route::Closed && next.route == Route::Open {
+            let main = &self.servers[Self::index(&next.main.instance)];
+            assert!(
+                !main.up || main.role == Role::Replica || main.password == self.password,
+                "clients are let in without a password: {}",
+                self.tell()
+            );
+        }
     }
 
     /// The invariants: see the names.
@@ -719,6 +763,11 @@ impl World {
         }
         let main = &self.servers[Self::index(&ledger.main.instance)];
         if main.up && main.role == Role::Main {
+            assert!(
+                self.password.is_none() || main.password.is_some(),
+                "MAIN lets everybody in: {}",
+                self.tell()
+            );
             let strict = main
                 .replicas
                 .iter()

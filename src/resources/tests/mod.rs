@@ -137,7 +137,7 @@ fn a_cluster_consists_of_these_objects_in_this_order() {
 #[test]
 fn what_is_switched_off_must_be_absent() {
     let mut spec = defaults();
-    spec.gateway.read.enabled = false;
+    spec.gateway.read.enabled = Some(false);
     assert_eq!(
         keys(&built(spec.clone())).last().unwrap(),
         "no Service demo-gateway-read"
@@ -295,7 +295,7 @@ prop_compose! {
         spec.storage.retention_policy.when_deleted = retention;
         spec.gateway.enabled = enabled;
         spec.gateway.resources = gateway_resources;
-        spec.gateway.read.enabled = read;
+        spec.gateway.read.enabled = Some(read);
         spec.gateway.read_write.service.type_ = service;
         spec.gateway.read_write.service.port = port;
         spec.gateway.read_write.service.annotations = annotations;

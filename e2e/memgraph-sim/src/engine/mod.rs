@@ -132,6 +132,11 @@ impl Engine {
         users.0.get(name).is_some_and(|hash| hash.matches(password))
     }
 
+    /// Whether there is a user of this name.
+    pub fn has_user(&self, name: &str) -> bool {
+        self.node.users.borrow().0.contains_key(name)
+    }
+
     /// What the engine can tell for metrics.
     pub fn statistics(&self) -> Statistics {
         self.node.statistics()

@@ -1,6 +1,7 @@
 //! Tests of the operator on a real Kubernetes node. They need root, the images of `make images` and minutes:
 //! `make node-test`, or `cargo test -p e2e-node -- --ignored` (with names of tests, only those).
 
+mod auth;
 mod bootstrap;
 mod chart;
 mod deletion;
@@ -105,6 +106,8 @@ const SHORT: &[(&str, Body)] = tests! {
 
 /// What takes long: waits for grants to run out, for suspicion to grow, for the kubelet.
 const LONG: &[(&str, Body)] = tests! {
+    auth:
+        whoever_has_no_password_gets_in_nowhere_and_another_password_restarts_nothing;
     failover:
         a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_back;
     faults:

@@ -13,6 +13,16 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
     vec![
         (
             "demo",
+            json!({"auth": {}}),
+            ["spec.auth.secretRef", "Required value"],
+        ),
+        (
+            "demo",
+            json!({"auth": {"secretRef": {"name": "Graph_User"}}}),
+            ["auth.secretRef.name", "must be the name of a Secret"],
+        ),
+        (
+            "demo",
             json!({"replicas": 0}),
             ["spec.replicas", "greater than or equal to 1"],
         ),

@@ -57,6 +57,23 @@ impl World {
         }
     }
 
+    /// I18: when the route of a cluster with `spec.auth` opens, MAIN lets in only who has a password.
+    pub(crate) fn i18_nobody_is_led_to_a_main_without_users(&self, before: Option<&Ledger>, now: &Ledger) {
+        let was_open = before.is_some_and(|before| before.route == Route::Open);
+        if was_open || now.route != Route::Open {
+            return;
+        }
+        let main = self.serving_main(now);
+        let controlled = main.and_then(|(_, process)| self.memgraphs.is_access_controlled(process));
+        if controlled == Some(false) {
+            let what = format!(
+                "{} lets everybody in, and clients are led to it",
+                now.main.instance
+            );
+            self.watchman.report("I18", what);
+        }
+    }
+
     /// I17: replicas that readers are led to hold nothing that MAIN does not, and lack nothing before their newest write.
     pub(super) fn i17_readers_see_what_main_has_or_had(&self, ledger: &Ledger) {
         let main = self.serving_main(ledger);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bolt_server::{FailureCode, Map, Value};
-use memgraph_operator::memgraph::{Bolt, BoltError, Row, Session};
+use memgraph_operator::memgraph::{Bolt, BoltError, Credentials, Row, Session};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     Place,
     command::{Command, Target},
+    session::REFUSED,
     stream::{Answer, Ended, Incoming, Request, Stream, What},
 };
 
@@ -84,6 +85,7 @@ pub(super) fn connect(
 pub struct SimulatedSession {
     client: SimulatedBolt,
     at: SocketAddr,
+    credentials: Option<(String, String)>,
     stream: Option<Stream>,
 }
 
@@ -91,10 +93,12 @@ impl Bolt for SimulatedBolt {
     type Session = SimulatedSession;
     type Knock = Stream;
 
-    fn session(&self, at: SocketAddr) -> SimulatedSession {
+    fn session_as(&self, at: SocketAddr, credentials: Option<&Credentials>) -> SimulatedSession {
+        let text = |own: &Credentials| (own.username().to_owned(), own.password().to_owned());
         SimulatedSession {
             client: self.clone(),
             at,
+            credentials: credentials.map(text),
             stream: None,
         }
     }
@@ -152,11 +156,11 @@ impl SimulatedSession {
             let kept = self.stream.take().and_then(Stream::if_open);
             let mut stream = match kept {
                 Some(stream) => {
-                    stream.ask(run(statement));
+                    stream.ask(run(statement).signed_in(self.credentials.clone()));
                     stream
                 }
                 None => {
-                    let first = Some(run(statement));
+                    let first = Some(run(statement).signed_in(self.credentials.clone()));
                     self.client.connect(Target::Address(self.at), first)
                 }
             };
@@ -174,6 +178,9 @@ impl SimulatedSession {
                         sleep(pause).await;
                         pause = (pause * 2).min(LONGEST_RETRY);
                         continue;
+                    }
+                    if failure.message == REFUSED {
+                        return Err(BoltError::Unauthenticated { at: self.at });
                     }
                     return Err(BoltError::Failure {
                         code: code(failure.code).to_owned(),

@@ -84,6 +84,7 @@ impl Client {
         let request = Request {
             what: What::Run(statement, parameters),
             write: Some(id),
+            credentials: None,
         };
         let result = self.ask(request, deadline).await;
         self.note(id, &result)
@@ -99,6 +100,7 @@ impl Client {
         let request = Request {
             what: What::Run(statement, parameters),
             write: Some(id),
+            credentials: None,
         };
         let result = self.ask(request, deadline).await;
         if result.is_err() {
@@ -121,6 +123,7 @@ impl Client {
         let request = Request {
             what: What::Commit,
             write: writes.last().copied(),
+            credentials: None,
         };
         let result = self.ask(request, deadline).await;
         let outcome = outcome(&result);
@@ -160,7 +163,8 @@ impl Client {
         let Some(mut stream) = self.stream.take().and_then(Stream::if_open) else {
             return Err(ClientError::Failed("not connected".to_owned()));
         };
-        stream.ask(request);
+        let credentials = self.world.with(|core| core.client_user.clone());
+        stream.ask(request.signed_in(credentials));
         match timeout(deadline, answer(&mut stream)).await {
             Ok(Ok(Answer::Done { rows, .. })) => {
                 self.stream = Some(stream);

@@ -60,6 +60,8 @@ pub(super) struct Core {
     pub(super) setups: Setups,
     pub(super) steps: Steps,
     pub(super) writes: Writes,
+    /// Who clients sign in as, and with which password.
+    pub(super) client_user: Option<(String, String)>,
     travellers: BTreeMap<u64, Traveller>,
     /// What has happened so far, as one number.
     fingerprint: u64,
@@ -84,6 +86,7 @@ impl Core {
             setups: Setups::default(),
             steps: Steps::default(),
             writes: Writes::default(),
+            client_user: None,
             travellers: BTreeMap::new(),
             fingerprint: 0,
         }

@@ -20,7 +20,15 @@ pub(super) struct ServerSession {
     stage: Stage,
     /// The write that is being carried out.
     write: Option<WriteId>,
+    /// Once somebody has signed in: who; nobody where there were no users then.
+    user: Option<Option<String>>,
 }
+
+/// What Memgraph says to somebody who does not know the password, before it ends the connection.
+pub(super) const REFUSED: &str = "Authentication failure";
+/// What it says to somebody who has come in while there were no users, or whose user is gone.
+const UNAUTHORIZED: &str =
+    "You are not authorized to execute this query! Please contact your database administrator.";
 
 #[derive(Debug)]
 enum Stage {
@@ -38,6 +46,7 @@ impl ServerSession {
             connection,
             stage: Stage::Other,
             write: None,
+            user: None,
         }
     }
 }
@@ -56,10 +65,8 @@ impl Core {
     pub(super) fn request(&mut self, process: Process, id: SessionId, request: Request) -> Option<Event> {
         let state = &mut self.processes[process.index()];
         let session = state.sessions.get_mut(&id)?;
-        let controlled = state
-            .engine
-            .as_ref()
-            .is_some_and(|engine| engine.is_access_controlled());
+        let engine = state.engine.as_ref();
+        let controlled = engine.is_some_and(|engine| engine.is_access_controlled());
         let nothing = Answer::Done {
             fields: Vec::new(),
             rows: Vec::new(),
@@ -69,11 +76,30 @@ impl Core {
             self.answer(connection, nothing);
             return None;
         }
-        if controlled {
-            // HELLO without credentials has been refused.
+        let credentials = request.credentials.as_ref();
+        let known = |(name, password): &&(String, String)| {
+            engine.is_some_and(|engine| engine.authenticates(name, password))
+        };
+        // HELLO comes before the first statement.
+        let refused = match &session.user {
+            None if controlled => match credentials.filter(known) {
+                Some((name, _)) => {
+                    session.user = Some(Some(name.clone()));
+                    None
+                }
+                None => Some(REFUSED),
+            },
+            None => {
+                session.user = Some(None);
+                None
+            }
+            Some(Some(name)) if engine.is_some_and(|engine| engine.has_user(name)) => None,
+            Some(_) => controlled.then_some(UNAUTHORIZED),
+        };
+        if let Some(message) = refused {
             let failure = Failure {
                 code: FailureCode::Client,
-                message: "Authentication failure".to_owned(),
+                message: message.to_owned(),
             };
             self.answer(
                 connection,

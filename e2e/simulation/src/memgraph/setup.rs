@@ -20,6 +20,8 @@ pub struct Setup {
     pub arguments: Vec<String>,
     /// The content of the file that `--init-file` names; `None` if it is not there.
     pub init_file: Option<String>,
+    /// The user of its environment, and the password.
+    pub initial_user: Option<(String, String)>,
 }
 
 /// The configurations that were made of setups: there are few, and making one takes longer than many an event.
@@ -69,7 +71,7 @@ fn configure(setup: &Setup) -> Result<(Config, Duration), String> {
             .clone()
             .filter(|_| !flags.text("init_file").is_empty()),
         init_data_statements: None,
-        initial_user: None,
+        initial_user: setup.initial_user.clone(),
         ..made.map_err(|error| error.to_string())?
     };
     Ok((config, patience))

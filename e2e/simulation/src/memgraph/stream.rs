@@ -12,12 +12,24 @@ pub struct Request {
     pub what: What,
     /// The write that it belongs to, for the record.
     pub write: Option<WriteId>,
+    /// The name and the password that the client has signed in with, if it has any.
+    pub credentials: Option<(String, String)>,
 }
 
 impl Request {
     /// A request that belongs to no write.
     pub fn new(what: What) -> Self {
-        Self { what, write: None }
+        Self {
+            what,
+            write: None,
+            credentials: None,
+        }
+    }
+
+    /// A request of a client that signs in so.
+    #[must_use]
+    pub fn signed_in(self, credentials: Option<(String, String)>) -> Self {
+        Self { credentials, ..self }
     }
 }
 

@@ -169,6 +169,21 @@ impl Memgraphs {
         self.with(|core| core.stop(process));
     }
 
+    /// Clients sign in so from now on.
+    pub fn sign_clients_in(&self, username: &str, password: &str) {
+        let user = (username.to_owned(), password.to_owned());
+        self.with(|core| core.client_user = Some(user));
+    }
+
+    /// Whether a process lets in only who has a password. None: it does not run.
+    #[must_use]
+    pub fn is_access_controlled(&self, process: Process) -> Option<bool> {
+        self.with(|core| {
+            let engine = core.processes[process.index()].engine.as_ref();
+            engine.map(|engine| engine.is_access_controlled())
+        })
+    }
+
     /// SIGKILL: what it has written stays in the page cache.
     pub fn kill(&self, process: Process) {
         self.with(|core| core.end(process, Exit::Killed));

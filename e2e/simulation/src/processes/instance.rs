@@ -11,7 +11,10 @@ use std::{
 
 use fastrand::Rng;
 use futures::{FutureExt, future::LocalBoxFuture};
-use memgraph_operator::api::{MemgraphCluster, ledger::Incarnation, names};
+use memgraph_operator::{
+    api::{MemgraphCluster, ledger::Incarnation, names},
+    resources,
+};
 use serde_json::Value;
 use tokio::task::spawn_local;
 
@@ -299,7 +302,26 @@ impl Instances {
             version: image.rsplit(':').next().map(version).unwrap_or_default(),
             arguments: arguments.into_iter().flatten().map(text).collect(),
             init_file: file,
+            initial_user: self.initial_user(namespace, pod),
         }
+    }
+
+    /// The user of the container's environment.
+    fn initial_user(&self, namespace: &str, pod: &Object) -> Option<(String, String)> {
+        let environment = pod["spec"]["containers"][0]["env"].as_array()?;
+        let variable = environment
+            .iter()
+            .find(|variable| variable["name"] == resources::USER_VARIABLE)?;
+        let name = text(&variable["valueFrom"]["secretKeyRef"]["name"]);
+        let key: Key = (namespace.to_owned(), name);
+        let secret = self
+            .inner
+            .api
+            .store()
+            .get(&Resource::new("v1", "secrets"), &key)?;
+        let secret = serde_json::from_value(Value::clone(&secret)).ok()?;
+        let newest = resources::read_credentials(&secret).into_iter().next()?;
+        Some((newest.username().to_owned(), newest.password().to_owned()))
     }
 }
 

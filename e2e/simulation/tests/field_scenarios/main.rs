@@ -6,6 +6,7 @@
 mod failsafe;
 mod losing_main;
 mod operators;
+mod passwords;
 mod replicas;
 
 use std::{rc::Rc, time::Duration};

@@ -50,6 +50,7 @@ pub fn setup() -> Setup {
         .map(str::to_owned)
         .to_vec(),
         init_file: Some(gate.repeat(5)),
+        initial_user: None,
     }
 }
 

@@ -1,0 +1,132 @@
+//! Clusters that ask for a password.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    super::reconcile::reconcile,
+    fake_api::FakeApi,
+    fake_memgraph::FakeMemgraph,
+    reconciling::{NAMESPACE, api, cluster, operator, settle},
+};
+
+/// Values of a Secret, in base64.
+const USERNAME: &str = "YXBw";
+const FIRST: &str = "Zmlyc3Q=";
+const SECOND: &str = "c2Vjb25k";
+
+fn ask_for_a_password(api: &FakeApi) {
+    let mut cluster = api
+        .get("memgraph.dev/v1alpha1", "memgraphclusters", NAMESPACE, "demo")
+        .unwrap();
+    cluster["spec"]["auth"] = json!({"secretRef": {"name": "graph-user"}});
+    api.put("memgraphclusters", cluster);
+}
+
+fn declare(api: &FakeApi, data: serde_json::Value) {
+    api.put(
+        "secrets",
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "graph-user", "namespace": NAMESPACE},
+            "data": data,
+        }),
+    );
+}
+
+fn secret(api: &FakeApi, name: &str) -> Option<serde_json::Value> {
+    api.get("v1", "secrets", NAMESPACE, name)
+}
+
+/// Why nothing moves, as the condition tells it.
+fn stalled(api: &FakeApi) -> (String, String) {
+    let conditions = cluster(api).status.unwrap().conditions;
+    let stalled = conditions.into_iter().find(|c| c.type_ == "Stalled").unwrap();
+    (stalled.reason, stalled.message)
+}
+
+#[tokio::test]
+async fn without_a_secret_that_can_be_used_nothing_is_made_and_the_condition_names_the_remedy() {
+    let api = api();
+    ask_for_a_password(&api);
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    for (data, remedy) in [
+        (
+            None,
+            "Secret graph-user of auth.secretRef does not exist; make it",
+        ),
+        (Some(json!({"username": USERNAME})), "has no key password; add it"),
+        // With a line break.
+        (
+            Some(json!({"username": USERNAME, "password": "cAo="})),
+            "`echo` without -n",
+        ),
+    ] {
+        if let Some(data) = data {
+            declare(&api, data);
+        }
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .unwrap_err();
+        let (reason, message) = stalled(&api);
+        assert_eq!(reason, "InvalidCredentials");
+        assert!(message.contains(remedy), "{message}");
+        assert_eq!(api.get("apps/v1", "statefulsets", NAMESPACE, "demo"), None);
+        assert_eq!(secret(&api, "demo-credentials"), None);
+    }
+}
+
+#[tokio::test]
+async fn main_has_the_user_and_applications_are_told() {
+    let api = api();
+    ask_for_a_password(&api);
+    declare(&api, json!({"username": USERNAME, "password": FIRST}));
+    let memgraph = FakeMemgraph::fresh(3);
+    let first = operator(&api, &memgraph).await;
+    settle(&api, &first).await;
+    assert_eq!(memgraph.users(0), [("app".to_owned(), "first".to_owned())].into());
+    assert!(memgraph.users(1).is_empty(), "registration empties them");
+    let told = secret(&api, "demo-app").unwrap();
+    assert_eq!(told["data"]["password"], FIRST);
+    assert_eq!(told["data"]["port"], "NzY4Nw==");
+    assert_eq!(told["data"].get("readHost"), None, "there is no read gateway");
+    assert_eq!(api.get("v1", "services", NAMESPACE, "demo-gateway-read"), None);
+    let written = format!("{:?}", cluster(&api));
+    assert!(!written.contains("first") && !written.contains(FIRST));
+
+    // Another password, and a process that has known neither.
+    declare(&api, json!({"username": USERNAME, "password": SECOND}));
+    let second = operator(&api, &memgraph).await;
+    while memgraph.users(0)["app"] != "second"
+        || secret(&api, "demo-app").unwrap()["data"]["password"] != SECOND
+    {
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&second))
+            .await
+            .unwrap();
+    }
+    let noted = secret(&api, "demo-credentials").unwrap();
+    assert_eq!(noted["data"]["password"], SECOND);
+    assert_eq!(cluster(&api).status.unwrap().ledger.unwrap().term, 1);
+}
+
+#[tokio::test]
+async fn a_secret_of_somebody_else_is_left_alone_and_named() {
+    let api = api();
+    ask_for_a_password(&api);
+    declare(&api, json!({"username": USERNAME, "password": FIRST}));
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "demo-credentials", "namespace": NAMESPACE}, "data": {"username": USERNAME},
+    });
+    api.put("secrets", foreign);
+    let before = secret(&api, "demo-credentials");
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    reconcile(Arc::new(cluster(&api)), operator).await.unwrap_err();
+    let (_, message) = stalled(&api);
+    assert!(
+        message.contains("Secret demo-credentials exists and does not belong"),
+        "{message}"
+    );
+    assert_eq!(secret(&api, "demo-credentials"), before);
+}
