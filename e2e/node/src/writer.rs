@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,12 +34,14 @@ struct Tries {
 pub struct Written {
     /// The tokens whose write was acknowledged.
     pub acknowledged: Vec<String>,
-    /// How many tries were not.
+    /// How many tries were not, after the first one that was.
     pub failed: usize,
     /// Why they were not, and how often.
     pub reasons: BTreeMap<String, usize>,
     /// The longest time between two acknowledgements.
     pub longest: Duration,
+    /// When it ended, by the wall clock of this machine's logs.
+    pub longest_until: Option<Timestamp>,
 }
 
 impl Writer {
@@ -96,7 +99,14 @@ impl fmt::Display for Written {
         write!(
             f,
             "{acknowledged} writes acknowledged, {failed} tries failed, longest pause {longest:.2} s"
-        )
+        )?;
+        if let Some(until) = self.longest_until {
+            write!(f, " until {until:.3}")?;
+        }
+        for (reason, times) in &self.reasons {
+            write!(f, "\n          {times} x {reason}")?;
+        }
+        Ok(())
     }
 }
 
@@ -121,13 +131,23 @@ async fn write(
         }
         let token = format!("{prefix}-{number}");
         let statement = format!("MERGE (t:Token {{id: '{token}'}}) RETURN t.id AS id");
+        // Before the first acknowledgement the Service may not lead anywhere yet: kube-proxy hears of gateways later than
+        // the operator, and a client whose first packet is lost sends the next one after a second.
+        let begun = number > 0;
         while let Err(error) = run(gateway, &statement).await {
             ensure!(last.elapsed() < SETTLE_LIMIT, "no write is acknowledged: {error}");
+            if !begun {
+                continue;
+            }
             written.failed += 1;
             told.send_modify(|tries| tries.failed += 1);
             *written.reasons.entry(error.to_string()).or_default() += 1;
         }
-        written.longest = written.longest.max(last.elapsed());
+        let pause = last.elapsed();
+        if begun && pause > written.longest {
+            written.longest = pause;
+            written.longest_until = Some(Timestamp::now());
+        }
         last = Instant::now();
         written.acknowledged.push(token);
         told.send_modify(|tries| tries.acknowledged += 1);
