@@ -25,6 +25,8 @@ const SIGN_IN: Duration = Duration::from_secs(2);
 const BARRED: Duration = Duration::from_secs(10);
 /// For how long a connection that nobody uses is kept.
 const KEPT: Duration = Duration::from_secs(60);
+/// Of so many addresses it is remembered what they were signed in to with: pods come and go.
+const ADDRESSES: usize = 64;
 /// How many connections to an instance are kept: a look and a command may be under way at the same time.
 const SPARE: usize = 4;
 /// How Memgraph begins to say that the user of a connection may not do what it asks. All may do everything, but for those who
@@ -77,6 +79,9 @@ impl Keyring {
         let mut keys = self.keys();
         keys.barred.remove(&at);
         if keys.all.contains(key) && keys.fits.get(&at) != Some(key) {
+            if keys.fits.len() >= ADDRESSES {
+                keys.fits.clear();
+            }
             keys.fits.insert(at, key.clone());
         }
     }

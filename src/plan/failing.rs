@@ -5,7 +5,7 @@
 use super::{
     Action, Situation, Step,
     members::Members,
-    observation::{Container, DataStatus, Instance, Observation, Registration, Settings, Sight},
+    observation::{Access, Container, DataStatus, Instance, Observation, Registration, Settings, Sight},
 };
 use crate::api::{ReplicationMode, ResetOutcome, conditions::Reason, ledger::Ledger};
 
@@ -18,8 +18,18 @@ const UNHEARD_OF: u32 = 10;
 const ABORTED: i32 = 128 + 6;
 
 /// What is said of an instance that lets this operator in with none of its passwords.
-pub(super) const BARRED: &str = "refuses the password of auth.secretRef and the former ones that are known; set the Secret's \
-                                 password for a moment to the one that it has, and then back";
+pub(super) fn barred(seen: &Observation) -> &'static str {
+    match seen.access {
+        Access::Free => {
+            "asks for a password, because somebody has made users there; name one of them, with its password, in \
+             auth.secretRef"
+        }
+        Access::Controlled { .. } | Access::Undeclared(_) => {
+            "refuses the password of auth.secretRef and the former ones that are known; set the Secret's password for a \
+             moment to the one that it has, and then back"
+        }
+    }
+}
 
 /// Whether an instance's process is there but answers nothing, for longer than any wait of a healthy one lasts.
 fn hangs(settings: &Settings, instance: &Instance) -> bool {
@@ -83,7 +93,7 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
         let name = &instance.name;
         let relied_on = ledger.relies_on(name);
         if instance.sight == Sight::Barred && instance.away_for >= settings.detection_timeout {
-            return Some(format!("{name} {BARRED}"));
+            return Some(format!("{name} {}", barred(seen)));
         }
         if hangs(settings, instance) && relied_on && settings.mode != ReplicationMode::StrictSync {
             return Some(format!(

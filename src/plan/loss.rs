@@ -70,7 +70,9 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
         (Container::Running, Sight::Handshake) if main.away_for >= seen.settings.hang_timeout => {
             Fate::Suspected(format!("{name} completes handshakes but answers no query"))
         }
-        (Container::Running, Sight::Barred) => Fate::Unsure(format!("{name} {}", super::failing::BARRED)),
+        (Container::Running, Sight::Barred) => {
+            Fate::Unsure(format!("{name} {}", super::failing::barred(seen)))
+        }
         (Container::Running, _) => Fate::Unsure(format!("{name} does not answer this operator")),
     }
 }

@@ -104,6 +104,12 @@ fn a_main_that_refuses_the_password_is_not_replaced() {
         panic!("{:?}", plan.situation);
     };
     assert!(text.contains("refuses the password"), "{text}");
+
+    seen.access = Access::Free;
+    let Situation::MainLost(_, text) = super::super::plan(&seen).situation else {
+        panic!("it was replaced");
+    };
+    assert!(text.contains("asks for a password"), "{text}");
 }
 
 #[test]
