@@ -46,6 +46,10 @@ e2e-faults: ## Only those that break things while somebody writes, also whole ma
 	@$(MAKE) --no-print-directory node-test TESTS=faults::
 	@NODES=3 $(MAKE) --no-print-directory node-test TESTS=nodes::
 
+.PHONY: rbac-check
+rbac-check: node-test ## Run all tests on a node; then no right of the operator may be missing, and none unused
+	cargo run --locked --package e2e-node --bin rbac-check
+
 .PHONY: bench-failover
 bench-failover: images ## Measure how long writers wait when MAIN is killed, cut off or moved (RUNS=200, PARTS="kill black-hole black-hole-gateway switchover"; prints docs/benchmarks.md's tables; one that was broken off is gone on with)
 	cargo run --locked --package e2e-node --bin bench-failover -- $(CARGO_TARGET_DIR)/images

@@ -1,5 +1,6 @@
 //! Reads the API server's audit log, so that tests can count requests.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub struct Request {
     pub object_ref: Option<Object>,
     /// How it was answered.
     pub response_status: Option<Status>,
+    /// What plugins of the API server noted about it, such as whether the caller had the right.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     /// When it came in, in RFC 3339 with microseconds: these sort as text.
     pub request_received_timestamp: String,
 }
@@ -65,6 +69,12 @@ impl Request {
     /// Whether it was meant to change something.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+
+    /// Whether it was refused because the caller has not the right to it.
+    pub fn is_forbidden(&self) -> bool {
+        let decision = self.annotations.get("authorization.k8s.io/decision");
+        decision.is_some_and(|decision| decision == "forbid")
     }
 
     /// Whether it was about this kind of object.

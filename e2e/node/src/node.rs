@@ -16,7 +16,7 @@ use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Name of the cluster. Another one with `DEVCLUSTER_NAME`.
-const NAME: &str = "node-test";
+pub const NAME: &str = "node-test";
 
 /// With this variable in the environment, the cluster has so many nodes instead of one.
 pub const NODES_VARIABLE: &str = "NODES";

@@ -10,9 +10,11 @@ mod drivers;
 mod failover;
 mod faults;
 mod grants;
+mod manifests;
 mod nodes;
 mod operations;
 mod operators;
+mod parts;
 mod policies;
 mod quiet;
 mod recipes;
@@ -100,6 +102,8 @@ const SHORT: &[(&str, Body)] = tests! {
         a_second_main_is_demoted_and_the_log_says_so;
     chart:
         the_chart_is_installed_upgraded_and_removed_as_it_says;
+    manifests:
+        the_api_server_takes_examples_charts_and_kustomizations;
     refusals:
         wrong_clusters_are_refused_with_field_and_reason;
 };
@@ -133,6 +137,8 @@ const LONG: &[(&str, Body)] = tests! {
         a_cluster_grows_and_shrinks_as_the_guide_says
         a_running_cluster_is_looked_at_and_changed_as_the_guides_say
         a_backup_is_made_and_restored_as_the_guide_says;
+    parts:
+        gateways_are_switched_off_and_on;
     policies:
         no_client_gets_past_the_gateways_and_nothing_else_is_kept_out;
     steps:
