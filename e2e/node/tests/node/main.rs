@@ -95,6 +95,8 @@ const SHORT: &[(&str, Body)] = tests! {
         a_cluster_that_is_made_again_over_its_volumes_goes_on
         with_the_policy_delete_the_volumes_go_too
         an_object_of_somebody_else_is_not_adopted;
+    docs:
+        a_backup_is_made_and_restored_as_the_guide_says;
     recipes:
         what_operators_type_into_a_pod_works;
     operations:
@@ -135,8 +137,7 @@ const LONG: &[(&str, Body)] = tests! {
     docs:
         the_first_steps_are_as_the_guide_says
         a_cluster_grows_and_shrinks_as_the_guide_says
-        a_running_cluster_is_looked_at_and_changed_as_the_guides_say
-        a_backup_is_made_and_restored_as_the_guide_says;
+        a_running_cluster_is_looked_at_and_changed_as_the_guides_say;
     parts:
         gateways_are_switched_off_and_on;
     policies:
