@@ -64,7 +64,7 @@ fn run() -> Result<bool> {
             fits = false;
             println!("{account} asked in vain: {right}");
         }
-        let idle = given.difference(&used).filter(|right| !right.is_indirect());
+        let idle = given.difference(&used).filter(|right| !right.may_be_idle());
         for right in idle {
             fits = false;
             println!("{account} never asked: {right}");
