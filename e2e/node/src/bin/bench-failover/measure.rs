@@ -89,6 +89,11 @@ async fn loss(
 ) -> Result<Observed> {
     let before = database.ledger().await?;
     let pod = database.pod(&before.main.instance).await?;
+    // kube-proxy hears of new gateways later than the operator.
+    until("a write before the fault", SETTLE_LIMIT, async || {
+        Ok(Some(run(gateway, "MERGE (t:Token {id: 'before'})").await?))
+    })
+    .await?;
     let (begin, at) = (Instant::now(), Timestamp::now());
     let holes = fault(&pod)?;
     let mut failed = 0;
