@@ -181,11 +181,12 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             }
             cluster = live;
             let situation = plan.situation.clone();
+            let first = plan.steps.first();
             let replaces = plan
                 .steps
                 .iter()
                 .any(|step| matches!(step, Step::Do(Action::DeletePod { .. })));
-            let first = plan.steps.first();
+            let notes = matches!(first, Some(Step::Do(Action::NoteVolumes { .. })));
             // What begins with a question to the gateways must not wait for one that is gone. While clients wait, though,
             // nothing is written that can wait.
             let in_between = matches!(first, Some(Step::Do(_))) && is_open(&cluster);
@@ -216,8 +217,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     return Err(error);
                 }
             }
-            if replaces {
-                // The cache shows the deleted pod for a while.
+            if replaces || notes {
+                // The cache shows the deleted pod, or the claims without the note, for a while.
                 return Ok(Requeue::requeue(UNSETTLED));
             }
             if turn.elapsed() > TURN {

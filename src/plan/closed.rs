@@ -179,7 +179,7 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     }
     if chosen.is_empty()
         && synced.len() < seen.settings.required_members()
-        && let Some(plan) = rebuild(members, kind)
+        && let Some(plan) = rebuild(members, kind).or_else(|| ask_about_refuted(members, kind))
     {
         return plan;
     }
@@ -486,6 +486,37 @@ fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
         ..operation.clone()
     });
     Some(loss::hand_over(seen, &next, to, &why))
+}
+
+/// A copy that was in sync, has restarted since, and holds writes that MAIN does not. One of the two was put back to an older
+/// state in place: what MAIN holds, a replica has prepared, and what a replica has committed, MAIN had. Nobody can tell which, so
+/// that a human is asked. To have that copy's data set aside is to decide for MAIN's.
+fn ask_about_refuted(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
+    let (seen, ledger, main) = (members.seen, members.ledger, &members.main.name);
+    let was_in_sync = |i: &&Instance| {
+        let candidate = ledger.candidates.iter().find(|m| m.instance == i.name);
+        candidate.is_some_and(|member| !loss::is_candidate(i, member))
+    };
+    let refused = |i: &&Instance| i.refused && i.is_replica() && i.carries(ledger);
+    let instance = members.others().filter(was_in_sync).find(refused)?;
+    let name = &instance.name;
+    if instance.reset_asked {
+        let mut next = ledger.clone();
+        for members in [&mut next.candidates, &mut next.in_sync] {
+            members.retain(|m| m.instance != *name);
+        }
+        let situation = Situation::Working(kind, format!("{name} is to follow {main} without its data"));
+        return Some(Plan::with(seen, situation, [Step::write(next)]));
+    }
+    let text = format!(
+        "{name} was in sync, has restarted since, and holds writes that {main} does not: one of the two was put back to an \
+         older state. To go on with the data of {main}, annotate the pod of {name} with memgraph.dev/reset=yes; to go on with \
+         that of {name}, delete the MemgraphCluster, which keeps the volumes, and make it again"
+    );
+    Some(Plan::new(
+        seen,
+        Situation::Stalled(Reason::DivergedInstance, text),
+    ))
 }
 
 /// Strikes a candidate off that cannot read its data, so that it can be filled anew from MAIN: MAIN holds all that was

@@ -193,3 +193,28 @@ fn a_replica_that_missed_something_at_rest_is_found_by_a_commit() {
         "{steps:?}"
     );
 }
+
+/// Both copies of a cluster of two have restarted, and MAIN's volume is as it was some time ago.
+#[test]
+fn a_restarted_copy_that_holds_more_than_the_restarted_main_is_left_to_a_human() {
+    let mut world = World::new(2);
+    world.settle();
+    let older = world.servers[0].data.clone();
+    world.client_write();
+    for index in 0..2 {
+        world.restart(index, true);
+    }
+    world.servers[0].data = older;
+    let plan = (0..200)
+        .map(|_| world.step(usize::MAX))
+        .find(|plan| plan.steps.is_empty());
+    let plan = plan.unwrap();
+    assert!(
+        matches!(&plan.situation, Situation::Stalled(Reason::DivergedInstance, text) if text.contains("demo-1")),
+        "{plan:?}"
+    );
+    world.servers[1].reset_asked = true;
+    world.step(usize::MAX);
+    let ledger = world.ledger.clone().unwrap();
+    assert_eq!((ledger.route, &ledger.candidates[..]), (Route::Closed, &[][..]));
+}
