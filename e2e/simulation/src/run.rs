@@ -1,17 +1,18 @@
 //! One run: a seed from its beginning to its end.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
-use memgraph_operator::api::ledger::Route;
+use memgraph_operator::api::{ledger::Route, names};
 use tokio::{
     task::LocalSet,
     time::{Instant, sleep},
 };
 
 use crate::{
+    api::Resource,
     invariants::Violation,
     trace::Trace,
-    world::{Options, World},
+    world::{CLUSTER, Options, World},
 };
 
 /// What became of a run.
@@ -87,6 +88,25 @@ impl World {
             })
         });
         settled == Some(true)
+    }
+
+    /// Whether nothing of the cluster is about to end: no pod, and no gateway that the ledger still waits for.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let mut uids = BTreeSet::new();
+        for (_, pod) in self.api.store().all(&Resource::pods()) {
+            if pod["metadata"]["labels"][names::CLUSTER_LABEL] != CLUSTER {
+                continue;
+            }
+            if !pod["metadata"]["deletionTimestamp"].is_null() {
+                return false;
+            }
+            uids.extend(pod["metadata"]["uid"].as_str().map(str::to_owned));
+        }
+        let gateways = self.ledger().unwrap_or_default().gateways;
+        gateways
+            .iter()
+            .all(|entry| !entry.leaving && uids.contains(&entry.pod_uid))
     }
 
     /// Waits until clients may write and so many replicas are in sync; whether that was so in time.

@@ -27,6 +27,8 @@ pub const FAULT_TIME: Duration = Duration::from_secs(525);
 const MORE_TIME: Duration = Duration::from_secs(200);
 /// How long the cluster may take to be whole again once they are over.
 const RECOVERY: Duration = Duration::from_secs(420);
+/// How long pods that are deleted may take to end, and the ledger to forget gateways that are gone.
+const ENDING: Duration = Duration::from_secs(120);
 /// How long an update may take after that: MAIN is moved for it twice in ten minutes at most.
 const UPDATE: Duration = Duration::from_secs(900);
 /// For how long clients write afterwards.
@@ -267,6 +269,8 @@ async fn course(
 async fn peace(world: &Rc<World>) -> Option<String> {
     // The last fault may have struck in this very moment: nobody has seen it yet.
     sleep(UNTIL_SEEN).await;
+    // A cluster that was made anew just now goes on with pods that are about to end.
+    world.until(ENDING, World::is_at_rest).await;
     let whole = world.settled(world.promise.in_sync(), RECOVERY).await;
     world.check();
     if !whole {
@@ -309,6 +313,7 @@ async fn i15_nothing_is_done_where_nothing_is_to_be_done(world: &Rc<World>) {
     }
     world.clients.set_quiet(true);
     sleep(CALM).await;
+    world.until(ENDING, World::is_at_rest).await;
     if !world
         .settled(world.promise.in_sync(), Duration::from_secs(120))
         .await

@@ -260,6 +260,8 @@ impl World {
             self.i2_roles_change_behind_a_fence(&command);
             self.i1_whoever_is_promoted_holds_everything(&command);
             self.i16_only_the_leader_commands(&command);
+            self.i3_a_registration_leads_to_whom_it_names(&command);
+            self.i5_nobody_can_refuse_the_mark(&command);
         }
     }
 

@@ -81,9 +81,19 @@ impl ApiServer {
         query: &BTreeMap<String, String>,
     ) -> Value {
         let selector = Selector::of(target, query);
-        let items: Vec<&Value> = objects
+        // Items of a list tell neither kind nor version, except those of custom resources (apimachinery's codec clears
+        // `TypeMeta` of what it converts).
+        let is_custom = target.resource == Resource::clusters();
+        let items: Vec<Value> = objects
             .filter(|(key, object)| selector.shows(key, object))
-            .map(|(_, object)| &**object)
+            .map(|(_, object)| {
+                let mut item = Value::clone(object);
+                if let Some(fields) = item.as_object_mut().filter(|_| !is_custom) {
+                    fields.remove("apiVersion");
+                    fields.remove("kind");
+                }
+                item
+            })
             .collect();
         json!({
             "apiVersion": target.resource.version,

@@ -96,10 +96,15 @@ pub fn plan(chance: &mut Rng, wanted: &Wanted<'_>) -> Vec<Planned> {
             let step = chance.choice(STEPS).unwrap_or(Step::Announced);
             (any(chance, wanted.kinds), step)
         };
-        let planned_change = matches!(step, Step::Quiescing | Step::Demoting);
+        // A registration can be dropped while the route is closed where MAIN is moved as planned, or stands still.
+        let drops = |at: &[Step]| kind == Kind::HumanDrop && at.contains(&step);
+        let planned_change =
+            matches!(step, Step::Quiescing | Step::Demoting) || drops(&[Step::Announced, Step::Fencing]);
+        let leaves_main = drops(&[Step::Promoting, Step::Registering]);
         let first = match begins.as_slice() {
             _ if phase.is_some() => Kind::CommitPhase,
             _ if planned_change && wanted.kinds.contains(&Kind::Switchover) => Kind::Switchover,
+            _ if leaves_main && wanted.kinds.contains(&Kind::MainFreeze) => Kind::MainFreeze,
             _ if step == Step::Dropping => before_a_drop(chance, wanted.kinds),
             [] => any(chance, wanted.kinds),
             begins => any(chance, begins),

@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
 
 use fastrand::Rng;
 use memgraph_operator::api::names;
+use memgraph_sim::engine::InspectedRole;
 use serde_json::json;
 use tokio::{
     task::spawn_local,
@@ -630,12 +631,19 @@ impl Striker {
         }
     }
 
+    /// A human drops a registration of MAIN, or of the MAIN that was one before and lives on while another one is made.
     fn drop_registration(self: &Rc<Self>) -> Option<String> {
-        let main = self.world.main()?;
-        let look = self.world.memgraphs.look(main.process?)?;
-        let memgraph_sim::engine::InspectedRole::Main { registrations, .. } = look.inspection.role else {
-            return None;
-        };
+        let known = self.world.main().into_iter();
+        let mut found = known.chain(self.world.instances.live()).filter_map(|instance| {
+            let look = self.world.memgraphs.look(instance.process?)?;
+            match look.inspection.role {
+                InspectedRole::Main { registrations, .. } if !registrations.is_empty() => {
+                    Some((instance, registrations))
+                }
+                _ => None,
+            }
+        });
+        let (main, registrations) = found.next()?;
         let registration = self.any(registrations)?;
         self.fragile.set(true);
         self.world.watchman.set_meddled(true);

@@ -2,6 +2,7 @@
 
 mod data;
 mod promise;
+mod registrations;
 mod rights;
 mod route;
 mod watchman;

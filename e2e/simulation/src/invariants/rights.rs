@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Whether a pod is one of those whose names begin like this.
-fn is_own(pod: &str, owner: &str) -> bool {
+pub(super) fn is_own(pod: &str, owner: &str) -> bool {
     pod.strip_prefix(owner).is_some_and(|rest| rest.starts_with('-'))
 }
 

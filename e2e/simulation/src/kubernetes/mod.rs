@@ -7,7 +7,7 @@ mod workloads;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
 };
@@ -75,6 +75,8 @@ pub struct Kubernetes {
     addresses: RefCell<Addresses>,
     containers: Cell<u32>,
     volumes: Cell<u32>,
+    /// Instances whose volume claims a quota does not allow.
+    withheld: RefCell<BTreeSet<String>>,
     /// By volume: the pod that uses it.
     holders: RefCell<BTreeMap<String, String>>,
 }
@@ -118,6 +120,7 @@ impl Kubernetes {
             addresses: RefCell::default(),
             containers: Cell::new(0),
             volumes: Cell::new(0),
+            withheld: RefCell::default(),
             holders: RefCell::default(),
         })
     }
@@ -176,6 +179,16 @@ impl Kubernetes {
             .borrow_mut()
             .intended
             .insert(pod.to_owned(), address);
+    }
+
+    /// Whether a quota keeps this instance from having a volume claim: without one it gets no pod.
+    pub fn withhold_claim(&self, instance: &str, withheld: bool) {
+        let mut all = self.withheld.borrow_mut();
+        if withheld {
+            all.insert(instance.to_owned());
+        } else {
+            all.remove(instance);
+        }
     }
 
     fn new_address(&self, pod: &str) -> IpAddr {

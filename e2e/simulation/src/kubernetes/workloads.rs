@@ -179,6 +179,7 @@ fn sync_stateful_set(kubernetes: &Kubernetes, key: &Key, set: &Value) {
             // It must go first.
             Some(claim) if !claim["metadata"]["deletionTimestamp"].is_null() => continue,
             Some(_) => {}
+            None if kubernetes.withheld.borrow().contains(&pod_key.1) => continue,
             None => {
                 let volume = kubernetes.new_volume();
                 let claim = json!({

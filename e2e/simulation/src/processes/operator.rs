@@ -27,6 +27,8 @@ pub const OPERATORS_NAMESPACE: &str = "memgraph-operator-system";
 
 /// How long a process takes that puts a new one in its place, in milliseconds.
 const START_OVER: std::ops::RangeInclusive<u64> = 10..=100;
+/// For how long the other threads of a process that stood still run before the one that ends it.
+const LAST_TO_GO_ON: Duration = Duration::from_millis(10);
 /// How long the kubelet takes to start one that has crashed, in milliseconds.
 const RESTART: std::ops::RangeInclusive<u64> = 300..=2_500;
 
@@ -54,7 +56,7 @@ impl Process for Machine {
                     let stood_still = machine.life.is_frozen();
                     if machine.life.awake().await.is_ok() {
                         if stood_still {
-                            sleep(Duration::from_millis(1)).await;
+                            sleep(LAST_TO_GO_ON).await;
                         }
                         machine.lost(stop.is_cancelled());
                     }

@@ -124,3 +124,73 @@ fn addresses_go_round() {
         assert!(world.settled(1, secs(60)).await);
     });
 }
+
+/// What a leader did long ago comes late: under a name whose number is older than the note that the address is the instance's, so that
+/// nobody knows whom MAIN has fed there.
+#[test]
+fn a_registration_that_is_older_than_the_note_of_its_address_is_made_anew() {
+    two_electable(async |world| {
+        let registered = |w: &World| {
+            let all = w.registrations("demo-0").into_iter();
+            all.map(|replica| replica.name)
+                .find(|name| name.starts_with("pod_2_"))
+        };
+        let now = registered(world).unwrap();
+        let address = world.instances.named("demo-2").unwrap().address;
+        world.watchman.set_meddled(true);
+        world
+            .command("demo-0", &format!("DROP REPLICA {now}"))
+            .await
+            .unwrap();
+        let late = format!("REGISTER REPLICA pod_2_g0 ASYNC TO \"{address}:10000\"");
+        if world.command("demo-0", &late).await.is_err() {
+            // The leader was first.
+            assert!(registered(world).is_some_and(|name| name != "pod_2_g0"));
+            return;
+        }
+        let anew = |w: &World| registered(w).is_some_and(|name| name != "pod_2_g0");
+        assert!(world.until(secs(30), anew).await, "{:?}", registered(world));
+        assert!(world.settled(1, secs(60)).await);
+    });
+}
+
+/// The operators' caches show a replica where it was half a minute ago. By now the in-sync one is there.
+#[test]
+fn nobody_is_registered_where_a_cache_shows_it_and_another_one_is() {
+    two_electable(async |world| {
+        world.clients.set_quiet(true);
+        sleep(secs(1)).await;
+        for operator in &world.operators {
+            world.way(operator.name()).set(|way| way.lag = secs(30));
+        }
+        let there = IpAddr::from([10, 1, 200, 1]);
+        let is_there = |name: &'static str| {
+            move |w: &World| {
+                let instance = w.instances.named(name);
+                instance.is_some_and(|it| it.address == there && it.process.is_some())
+            }
+        };
+        world.kubernetes.give_back(there);
+        world.kubernetes.intend("demo-2", there);
+        world.delete_pod("demo-2");
+        assert!(world.until(secs(20), is_there("demo-2")).await);
+        sleep(secs(2)).await;
+        let since = world.protocol.statements();
+        world.kubernetes.intend("demo-1", there);
+        world.delete_pod("demo-2");
+        assert!(world.until(secs(20), |w| !is_there("demo-2")(w)).await);
+        world.delete_pod("demo-1");
+        assert!(world.until(secs(30), is_there("demo-1")).await);
+        sleep(secs(60)).await;
+        let sent = world.sent_to("demo-0", since);
+        let wrong = |statement: &&String| {
+            statement.starts_with("REGISTER REPLICA pod_2_") && statement.contains(&there.to_string())
+        };
+        assert_eq!(sent.iter().find(wrong), None);
+        for operator in &world.operators {
+            world.way(operator.name()).set(|way| way.lag = secs(0));
+        }
+        world.clients.set_quiet(false);
+        assert!(world.settled(1, secs(120)).await);
+    });
+}

@@ -116,3 +116,33 @@ fn volume_of(world: &World, instance: &str) -> String {
     let claim = world.api.store().get(&Resource::claims(), &key).unwrap();
     claim["spec"]["volumeName"].as_str().unwrap().to_owned()
 }
+
+/// A quota keeps the third instance from having a volume: nobody can tell what it will hold.
+#[test]
+fn nothing_is_set_up_before_every_instance_was_seen() {
+    play(async |world| {
+        world.clients.set_quiet(true);
+        delete_cluster(&world).await;
+        for instance in ["demo-0", "demo-1", "demo-2"] {
+            world.delete_claim(instance);
+        }
+        world.kubernetes.withhold_claim("demo-2", true);
+        world.create_cluster(&json!({}));
+        let two = |w: &World| {
+            w.instances
+                .live()
+                .iter()
+                .filter(|it| it.process.is_some())
+                .count()
+                == 2
+        };
+        assert!(world.until(secs(30), two).await);
+        // Nor is anybody asked to decide without it.
+        let waits = |w: &World| w.ledger().is_none() && w.condition("Stalled").0 != "True";
+        assert!(world.throughout(secs(30), waits).await, "{:?}", world.status());
+        world.kubernetes.withhold_claim("demo-2", false);
+        // The controllers look again when anything changes.
+        world.delete_pod("demo-1");
+        assert!(world.settled(1, secs(120)).await, "{:?}", world.status());
+    });
+}

@@ -5,8 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod copies;
+mod failsafe;
 mod gateways;
+mod leaders;
 mod lost_ledger;
+mod orders;
 mod pauses;
 mod registrations;
 
