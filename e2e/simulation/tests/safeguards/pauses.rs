@@ -1,5 +1,7 @@
 //! The route is closed for a moment while MAIN stays: sessions stay too.
 
+use std::time::Duration;
+
 use memgraph_operator::api::ledger::{OperationKind, Route};
 use serde_json::{Value, json};
 use simulation::{memgraph::Client, protocol::Step, script::is_alive, world::World};
@@ -54,6 +56,8 @@ fn is_paused(world: &World) -> bool {
 #[test]
 fn sessions_outlive_a_change_of_mode() {
     play_with(sync(), async |world| {
+        // So that something is under way in each pause.
+        world.clients.set_pause(Duration::from_millis(5));
         let mut sessions = sessions(&world).await;
         let term = world.ledger().unwrap().term;
         for (mode, changed) in [("StrictSync", "strict_sync"), ("Sync", "sync")] {
