@@ -162,7 +162,11 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
             Action::ReachGateways => Ok(self.fence.reach(self.client, self.cluster).await?),
             Action::Demote { instance } => {
                 let at = self.address(instance)?;
-                Ok(patiently(|| memgraph::demote(self.bolt, at, instance)).await?)
+                let result = patiently(|| memgraph::demote(self.bolt, at, instance)).await;
+                if let Err(AdminError::Busy { .. }) = &result {
+                    self.sightings.did_not_step_down(instance).await;
+                }
+                Ok(result?)
             }
             // Once: if a commit is under way, what was proven is not so any more.
             Action::StepDown { instance } => {

@@ -18,6 +18,7 @@ use super::{
     objects::Applied,
     presence,
     sightings::{Sightings, Whom},
+    trial,
     wall::Wall,
 };
 use crate::{
@@ -37,6 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How soon an operator that the CustomResourceDefinition does not fit tries again.
 pub(super) const RETRY_UNFIT: Duration = Duration::from_secs(30);
 
+/// For how long a client must have waited for MAIN to have MAIN tried.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+
 /// For how long what a gateway has told of MAIN is kept.
 const HEARD_FOR: Duration = Duration::from_secs(60);
 
@@ -50,6 +54,8 @@ pub(super) struct Cluster {
     ledger: watch::Sender<Option<Option<Ledger>>>,
     /// Whether MAIN gave this process no answer when it looked last.
     main_is_silent: watch::Sender<bool>,
+    /// The term in which a gateway has told that a client waits for MAIN, and when it did.
+    impatient: watch::Sender<Option<(i64, Instant)>>,
 }
 
 #[derive(Default)]
@@ -76,6 +82,8 @@ struct Memory {
     changes: BTreeMap<i64, Instant>,
     /// By the name of its pod: what each gateway has told of MAIN last.
     heard: BTreeMap<String, Heard>,
+    /// The term in which MAIN is tried with a commit, and since when.
+    commit: Option<(i64, Instant)>,
     /// How long steps of each kind took since the route was closed.
     steps: Vec<(&'static str, Duration)>,
     /// Since when the CustomResourceDefinition is known not to fit, and what shows it.
@@ -98,6 +106,7 @@ impl Cluster {
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),
+            impatient: watch::Sender::default(),
         }
     }
 
@@ -215,6 +224,10 @@ impl Cluster {
 
     /// A gateway that was asked at `asked` has told what holds there.
     pub(super) fn heard(&self, pod: &str, asked: Instant, report: Report) {
+        let waits = report.reach.waiting_millis.map(Duration::from_millis);
+        if waits.is_some_and(|wait| wait >= LONG_WAIT) {
+            self.impatient.send_replace(Some((report.reach.term, asked)));
+        }
         let mut memory = self.memory();
         memory.heard.retain(|_, heard| heard.asked.elapsed() < HEARD_FOR);
         memory.heard.insert(pod.to_owned(), Heard { asked, report });
@@ -261,6 +274,28 @@ impl Cluster {
     /// Whether MAIN gave this process no answer when it looked last.
     pub(super) fn silence(&self) -> watch::Receiver<bool> {
         self.main_is_silent.subscribe()
+    }
+
+    /// The newest term in which a client has waited for long, and when a gateway has told so.
+    pub(super) fn impatience(&self) -> watch::Receiver<Option<(i64, Instant)>> {
+        self.impatient.subscribe()
+    }
+
+    /// MAIN of this term is tried with a commit, or has ended it.
+    pub(super) fn tries_commit(&self, term: i64, tries: bool) {
+        let mut memory = self.memory();
+        memory.commit = tries.then(|| match memory.commit {
+            Some((tried, since)) if tried == term => (term, since),
+            _ => (term, Instant::now()),
+        });
+    }
+
+    /// For how long MAIN of this ledger has not ended a commit that it is tried with.
+    pub(super) fn commit_for(&self, ledger: Option<&Ledger>) -> Duration {
+        let open = ledger.filter(|ledger| ledger.route == Route::Open);
+        let tried = self.memory().commit;
+        let tried = tried.filter(|(term, _)| open.is_some_and(|ledger| ledger.term == *term));
+        tried.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// For how long this process has known gateways to be marked as leaving in the ledger.
@@ -356,7 +391,7 @@ pub(super) struct Clusters {
 
 struct Entry {
     cluster: Arc<Cluster>,
-    _tasks: [AbortOnDropHandle<()>; 3],
+    _tasks: [AbortOnDropHandle<()>; 4],
 }
 
 impl Clusters {
@@ -379,6 +414,7 @@ impl Clusters {
             );
             let watch =
                 presence::watch_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
+            let trial = trial::try_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let attendants =
                 grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
             Entry {
@@ -386,6 +422,7 @@ impl Clusters {
                 _tasks: [
                     AbortOnDropHandle::new(tokio::spawn(lookout)),
                     AbortOnDropHandle::new(tokio::spawn(watch)),
+                    AbortOnDropHandle::new(tokio::spawn(trial)),
                     AbortOnDropHandle::new(tokio::spawn(attendants)),
                 ],
             }

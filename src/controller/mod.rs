@@ -18,6 +18,7 @@ mod status;
 mod stores;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trial;
 mod vouch;
 mod wall;
 

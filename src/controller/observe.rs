@@ -39,6 +39,7 @@ pub(super) struct Memories {
     pub(super) numbers: Numbers,
     pub(super) fresh_lineage: String,
     pub(super) closed_for: Duration,
+    pub(super) commit_for: Duration,
     pub(super) change_ages: Vec<Duration>,
     pub(super) witnesses: Vec<Witness>,
     pub(super) access: Access,
@@ -308,6 +309,7 @@ impl Inventory {
                 stuck_for: sighting.stuck_for,
                 has_answered: sighting.has_answered,
                 crash_loop: slot.pod.and_then(crash_loop),
+                adamant: sighting.adamant,
                 unregistrable: sighting.unregistrable,
                 last_behind: told.get(&slot.ordinal).copied(),
                 refused: ledger
@@ -325,6 +327,7 @@ impl Inventory {
             numbers: memories.numbers,
             closed_for: memories.closed_for,
             busy_for: sightings.busy_for().await,
+            commit_for: memories.commit_for,
             change_ages: memories.change_ages,
             witnesses: memories.witnesses,
             access: memories.access,

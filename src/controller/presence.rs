@@ -76,7 +76,7 @@ pub(super) async fn watch_main<B: Bolt, G: GatewayLink>(
 }
 
 /// Where MAIN is, if clients may reach it.
-fn main(ledger: &Ledger) -> Option<SocketAddr> {
+pub(super) fn main(ledger: &Ledger) -> Option<SocketAddr> {
     if ledger.route == Route::Closed {
         return None;
     }

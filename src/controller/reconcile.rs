@@ -271,6 +271,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     numbers: state.numbers(),
                     fresh_lineage: lineage,
                     closed_for: state.closed_for(ledger(cluster)),
+                    commit_for: state.commit_for(ledger(cluster)),
                     change_ages: state.change_ages(ledger(cluster), &self.wall),
                     witnesses: state.witnesses(),
                     access: state.wallet.access(cluster, ledger(cluster)),

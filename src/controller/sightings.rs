@@ -68,6 +68,8 @@ struct Memory {
     unwell: BTreeMap<String, (Instant, bool)>,
     /// The term in which MAIN refused this incarnation as diverged.
     refused_in: Option<i64>,
+    /// This life could not be made a replica.
+    adamant: bool,
     /// Until when it is not registered again, because that has failed.
     unregistrable_until: Option<Instant>,
     /// Looks in a row that it did not answer.
@@ -87,6 +89,7 @@ pub(super) struct Sighting {
     pub(super) stuck_for: Duration,
     pub(super) has_answered: bool,
     pub(super) refused_in: Option<i64>,
+    pub(super) adamant: bool,
     pub(super) unregistrable: bool,
     pub(super) position: Option<Result<i64, String>>,
 }
@@ -151,6 +154,13 @@ impl Sightings {
     pub(super) async fn refuse(&self, instance: &str, term: i64) {
         if let Some(memory) = self.memories.lock().await.get_mut(instance) {
             memory.refused_in = Some(term);
+        }
+    }
+
+    /// Notes that an instance could not be made a replica.
+    pub(super) async fn did_not_step_down(&self, instance: &str) {
+        if let Some(memory) = self.memories.lock().await.get_mut(instance) {
+            memory.adamant = true;
         }
     }
 
@@ -257,6 +267,7 @@ impl Sightings {
                 stuck_for: Duration::ZERO,
                 has_answered: false,
                 refused_in: None,
+                adamant: false,
                 unregistrable: false,
                 position: None,
             },
@@ -273,6 +284,7 @@ impl Sightings {
                     .unwrap_or_default(),
                 has_answered: memory.has_answered,
                 refused_in: memory.refused_in,
+                adamant: memory.adamant,
                 unregistrable: memory
                     .unregistrable_until
                     .is_some_and(|until| Instant::now() < until),
@@ -334,6 +346,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         Sight::Refused if in_this_life.is_some_and(|memory| memory.has_answered) => Some(now),
         _ => in_this_life.and_then(|memory| memory.refused_at),
     };
+    let adamant = in_this_life.is_some_and(|memory| memory.adamant);
     let has_answered = matches!(sight, Sight::Serving(_)) || in_this_life.is_some_and(|m| m.has_answered);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
     let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
@@ -381,6 +394,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         refused_at,
         unwell,
         refused_in,
+        adamant,
         unregistrable_until,
         missed,
         position,

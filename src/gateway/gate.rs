@@ -34,6 +34,7 @@ use super::{
     figures::Fences,
     keeper::Keeper,
     limit::{Limit, Permit},
+    patience::{Patience, Wait},
     reach::Incident,
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Target},
 };
@@ -52,6 +53,7 @@ pub enum Port {
 #[derive(Debug)]
 pub struct Ticket {
     line: Arc<Line>,
+    wait: Arc<Wait>,
     _counted: TaskTrackerToken,
 }
 
@@ -60,6 +62,7 @@ pub struct Ticket {
 struct Line {
     target: Target,
     clearance: Clearance,
+    patience: Patience,
     cut: CancellationToken,
     sessions: TaskTracker,
 }
@@ -186,6 +189,7 @@ impl Gate {
         // Still under the lock: see the first point of the module's documentation.
         Some(Ticket {
             line: Arc::clone(line),
+            wait: line.patience.client(),
             _counted: line.sessions.token(),
         })
     }
@@ -218,6 +222,13 @@ impl Gate {
             held: self.held_limit.used(),
             paused: writers + readers,
         }
+    }
+
+    /// For how long the client of MAIN that has waited for longest has had no byte of it after it had said something; none:
+    /// nobody waits.
+    #[must_use]
+    pub fn longest_wait(&self) -> Option<Duration> {
+        self.lock().read_write.as_ref()?.patience.longest()
     }
 
     /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone; of a line
@@ -301,6 +312,7 @@ impl Gate {
                 }
                 Duty::Replica => Clearance::endless(),
             },
+            patience: Patience::new(self.keeper.clock()),
             cut: CancellationToken::new(),
             sessions: TaskTracker::new(),
         })
@@ -370,6 +382,12 @@ impl Ticket {
     #[must_use]
     pub fn clearance(&self) -> &Clearance {
         &self.line.clearance
+    }
+
+    /// To be told when the session passes bytes on.
+    #[must_use]
+    pub fn wait(&self) -> &Wait {
+        &self.wait
     }
 
     /// Ends when the session must end.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     api::{MemgraphCluster, ledger::Route},
-    grants::{Holder, Report, Request, Response, VERSION},
+    grants::{Holder, MainReach, Report, Request, Response, VERSION},
     leader::Clock,
 };
 
@@ -194,6 +194,7 @@ impl Keeper {
     pub fn report(&self, enforced: &Routes, gate: &Gate) -> Report {
         // The sessions are counted first: were the route to open in between, they would be too few, not too many.
         let sessions = gate.sessions();
+        let waiting = gate.longest_wait();
         let state = self.lock();
         let now = self.now.get();
         let main = enforced.read_write.as_ref();
@@ -208,7 +209,10 @@ impl Keeper {
             main: main.map(|target| target.instance.clone()),
             sessions,
             held: state.holder.held(now),
-            reach: state.reach.at(now),
+            reach: MainReach {
+                waiting_millis: waiting.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+                ..state.reach.at(now)
+            },
         }
     }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `routes`, `view`, `leading`, `reach` and `rate` are pure. `probe` tries MAIN, so that the answers tell whether it is heard
-//! here.
+//! here; `patience` knows for how long clients have waited for it.
 //! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
 //! out, `flow` that none moves while bytes are held, `attestation` that MAIN's replicas still are replicas, and [`grants`](crate::grants) when that is.
 
@@ -26,6 +26,7 @@ mod hold;
 mod keeper;
 mod leading;
 mod limit;
+mod patience;
 mod probe;
 mod rate;
 mod reach;

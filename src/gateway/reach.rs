@@ -82,6 +82,7 @@ impl Reach {
             refused_millis_ago: ago(self.refused),
             silent_millis_ago: ago(self.silent),
             handshake_millis_ago: ago(self.handshake),
+            waiting_millis: None,
             unanswered_millis: ago(self.unanswered.filter(|_| self.is_on_time(now))),
         }
     }

@@ -115,7 +115,7 @@ impl Session {
         let Some(upstream) = &self.upstream else {
             return (Ending::Cut, None);
         };
-        let traffic = Traffic::new(statistics);
+        let traffic = Traffic::new(statistics, self.ticket.wait());
         let relay = Relay::new(&self.client, upstream, self.ticket.clearance(), &traffic);
         // The cut is looked at first in each turn, so also before the first: a route that changed while the connect was
         // under way gets no byte.

@@ -11,12 +11,16 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::statistics::{Direction, Statistics};
+use super::{
+    patience::Wait,
+    statistics::{Direction, Statistics},
+};
 
 /// Takes note of what one session passes on.
 #[derive(Debug)]
 pub struct Traffic<'a> {
     statistics: &'a Statistics,
+    wait: &'a Wait,
     began: Instant,
     /// When bytes were passed on last, in nanoseconds since the session began.
     last: AtomicU64,
@@ -25,9 +29,10 @@ pub struct Traffic<'a> {
 impl<'a> Traffic<'a> {
     /// That of a session which begins now, at the port of these statistics.
     #[must_use]
-    pub fn new(statistics: &'a Statistics) -> Self {
+    pub fn new(statistics: &'a Statistics, wait: &'a Wait) -> Self {
         Self {
             statistics,
+            wait,
             began: Instant::now(),
             last: AtomicU64::new(0),
         }
@@ -36,6 +41,10 @@ impl<'a> Traffic<'a> {
     /// So many bytes, at least one, were handed to the peer of the one who sent them.
     pub fn passed(&self, direction: Direction, bytes: usize) {
         self.statistics.pass(direction, bytes);
+        match direction {
+            Direction::Up => self.wait.asked(),
+            Direction::Down => self.wait.answered(),
+        }
         let nanos = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.last.store(nanos, Ordering::Relaxed);
     }
@@ -73,14 +82,15 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::gateway::gate::Port;
+    use crate::gateway::{clearance::Now, gate::Port, patience::Patience, tests::TestClock};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn a_session_is_idle_when_its_last_byte_in_either_direction_is_as_long_ago_as_is_allowed() {
         let statistics = Statistics::new(Port::ReadWrite);
-        let traffic = Traffic::new(&statistics);
+        let wait = Patience::new(Now::of(TestClock::default())).client();
+        let traffic = Traffic::new(&statistics, &wait);
         let (_set, timeout) = watch::channel(MINUTE);
         let begin = Instant::now();
         let talk = async {
@@ -100,7 +110,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_changed_timeout_counts_from_the_last_byte() {
         let statistics = Statistics::new(Port::ReadWrite);
-        let traffic = Traffic::new(&statistics);
+        let wait = Patience::new(Now::of(TestClock::default())).client();
+        let traffic = Traffic::new(&statistics, &wait);
         let (set, timeout) = watch::channel(Duration::ZERO);
         let begin = Instant::now();
         let change = async {

@@ -224,6 +224,10 @@ pub struct MainReach {
     /// last one was completed, or the gateway itself was held up and can tell nothing.
     #[serde(default)]
     pub unanswered_millis: Option<u64>,
+    /// For how many milliseconds the client that has waited for longest has had no byte of MAIN after it had said something;
+    /// none: nobody waits. A query may take long.
+    #[serde(default)]
+    pub waiting_millis: Option<u64>,
 }
 
 /// Number of sessions, by the port they came by.

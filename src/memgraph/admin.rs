@@ -365,13 +365,26 @@ fn quoted(name: &str) -> String {
 /// # Errors
 /// When MAIN did not commit it; also when a strict replica refused.
 pub async fn probe_commit<B: Bolt>(client: &B, main: SocketAddr) -> Result<(), AdminError> {
-    let statement = format!("CREATE (n:{ENUM}) DELETE n");
     let mut session = client.session(main);
-    session
-        .run(&statement, COMMIT_DEADLINE)
+    commit(&mut session, COMMIT_DEADLINE)
         .await
-        .map(drop)
         .map_err(bolt("commit a probe"))
+}
+
+/// Whether MAIN ends a commit, in whichever way, before the deadline or its connection does.
+///
+/// # Errors
+/// When it is not known whether it did.
+pub async fn ends_commit(session: &mut impl Session, deadline: Duration) -> Result<(), BoltError> {
+    match commit(session, deadline).await {
+        Ok(()) | Err(BoltError::Failure { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn commit(session: &mut impl Session, deadline: Duration) -> Result<(), BoltError> {
+    let statement = format!("CREATE (n:{ENUM}) DELETE n");
+    session.run(&statement, deadline).await.map(drop)
 }
 
 /// Sets the marker in the data of a MAIN that has none. It is a commit of its own, which reaches replicas only by their

@@ -17,8 +17,8 @@ mod users;
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
 pub use admin::{
-    AdminError, Question, confirm, demote, drop_replica, look, mark, probe_commit, promote, quiesced,
-    register,
+    AdminError, Question, confirm, demote, drop_replica, ends_commit, look, mark, probe_commit, promote,
+    quiesced, register,
 };
 pub use bolt::Neo4rsBolt;
 pub use credentials::{Credentials, UnusableCredentials};

@@ -122,7 +122,7 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     let ledger = members.ledger;
     let working = |message: &str| Situation::Working(kind, message.to_owned());
 
-    let demote: Vec<_> = members.impostors().map(Members::demote).collect();
+    let demote: Vec<_> = members.impostors().map(Members::put_down).collect();
     if !demote.is_empty() {
         return Plan::with(
             seen,

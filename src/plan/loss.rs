@@ -338,7 +338,7 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     let automatic = seen.settings.automatic_failover || is_taking_over(ledger);
     let waits = !seen.settings.failover_delay.is_zero();
     let (why, others) = match fate {
-        Fate::Serving => return None,
+        Fate::Serving => return replace_stuck(seen, ledger),
         Fate::Unsure(why) => {
             return Some(Plan::new(
                 seen,
@@ -382,6 +382,31 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
         return Some(take_back(seen, ledger, main, why));
     }
     Some(Plan::new(seen, nobody(seen, ledger, fate, automatic, why)))
+}
+
+/// For how long a commit may take at least before MAIN is taken for stuck: it may wait for a replica that has vanished once to
+/// have the transaction sent and once to have another one loaded (memgraph-semantics E.4), for 30 s each.
+const SLOW_COMMIT: Duration = Duration::from_secs(65);
+
+/// Replaces a MAIN that answers but ends no commit, where somebody can take its place: clients wait for answers, and it has not
+/// ended a commit that it was tried with either. A slow MAIN is not dead, and a long query no sign of anything.
+fn replace_stuck(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
+    let settings = &seen.settings;
+    if seen.commit_for < settings.hang_timeout.max(SLOW_COMMIT) || ledger.route == Route::Closed {
+        return None;
+    }
+    let main = &ledger.main.instance;
+    let to = successor(seen, ledger, settings.automatic_failover).filter(|to| to.copy.instance != *main)?;
+    let why = format!("{main} answers, but does not end commits");
+    let fate = Fate::Suspected(why.clone());
+    let held_back = held_back(seen, ledger, &fate, &to, &why);
+    Some(held_back.unwrap_or_else(|| {
+        let next = Ledger {
+            changes: brake::with_change(seen, ledger, ledger.term + 1, true),
+            ..ledger.clone()
+        };
+        hand_over(seen, &next, to, &why)
+    }))
 }
 
 /// What each copy that once held everything lacks now.

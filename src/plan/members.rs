@@ -93,13 +93,15 @@ impl<'a> Members<'a> {
         self.ledger.in_sync.iter().find(|m| m.instance == instance.name)
     }
 
-    /// Instances that are MAIN although the ledger says otherwise.
+    /// Instances that are MAIN although the ledger says otherwise. One that could not be made a replica, and whose pod is being
+    /// deleted for that, is waited for no longer: nobody is led to it, and it takes nobody away from the ledger's MAIN.
     pub(super) fn impostors(&self) -> impl Iterator<Item = &'a Instance> {
         let main = self.main.name.as_str();
         self.seen
             .instances
             .iter()
             .filter(move |i| i.name != main && i.role() == Some(Role::Main))
+            .filter(|i| !(i.adamant && i.terminating))
     }
 
     /// Registers an instance at the address that its pod has now, which `ledger` must say before. None while it has none.
@@ -132,6 +134,18 @@ impl<'a> Members<'a> {
         Step::Do(Action::Demote {
             instance: instance.name.clone(),
         })
+    }
+
+    /// Makes an instance a replica that is MAIN without the ledger's word; if its commits leave no moment for that command, by a
+    /// new pod, which starts as one. Its volume stays.
+    pub(super) fn put_down(instance: &Instance) -> Step {
+        match &instance.pod_uid {
+            Some(pod_uid) if instance.adamant => Step::Do(Action::DeletePod {
+                instance: instance.name.clone(),
+                pod_uid: pod_uid.clone(),
+            }),
+            _ => Self::demote(instance),
+        }
     }
 
     pub(super) fn probe_commit(&self) -> Step {

@@ -25,6 +25,9 @@ pub struct Observation {
     pub closed_for: Duration,
     /// For how long commands that need a moment without commits have failed because there was none.
     pub busy_for: Duration,
+    /// For how long MAIN has not ended a commit that it was tried with, because clients wait for answers; zero: it was not, or
+    /// has ended it.
+    pub commit_for: Duration,
     /// How long ago each of the ledger's changes of MAIN was announced, in their order.
     pub change_ages: Vec<Duration>,
     /// What gateways have told of MAIN lately.
@@ -183,6 +186,8 @@ pub struct Instance {
     /// How far it was behind when MAIN, while it was MAIN, told of it for the last time (0 or negative, in
     /// Memgraph's count); none where this process has not seen that.
     pub last_behind: Option<i64>,
+    /// It is MAIN without our word, and could not be made a replica in its present life: its commits do not end.
+    pub adamant: bool,
     /// MAIN has lately tried to register it and failed. It is tried again, but not at once: MAIN's commits wait
     /// while it tries.
     pub unregistrable: bool,
@@ -201,6 +206,8 @@ pub struct Witness {
     pub answered_ago: Option<Duration>,
     /// For how long, up to when it told this, every handshake had come to nothing; none: the last one was completed.
     pub silent_for: Option<Duration>,
+    /// For how long, up to when it told this, a client had been waiting for an answer; none: nobody was.
+    pub client_waits_for: Option<Duration>,
 }
 
 impl Witness {
@@ -214,6 +221,7 @@ impl Witness {
             age,
             answered_ago: answered.map(|ago| ago.saturating_add(age)),
             silent_for: reach.unanswered_millis.map(Duration::from_millis),
+            client_waits_for: reach.waiting_millis.map(Duration::from_millis),
         }
     }
 }

@@ -103,7 +103,9 @@ impl<'a> Desk<'a> {
         self.ledger
             .in_sync
             .retain(|m| impostors.iter().all(|i| i.name != m.instance));
-        Some(Work::Steps(impostors.into_iter().map(Members::demote).collect()))
+        Some(Work::Steps(
+            impostors.into_iter().map(Members::put_down).collect(),
+        ))
     }
 
     /// A sync registration that is of the wrong kind, a ghost, or stuck is made anew while Closed: in the

@@ -50,10 +50,10 @@ pub(super) const POD: &str = "gateway-uid";
 
 /// A clock that stands still until it is moved.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TestClock(Arc<AtomicU64>);
+pub(in crate::gateway) struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
-    pub(super) fn advance(&self, time: Duration) {
+    pub(in crate::gateway) fn advance(&self, time: Duration) {
         self.0
             .fetch_add(u64::try_from(time.as_nanos()).unwrap(), Ordering::SeqCst);
     }

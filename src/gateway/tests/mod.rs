@@ -20,3 +20,5 @@ mod relaying;
 mod routing;
 mod shutdown;
 mod views;
+
+pub(super) use harness::TestClock;

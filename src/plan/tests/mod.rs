@@ -13,5 +13,6 @@ mod restarts;
 mod safeguards;
 mod scaling;
 mod silence;
+mod stuck;
 mod update;
 mod world;

@@ -81,6 +81,8 @@ pub(super) struct World {
     pub(super) history: Vec<String>,
     /// For how long the operator says that it has seen the route closed.
     pub(super) closed_for: Duration,
+    /// For how long MAIN has not ended a commit that it was tried with.
+    pub(super) commit_for: Duration,
     /// How long ago every change of MAIN in the ledger was.
     pub(super) change_age: Duration,
     /// Clients leave no moment without commits while the route is open.
@@ -167,6 +169,7 @@ impl World {
             used_names: Vec::new(),
             history: Vec::new(),
             closed_for: Duration::ZERO,
+            commit_for: Duration::ZERO,
             change_age: LONG_AGO,
             busy: false,
             configuration: 0,
@@ -295,6 +298,7 @@ impl World {
                     .ledger
                     .as_ref()
                     .is_some_and(|ledger| self.refusals.contains(&(self.incarnation(index), ledger.term))),
+                adamant: false,
                 unregistrable: false,
                 last_behind: None,
             }
@@ -307,6 +311,7 @@ impl World {
             numbers: self.numbers,
             closed_for: self.closed_for,
             busy_for: Duration::from_secs(if self.busy { 60 } else { 0 }),
+            commit_for: self.commit_for,
             change_ages: vec![self.change_age; self.ledger.as_ref().map_or(0, |ledger| ledger.changes.len())],
             witnesses: Vec::new(),
             access: self.access(),

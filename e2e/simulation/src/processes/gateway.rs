@@ -513,6 +513,7 @@ impl Passage for Through {
         let (gateway, of_main) = (&self.gateway, self.ticket.target().duty != Duty::Replica);
         self.watchman
             .i10_nothing_without_a_right(&gateway.name, of_main && gateway.has_run_out());
+        self.ticket.wait().asked();
         Ok(())
     }
 
@@ -539,6 +540,7 @@ impl Passage for Through {
                 right_is_over: self.gateway.has_run_out(),
             });
         }
+        self.ticket.wait().answered();
         Ok(())
     }
 

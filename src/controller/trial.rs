@@ -1,0 +1,88 @@
+//! Tries a MAIN with a commit whose clients wait for answers.
+//!
+//! A MAIN whose disk does not answer, say, completes handshakes and answers queries, but ends no commit. That a client waits
+//! does not show it: a query may take long. A commit that changes nothing takes no longer than its replicas make it wait.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use kube::runtime::reflector::ObjectRef;
+use tokio::time::sleep;
+
+use super::{Operator, clusters::Cluster, link::GatewayLink, presence};
+use crate::{
+    api::MemgraphCluster,
+    memgraph::{self, Bolt, BoltError},
+};
+
+/// For how long one trial goes on. The judgement comes earlier; until somebody can take MAIN's place it is waited on.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// What a gateway has told longer ago counts for nothing: it is asked every other second.
+const LATELY: Duration = Duration::from_secs(5);
+/// How soon MAIN is tried again that has ended a commit while clients go on waiting. Each trial is a write to its log.
+const AGAIN: Duration = Duration::from_secs(60);
+/// The same after a trial that came to nothing: the connection broke.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Tries MAIN of a cluster whenever clients have waited for long. It ends with the operator, which owns it.
+pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
+    operator: Weak<Operator<B, G>>,
+    memory: Arc<Cluster>,
+    reference: ObjectRef<MemgraphCluster>,
+) {
+    let mut impatience = memory.impatience();
+    let mut changes = memory.ledger_changes();
+    loop {
+        if impatience.changed().await.is_err() {
+            return;
+        }
+        let told = *impatience.borrow_and_update();
+        let told = told.filter(|(_, at)| at.elapsed() < LATELY);
+        let ledger = changes.borrow_and_update().clone().flatten();
+        let open = ledger.filter(|ledger| told.is_some_and(|(term, _)| term == ledger.term));
+        let Some((term, main)) = open.and_then(|ledger| Some((ledger.term, presence::main(&ledger)?))) else {
+            continue;
+        };
+        // The operator is not held while the commit is waited for.
+        let Some(mut session) = operator.upgrade().map(|operator| operator.bolt.session(main)) else {
+            return;
+        };
+        tracing::info!(cluster = reference.name, term, %main, "clients wait for MAIN: it is tried with a commit");
+        memory.tries_commit(term, true);
+        let trial = async {
+            // Whether it lasts too long is decided elsewhere, while it goes on.
+            let looks = async {
+                loop {
+                    sleep(SOON).await;
+                    let Some(operator) = operator.upgrade() else {
+                        return;
+                    };
+                    operator.poke(reference.clone());
+                }
+            };
+            tokio::select! {
+                biased;
+                ended = memgraph::ends_commit(&mut session, DEADLINE) => ended,
+                () = looks => Ok(()),
+            }
+        };
+        let pause = tokio::select! {
+            biased;
+            ended = trial => match ended {
+                Ok(()) => AGAIN,
+                // It goes on as one trial.
+                Err(BoltError::Deadline { .. }) => continue,
+                Err(error) => {
+                    tracing::debug!(cluster = reference.name, %error, "it is not known whether MAIN ends commits");
+                    SOON
+                }
+            },
+            // Another term, or another set of replicas: what came of it says nothing any more.
+            _ = changes.changed() => SOON,
+        };
+        memory.tries_commit(term, false);
+        sleep(pause).await;
+    }
+}
