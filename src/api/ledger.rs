@@ -77,7 +77,7 @@ pub struct Ledger {
 pub enum Route {
     /// Gateways lead clients to MAIN.
     Open,
-    /// Gateways cut every session of MAIN and open none.
+    /// Gateways pass nothing between clients and MAIN: they cut its sessions, or hold their bytes for a moment where MAIN stays.
     #[default]
     Closed,
 }

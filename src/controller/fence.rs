@@ -1,7 +1,7 @@
 //! Waits until no gateway leads to an old MAIN any more.
 //!
-//! A gateway answers what it *enforces*: a closed term only after every session of an older one is cut and no byte of it can
-//! still be passed on. One that does not answer holds a grant that runs out by itself, and is waited for so long. One that
+//! A gateway answers what it *enforces*: a closed term only after every session of an older one is cut, or held, and no byte of
+//! it can still be passed on. One that does not answer holds a grant that runs out by itself, and is waited for so long. One that
 //! the ledger does not name has no grant (see [`grants`]).
 
 use std::{

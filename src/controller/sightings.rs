@@ -27,6 +27,9 @@ const IMPATIENCE: Duration = Duration::from_millis(250);
 /// After what time the kubelet has told of a container that has started anew: it looks every second, and tells at once.
 const UNTIL_TOLD: Duration = Duration::from_secs(5);
 
+/// After how many attempts of half a second each an instance cannot be made a replica.
+const ADAMANT: u32 = 3;
+
 /// An instance to look at.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -68,8 +71,8 @@ struct Memory {
     unwell: BTreeMap<String, (Instant, bool)>,
     /// The term in which MAIN refused this incarnation as diverged.
     refused_in: Option<i64>,
-    /// This life could not be made a replica.
-    adamant: bool,
+    /// How often this life could not be made a replica.
+    stayed_main: u32,
     /// Until when it is not registered again, because that has failed.
     unregistrable_until: Option<Instant>,
     /// Looks in a row that it did not answer.
@@ -160,7 +163,7 @@ impl Sightings {
     /// Notes that an instance could not be made a replica.
     pub(super) async fn did_not_step_down(&self, instance: &str) {
         if let Some(memory) = self.memories.lock().await.get_mut(instance) {
-            memory.adamant = true;
+            memory.stayed_main = memory.stayed_main.saturating_add(1);
         }
     }
 
@@ -284,7 +287,7 @@ impl Sightings {
                     .unwrap_or_default(),
                 has_answered: memory.has_answered,
                 refused_in: memory.refused_in,
-                adamant: memory.adamant,
+                adamant: memory.stayed_main >= ADAMANT,
                 unregistrable: memory
                     .unregistrable_until
                     .is_some_and(|until| Instant::now() < until),
@@ -346,7 +349,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         Sight::Refused if in_this_life.is_some_and(|memory| memory.has_answered) => Some(now),
         _ => in_this_life.and_then(|memory| memory.refused_at),
     };
-    let adamant = in_this_life.is_some_and(|memory| memory.adamant);
+    let stayed_main = in_this_life.map_or(0, |memory| memory.stayed_main);
     let has_answered = matches!(sight, Sight::Serving(_)) || in_this_life.is_some_and(|m| m.has_answered);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
     let unregistrable_until = before.as_ref().and_then(|memory| memory.unregistrable_until);
@@ -394,7 +397,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         refused_at,
         unwell,
         refused_in,
-        adamant,
+        stayed_main,
         unregistrable_until,
         missed,
         position,

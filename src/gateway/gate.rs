@@ -287,8 +287,11 @@ impl Gate {
                 let free_until = routes.free_until.unwrap_or(until);
                 line.clearance.extend(routes.term, until, free_until);
             }
-            // After that: what was held passes under the new grant.
-            line.clearance.flow().release();
+            // After that: what was held passes under the new grant. Lines that were not paused are let be: to release one has
+            // its copies wait for a moment.
+            if line.clearance.flow().is_held() {
+                line.clearance.flow().release();
+            }
         }
         lines.limits = routes.limits;
         self.read_write_limit.set_max(routes.limits.read_write);

@@ -216,11 +216,11 @@ impl Keeper {
         }
     }
 
-    /// Takes note of what became of a connection to the MAIN whose sessions have gone on since this term.
-    pub(super) fn note(&self, since: i64, incident: Incident) {
+    /// Takes note of what became of a connection to MAIN of this term; it may be MAIN of a later one by now.
+    pub(super) fn note(&self, term: i64, incident: Incident) {
         let mut state = self.lock();
         let now = self.now.get();
-        let term = state.holder.present_term(since);
+        let term = state.holder.present_term(term);
         if state.reach.note(term, incident, now) && incident == Incident::Refused {
             state.holder.taint(term, now);
             self.publish(state);
@@ -298,7 +298,11 @@ impl Keeper {
                     let (state, now) = (self.lock(), self.now.get());
                     let granted = state.holder.permit(now).map(|permit| permit.until);
                     let paused = state.holder.pause(now).map(|pause| pause.until);
-                    granted.or(paused).map(|until| until.saturating_sub(now))
+                    let until = granted.or(paused).map(|until| until.saturating_sub(now));
+                    // What has ended since it was published is to be enforced as well.
+                    let wanted = self.wanted.borrow();
+                    let ended = wanted.read_write.is_some() || wanted.paused.is_some();
+                    until.or_else(|| ended.then_some(Duration::ZERO))
                 };
                 tokio::select! {
                     biased;

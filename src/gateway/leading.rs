@@ -16,7 +16,6 @@ use crate::{
 pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
     let permit = holder.permit(now);
     let permit = permit.filter(|_| view.standing != Standing::Absent);
-    let granted = permit.as_ref().map(|permit| permit.term);
     let position = holder.position();
     let read_write = permit
         .as_ref()
@@ -47,16 +46,18 @@ pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
         // An operator knows the cluster, even if the API server cannot be read from here.
         routes.standing = Standing::Known;
     }
-    let main = read_write.as_ref();
-    routes.read.retain_mut(|offer| match offer.target.duty {
-        // The view knows of no pause: to it, MAIN is another one in each term.
-        Duty::Main { since: shown } => main.filter(|_| granted == Some(shown)).is_some_and(|main| {
-            offer.target.duty = main.duty;
-            *main == offer.target
-        }),
+    routes.read.retain(|offer| match offer.target.duty {
+        Duty::Main { .. } => false,
         // A session there could write once it is MAIN, and it is from some moment of this term on.
         Duty::Replica => position.is_none_or(|position| position.main != offer.target.instance),
     });
+    // Of MAIN the view may know less than the grant, or more.
+    let fallback = read_write.clone().filter(|_| view.fallback_to_main);
+    routes.read.extend(fallback.map(|target| ReadOffer {
+        target,
+        preference: Preference::Main,
+        accepts_new: true,
+    }));
     routes.read_write = read_write;
     routes
 }

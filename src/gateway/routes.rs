@@ -147,6 +147,8 @@ pub struct Routes {
     pub position: Option<Position>,
     /// Where read sessions may lead to.
     pub read: Vec<ReadOffer>,
+    /// Readers may be led to MAIN where there is no replica.
+    pub fallback_to_main: bool,
     /// The bounds.
     pub limits: Limits,
     /// What is known of the `MemgraphCluster`.
@@ -178,7 +180,8 @@ impl Routes {
                 .filter(|i| !fenced.contains(&i.name))
                 .filter_map(|i| replica_offer(uid, ledger, i))
                 .collect();
-            if cluster.spec.gateway.read.fallback_to_main {
+            routes.fallback_to_main = cluster.spec.gateway.read.fallback_to_main;
+            if routes.fallback_to_main {
                 routes.read.extend(main.clone().map(|target| ReadOffer {
                     target,
                     preference: Preference::Main,

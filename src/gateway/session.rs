@@ -111,6 +111,19 @@ impl Session {
         Some(connected.map(|upstream| self.upstream = Some(upstream)))
     }
 
+    /// Ends when nothing was passed on for too long. That bytes were held does not count.
+    async fn idle(&self, gate: &Gate, traffic: &Traffic<'_>) {
+        let flow = self.ticket.clearance().flow();
+        loop {
+            traffic.idle(gate.idle_timeout()).await;
+            if !flow.is_held() {
+                return;
+            }
+            flow.released().await;
+            traffic.begin_anew();
+        }
+    }
+
     async fn run(&mut self, gate: &Gate, statistics: &Statistics) -> (Ending, Option<io::Error>) {
         let Some(upstream) = &self.upstream else {
             return (Ending::Cut, None);
@@ -126,7 +139,7 @@ impl Session {
                 return (Ending::Cut, None);
             }
             ended = relay.run() => ended,
-            () = traffic.idle(gate.idle_timeout()) => return (Ending::Idle, None),
+            () = self.idle(gate, &traffic) => return (Ending::Idle, None),
         };
         match ended {
             Ended::Finished => (Ending::Finished, None),

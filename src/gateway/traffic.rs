@@ -45,6 +45,11 @@ impl<'a> Traffic<'a> {
             Direction::Up => self.wait.asked(),
             Direction::Down => self.wait.answered(),
         }
+        self.begin_anew();
+    }
+
+    /// The session is as if something had been passed on now.
+    pub fn begin_anew(&self) {
         let nanos = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.last.store(nanos, Ordering::Relaxed);
     }

@@ -390,15 +390,15 @@ impl Holder {
         }
     }
 
-    /// In which term the MAIN is MAIN now whose sessions have gone on since the term `since`.
+    /// In which term the MAIN is MAIN now, or is paused, that was it in this term: there were only pauses since. Of any other
+    /// one, the term in which it was.
     #[must_use]
-    pub fn present_term(&self, since: i64) -> i64 {
+    pub fn present_term(&self, term: i64) -> i64 {
         let granted = self.grant.iter().map(|grant| (grant.since, grant.term));
         let paused = self.pause.iter().map(|pause| (pause.since, pause.term));
-        let mut terms = granted.chain(paused);
-        terms
-            .find(|(first, _)| *first == since)
-            .map_or(since, |(_, term)| term)
+        let mut reigns = granted.chain(paused);
+        let reign = reigns.find(|(since, present)| (*since..=*present).contains(&term));
+        reign.map_or(term, |(_, present)| present)
     }
 
     /// Renews the grant by the ledger, which was asked for at `sent` and told by `now`, from the API server itself and not

@@ -13,7 +13,7 @@ use super::{
         Instance, Refusing, TestGateway, assert_connected, assert_refused, assert_reset, read_now, soon,
     },
 };
-use crate::api::MemgraphCluster;
+use crate::api::{DurationString, MemgraphCluster};
 
 fn with_main(main: &Instance) -> MemgraphCluster {
     demo().main_at("demo-0", main.address)
@@ -78,9 +78,25 @@ async fn readers_who_are_led_to_main_are_paused_like_writers() {
     instance.write_all(b"SUCCESS").await.unwrap();
     assert_eq!(gateway.route().await["sessions"]["paused"], 1);
     assert!(is_empty(&reader));
-    gateway.enforce(&cluster.resumed()).await;
+    // The operator's word comes before the API server's.
+    let resumed = cluster.resumed();
+    assert_eq!(gateway.grant(&resumed), None);
     receive(&mut reader, b"SUCCESS").await;
+    gateway.show_only(&resumed);
+    gateway.until(|report| report["route"] == "Open").await;
     assert_connected(&mut reader, &mut instance).await;
+}
+
+/// The pause ends before anything has begun to wait for its end.
+#[tokio::test]
+async fn a_pause_that_has_ended_by_the_time_at_which_its_end_is_waited_for_cuts_the_sessions() {
+    let main = Instance::start().await;
+    let cluster = with_main(&main);
+    let gateway = TestGateway::serving(&cluster).await;
+    let (mut client, _instance) = gateway.session(&main).await;
+    assert_eq!(gateway.grant(&cluster.paused()), None);
+    gateway.clock.advance(Duration::from_secs(1));
+    assert_reset(&mut client).await;
 }
 
 /// MAIN is lost in the pause.
@@ -178,4 +194,19 @@ async fn after_a_pause_a_main_that_refuses_a_session_is_doubted() {
     gateway.enforce(&paused.resumed()).await;
     assert_refused(gateway.addresses.read_write).await;
     gateway.until(|report| report["held"]["tainted"] == true).await;
+}
+
+/// Nobody is idle for being held up.
+#[tokio::test]
+async fn a_pause_does_not_count_as_idleness() {
+    let main = Instance::start().await;
+    let cluster = with_main(&main).spec(|s| s.gateway.idle_timeout = DurationString::from_millis(100));
+    let mut gateway = TestGateway::serving(&cluster).await;
+    let (mut client, mut instance) = gateway.session(&main).await;
+    let paused = cluster.paused();
+    gateway.enforce(&paused).await;
+    // Too short a time only makes the test see less.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    gateway.enforce(&paused.resumed()).await;
+    assert_connected(&mut client, &mut instance).await;
 }

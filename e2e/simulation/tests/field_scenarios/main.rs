@@ -8,6 +8,7 @@ mod losing_main;
 mod operators;
 mod passwords;
 mod replicas;
+mod stuck;
 
 use std::{rc::Rc, time::Duration};
 
