@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::routes::{Duty, Routes, Standing, Target, parse_address};
+use super::routes::{Duty, Preference, ReadOffer, Routes, Standing, Target, parse_address};
 use crate::{
     api::ledger::{DataCopy, Route},
     grants::{Holder, Position},
