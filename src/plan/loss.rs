@@ -441,9 +441,12 @@ fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, w
     // Once the route is closed, clients wait for the end of what was begun.
     if ledger.route == Route::Open && to.kind == OperationKind::Failover {
         let settings = &seen.settings;
-        let away = seen
-            .instance(&ledger.main.instance)
-            .map_or(Duration::MAX, |main| main.away_for);
+        let away = match seen.instance(&ledger.main.instance) {
+            None => Duration::MAX,
+            // It answers, and ends no commit.
+            Some(main) if main.view().is_some() => seen.commit_for,
+            Some(main) => main.away_for,
+        };
         if matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) && away < settings.failover_delay {
             let text = format!("{why}; it is waited for, as failover.delay asks");
             return say(Situation::MainLost(Reason::FailoverDelayed, text));

@@ -67,6 +67,15 @@ fn too_many_of_them_are_held_back_as_other_suspicions_are() {
     assert!(matches!(plan.situation, Situation::Stalled(..)), "{plan:?}");
 }
 
+#[test]
+fn a_delay_counts_from_the_commit_that_does_not_end() {
+    for (secs, expected) in [(70, false), (120, true)] {
+        let mut seen = tried_for(Duration::from_secs(secs));
+        seen.settings.failover_delay = Duration::from_secs(120);
+        assert_eq!(is_replaced(&plan(&seen)), expected, "{secs}");
+    }
+}
+
 /// Its commit leaves no moment for the command that would make it a replica.
 #[test]
 fn a_former_main_that_cannot_be_demoted_gets_a_new_pod_and_is_not_waited_for() {
