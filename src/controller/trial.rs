@@ -46,7 +46,10 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
             continue;
         };
         // The operator is not held while the commit is waited for.
-        let Some(mut session) = operator.upgrade().map(|operator| operator.bolt.session(main)) else {
+        let Some(mut session) = operator
+            .upgrade()
+            .map(|operator| operator.bolt(&memory).session(main))
+        else {
             return;
         };
         tracing::info!(cluster = reference.name, term, %main, "clients wait for MAIN: it is tried with a commit");
