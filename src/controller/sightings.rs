@@ -14,7 +14,7 @@ use crate::{
     fleet::InstanceSight,
     memgraph::{self, Bolt, Question},
     plan::{
-        observation::{Contents, Role, Sight, View},
+        observation::{Contents, DataStatus, Role, Sight, View},
         parse_registration_name,
     },
 };
@@ -50,6 +50,16 @@ pub(super) enum Whom<'a> {
 /// How often one that does not answer is given the full time all the same: it may only be slow.
 const PATIENT_EVERY: u32 = 4;
 
+/// What MAIN has listed lately of a replica that does not follow it.
+#[derive(Clone, Copy, Debug)]
+struct Unwell {
+    since: Instant,
+    /// Whether it followed before.
+    followed: bool,
+    /// Since when it has been `invalid`, and nothing else.
+    invalid_since: Option<Instant>,
+}
+
 /// What is remembered of an instance between two looks.
 #[derive(Clone, Debug)]
 struct Memory {
@@ -67,8 +77,8 @@ struct Memory {
     has_answered: bool,
     /// When it refused connections last after it had answered, in this life as Kubernetes tells it.
     refused_at: Option<Instant>,
-    /// By registration name: since when MAIN has listed it as unwell, and whether it had listed it as well before.
-    unwell: BTreeMap<String, (Instant, bool)>,
+    /// By registration name: since when MAIN has listed it as unwell.
+    unwell: BTreeMap<String, Unwell>,
     /// The term in which MAIN refused this incarnation as diverged.
     refused_in: Option<i64>,
     /// How often this life could not be made a replica.
@@ -381,9 +391,13 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         unwell.retain(|name, _| sick(name));
         for registration in view.registrations.iter().filter(|r| !r.follows()) {
             let name = &registration.name;
-            unwell
-                .entry(name.clone())
-                .or_insert_with(|| (now, followed.contains(name)));
+            let known = unwell.entry(name.clone()).or_insert_with(|| Unwell {
+                since: now,
+                followed: followed.contains(name),
+                invalid_since: None,
+            });
+            let invalid = registration.status == Some(DataStatus::Invalid);
+            known.invalid_since = invalid.then(|| known.invalid_since.unwrap_or(now));
         }
     }
     Memory {
@@ -416,9 +430,13 @@ fn with_ages(memory: &Memory) -> Sight {
     let mut sight = memory.sight.clone();
     if let Sight::Serving(view) = &mut sight {
         for registration in &mut view.registrations {
-            if let Some((since, followed)) = memory.unwell.get(&registration.name) {
-                registration.unwell_for = since.elapsed();
-                registration.has_followed = *followed;
+            if let Some(unwell) = memory.unwell.get(&registration.name) {
+                registration.unwell_for = unwell.since.elapsed();
+                registration.has_followed = unwell.followed;
+                registration.invalid_for = unwell
+                    .invalid_since
+                    .map(|since| since.elapsed())
+                    .unwrap_or_default();
             }
         }
     }

@@ -126,6 +126,7 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
         behind,
         unwell_for: Duration::ZERO,
         has_followed: false,
+        invalid_for: Duration::ZERO,
     })
 }
 

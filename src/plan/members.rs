@@ -193,10 +193,12 @@ fn is_by(member: &Member, registration: &Registration) -> bool {
     number == Some(member.generation) && registration.address == member.address
 }
 
-/// Whether MAIN lists a replica for long as `invalid` that serves: it accepts another MAIN's word, or none.
+/// Whether MAIN lists a replica for long as `invalid` that serves: it accepts another MAIN's word, or none. One that is
+/// slower than MAIN's writers is `invalid` between two recoveries: that heals by itself, and a new registration would begin it
+/// anew.
 pub(super) fn is_stuck(registration: &Registration, instance: &Instance) -> bool {
     registration.status == Some(DataStatus::Invalid)
-        && registration.unwell_for >= STUCK_AFTER
+        && registration.invalid_for >= STUCK_AFTER
         && instance.is_replica()
         && instance.away_for.is_zero()
 }

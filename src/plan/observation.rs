@@ -331,6 +331,8 @@ pub struct Registration {
     pub unwell_for: Duration,
     /// Whether it was well before that.
     pub has_followed: bool,
+    /// For how long MAIN has listed it as `invalid`, and as nothing else.
+    pub invalid_for: Duration,
 }
 
 impl Registration {
@@ -502,6 +504,7 @@ mod tests {
             behind: -40,
             unwell_for: Duration::from_secs(1),
             has_followed: true,
+            invalid_for: Duration::ZERO,
         };
         assert!(catching_up.keeps_up());
         let but = |change: fn(&mut Registration)| {

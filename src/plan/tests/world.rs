@@ -239,6 +239,11 @@ impl World {
                     Duration::from_secs(60)
                 },
                 has_followed: false,
+                invalid_for: if follows {
+                    Duration::ZERO
+                } else {
+                    Duration::from_secs(60)
+                },
             }
         });
         View {
