@@ -120,21 +120,24 @@ impl World {
         })
     }
 
-    /// The published limit that an instance may keep what no client was told of: it has voted for this very transaction, or was
-    /// about to commit it as MAIN, and no decision was ever confirmed.
+    /// The published limit that an instance may keep what no client was told of, and no replica has confirmed to have committed: it
+    /// has voted for this very transaction, or was about to commit it as MAIN. Or it has got it from that MAIN, which was killed
+    /// before it had flushed its record, led again with it, and has lost power since.
     fn is_kept_undecided(&self, id: WriteId, instance: &Instance) -> bool {
-        let told = self.memgraphs.write(id).map(|write| write.outcome);
-        let Some(transaction) = self.memgraphs.transaction(id) else {
+        let (Some(transaction), Some(write)) = (self.memgraphs.transaction(id), self.memgraphs.write(id))
+        else {
             return false;
         };
-        let is_of = |process: Process| {
-            let life = self.instances.life(process);
-            life.is_some_and(|(name, _)| name == instance.name)
-        };
+        let instance_of = |process: Process| self.instances.life(process).map(|(name, _)| name);
+        let is_of = |process: Process| instance_of(process).as_ref() == Some(&instance.name);
         let mut parts = transaction.replicas.iter();
         let undecided = parts.any(|(replica, part)| {
             is_of(*replica) && part.two_phase && part.vote == Some(true) && part.confirmed.is_none()
         });
-        told != Some(Outcome::Acknowledged) && (undecided || is_of(transaction.main))
+        let unconfirmed = transaction.replicas.values().all(|part| part.confirmed.is_none());
+        let lost = instance_of(transaction.main).zip(write.ended);
+        let passed_on =
+            unconfirmed && lost.is_some_and(|(main, ended)| self.instances.lost_power_since(&main, ended));
+        write.outcome != Outcome::Acknowledged && (undecided || is_of(transaction.main) || passed_on)
     }
 }

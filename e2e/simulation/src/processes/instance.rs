@@ -77,6 +77,8 @@ struct Inner {
     addresses: Addresses,
     /// By process, also those that have ended: the instance's name, and its life.
     lives: RefCell<BTreeMap<Process, (String, Incarnation)>>,
+    /// By an instance's name: when its machine has lost power last, since the beginning.
+    without_power: RefCell<BTreeMap<String, Duration>>,
 }
 
 impl Instances {
@@ -105,6 +107,7 @@ impl Instances {
                 volumes: RefCell::default(),
                 addresses,
                 lives: RefCell::default(),
+                without_power: RefCell::default(),
             }),
         }
     }
@@ -204,6 +207,13 @@ impl Instances {
     #[must_use]
     pub fn life(&self, process: Process) -> Option<(String, Incarnation)> {
         self.inner.lives.borrow().get(&process).cloned()
+    }
+
+    /// Whether the machine of the instance of this name has lost power since then.
+    #[must_use]
+    pub fn lost_power_since(&self, name: &str, then: Duration) -> bool {
+        let lost = self.inner.without_power.borrow();
+        lost.get(name).is_some_and(|last| *last > then)
     }
 
     /// The volume of this name.
@@ -427,12 +437,12 @@ impl Sandbox for InstanceSandbox {
 
     fn lose_power(&self) {
         if let Some(instance) = self.instance() {
-            self.instances.inner.memgraphs.power_off(instance.pod);
-            self.instances
-                .inner
-                .trace
-                .note(|| format!("{} has lost power", instance.name));
-            self.instances.inner.live.borrow_mut().remove(&self.number);
+            let inner = &self.instances.inner;
+            inner.memgraphs.power_off(instance.pod);
+            inner.trace.note(|| format!("{} has lost power", instance.name));
+            let now = inner.memgraphs.now();
+            inner.without_power.borrow_mut().insert(instance.name, now);
+            inner.live.borrow_mut().remove(&self.number);
         }
     }
 
