@@ -124,20 +124,25 @@ impl World {
     /// has voted for this very transaction, or was about to commit it as MAIN. Or it has got it from that MAIN, which was killed
     /// before it had flushed its record, led again with it, and has lost power since.
     fn is_kept_undecided(&self, id: WriteId, instance: &Instance) -> bool {
-        let (Some(transaction), Some(write)) = (self.memgraphs.transaction(id), self.memgraphs.write(id))
-        else {
+        let Some(write) = self.memgraphs.write(id) else {
             return false;
         };
         let instance_of = |process: Process| self.instances.life(process).map(|(name, _)| name);
-        let is_of = |process: Process| instance_of(process).as_ref() == Some(&instance.name);
-        let mut parts = transaction.replicas.iter();
-        let undecided = parts.any(|(replica, part)| {
-            is_of(*replica) && part.two_phase && part.vote == Some(true) && part.confirmed.is_none()
+        // Nothing is recorded of one that was sent to no replica.
+        let transaction = self.memgraphs.transaction(id);
+        let main = transaction.as_ref().map(|transaction| transaction.main);
+        let main = main.or(write.process).and_then(instance_of);
+        let parts = transaction.iter().flat_map(|transaction| &transaction.replicas);
+        let voted = parts.clone().any(|(replica, part)| {
+            let prepared = part.two_phase && part.vote == Some(true) && part.confirmed.is_none();
+            prepared && instance_of(*replica).as_ref() == Some(&instance.name)
         });
-        let unconfirmed = transaction.replicas.values().all(|part| part.confirmed.is_none());
-        let lost = instance_of(transaction.main).zip(write.ended);
-        let passed_on =
-            unconfirmed && lost.is_some_and(|(main, ended)| self.instances.lost_power_since(&main, ended));
-        write.outcome != Outcome::Acknowledged && (undecided || is_of(transaction.main) || passed_on)
+        let unconfirmed = parts.clone().all(|(_, part)| part.confirmed.is_none());
+        let passed_on = main
+            .as_ref()
+            .zip(write.ended)
+            .is_some_and(|(main, ended)| unconfirmed && self.instances.lost_power_since(main, ended));
+        write.outcome != Outcome::Acknowledged
+            && (voted || main.as_ref() == Some(&instance.name) || passed_on)
     }
 }
