@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 13] = [
+pub const REGRESSIONS: [Regression; 14] = [
     showed(
         6,
         600,
@@ -52,6 +52,11 @@ pub const REGRESSIONS: [Regression; 13] = [
         35,
         600,
         "a strict registration by a stale name: another instance was fed twice, and the member got nothing",
+    ),
+    showed(
+        43,
+        600,
+        "a write of a MAIN that was killed before it had flushed it came to replicas, and was lost with the power: nobody was told of it",
     ),
     showed(
         99,
