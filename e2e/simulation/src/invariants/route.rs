@@ -121,8 +121,8 @@ impl World {
     }
 
     /// The published limit that an instance may keep what no client was told of, and no replica has confirmed to have committed: it
-    /// has voted for this very transaction, or was about to commit it as MAIN. Or it has got it from that MAIN, which was killed
-    /// before it had flushed its record, led again with it, and has lost power since.
+    /// has voted for this very transaction, or was about to commit it as MAIN. Or that MAIN has lost power since, with a record that
+    /// it may not have flushed but passed on; whether it was this record, and who has it from there, is not traced.
     fn is_kept_undecided(&self, id: WriteId, instance: &Instance) -> bool {
         let Some(write) = self.memgraphs.write(id) else {
             return false;
