@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DurationString;
+use super::{DurationString, Network};
 
 /// The TCP gateway in front of the instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -45,8 +45,9 @@ pub struct GatewaySpec {
     pub idle_timeout: DurationString,
 
     /// How fast the clients of one address may connect to one port of one gateway pod; whoever is faster is refused. Unset: as
-    /// fast as they like. The address is the one that reaches the gateway: where a NAT or a load balancer puts its own in place
-    /// of the clients', as Services of type NodePort and LoadBalancer do on most platforms, all clients behind it count as one.
+    /// fast as they like. The address is the one that reaches the gateway, or that `proxyProtocol` names: where a NAT or a load
+    /// balancer puts its own in place of the clients', as Services of type NodePort and LoadBalancer do on most platforms, all
+    /// clients behind it count as one.
     /// IPv6 addresses of one /64 network are one address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_rate_limit: Option<ConnectionRateLimit>,
@@ -118,6 +119,22 @@ pub struct ReadWriteSpec {
     #[serde(default = "defaults::max_connections")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_connections: i32,
+
+    /// Networks whose clients the gateway serves, in CIDR notation; others are refused. Unset or empty: all. The address that
+    /// counts is the one that reaches the gateway, or the one that `proxyProtocol` names: where a NAT or a load balancer puts
+    /// its own in place of the clients', as Services of type NodePort and LoadBalancer do on most platforms, it tells nothing of
+    /// them, and `service.loadBalancerSourceRanges` or `proxyProtocol` is the remedy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(validation = (
+        "self.all(network, isCIDR(network))",
+        "sourceRanges: each must be a network in CIDR notation, such as 10.0.0.0/8 or 2001:db8::/32"
+    ))]
+    pub source_ranges: Vec<Network>,
+
+    /// Has a load balancer in front tell the addresses of its clients. Unset: none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocolSpec>,
 }
 
 impl Default for ReadWriteSpec {
@@ -125,6 +142,8 @@ impl Default for ReadWriteSpec {
         Self {
             service: ServiceSpec::default(),
             max_connections: defaults::max_connections(),
+            source_ranges: Vec::new(),
+            proxy_protocol: None,
         }
     }
 }
@@ -150,6 +169,22 @@ pub struct ReadSpec {
     #[serde(default = "defaults::max_connections")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_connections: i32,
+
+    /// Networks whose clients the gateway serves, in CIDR notation; others are refused. Unset or empty: all. The address that
+    /// counts is the one that reaches the gateway, or the one that `proxyProtocol` names: where a NAT or a load balancer puts
+    /// its own in place of the clients', as Services of type NodePort and LoadBalancer do on most platforms, it tells nothing of
+    /// them, and `service.loadBalancerSourceRanges` or `proxyProtocol` is the remedy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(validation = (
+        "self.all(network, isCIDR(network))",
+        "sourceRanges: each must be a network in CIDR notation, such as 10.0.0.0/8 or 2001:db8::/32"
+    ))]
+    pub source_ranges: Vec<Network>,
+
+    /// Has a load balancer in front tell the addresses of its clients. Unset: none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocolSpec>,
 }
 
 impl Default for ReadSpec {
@@ -159,13 +194,36 @@ impl Default for ReadSpec {
             fallback_to_main: false,
             service: ServiceSpec::default(),
             max_connections: defaults::max_connections(),
+            source_ranges: Vec::new(),
+            proxy_protocol: None,
         }
     }
+}
+
+/// Version 2 of the PROXY protocol, by which a load balancer tells the address of each client in a header in front of the
+/// client's own bytes. It must be switched on at the load balancer, too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyProtocolSpec {
+    /// Networks that the load balancer's connections come from, in CIDR notation. A connection from there that does not begin
+    /// with a header is refused; one from elsewhere is a client's own and has none. Where the load balancer goes by the nodes'
+    /// ports, the nodes' network is one of them. Whoever can connect from there can pretend to be anybody, so name no more
+    /// than the load balancer needs.
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = (
+        "self.all(network, isCIDR(network))",
+        "balancers: each must be a network in CIDR notation, such as 10.0.0.0/8 or 2001:db8::/32"
+    ))]
+    pub balancers: Vec<Network>,
 }
 
 /// A Service in front of the gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "self.type == 'LoadBalancer' || !has(self.loadBalancerSourceRanges) || self.loadBalancerSourceRanges.size() == 0",
+    "service.loadBalancerSourceRanges: needs type LoadBalancer; gateway.readWrite.sourceRanges and gateway.read.sourceRanges go with every type"
+))]
 pub struct ServiceSpec {
     /// How the Service is reached.
     #[serde(default, rename = "type")]
@@ -179,6 +237,16 @@ pub struct ServiceSpec {
     /// Annotations of the Service, as load balancers ask for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+
+    /// Networks that the platform's load balancer takes connections from, in CIDR notation. Unset or empty: all. It is up to
+    /// the platform whether it heeds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(validation = (
+        "self.all(network, isCIDR(network))",
+        "loadBalancerSourceRanges: each must be a network in CIDR notation, such as 10.0.0.0/8 or 2001:db8::/32"
+    ))]
+    pub load_balancer_source_ranges: Vec<Network>,
 }
 
 impl Default for ServiceSpec {
@@ -187,6 +255,7 @@ impl Default for ServiceSpec {
             type_: ServiceType::default(),
             port: defaults::bolt_port(),
             annotations: BTreeMap::new(),
+            load_balancer_source_ranges: Vec::new(),
         }
     }
 }

@@ -22,6 +22,6 @@ pub use server::{Answer, serve};
 pub use tls::{Credentials, TlsError};
 
 /// The path of the one question.
-const PATH: &str = "/v1/exchange";
+pub(crate) const PATH: &str = "/v1/exchange";
 /// No honest message is longer.
 const MESSAGE_LIMIT: usize = 64 * 1024;

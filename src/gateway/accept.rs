@@ -1,6 +1,11 @@
 //! Takes connections in and gives each a session of its own.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::FutureExt;
 use tokio::{
@@ -12,7 +17,9 @@ use tracing::{debug, warn};
 
 use super::{
     gate::{Gate, Port},
+    proxied::{self, Unknown},
     rate::RateLimiter,
+    routes::Limits,
     session, socket,
     statistics::{Refusal, Statistics},
 };
@@ -22,22 +29,31 @@ use super::{
 const BACKOFF: Duration = Duration::from_millis(50);
 
 /// What the sessions of one port have in common.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Door {
-    /// Which port it is.
-    pub port: Port,
-    /// Where its clients may go.
-    pub gate: Arc<Gate>,
-    /// Its counters.
-    pub statistics: Arc<Statistics>,
-    /// Every session is one of its tasks.
-    pub sessions: TaskTracker,
+    port: Port,
+    gate: Arc<Gate>,
+    statistics: Arc<Statistics>,
+    sessions: TaskTracker,
+    /// How fast each address has connected of late.
+    limiter: Mutex<RateLimiter>,
 }
 
 impl Door {
+    /// That of this port, whose clients go where the gate says. Every session is a task of `sessions`.
+    #[must_use]
+    pub fn new(port: Port, gate: Arc<Gate>, statistics: Arc<Statistics>, sessions: TaskTracker) -> Arc<Self> {
+        Arc::new(Self {
+            port,
+            gate,
+            statistics,
+            sessions,
+            limiter: Mutex::new(RateLimiter::new(Instant::now())),
+        })
+    }
+
     /// Accepts connections until `stop`, then closes the listener.
-    pub async fn accept(self, listener: TcpListener, stop: CancellationToken) {
-        let mut limiter = RateLimiter::new(Instant::now());
+    pub async fn accept(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let mut failing = false;
         loop {
             let accepted = tokio::select! {
@@ -46,9 +62,9 @@ impl Door {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((client, address)) => {
+                Ok((client, peer)) => {
                     failing = false;
-                    self.admit(client, address, &mut limiter);
+                    self.admit(client, peer);
                 }
                 Err(error) if is_the_connections_own(&error) => {
                     debug!(%error, "a connection ended before its session")
@@ -69,37 +85,102 @@ impl Door {
         // Closing the listener resets those that wait in its backlog. They came before the end was known.
         for _ in 0..socket::BACKLOG {
             match listener.accept().now_or_never() {
-                Some(Ok((client, address))) => self.admit(client, address, &mut limiter),
+                Some(Ok((client, peer))) => self.admit(client, peer),
                 _ => break,
             }
         }
     }
 
-    fn admit(&self, client: TcpStream, address: SocketAddr, limiter: &mut RateLimiter) {
-        let refuse = |refusal| self.statistics.refuse(refusal, Some(address));
+    fn admit(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
         self.statistics.accept();
-        if socket::prepare_client(&client).is_err() {
-            return refuse(Refusal::Gone);
+        if let Err(refusal) = self.receive(client, peer) {
+            self.statistics.refuse(refusal, Some(peer));
         }
+    }
+
+    /// Begins the session of a connection.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is refused, as far as that is known without a byte of it.
+    fn receive(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) -> Result<(), Refusal> {
+        socket::prepare_client(&client).map_err(|_| Refusal::Gone)?;
         // From here on, to drop the client is to reset it.
-        if let Some(rate) = self.gate.limits().rate
-            && !limiter.admit(address.ip(), rate, Instant::now())
-        {
-            return refuse(Refusal::TooFast);
+        let limits = self.gate.limits();
+        let proxied = limits.access(self.port).is_balancer(peer.ip());
+        if !proxied {
+            self.check(&limits, peer)?;
         }
-        let Some(permit) = self.gate.admit(self.port) else {
-            return refuse(Refusal::TooMany);
+        let permit = self.gate.admit(self.port).ok_or(Refusal::TooMany)?;
+        if proxied {
+            let door = Arc::clone(self);
+            self.sessions.spawn(async move {
+                door.serve_proxied(client, peer).await;
+                drop(permit);
+            });
+        } else {
+            let session = session::serve(Arc::clone(&self.gate), self.origin(peer), client);
+            self.sessions.spawn(async move {
+                session.await;
+                drop(permit);
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a client of this address may come now.
+    fn check(&self, limits: &Limits, client: SocketAddr) -> Result<(), Refusal> {
+        // First, so that who is never let in takes no place among those that are remembered.
+        if !limits.access(self.port).admits(client.ip()) {
+            return Err(Refusal::Source);
+        }
+        let Some(rate) = limits.rate else {
+            return Ok(());
         };
-        let origin = session::Origin {
+        // No step under the lock leaves a count half made.
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        if limiter.admit(client.ip(), rate, Instant::now()) {
+            Ok(())
+        } else {
+            Err(Refusal::TooFast)
+        }
+    }
+
+    /// A session of a client that a load balancer names. It has its place among `maxConnections` from before it is named, so
+    /// that no more are waited for than there is room for.
+    async fn serve_proxied(&self, mut client: TcpStream, peer: SocketAddr) {
+        match self.introduced(&mut client, peer).await {
+            Ok(address) => session::serve(Arc::clone(&self.gate), self.origin(address), client).await,
+            Err((refusal, address)) => self.statistics.refuse(refusal, Some(address)),
+        }
+    }
+
+    /// The client's address, if it may come; else why not, and of which address that is said.
+    async fn introduced(
+        &self,
+        client: &mut TcpStream,
+        peer: SocketAddr,
+    ) -> Result<SocketAddr, (Refusal, SocketAddr)> {
+        let named = tokio::select! {
+            named = proxied::client(client, peer) => named,
+            () = self.gate.ended() => return Err((Refusal::Ending, peer)),
+        };
+        let address = named.map_err(|unknown| match unknown {
+            Unknown::NoHeader => (Refusal::NoHeader, peer),
+            Unknown::Gone => (Refusal::Gone, peer),
+        })?;
+        match self.check(&self.gate.limits(), address) {
+            Ok(()) => Ok(address),
+            Err(refusal) => Err((refusal, address)),
+        }
+    }
+
+    fn origin(&self, address: SocketAddr) -> session::Origin {
+        session::Origin {
             port: self.port,
             address,
             statistics: Arc::clone(&self.statistics),
-        };
-        let session = session::serve(Arc::clone(&self.gate), origin, client);
-        self.sessions.spawn(async move {
-            session.await;
-            drop(permit);
-        });
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub fn raise_limit() {
 }
 
 /// Says so when the sessions that the spec allows would need more open files than the process may have.
-pub fn warn_if_too_few(limits: Limits) {
+pub fn warn_if_too_few(limits: &Limits) {
     let sessions = limits.read_write.saturating_add(limits.read);
     let needed = needed(u64::try_from(sessions).unwrap_or(u64::MAX));
     if let Some(allowed) = getrlimit(Resource::Nofile).current

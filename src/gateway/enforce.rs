@@ -35,7 +35,7 @@ pub async fn enforce(gate: Arc<Gate>, mut wanted: watch::Receiver<Routes>, enfor
 
 fn log_change(before: &Routes, now: &Routes, cut: usize) {
     if before.limits != now.limits {
-        descriptors::warn_if_too_few(now.limits);
+        descriptors::warn_if_too_few(&now.limits);
     }
     if before.standing != now.standing && now.standing == Standing::Absent {
         info!("the MemgraphCluster is gone");

@@ -165,6 +165,8 @@ fn refusal_name(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::TooMany => "too_many",
         Refusal::TooFast => "too_fast",
+        Refusal::Source => "source_not_allowed",
+        Refusal::NoHeader => "no_proxy_header",
         Refusal::TooManyHeld => "too_many_held",
         Refusal::NoInstance => "no_instance",
         Refusal::OutOfResources => "out_of_resources",
@@ -372,7 +374,7 @@ mod tests {
         read_write.accept();
         read_write.accept();
         read_write.refuse(Refusal::TooMany, None);
-        read_write.end(Ending::Cut);
+        read_write.begin().end(Ending::Cut);
         read_write.pass(Direction::Up, 100);
         Sources {
             namespace: "graphs".to_owned(),

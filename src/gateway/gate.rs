@@ -197,7 +197,7 @@ impl Gate {
     /// The bounds in force.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.lock().limits
+        self.lock().limits.clone()
     }
 
     /// How long a session may pass nothing before it is cut; zero: for ever. Marked changed only when it is.
@@ -293,7 +293,7 @@ impl Gate {
                 line.clearance.flow().release();
             }
         }
-        lines.limits = routes.limits;
+        lines.limits = routes.limits.clone();
         self.read_write_limit.set_max(routes.limits.read_write);
         self.read_limit.set_max(routes.limits.read);
         self.held_limit.set_max(routes.limits.held);

@@ -7,12 +7,13 @@
 //!                            operator --> its question --> answer: what holds <               accept
 //! ```
 //!
-//! `routes`, `view`, `leading`, `reach` and `rate` are pure. `probe` tries MAIN, so that the answers tell whether it is heard
-//! here; `patience` knows for how long clients have waited for it.
+//! `routes`, `view`, `leading`, `reach`, `access` and `rate` are pure. `proxied` reads whom a load balancer speaks for.
+//! `probe` tries MAIN, so that the answers tell whether it is heard here; `patience` knows for how long clients have waited for it.
 //! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
 //! out, `flow` that none moves while bytes are held, `attestation` that MAIN's replicas still are replicas, and [`grants`](crate::grants) when that is.
 
 mod accept;
+mod access;
 mod answers;
 mod attestation;
 mod clearance;
@@ -28,6 +29,7 @@ mod leading;
 mod limit;
 mod patience;
 mod probe;
+mod proxied;
 mod rate;
 mod reach;
 mod relay;
@@ -300,12 +302,7 @@ impl Gateway {
             (Port::ReadWrite, self.read_write, self.read_write_statistics),
             (Port::Read, self.read, self.read_statistics),
         ] {
-            let door = Door {
-                port,
-                gate: Arc::clone(&gate),
-                statistics,
-                sessions: sessions.clone(),
-            };
+            let door = Door::new(port, Arc::clone(&gate), statistics, sessions.clone());
             accepting.spawn(door.accept(listener, stop.clone()));
         }
 

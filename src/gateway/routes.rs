@@ -16,7 +16,7 @@ use crate::{
     grants::Position,
 };
 
-use super::rate::Rate;
+use super::{access::Access, gate::Port, rate::Rate};
 
 /// What Memgraph's SHOW REPLICAS says of a replica that follows MAIN without a gap.
 const READY: &str = "ready";
@@ -73,7 +73,7 @@ pub enum Preference {
 }
 
 /// Bounds on sessions, from the spec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Read-write sessions at the same time.
     pub read_write: usize,
@@ -83,12 +83,27 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// How long a session may pass nothing; zero: for ever.
     pub idle_timeout: Duration,
+    /// From where read-write sessions may come.
+    pub read_write_access: Access,
+    /// From where read sessions may come.
+    pub read_access: Access,
     /// How fast the clients of one address may connect to one port; none: as fast as they like.
     pub rate: Option<Rate>,
     /// Clients that wait for a MAIN at the same time.
     pub held: usize,
     /// How long each may wait.
     pub hold_timeout: Duration,
+}
+
+impl Limits {
+    /// From where the clients of this port may come.
+    #[must_use]
+    pub fn access(&self, port: Port) -> &Access {
+        match port {
+            Port::ReadWrite => &self.read_write_access,
+            Port::Read => &self.read_access,
+        }
+    }
 }
 
 impl From<&GatewaySpec> for Limits {
@@ -98,6 +113,11 @@ impl From<&GatewaySpec> for Limits {
         Self {
             read_write: count(spec.read_write.max_connections),
             read: count(spec.read.max_connections),
+            read_write_access: Access::new(
+                &spec.read_write.source_ranges,
+                spec.read_write.proxy_protocol.as_ref(),
+            ),
+            read_access: Access::new(&spec.read.source_ranges, spec.read.proxy_protocol.as_ref()),
             connect_timeout: spec.connect_timeout.0,
             idle_timeout: spec.idle_timeout.0,
             rate: spec.connection_rate_limit.as_ref().map(Rate::from),

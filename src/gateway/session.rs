@@ -20,7 +20,7 @@ use super::{
 pub struct Origin {
     /// The port at which it was accepted.
     pub port: Port,
-    /// Its address, as the connection shows it.
+    /// Its address, as the connection shows it or a load balancer names it.
     pub address: SocketAddr,
     /// The port's counters.
     pub statistics: Arc<Statistics>,
@@ -65,9 +65,9 @@ async fn lead(gate: &Gate, origin: &Origin, client: TcpStream) -> Result<(), Ref
         let target = session.ticket.target().clone();
         match session.connect(gate).await {
             Some(Ok(())) => {
-                origin.statistics.begin();
+                let begun = origin.statistics.begin();
                 let (ending, error) = session.run(gate, &origin.statistics).await;
-                origin.statistics.end(ending);
+                begun.end(ending);
                 debug!(?port, client = %origin.address, ?target, ?ending, ?error, "session ended");
                 return Ok(());
             }

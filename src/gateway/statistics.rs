@@ -21,6 +21,10 @@ pub enum Refusal {
     TooMany,
     /// `connectionRateLimit`.
     TooFast,
+    /// `sourceRanges`.
+    Source,
+    /// It came from a balancer of `proxyProtocol`, and did not begin with a header, not in time, or with one that names no client.
+    NoHeader,
     /// `maxHeldConnections`.
     TooManyHeld,
     /// There was no instance to lead to, for a writer not within `holdTimeout` either.
@@ -73,6 +77,26 @@ pub struct Statistics {
     since: Instant,
 }
 
+/// A session that was begun. In whichever way it ends, also when it panics, it is counted once.
+#[derive(Debug)]
+pub struct Begun<'a> {
+    statistics: &'a Statistics,
+    ending: Ending,
+}
+
+impl Begun<'_> {
+    /// It ends in this way.
+    pub(super) fn end(mut self, ending: Ending) {
+        self.ending = ending;
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        add(&self.statistics.ended[self.ending as usize], 1);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Refusals {
     count: AtomicU64,
@@ -82,9 +106,11 @@ struct Refusals {
 
 impl Refusal {
     /// Every kind, in the order of its counter.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::TooMany,
         Self::TooFast,
+        Self::Source,
+        Self::NoHeader,
         Self::TooManyHeld,
         Self::NoInstance,
         Self::OutOfResources,
@@ -100,6 +126,20 @@ impl Refusal {
             (Self::TooMany, Port::Read) => "refused: as many sessions as gateway.read.maxConnections allows",
             (Self::TooFast, _) => {
                 "refused: the client's address connects faster than gateway.connectionRateLimit allows"
+            }
+            (Self::Source, Port::ReadWrite) => {
+                "refused: the client's address is in no network of gateway.readWrite.sourceRanges"
+            }
+            (Self::Source, Port::Read) => {
+                "refused: the client's address is in no network of gateway.read.sourceRanges"
+            }
+            (Self::NoHeader, Port::ReadWrite) => {
+                "refused: no header of PROXY protocol version 2 that names a client, from one of \
+                 gateway.readWrite.proxyProtocol.balancers; switch it on at the load balancer, too"
+            }
+            (Self::NoHeader, Port::Read) => {
+                "refused: no header of PROXY protocol version 2 that names a client, from one of \
+                 gateway.read.proxyProtocol.balancers; switch it on at the load balancer, too"
             }
             (Self::TooManyHeld, _) => {
                 "refused: no MAIN, and as many clients wait for one as gateway.maxHeldConnections allows"
@@ -191,12 +231,13 @@ impl Statistics {
         add(&self.accepted, 1);
     }
 
-    pub(super) fn begin(&self) {
+    /// Counts a session, and its end when what is returned is dropped: as cut, unless it says otherwise.
+    pub(super) fn begin(&self) -> Begun<'_> {
         add(&self.begun, 1);
-    }
-
-    pub(super) fn end(&self, ending: Ending) {
-        add(&self.ended[ending as usize], 1);
+        Begun {
+            statistics: self,
+            ending: Ending::Cut,
+        }
     }
 
     pub(super) fn fail_connect(&self) {
@@ -261,9 +302,12 @@ mod tests {
             (0..i).for_each(|_| statistics.refuse(refusal, None));
         }
         for (i, ending) in (1_u32..).zip(Ending::ALL) {
-            (0..i).for_each(|_| statistics.end(ending));
+            (0..i).for_each(|_| statistics.begin().end(ending));
         }
-        assert_eq!(Refusal::ALL.map(|r| statistics.refused(r)), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(
+            Refusal::ALL.map(|r| statistics.refused(r)),
+            [1, 2, 3, 4, 5, 6, 7, 8, 9]
+        );
         assert_eq!(Ending::ALL.map(|e| statistics.ended(e)), [1, 2, 3, 4, 5, 6]);
     }
 }

@@ -25,12 +25,15 @@ fn gateway(parent: &Parent<'_>, name: String, spec: &api::ServiceSpec, target: &
     if !spec.annotations.is_empty() {
         metadata.annotations = Some(spec.annotations.clone());
     }
+    let ranges = &spec.load_balancer_source_ranges;
     Service {
         metadata,
         spec: Some(ServiceSpec {
             type_: Some(spec.type_.as_str().to_owned()),
             selector: Some(names::selector(&parent.name, names::GATEWAY)),
             ports: Some(vec![port(pod::BOLT, spec.port, target)]),
+            load_balancer_source_ranges: (!ranges.is_empty())
+                .then(|| ranges.iter().map(ToString::to_string).collect()),
             ..ServiceSpec::default()
         }),
         ..Service::default()

@@ -1,20 +1,24 @@
 //! Clients that come too fast or in too great a number are refused, counted, and hurt nobody else.
 
 use std::{
+    future::pending,
     io::ErrorKind,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
+use futures::future::join_all;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 
 use super::{
     cluster::{Build, demo, replica},
     harness::{
-        BlackHole, Instance, Refusing, TestGateway, assert_connected, assert_refused, read_now, soon, until,
+        BlackHole, Instance, Refusing, TestGateway, assert_connected, assert_refused, pattern, read_now,
+        soon, until,
     },
 };
 use crate::{
@@ -218,4 +222,100 @@ async fn slow_and_silent_clients_hold_nobody_up() {
     for _ in 0..100 {
         assert_connected(&mut client, &mut instance).await;
     }
+}
+
+/// MAIN, which sends everything back.
+fn echo(main: Instance) {
+    tokio::spawn(async move {
+        loop {
+            let mut stream = main.accept().await;
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                let _broken = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+}
+
+/// One client that does, for ever, what no client should.
+async fn behave_badly(how: usize, gateway: SocketAddr) {
+    let noise = pattern(300_000);
+    loop {
+        let Ok(mut client) = TcpStream::connect(gateway).await else {
+            continue;
+        };
+        match how % 6 {
+            // Is gone at once.
+            0 => drop(client),
+            // Resets its connection in the middle of what is said both ways.
+            1 => {
+                let _broken = client.write_all(&noise).await;
+                let _broken = client.read_u8().await;
+                client.set_zero_linger().unwrap();
+            }
+            // Says very much and never reads.
+            2 => while client.write_all(&noise).await.is_ok() {},
+            // Ends its half and stays.
+            3 => {
+                let _broken = client.write_all(&noise[..1_000]).await;
+                let _broken = client.shutdown().await;
+                pending::<()>().await;
+            }
+            // A byte now and then.
+            4 => {
+                for byte in &noise {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    if client.write_all(&[*byte]).await.is_err() {
+                        break;
+                    }
+                }
+            }
+            // Says nothing.
+            _ => pending().await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_behave_badly_in_every_way_hurt_nobody() {
+    let main = Instance::start().await;
+    let gateway = TestGateway::serving(&main_at(&main)).await;
+    echo(main);
+    let bad: Vec<_> = (0..60)
+        .map(|how| tokio::spawn(behave_badly(how, gateway.addresses.read_write)))
+        .collect();
+    let good = (0..8_usize).map(|at| {
+        let gateway = gateway.addresses.read_write;
+        async move {
+            let question = &pattern(2_000)[at..];
+            for _ in 0..5 {
+                let mut client = TcpStream::connect(gateway).await.unwrap();
+                for _ in 0..20 {
+                    client.write_all(question).await.unwrap();
+                    let mut answer = vec![0; question.len()];
+                    client.read_exact(&mut answer).await.unwrap();
+                    assert!(answer == question);
+                }
+            }
+        }
+    });
+    soon(join_all(good)).await;
+
+    for bad in &bad {
+        bad.abort();
+    }
+    let counted = || {
+        let refused: u64 = Refusal::ALL
+            .map(|refusal| gateway.writers.refused(refusal))
+            .iter()
+            .sum();
+        let ended: u64 = Ending::ALL
+            .map(|ending| gateway.writers.ended(ending))
+            .iter()
+            .sum();
+        (gateway.writers.accepted() - refused, ended)
+    };
+    gateway.until_sessions(0, 0).await;
+    until(true, || counted().0 == counted().1).await;
+    assert!(gateway.writers.begun() >= 40);
 }

@@ -1,4 +1,17 @@
 //! Tests with real sockets on the loopback interface, and tables for what is pure.
+//!
+//! | what must hold | where |
+//! | --- | --- |
+//! | every byte arrives, ends and half-ends as they were meant, backpressure | `relaying` |
+//! | a fence resets both ends, also with unread bytes in both directions (the peers' read error tells) | `fence`, `controlled`, `ordering` |
+//! | bytes are held, attested, let go | `flowing`, `pausing`, `granting` |
+//! | clients wait for MAIN, readers are spread and led on | `holding`, `reading`, `routing` |
+//! | bounds are exact and can be changed, what is refused is counted | `limits`, `flooding`, `idling`, `descriptors` |
+//! | bad clients (slow, silent, half-open, resetting, in floods) hurt nobody | `flooding` |
+//! | who a client is and from where it may come | `proxied` |
+//! | no certificate, another cluster's, one that has ended, a replayed grant, a lower term, another UID: nothing changes | `refusing` |
+//! | SIGTERM: unready, nobody new, drained, cut | `shutdown`; with real processes and pods: `e2e/node` |
+//! | the API server, MAIN and operators as they are found | `following`, `views`, `probing`, `controlled` |
 
 mod cluster;
 mod controlled;
@@ -15,7 +28,9 @@ mod limits;
 mod ordering;
 mod pausing;
 mod probing;
+mod proxied;
 mod reading;
+mod refusing;
 mod relaying;
 mod routing;
 mod shutdown;

@@ -9,6 +9,7 @@ use crate::{
         RegistrationMode,
     },
     gateway::{
+        access::Access,
         rate::Rate,
         routes::{Duty, Limits, Preference, Routes, Standing, Target},
     },
@@ -185,6 +186,8 @@ fn the_bounds_are_those_of_the_spec() {
         Limits {
             read_write: 5,
             read: 6,
+            read_write_access: Access::default(),
+            read_access: Access::default(),
             connect_timeout: Duration::from_millis(250),
             idle_timeout: Duration::from_secs(600),
             rate: Some(Rate {

@@ -285,6 +285,7 @@ prop_compose! {
             1..=65_535_i32,
         ),
         annotations in prop::collection::btree_map("[a-z./-]{1,30}", "\\PC{0,30}", 0..3),
+        ranges in 0..3_usize,
         (protected, peers) in (any::<bool>(), 0..3_usize),
         config in prop::collection::btree_map("x[a-z0-9-]{0,30}", "\\PC{0,30}", 0..5),
     ) -> MemgraphClusterSpec {
@@ -299,6 +300,10 @@ prop_compose! {
         spec.gateway.read_write.service.type_ = service;
         spec.gateway.read_write.service.port = port;
         spec.gateway.read_write.service.annotations = annotations;
+        if service == ServiceType::LoadBalancer {
+            let ranges = vec!["10.0.0.0/8".parse().unwrap(); ranges];
+            spec.gateway.read_write.service.load_balancer_source_ranges = ranges;
+        }
         spec.network_policy.enabled = protected;
         let peer = json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": []}});
         spec.network_policy.clients = serde_json::from_value(vec![peer; peers].into()).unwrap();

@@ -61,6 +61,26 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
         ),
         (
             "demo",
+            json!({"gateway": {"readWrite": {"sourceRanges": ["10.0.0.0/8", "10.0.0.1"]}}}),
+            ["gateway.readWrite.sourceRanges", "in CIDR notation"],
+        ),
+        (
+            "demo",
+            json!({"gateway": {"read": {"proxyProtocol": {}}}}),
+            ["gateway.read.proxyProtocol.balancers", "Required value"],
+        ),
+        (
+            "demo",
+            json!({"gateway": {"read": {"proxyProtocol": {"balancers": ["10.0.0.0/33"]}}}}),
+            ["gateway.read.proxyProtocol.balancers", "in CIDR notation"],
+        ),
+        (
+            "demo",
+            json!({"gateway": {"readWrite": {"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}}}),
+            ["gateway.readWrite.service", "needs type LoadBalancer"],
+        ),
+        (
+            "demo",
             json!({"replication": {"mode": "Fast"}}),
             ["spec.replication.mode", "supported values: \"StrictSync\""],
         ),
