@@ -121,6 +121,10 @@ fn arguments(page: &mut String, all: &[&Arg]) {
     }
 }
 
+/// The other types of the core API that are in a spec are parts of a pod.
+const CORE: &str = "io.k8s.api.core.v1.";
+const POD: &str = "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/";
+
 struct Schema<'a>(&'a Value);
 
 /// What a reference leads to.
@@ -134,7 +138,8 @@ impl Resolved<'_> {
     fn foreign(&self) -> Option<&'static str> {
         let short = self.name.rsplit('.').next();
         let found = FOREIGN.iter().find(|(name, _)| short == Some(name));
-        found.map(|(_, page)| *page)
+        let part_of_a_pod = || self.name.starts_with(CORE).then_some(POD);
+        found.map(|(_, page)| *page).or_else(part_of_a_pod)
     }
 }
 
@@ -292,11 +297,34 @@ mod tests {
 
     use super::*;
 
+    /// Fields of a type of Kubernetes' own.
+    const FOREIGN_FIELDS: [&str; 19] = [
+        "resources",
+        "conditions",
+        "clients",
+        "tolerations",
+        "affinity",
+        "topologySpreadConstraints",
+        "seLinuxOptions",
+        "sysctls",
+        "configMap",
+        "secret",
+        "persistentVolumeClaim",
+        "emptyDir",
+        "image",
+        "csi",
+        "configMapKeyRef",
+        "secretKeyRef",
+        "fieldRef",
+        "configMapRef",
+        "secretRef",
+    ];
+
     /// Names of all fields of objects that are not Kubernetes' own.
     fn fields(schema: &Value, names: &mut Vec<String>) {
         for (name, field) in properties(schema) {
             names.push(name.clone());
-            if !matches!(name.as_str(), "resources" | "conditions" | "clients") {
+            if !FOREIGN_FIELDS.contains(&name.as_str()) {
                 fields(field, names);
                 fields(&field["items"], names);
             }

@@ -81,6 +81,8 @@ func TestTheAPIServerTakesTheExamples(t *testing.T) {
 		"{gateway: {enabled: false}, replication: {mode: Sync}}",
 		"config: {data-directory: x}",
 		"networkPolicy: {clients: [{}]}",
+		"podTemplate: {metadata: {labels: {a: b c}}}",
+		"podTemplate: {spec: {nodeSelector: {a: b c}}}",
 		"networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}",
 	} {
 		wrong := object{

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, Network};
+use super::{DurationString, GatewayPodTemplate, Network};
 
 /// The TCP gateway in front of the instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -73,6 +73,11 @@ pub struct GatewaySpec {
     /// Compute resources of each gateway pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+
+    /// What the gateways' pods get besides what the operator gives them: labels, where they run, environment. A change
+    /// replaces them, each new one before an old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<GatewayPodTemplate>,
 }
 
 impl Default for GatewaySpec {
@@ -89,6 +94,7 @@ impl Default for GatewaySpec {
             max_held_connections: defaults::max_connections(),
             grant_ttl: defaults::grant_ttl(),
             resources: None,
+            pod_template: None,
         }
     }
 }

@@ -28,6 +28,12 @@ pub struct ReplicationSpec {
     #[schemars(range(min = 1, max = 20))]
     pub electable_instances: Option<i32>,
 
+    /// The instance, such as `demo-0`, that is taken where several are equally fit to be MAIN: in a failover among the in-sync
+    /// replicas, and in a switchover that names none. It is never a reason to move MAIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub preferred_main: Option<String>,
+
     /// What happens to writes while no in-sync replica is there.
     #[serde(default)]
     pub data_durability: DataDurability,

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, ReplicationSpec,
+    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, PodTemplate, ReplicationSpec,
     UpdateStrategySpec, names, status::MemgraphClusterStatus,
 };
 
@@ -53,6 +53,10 @@ use super::{
     validation = (
         "!has(self.spec.fencedInstances) || self.spec.fencedInstances.all(i, i.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$'))",
         "spec.fencedInstances: each must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
+    ),
+    validation = (
+        "!has(self.spec.replication) || !has(self.spec.replication.preferredMain) || self.spec.replication.preferredMain.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
+        "spec.replication.preferredMain: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     )
 )]
 #[x_kube(validation = (
@@ -95,6 +99,23 @@ pub struct MemgraphClusterSpec {
     /// Compute resources of each instance. Memgraph's own memory limit follows the container's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+
+    /// What the instances' pods get besides what the operator gives them: labels, where they run, environment, volumes. A
+    /// change replaces one instance after the other, MAIN's last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = (
+        "!has(self.container) || !has(self.container.env) || self.container.env.all(e, !e.name.startsWith('MEMGRAPH_') || e.name in ['MEMGRAPH_ENTERPRISE_LICENSE', 'MEMGRAPH_ORGANIZATION_NAME'])",
+        "podTemplate.container.env: variables that begin with MEMGRAPH_ belong to the operator and cannot be set; use config, auth or podTemplate.spec.volumes"
+    ))]
+    #[x_kube(validation = (
+        "!has(self.container) || !has(self.container.envFrom) || self.container.envFrom.all(e, !e.prefix.startsWith('MEMGRAPH_') && !'MEMGRAPH_'.startsWith(e.prefix))",
+        "podTemplate.container.envFrom: prefix must be no beginning of MEMGRAPH_ and not begin with it, because such variables belong to the operator"
+    ))]
+    #[x_kube(validation = (
+        "!has(self.container) || !has(self.container.volumeMounts) || !self.container.volumeMounts.exists(m, ['/var/lib/memgraph', '/var/log/memgraph', '/var/run/secrets', '/run/secrets', '/etc/memgraph', '/etc/memgraph-operator', '/usr/lib/memgraph/memgraph', '/tmp'].exists(p, m.mountPath == p || m.mountPath.startsWith(p + '/') || p.startsWith(m.mountPath + '/')))",
+        "podTemplate.container.volumeMounts: a mountPath must not be, contain or lie in /var/lib/memgraph, /var/log/memgraph, /var/run/secrets, /run/secrets, /etc/memgraph, /etc/memgraph-operator, /usr/lib/memgraph/memgraph or /tmp; take another folder, such as /modules"
+    ))]
+    pub pod_template: Option<PodTemplate>,
 
     /// How data is copied between the instances.
     #[serde(default)]

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How instances get a changed `image`, `config`, `resources` or `replication.mode`: one pod after the other is replaced, while all
+/// How instances get a changed `image`, `config`, `resources`, `podTemplate` or `replication.mode`: one pod after the other is replaced, while all
 /// the others follow MAIN; MAIN's last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -119,11 +119,17 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
             AccessError::Missing(_) | AccessError::MissingKey { .. } | AccessError::Unusable { .. },
         ) => Reason::InvalidCredentials,
         ObjectError::Build(_) | ObjectError::Access(AccessError::Build(_)) => Reason::InvalidSpec,
+        // The API server's word on a value that no rule of the definition is about, as in an affinity.
+        ObjectError::Request { source, .. } if is_invalid(source) => Reason::InvalidSpec,
         ObjectError::Access(AccessError::Request { .. })
         | ObjectError::Request { .. }
         | ObjectError::Gateways(_) => return None,
     };
     Some(Situation::Stalled(reason, super::chain(error)))
+}
+
+fn is_invalid(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(answer) if answer.code == 422)
 }
 
 fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {

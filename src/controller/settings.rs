@@ -24,6 +24,7 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
         mode: spec.replication.mode,
         sync_replicas: usize::try_from(sync_replicas).unwrap_or_default(),
         electable: spec.replication.electable_instances.unwrap_or(spec.replicas),
+        preferred_main: spec.replication.preferred_main.clone(),
         unprotected: spec.replication.data_durability == DataDurability::Preferred,
         reset_diverged: spec.replication.diverged_instances == DivergedInstances::Reset,
         recovery: spec

@@ -343,7 +343,7 @@ fn rebuild(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
 
 /// The instances to register as in-sync replicas: first those that will not need a full copy of the data (clients
 /// would wait for it), are not about to end and can be registered, then those that are registered so already, then those that were
-/// candidates, then the others by ordinal. Without any, the route stays closed until one returns.
+/// candidates, then the preferred MAIN, then the others by ordinal. Without any, the route stays closed until one returns.
 fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     let seen = members.seen;
     let rank = |instance: &Instance| {
@@ -361,6 +361,7 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
             instance.unregistrable,
             !registered,
             !candidate,
+            !seen.settings.prefers(&instance.name),
             instance.ordinal,
         )
     };

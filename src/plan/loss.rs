@@ -1,6 +1,6 @@
 //! Judges whether MAIN is lost, and who may follow it.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use super::{
     Action, Plan, Situation, Step, addresses, brake,
@@ -122,8 +122,13 @@ fn choose(
         &ledger.candidates
     };
     let fit = |instance: &&Instance| allowed(instance) && instance.is_replica() && instance.carries(ledger);
+    let mut pool: Vec<_> = pool.iter().collect();
+    if ledger.route == Route::Open {
+        // Each of them holds every acknowledged write. Later the order is that in which they are tried.
+        pool.sort_by_key(|m| !seen.settings.prefers(&m.instance));
+    }
     let member = pool
-        .iter()
+        .into_iter()
         .filter(|m| others && m.instance != ledger.main.instance)
         .find_map(|member| {
             seen.instances
@@ -516,7 +521,10 @@ fn least_behind(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
         .declared()
         .filter(|i| i.name != ledger.main.instance && seen.electable(i))
         .filter(|i| i.is_replica() && i.carries(ledger) && !i.refused)
-        .max_by_key(|i| (i.last_behind.unwrap_or(i64::MIN), std::cmp::Reverse(i.ordinal)))?;
+        .max_by_key(|i| {
+            let preferred = seen.settings.prefers(&i.name);
+            (i.last_behind.unwrap_or(i64::MIN), preferred, Reverse(i.ordinal))
+        })?;
     Some(Successor {
         copy: best.copy()?,
         kind: OperationKind::Failover,

@@ -63,6 +63,8 @@ pub struct Settings {
     pub sync_replicas: usize,
     /// Instances with ordinals below it may be MAIN or in-sync replica.
     pub electable: i32,
+    /// Taken where several instances are equally fit to be MAIN.
+    pub preferred_main: Option<String>,
     /// Whether MAIN goes on alone while no in-sync replica is there.
     pub unprotected: bool,
     /// A human's word on a state that tells nothing by itself.
@@ -117,6 +119,12 @@ impl Settings {
             ReplicationMode::Sync => RegistrationMode::Sync,
             ReplicationMode::StrictSync | ReplicationMode::Async => RegistrationMode::StrictSync,
         }
+    }
+
+    /// Whether this instance is the one that is taken where several are equally fit to be MAIN.
+    #[must_use]
+    pub fn prefers(&self, instance: &str) -> bool {
+        self.preferred_main.as_deref() == Some(instance)
     }
 
     /// Number of in-sync replicas without which MAIN is not opened to clients.

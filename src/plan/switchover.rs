@@ -97,7 +97,13 @@ pub(super) fn anywhere<'a>(members: &Members<'a>) -> Standing<'a> {
         return Standing::Refused("no other instance may be MAIN".to_owned());
     }
     able.retain(|i| unfit(members, i).is_none());
-    able.sort_by_key(|i| (members.member(i).is_none(), i.ordinal));
+    able.sort_by_key(|i| {
+        (
+            members.member(i).is_none(),
+            !seen.settings.prefers(&i.name),
+            i.ordinal,
+        )
+    });
     match able.first() {
         Some(instance) => Standing::Possible(instance),
         None => Standing::Waiting("no replica follows MAIN closely enough".to_owned()),

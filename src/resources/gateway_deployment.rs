@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{Error, OperatorImage, parent::Parent, pod};
+use super::{Error, OperatorImage, parent::Parent, pod, pod_template};
 use crate::api::names;
 
 /// User and group of the operator's image.
@@ -34,11 +34,42 @@ const CERTIFICATES: &str = "/etc/memgraph-gateway/control";
 ///
 /// A rollout takes no gateway away before its successor is ready, so that a bad image never stops traffic.
 pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Deployment, Error> {
+    let selector = pod::selector(parent, names::GATEWAY);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(names::labels(&parent.name, names::GATEWAY)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(names::gateway(&parent.name)),
+            // It reads its cluster's ledger.
+            automount_service_account_token: Some(true),
+            enable_service_links: Some(false),
+            security_context: Some(pod::security(USER, USER)),
+            affinity: Some(pod::spread(parent, names::GATEWAY)),
+            termination_grace_period_seconds: Some(GRACE_SECONDS),
+            containers: vec![container(parent, image)?],
+            volumes: Some(vec![Volume {
+                name: CONTROL.to_owned(),
+                secret: Some(SecretVolumeSource {
+                    secret_name: Some(names::control_certificates(&parent.name)),
+                    ..SecretVolumeSource::default()
+                }),
+                ..Volume::default()
+            }]),
+            ..PodSpec::default()
+        }),
+    };
+    let given = parent.spec.gateway.pod_template.as_ref();
+    let given = given
+        .map(pod_template::Additions::to_gateways)
+        .unwrap_or_default();
+    let template = pod_template::extended(template, &given, "gateway.podTemplate", &selector)?;
     Ok(Deployment {
         metadata: parent.metadata(names::gateway(&parent.name), names::GATEWAY),
         spec: Some(DeploymentSpec {
             replicas: Some(parent.spec.gateway.replicas),
-            selector: pod::selector(parent, names::GATEWAY),
+            selector,
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
@@ -46,31 +77,7 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Deploy
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),
             }),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(names::labels(&parent.name, names::GATEWAY)),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(PodSpec {
-                    service_account_name: Some(names::gateway(&parent.name)),
-                    // It reads its cluster's ledger.
-                    automount_service_account_token: Some(true),
-                    enable_service_links: Some(false),
-                    security_context: Some(pod::security(USER, USER)),
-                    affinity: Some(pod::spread(parent, names::GATEWAY)),
-                    termination_grace_period_seconds: Some(GRACE_SECONDS),
-                    containers: vec![container(parent, image)?],
-                    volumes: Some(vec![Volume {
-                        name: CONTROL.to_owned(),
-                        secret: Some(SecretVolumeSource {
-                            secret_name: Some(names::control_certificates(&parent.name)),
-                            ..SecretVolumeSource::default()
-                        }),
-                        ..Volume::default()
-                    }]),
-                    ..PodSpec::default()
-                }),
-            },
+            template,
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()

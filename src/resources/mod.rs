@@ -16,6 +16,7 @@ mod object;
 mod own_cluster_role;
 mod parent;
 mod pod;
+mod pod_template;
 mod quantity;
 mod service_accounts;
 mod start_gate;
@@ -82,6 +83,14 @@ pub enum Error {
         field: String,
         /// What is wrong with it.
         source: InvalidQuantity,
+    },
+    /// `podTemplate` has something with the name or place of what the operator itself makes.
+    #[error("{field}: {name} belongs to the operator and cannot be set; take another one")]
+    Taken {
+        /// The list or map, from `spec` on.
+        field: String,
+        /// Name, key or path.
+        name: String,
     },
     /// A Secret's content cannot be written as JSON.
     #[error("cannot write the content of Secret {name} as JSON")]

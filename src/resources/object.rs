@@ -180,13 +180,15 @@ pub(super) fn content_hash(content: &Value) -> String {
 
 /// Lists to which others may add items of their own: server-side apply merges them by key. All other lists
 /// belong as a whole to whoever wrote them.
-const MERGED_LISTS: [&str; 6] = [
+const MERGED_LISTS: [&str; 8] = [
     "ownerReferences",
     "containers",
     "ports",
     "volumes",
     "volumeMounts",
     "env",
+    "imagePullSecrets",
+    "topologySpreadConstraints",
 ];
 
 /// Whether `live` has every field of `wanted` with the same value.

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{
     Error, OperatorImage, credentials, flags, instance_init, object::content_hash, parent::Parent, pod,
-    quantity::Amount, start_gate,
+    pod_template, quantity::Amount, start_gate,
 };
 use crate::api::{MemgraphClusterSpec, ReplicationMode, names};
 
@@ -52,6 +52,30 @@ const LOG_VOLUME: &str = "log";
 pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<StatefulSet, Error> {
     let spec = parent.spec;
     let retention = spec.storage.retention_policy;
+    let selector = pod::selector(parent, names::INSTANCE);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(names::labels(&parent.name, names::INSTANCE)),
+            annotations: Some(BTreeMap::from([
+                // What `kubectl exec` and `kubectl logs` mean, without a word about the init container.
+                (
+                    "kubectl.kubernetes.io/default-container".to_owned(),
+                    names::INSTANCE_CONTAINER.to_owned(),
+                ),
+                (
+                    names::CONFIGURATION_ANNOTATION.to_owned(),
+                    configuration(parent.spec)?,
+                ),
+            ])),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod_spec(parent, image)?),
+    };
+    let given = spec.pod_template.as_ref();
+    let given = given
+        .map(pod_template::Additions::to_instances)
+        .unwrap_or_default();
+    let template = pod_template::extended(template, &given, "podTemplate", &selector)?;
     Ok(StatefulSet {
         metadata: parent.metadata(names::statefulset(&parent.name), names::INSTANCE),
         spec: Some(StatefulSetSpec {
@@ -66,25 +90,8 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Statef
                 when_deleted: Some(retention.when_deleted.as_str().to_owned()),
                 when_scaled: Some(retention.when_scaled.as_str().to_owned()),
             }),
-            selector: pod::selector(parent, names::INSTANCE),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(names::labels(&parent.name, names::INSTANCE)),
-                    annotations: Some(BTreeMap::from([
-                        // What `kubectl exec` and `kubectl logs` mean, without a word about the init container.
-                        (
-                            "kubectl.kubernetes.io/default-container".to_owned(),
-                            names::INSTANCE_CONTAINER.to_owned(),
-                        ),
-                        (
-                            names::CONFIGURATION_ANNOTATION.to_owned(),
-                            configuration(parent.spec)?,
-                        ),
-                    ])),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod_spec(parent, image)?),
-            },
+            selector,
+            template,
             volume_claim_templates: Some(vec![claim(parent)?]),
             ..StatefulSetSpec::default()
         }),
@@ -110,6 +117,9 @@ fn configuration(spec: &MemgraphClusterSpec) -> Result<String, Error> {
     // Which Secret it is does not matter: instances read the operator's own one.
     if spec.auth.is_some() {
         written["auth"] = json!(true);
+    }
+    if let Some(template) = pod_template::written(spec.pod_template.as_ref()) {
+        written["podTemplate"] = template;
     }
     Ok(content_hash(&written))
 }

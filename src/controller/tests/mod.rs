@@ -5,6 +5,7 @@ mod certificates;
 pub(crate) mod fake_api;
 mod fake_gateways;
 mod fake_memgraph;
+mod fields;
 mod outside;
 mod reconciling;
 mod volumes;

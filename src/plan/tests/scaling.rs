@@ -101,6 +101,37 @@ fn with_two_in_sync_replicas_either_may_follow() {
 }
 
 #[test]
+fn the_preferred_instance_is_taken_among_equals() {
+    let mut world = running();
+    world.settings.sync_replicas = 2;
+    world.settings.preferred_main = Some("demo-2".to_owned());
+    world.settle();
+    assert_eq!(world.main(), Some(0), "it is no reason to move MAIN");
+    world.client_write();
+    world.servers[0].up = false;
+    world.step(usize::MAX);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-2");
+
+    world.restart(0, true);
+    world.settle();
+    world.settings.preferred_main = Some("demo-1".to_owned());
+    world.ask_for_switchover(None);
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+}
+
+#[test]
+fn who_is_not_in_sync_is_not_taken_although_preferred() {
+    let mut world = running();
+    world.settings.preferred_main = Some("demo-2".to_owned());
+    world.settle();
+    world.client_write();
+    world.servers[0].up = false;
+    world.step(usize::MAX);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+}
+
+#[test]
 fn the_mode_is_changed_while_clients_write() {
     use ReplicationMode as Mode;
     let steps = [

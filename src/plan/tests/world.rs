@@ -109,6 +109,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         mode: ReplicationMode::StrictSync,
         sync_replicas: usize::from(replicas > 1),
         electable: replicas,
+        preferred_main: None,
         unprotected: false,
         recovery: None,
         reset_diverged: true,

@@ -2,6 +2,7 @@
 
 mod manifests;
 mod network;
+mod pod_template;
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 

@@ -1,0 +1,227 @@
+package chart
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	definitions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	kubernetesjson "k8s.io/apimachinery/pkg/util/json"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+)
+
+// ruleCase is a spec that a rule refuses, and one beside it that it takes. Where `before` is set, it is a change of that spec.
+type ruleCase struct {
+	said, before, refused, accepted string
+	// The cluster's name; empty: demo.
+	name string
+}
+
+const (
+	mounted  = "podTemplate: {spec: {volumes: [{name: modules, emptyDir: {}}]}, container: {volumeMounts: [{name: %s, mountPath: %s}]}}"
+	variable = "podTemplate: {container: {env: [{name: %s}]}}"
+)
+
+// Each rule of the definition, by how its message begins.
+var ruleCases = []ruleCase{
+	{said: "metadata.name: at most 40 characters", name: "1-demo", refused: "{}"},
+	{said: "spec.switchover.target: must be the name", refused: "switchover: {requestId: a, target: other-1}", accepted: "switchover: {requestId: a, target: demo-1}"},
+	{said: "spec.bootstrap.recover.main: must be the name", refused: "bootstrap: {recover: {main: demo, stateId: abc}}", accepted: "bootstrap: {recover: {main: demo-0, stateId: abc}}"},
+	{said: "spec.fencedInstances: each must be the name", refused: "fencedInstances: [demo-0, demo-01]", accepted: "fencedInstances: [demo-0, demo-1]"},
+	{said: "spec.replication.preferredMain: must be the name", refused: "replication: {preferredMain: other-1}", accepted: "replication: {preferredMain: demo-1}"},
+	{said: "replication.syncReplicas: must be less than replicas", refused: "{replicas: 2, replication: {syncReplicas: 2}}", accepted: "{replicas: 2, replication: {syncReplicas: 1}}"},
+	{said: "replication.electableInstances: must not be greater", refused: "replication: {electableInstances: 4}", accepted: "replication: {electableInstances: 3}"},
+	{said: "replication.electableInstances: must be greater than syncReplicas", refused: "replication: {electableInstances: 1}", accepted: "replication: {electableInstances: 2}"},
+	{said: "replication.syncReplicas: 0 is allowed only", refused: "replication: {syncReplicas: 0}", accepted: "{replicas: 1, replication: {syncReplicas: 0}}"},
+	{said: "gateway.enabled: false needs", refused: "{gateway: {enabled: false}, replication: {mode: Sync}}", accepted: "{gateway: {enabled: false}, replication: {mode: Sync}, failover: {mode: Manual}}"},
+	{said: "auth: cannot be removed", before: "auth: {secretRef: {name: a}}", refused: "{}", accepted: "auth: {secretRef: {name: b}}"},
+	{said: "auth.secretRef.name: must be the name of a Secret", refused: "auth: {secretRef: {name: A_B}}", accepted: "auth: {secretRef: {name: a-b}}"},
+	{said: "config: a flag is written without leading dashes", refused: "config: {--log-level: INFO}", accepted: "config: {log-level: INFO}"},
+	{said: "config: belongs to the operator and cannot be set", refused: "config: {bolt-port: \"7688\"}", accepted: "config: {bolt-num-workers: \"2\"}"},
+	{said: "config: a flag is switched off by its value", refused: "config: {nostorage-gc-aggressive: \"true\"}", accepted: "config: {storage-gc-aggressive: \"false\"}"},
+	{said: "config: storage-snapshot-interval-sec must be", refused: "config: {storage-snapshot-interval-sec: \"0\"}", accepted: "config: {storage-snapshot-interval-sec: \"1\"}"},
+	{said: "hangTimeout: must be at least 60s", refused: "failover: {hangTimeout: 59s}", accepted: "failover: {hangTimeout: 60s}"},
+	{said: "hangTimeout: must not be less than detectionTimeout", refused: "failover: {detectionTimeout: 61s}", accepted: "failover: {detectionTimeout: 60s}"},
+	{said: "grantTTL: must be between", refused: "gateway: {grantTTL: 9s}", accepted: "gateway: {grantTTL: 8s}"},
+	{said: "idleTimeout: must be at least 1s", refused: "gateway: {idleTimeout: 999ms}", accepted: "gateway: {idleTimeout: 0s}"},
+	{said: "sourceRanges: each must be a network", refused: "gateway: {read: {sourceRanges: [10.0.0.1]}}", accepted: "gateway: {read: {sourceRanges: [10.0.0.1/32]}}"},
+	{said: "balancers: each must be a network", refused: "gateway: {readWrite: {proxyProtocol: {balancers: [nodes]}}}", accepted: "gateway: {readWrite: {proxyProtocol: {balancers: [10.0.0.0/8]}}}"},
+	{said: "loadBalancerSourceRanges: each must be a network", refused: "gateway: {readWrite: {service: {type: LoadBalancer, loadBalancerSourceRanges: [all]}}}", accepted: "gateway: {readWrite: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/8]}}}"},
+	{said: "service.loadBalancerSourceRanges: needs type LoadBalancer", refused: "gateway: {readWrite: {service: {loadBalancerSourceRanges: [10.0.0.0/8]}}}", accepted: "gateway: {readWrite: {service: {type: NodePort}}}"},
+	{said: "clients: each is either an ipBlock", refused: "networkPolicy: {clients: [{}]}", accepted: "networkPolicy: {clients: [{podSelector: {}}]}"},
+	{said: "syncReplicas: must be 0 or unset with mode Async", refused: "replication: {mode: Async, syncReplicas: 1}", accepted: "replication: {mode: Async, syncReplicas: 0}"},
+	{said: "storageClassName: cannot be changed", before: "storage: {storageClassName: a}", refused: "storage: {storageClassName: b}", accepted: "storage: {storageClassName: a}"},
+	{said: "storageClassName: cannot be changed", before: "{}", refused: "storage: {storageClassName: b}", accepted: "{}"},
+	{said: "size: cannot be changed yet", before: "storage: {size: 1Gi}", refused: "storage: {size: 2Gi}", accepted: "storage: {size: 1Gi}"},
+	{said: "podTemplate.container.volumeMounts: each must have the name", refused: fmt.Sprintf(mounted, "others", "/modules"), accepted: fmt.Sprintf(mounted, "modules", "/modules")},
+	{said: "podTemplate.container.volumeMounts: a mountPath must not", refused: fmt.Sprintf(mounted, "modules", "/var/lib/memgraph/mg_data"), accepted: fmt.Sprintf(mounted, "modules", "/var/lib/modules")},
+	{said: "podTemplate.container.volumeMounts: a mountPath must not", refused: fmt.Sprintf(mounted, "modules", "/usr/lib"), accepted: fmt.Sprintf(mounted, "modules", "/usr/lib/memgraph/query_modules")},
+	{said: "podTemplate.container.env: variables that begin with MEMGRAPH_", refused: fmt.Sprintf(variable, "MEMGRAPH_USER, value: a"), accepted: fmt.Sprintf(variable, "AWS_REGION, value: a")},
+	{said: "podTemplate.container.env: each has either a value", refused: fmt.Sprintf(variable, "A"), accepted: fmt.Sprintf(variable, "A, value: \"\"")},
+	{said: "podTemplate.container.env: each has either a value", refused: fmt.Sprintf(variable, "A, value: a, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}"), accepted: fmt.Sprintf(variable, "A, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}")},
+	{said: "podTemplate.container.env: valueFrom has exactly one", refused: fmt.Sprintf(variable, "A, valueFrom: {}"), accepted: fmt.Sprintf(variable, "A, valueFrom: {secretKeyRef: {name: a, key: b}}")},
+	{said: "podTemplate.container.envFrom: prefix must be no beginning", refused: "podTemplate: {container: {envFrom: [{prefix: MEM, secretRef: {name: a}}]}}", accepted: "podTemplate: {container: {envFrom: [{prefix: AWS_, secretRef: {name: a}}]}}"},
+	{said: "podTemplate.container.envFrom: each has either", refused: "podTemplate: {container: {envFrom: [{prefix: A_}]}}", accepted: "podTemplate: {container: {envFrom: [{prefix: A_, configMapRef: {name: a}}]}}"},
+	{said: "podTemplate.metadata.labels: belong to the operator", refused: "podTemplate: {metadata: {labels: {app.kubernetes.io/name: a}}}", accepted: "podTemplate: {metadata: {labels: {app.kubernetes.io/part-of: a}}}"},
+	{said: "podTemplate.metadata.annotations: belong to the operator", refused: "podTemplate: {metadata: {annotations: {memgraph.dev/reset: a}}}", accepted: "podTemplate: {metadata: {annotations: {kubectl.kubernetes.io/restartedAt: a b}}}"},
+	{said: "podTemplate.spec.volumes: each has exactly one", refused: "podTemplate: {spec: {volumes: [{name: a}]}}", accepted: "podTemplate: {spec: {volumes: [{name: a, image: {reference: b}}]}}"},
+	{said: "podTemplate.spec.volumes: the names of the operator's own", refused: "podTemplate: {spec: {volumes: [{name: data, emptyDir: {}}]}}", accepted: "podTemplate: {spec: {volumes: [{name: data-2, emptyDir: {}}]}}"},
+	{said: "gateway.podTemplate.container.env: of a gateway only", refused: "gateway: {podTemplate: {container: {env: [{name: POD_UID, value: a}]}}}", accepted: "gateway: {podTemplate: {container: {env: [{name: LOG_LEVEL, value: debug}]}}}"},
+}
+
+// whole is a cluster with this spec, as it is stored: with the defaults.
+func (c clusters) whole(t *testing.T, name, spec string) object {
+	t.Helper()
+	text, err := json.Marshal(object{
+		"apiVersion": "memgraph.dev/v1alpha1",
+		"kind":       "MemgraphCluster",
+		"metadata":   object{"name": name},
+		"spec":       parse(t, spec),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := object{}
+	if err := kubernetesjson.Unmarshal(text, &cluster); err != nil {
+		t.Fatal(err)
+	}
+	defaulting.Default(cluster, c.schema)
+	return cluster
+}
+
+func TestEachRuleRefusesWhatItIsAboutAndNoMore(t *testing.T) {
+	valid := newClusters(t)
+	said := func(name, before, spec string) string {
+		cluster := valid.whole(t, name, spec)
+		errs := valid.errors(t, cluster)
+		if before != "" {
+			old := valid.whole(t, name, before)
+			changed, _ := valid.rules.Validate(t.Context(), nil, valid.schema, cluster, old, celconfig.RuntimeCELCostBudget)
+			errs = append(errs, changed...)
+		}
+		var all []string
+		for _, err := range errs {
+			all = append(all, err.Error())
+		}
+		return strings.Join(all, "\n")
+	}
+	for _, test := range ruleCases {
+		name := test.name
+		if name == "" {
+			name = "demo"
+		}
+		if found := said(name, test.before, test.refused); !strings.Contains(found, test.said) {
+			t.Errorf("%s is not refused by %q: %s", test.refused, test.said, found)
+		}
+		if test.accepted == "" {
+			test.accepted = "{}"
+		}
+		if found := said("demo", test.before, test.accepted); found != "" {
+			t.Errorf("%s is refused: %s", test.accepted, found)
+		}
+	}
+}
+
+// fields calls `each` for a schema and all that is below it. A list's items and a map's values have the field's own path.
+func fields(path string, schema *apiextensionsv1.JSONSchemaProps, each func(string, *apiextensionsv1.JSONSchemaProps)) {
+	each(path, schema)
+	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+		below := schema.Properties[name]
+		fields(strings.TrimPrefix(path+"."+name, "."), &below, each)
+	}
+	if schema.Items != nil && schema.Items.Schema != nil {
+		fields(path, schema.Items.Schema, each)
+	}
+	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
+		fields(path, schema.AdditionalProperties.Schema, each)
+	}
+}
+
+func TestEachRuleOfTheDefinitionHasACase(t *testing.T) {
+	rules := 0
+	fields("", readDefinition(t).Spec.Versions[0].Schema.OpenAPIV3Schema, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+		for _, rule := range schema.XValidations {
+			rules++
+			about := func(test ruleCase) bool { return strings.HasPrefix(rule.Message, test.said) }
+			if !slices.ContainsFunc(ruleCases, about) {
+				t.Errorf("%s: no case for the rule %q", path, rule.Message)
+			}
+		}
+	})
+	if rules < 30 {
+		t.Errorf("only %d rules were found", rules)
+	}
+}
+
+// Numbers have bounds and words are of a list, or they may be anything.
+func TestWhatIsOutOfBoundsIsRefused(t *testing.T) {
+	valid := newClusters(t)
+	// What must stand beside a field for it to be judged at all.
+	beside := map[string]string{"gateway.connectionRateLimit.burst": "gateway: {connectionRateLimit: {perSecond: 5}}"}
+	tried := 0
+	try := func(path string, value any) {
+		tried++
+		spec := object{}
+		if context, needed := beside[path]; needed {
+			spec = parse(t, context)
+		}
+		below := spec
+		steps := strings.Split(path, ".")
+		for _, step := range steps[:len(steps)-1] {
+			if _, there := below[step]; !there {
+				below[step] = object{}
+			}
+			below = below[step].(object)
+		}
+		below[steps[len(steps)-1]] = value
+		text, err := json.Marshal(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range valid.errors(t, valid.whole(t, "demo", string(text))) {
+			if err.Field == "spec."+path {
+				return
+			}
+		}
+		t.Errorf("%s: %v is accepted", path, value)
+	}
+	spec := readDefinition(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+	fields("", &spec, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+		if schema.Minimum != nil {
+			try(path, *schema.Minimum-1)
+		}
+		if schema.Maximum != nil {
+			try(path, *schema.Maximum+1)
+		}
+		if len(schema.Enum) > 0 {
+			try(path, "Nonsense")
+		}
+		if schema.Type == "string" && schema.Pattern != "" && !strings.Contains(path, "odTemplate") {
+			try(path, "a b")
+		}
+	})
+	if tried < 30 {
+		t.Errorf("only %d values were tried", tried)
+	}
+}
+
+// What the API server says of the definition itself: its form, and what its rules may cost.
+func TestTheAPIServerTakesTheDefinition(t *testing.T) {
+	given := readDefinition(t)
+	apiextensionsv1.SetDefaults_CustomResourceDefinition(given)
+	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&given.Spec)
+	definition := &apiextensions.CustomResourceDefinition{}
+	if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(given, definition, nil); err != nil {
+		t.Fatal(err)
+	}
+	definition.Status.StoredVersions = []string{"v1alpha1"}
+	for _, err := range definitions.ValidateCustomResourceDefinition(t.Context(), definition) {
+		t.Error(err)
+	}
+}

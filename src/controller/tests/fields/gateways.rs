@@ -1,0 +1,136 @@
+//! Fields about the gateways.
+
+use serde_json::json;
+
+use super::{
+    Does::{Bounds, Is, Makes, Read, Touches},
+    GATEWAYS, Row, row,
+};
+
+pub(super) fn gateways() -> Vec<Row> {
+    let rate = json!({"gateway": {"connectionRateLimit": {"perSecond": 5}}});
+    let cpu = |amount: &str| json!({"requests": {"cpu": amount}});
+    let mut rows = vec![
+        row(
+            "gateway.enabled",
+            json!({"replication": {"mode": "StrictSync"}}),
+            [json!(false), json!(true)],
+            &[
+                Makes("Deployment demo-gateway", "/kind"),
+                Makes("Service demo-gateway", "/kind"),
+                Makes("Service demo-gateway-read", "/kind"),
+                Makes("ServiceAccount demo-gateway", "/kind"),
+                Makes("Role demo-gateway", "/kind"),
+                Makes("RoleBinding demo-gateway", "/kind"),
+                Makes("PodDisruptionBudget demo-gateway", "/kind"),
+                Makes("NetworkPolicy demo-gateway", "/kind"),
+                Touches("NetworkPolicy demo-instances"),
+            ],
+        ),
+        row(
+            "gateway.replicas",
+            json!({}),
+            [json!(3), json!(4)],
+            &[Is(GATEWAYS, "/spec/replicas")],
+        ),
+        row(
+            "gateway.resources",
+            json!({}),
+            [cpu("1"), cpu("2")],
+            &[Is(GATEWAYS, "/spec/template/spec/containers/0/resources")],
+        ),
+        row(
+            "gateway.read.enabled",
+            json!({}),
+            [json!(false), json!(true)],
+            &[
+                Makes("Service demo-gateway-read", "/kind"),
+                Touches("NetworkPolicy demo-gateway"),
+            ],
+        ),
+        row(
+            "gateway.read.fallbackToMain",
+            json!({}),
+            [json!(true), json!(false)],
+            &[Read(
+                "src/gateway/routes.rs",
+                "spec.gateway.read.fallback_to_main",
+            )],
+        ),
+        row(
+            "gateway.grantTTL",
+            json!({}),
+            [json!("2s"), json!("3s")],
+            &[Read("src/controller/grants.rs", "spec.gateway.grant_ttl")],
+        ),
+        row(
+            "gateway.connectionRateLimit.perSecond",
+            json!({}),
+            [json!(5), json!(6)],
+            &[Bounds],
+        ),
+        row(
+            "gateway.connectionRateLimit.burst",
+            rate,
+            [json!(7), json!(8)],
+            &[Bounds],
+        ),
+        row(
+            "gateway.maxHeldConnections",
+            json!({}),
+            [json!(7), json!(8)],
+            &[Bounds],
+        ),
+    ];
+    for field in ["connectTimeout", "idleTimeout", "holdTimeout"] {
+        let path = format!("gateway.{field}");
+        rows.push(row(&path, json!({}), [json!("7s"), json!("8s")], &[Bounds]));
+    }
+    for (address, service) in [
+        ("readWrite", "Service demo-gateway"),
+        ("read", "Service demo-gateway-read"),
+    ] {
+        let fields = [
+            ("maxConnections", [json!(7), json!(8)], Bounds),
+            (
+                "service.type",
+                [json!("NodePort"), json!("LoadBalancer")],
+                Is(service, "/spec/type"),
+            ),
+            (
+                "service.port",
+                [json!(7), json!(8)],
+                Is(service, "/spec/ports/0/port"),
+            ),
+            (
+                "service.annotations",
+                [json!({"a": "b"}), json!({"a": "c"})],
+                Makes(service, "/metadata/annotations/a"),
+            ),
+        ];
+        for (field, values, does) in fields {
+            rows.push(row(
+                &format!("gateway.{address}.{field}"),
+                json!({}),
+                values,
+                &[does],
+            ));
+        }
+        let networks = || [json!(["10.0.0.0/8"]), json!(["10.0.0.0/8", "2001:db8::/32"])];
+        for field in ["sourceRanges", "proxyProtocol.balancers"] {
+            rows.push(row(
+                &format!("gateway.{address}.{field}"),
+                json!({}),
+                networks(),
+                &[Bounds],
+            ));
+        }
+        rows.push(row(
+            &format!("gateway.{address}.service.loadBalancerSourceRanges"),
+            json!({"gateway": {address: {"service": {"type": "LoadBalancer"}}}}),
+            networks(),
+            &[Is(service, "/spec/loadBalancerSourceRanges")],
+        ));
+    }
+    rows
+}

@@ -1,0 +1,165 @@
+//! Fields about the instances, and those by which decisions are made.
+
+use serde_json::json;
+
+use super::{
+    Does::{Decides, Is, Makes, Read, Touches},
+    INSTANCES, Row, row,
+};
+
+pub(super) fn instances() -> Vec<Row> {
+    const CLAIM: &str = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
+    const CLASS: &str = "/spec/volumeClaimTemplates/0/spec/storageClassName";
+    const DELETED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted";
+    const SCALED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled";
+    let memory = |quantity: &str| json!({"limits": {"memory": quantity}});
+    let class = json!({"storage": {"storageClassName": "a"}});
+    let secret = json!({"auth": {"secretRef": {"name": "a"}}});
+    vec![
+        row(
+            "replicas",
+            json!({}),
+            [json!(5), json!(4)],
+            &[Is(INSTANCES, "/spec/replicas")],
+        ),
+        row(
+            "image",
+            json!({}),
+            [json!("a:1"), json!("a:2")],
+            &[Is(INSTANCES, "/spec/template/spec/containers/0/image")],
+        ),
+        row(
+            "resources",
+            json!({}),
+            [memory("1Gi"), memory("2Gi")],
+            &[
+                Is(INSTANCES, "/spec/template/spec/containers/0/resources"),
+                Is(INSTANCES, "/spec/template/spec/initContainers/0/resources"),
+                Makes(INSTANCES, "/spec/template/spec/containers/0/args"),
+            ],
+        ),
+        row(
+            "config",
+            json!({}),
+            [json!({"log-level": "INFO"}), json!({"log-level": "TRACE"})],
+            &[Makes(INSTANCES, "/spec/template/spec/containers/0/args")],
+        ),
+        row(
+            "storage.size",
+            json!({}),
+            [json!("1Gi"), json!("2Gi")],
+            &[Is(INSTANCES, CLAIM)],
+        ),
+        row(
+            "storage.storageClassName",
+            class,
+            [json!("b"), json!("c")],
+            &[Is(INSTANCES, CLASS)],
+        ),
+        row(
+            "storage.retentionPolicy.whenDeleted",
+            json!({}),
+            [json!("Delete"), json!("Retain")],
+            &[Is(INSTANCES, DELETED)],
+        ),
+        row(
+            "storage.retentionPolicy.whenScaled",
+            json!({}),
+            [json!("Delete"), json!("Retain")],
+            &[Is(INSTANCES, SCALED)],
+        ),
+        row(
+            "auth.secretRef.name",
+            secret,
+            [json!("b"), json!("c")],
+            &[Read("src/controller/access.rs", "auth.secret_ref.name")],
+        ),
+        row(
+            "networkPolicy.enabled",
+            json!({}),
+            [json!(false), json!(true)],
+            &[
+                Makes("NetworkPolicy demo-instances", "/kind"),
+                Makes("NetworkPolicy demo-gateway", "/kind"),
+            ],
+        ),
+        row(
+            "networkPolicy.clients",
+            json!({}),
+            [
+                json!([{"podSelector": {}}]),
+                json!([{"ipBlock": {"cidr": "10.0.0.0/8"}}]),
+            ],
+            &[Makes("NetworkPolicy demo-gateway", "/spec/ingress")],
+        ),
+    ]
+}
+
+pub(super) fn decisions() -> Vec<Row> {
+    let five = json!({"replicas": 5});
+    let recover = json!({"bootstrap": {"recover": {"main": "demo-0", "stateId": "a"}}});
+    let rows = [
+        ("replication.syncReplicas", five.clone(), [json!(2), json!(3)]),
+        ("replication.electableInstances", five, [json!(3), json!(4)]),
+        (
+            "replication.preferredMain",
+            json!({}),
+            [json!("demo-1"), json!("demo-2")],
+        ),
+        (
+            "replication.dataDurability",
+            json!({}),
+            [json!("Preferred"), json!("Required")],
+        ),
+        (
+            "replication.divergedInstances",
+            json!({}),
+            [json!("Keep"), json!("Reset")],
+        ),
+        ("failover.mode", json!({}), [json!("Manual"), json!("Automatic")]),
+        (
+            "failover.candidates",
+            json!({}),
+            [json!("MostRecent"), json!("InSync")],
+        ),
+        ("failover.detectionTimeout", json!({}), [json!("2s"), json!("3s")]),
+        ("failover.hangTimeout", json!({}), [json!("70s"), json!("80s")]),
+        ("failover.delay", json!({}), [json!("1s"), json!("2s")]),
+        ("failover.maxPerHour", json!({}), [json!(7), json!(8)]),
+        ("switchover.requestId", json!({}), [json!("a"), json!("b")]),
+        (
+            "switchover.target",
+            json!({"switchover": {"requestId": "a"}}),
+            [json!("demo-1"), json!("demo-2")],
+        ),
+        (
+            "bootstrap.recover.main",
+            recover.clone(),
+            [json!("demo-1"), json!("demo-2")],
+        ),
+        ("bootstrap.recover.stateId", recover, [json!("b"), json!("c")]),
+        (
+            "fencedInstances",
+            json!({}),
+            [json!(["demo-1"]), json!(["demo-2"])],
+        ),
+        (
+            "updateStrategy.mainUpdate",
+            json!({}),
+            [json!("Supervised"), json!("Automatic")],
+        ),
+    ];
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|(path, beside, values)| row(path, beside, values, &[Decides]))
+        .collect();
+    // Only in Async is the log not flushed at each transaction.
+    let modes = [json!("Async"), json!("Sync")];
+    rows.push(row(
+        "replication.mode",
+        json!({}),
+        modes,
+        &[Decides, Touches(INSTANCES)],
+    ));
+    rows
+}

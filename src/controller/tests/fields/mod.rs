@@ -1,0 +1,232 @@
+//! What each field of the spec does. A field that is in the definition and has no row here fails a test.
+
+mod gateways;
+mod instances;
+mod templates;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use kube::{CustomResourceExt, Resource};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{MemgraphCluster, MemgraphClusterSpec},
+    controller::settings::settings,
+    gateway::Limits,
+    resources::{Installation, OperatorImage, OperatorPods, desired},
+};
+
+/// What a field does.
+#[derive(Clone, Copy)]
+enum Does {
+    /// The value stands there, as it was given: the object, and the place in it.
+    Is(&'static str, &'static str),
+    /// Something else stands there.
+    Makes(&'static str, &'static str),
+    /// The object is another one, for a reason that another row or test is about.
+    Touches(&'static str),
+    /// The planner decides otherwise.
+    Decides,
+    /// Gateways have other bounds.
+    Bounds,
+    /// It is read in this file, by these words.
+    Read(&'static str, &'static str),
+}
+
+use Does::{Bounds, Decides, Is, Makes, Read, Touches};
+
+/// A field, what stands beside it, two values that differ from each other, the first one also from none, and what it does.
+struct Row {
+    path: String,
+    beside: Value,
+    values: [Value; 2],
+    does: Vec<Does>,
+}
+
+const INSTANCES: &str = "StatefulSet demo";
+const GATEWAYS: &str = "Deployment demo-gateway";
+
+fn row(path: &str, beside: Value, values: [Value; 2], does: &[Does]) -> Row {
+    Row {
+        path: path.to_owned(),
+        beside,
+        values,
+        does: does.to_vec(),
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = instances::instances();
+    rows.extend(instances::decisions());
+    rows.extend(gateways::gateways());
+    rows.extend(templates::template("podTemplate", INSTANCES));
+    rows.extend(templates::template("gateway.podTemplate", GATEWAYS));
+    rows.extend(templates::volumes());
+    rows.extend(templates::container());
+    rows
+}
+
+/// Sets a field. `[]` stands for the first item of a list.
+fn put(spec: &mut Value, path: &str, value: Value) {
+    let mut at = spec;
+    for step in path.split('.') {
+        let (name, in_list) = step.strip_suffix("[]").map_or((step, false), |name| (name, true));
+        at = &mut at[name];
+        if in_list {
+            if !at.is_array() {
+                *at = json!([{}]);
+            }
+            at = &mut at[0];
+        }
+    }
+    *at = value;
+}
+
+fn cluster(spec: &Value) -> MemgraphCluster {
+    let spec: MemgraphClusterSpec =
+        serde_json::from_value(spec.clone()).unwrap_or_else(|error| panic!("{spec}: {error}"));
+    let mut cluster = MemgraphCluster::new("demo", spec);
+    cluster.meta_mut().namespace = Some("graphs".into());
+    cluster.meta_mut().uid = Some("9a4f5d1c-5d0e-4a2e-9d35-0d6a3a1f7e11".into());
+    cluster
+}
+
+/// The objects by kind and name, as they are sent.
+fn objects(cluster: &MemgraphCluster) -> BTreeMap<String, Value> {
+    let pods = OperatorPods::new("operators", "app.kubernetes.io/name=memgraph-operator").unwrap();
+    let operator = Installation {
+        image: OperatorImage("operator:1".into()),
+        pods,
+    };
+    let all = desired(cluster, &operator).unwrap().objects.into_iter();
+    all.map(|object| {
+        let key = format!("{:?} {}", object.key().kind, object.key().name);
+        (key, object.content().clone())
+    })
+    .collect()
+}
+
+/// Looks at a change from one spec to another one. `given` is the field's value in the second.
+fn check(row: &Row, before: &Value, after: &Value, given: Option<&Value>) {
+    let path = &row.path;
+    let (before, after) = (cluster(before), cluster(after));
+    let (old, new) = (objects(&before), objects(&after));
+    let place = |all: &BTreeMap<String, Value>, object: &str, pointer: &str| {
+        all.get(object)
+            .and_then(|object| object.pointer(pointer))
+            .cloned()
+    };
+    let mut named = Vec::new();
+    for does in &row.does {
+        match *does {
+            Is(object, pointer) => {
+                named.push(object);
+                let found = place(&new, object, pointer);
+                assert_ne!(place(&old, object, pointer), found, "{path}: {object} {pointer}");
+                if let Some(given) = given {
+                    assert_eq!(found.as_ref(), Some(given), "{path}: {object} {pointer}");
+                }
+            }
+            Makes(object, pointer) => {
+                named.push(object);
+                let changed = place(&old, object, pointer) != place(&new, object, pointer);
+                assert!(
+                    changed,
+                    "{path}: {object} {pointer}: {:?}",
+                    place(&new, object, pointer)
+                );
+            }
+            Touches(object) => named.push(object),
+            Decides => assert_ne!(settings(&before.spec), settings(&after.spec), "{path}"),
+            Bounds => assert_ne!(
+                Limits::from(&before.spec.gateway),
+                Limits::from(&after.spec.gateway),
+                "{path}"
+            ),
+            Read(file, words) => {
+                let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+                let text = fs::read_to_string(&file).unwrap();
+                assert!(
+                    text.contains(words),
+                    "{path}: {} does not say {words}",
+                    file.display()
+                );
+            }
+        }
+    }
+    let keys = old.keys().chain(new.keys());
+    for key in keys.filter(|key| old.get(*key) != new.get(*key)) {
+        assert!(named.contains(&key.as_str()), "{path} changes {key} too");
+    }
+}
+
+#[test]
+fn each_field_does_what_its_row_says() {
+    for row in rows() {
+        let with = |value: &Value| {
+            let mut spec = row.beside.clone();
+            put(&mut spec, &row.path, value.clone());
+            spec
+        };
+        let [first, second] = &row.values;
+        check(&row, &row.beside, &with(first), Some(first));
+        check(&row, &with(first), &with(second), Some(second));
+        // Removed, it is as if it had never been there.
+        check(&row, &with(first), &row.beside, None);
+    }
+}
+
+/// Fields of a type of Kubernetes' own: one row for all that is in them.
+const WHOLE: [&str; 17] = [
+    "resources",
+    "clients",
+    "tolerations",
+    "affinity",
+    "topologySpreadConstraints",
+    "seLinuxOptions",
+    "sysctls",
+    "configMap",
+    "secret",
+    "persistentVolumeClaim",
+    "emptyDir",
+    "csi",
+    "configMapKeyRef",
+    "secretKeyRef",
+    "fieldRef",
+    "configMapRef",
+    "envFrom[].secretRef",
+];
+
+fn leaves(path: &str, schema: &Value, found: &mut Vec<String>) {
+    let whole = |name: &str| path == name || path.ends_with(&format!(".{name}"));
+    let items = &schema["items"];
+    if WHOLE.iter().any(|name| whole(name)) || path.ends_with("volumes[].image") {
+        found.push(path.to_owned());
+    } else if let Some(fields) = schema["properties"].as_object() {
+        for (name, field) in fields {
+            leaves(&format!("{path}.{name}"), field, found);
+        }
+    } else if items["properties"].is_object() {
+        leaves(&format!("{path}[]"), items, found);
+    } else {
+        found.push(path.to_owned());
+    }
+}
+
+#[test]
+fn each_field_of_the_definition_has_a_row() {
+    let definition = serde_json::to_value(MemgraphCluster::crd()).unwrap();
+    let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut found = Vec::new();
+    leaves("", spec, &mut found);
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|path| path.trim_start_matches('.').to_owned())
+        .collect();
+    let mut known: Vec<_> = rows().into_iter().map(|row| row.path).collect();
+    found.sort();
+    known.sort();
+    known.dedup();
+    assert!(found.len() > 80, "{found:?}");
+    assert_eq!(found, known, "fields of the definition, and rows of this file");
+}
