@@ -3,6 +3,7 @@
 //! | what must hold | where |
 //! | --- | --- |
 //! | every byte arrives, ends and half-ends as they were meant, backpressure | `relaying` |
+//! | a session stops at once wherever it waits, and leaves nothing behind | `stopping` |
 //! | a fence resets both ends, also with unread bytes in both directions (the peers' read error tells) | `fence`, `controlled`, `ordering` |
 //! | bytes are held, attested, let go | `flowing`, `pausing`, `granting` |
 //! | clients wait for MAIN, readers are spread and led on | `holding`, `reading`, `routing` |
@@ -34,6 +35,7 @@ mod refusing;
 mod relaying;
 mod routing;
 mod shutdown;
+mod stopping;
 mod views;
 
 pub(super) use harness::TestClock;
