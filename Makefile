@@ -78,6 +78,10 @@ simulate-mutants: ## Take each safeguard away in a copy of the sources: some see
 sim-drivers: ## Check the official drivers against the simulator (SIM_VERSIONS="3.4 3.12 HEAD")
 	@SIM_VERSIONS="$(or $(SIM_VERSIONS),3.4 3.12 HEAD)" PYTHONDONTWRITEBYTECODE=1 e2e/drivers/simulator.py
 
+.PHONY: e2e-drivers
+e2e-drivers: ## Check the official drivers through gateways, against the simulator (SIM_VERSIONS="3.12")
+	@SIM_VERSIONS="$(or $(SIM_VERSIONS),3.12)" PYTHONDONTWRITEBYTECODE=1 e2e/drivers/gateway.py
+
 .PHONY: images
 images: ## Build the images of operator, simulator and client
 	@e2e/images/build.sh

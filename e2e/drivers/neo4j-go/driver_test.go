@@ -206,6 +206,25 @@ func TestExplicitTransaction(t *testing.T) {
 	equal(t, only(t, collect(t, other, count, nil)), int64(1))
 }
 
+func TestLongTransaction(t *testing.T) {
+	f := prepare(t)
+	pause := 250 * time.Millisecond
+	if seconds := os.Getenv("BOLT_LONG_SECONDS"); seconds != "" {
+		pause = must(time.ParseDuration(seconds + "s"))(t) / 4
+	}
+	count := f.query("MATCH (n:L) RETURN count(n)")
+	transaction := must(f.session.BeginTransaction(f.ctx))(t)
+	for range 4 {
+		must(must(transaction.Run(f.ctx, f.query("CREATE (:L)"), nil))(t).Consume(f.ctx))(t)
+		time.Sleep(pause)
+	}
+	equal(t, must(must(transaction.Run(f.ctx, count, nil))(t).Single(f.ctx))(t).Values[0], int64(4))
+	if err := transaction.Commit(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, only(t, collect(t, f.session, count, nil)), int64(4))
+}
+
 func TestManagedTransaction(t *testing.T) {
 	f := prepare(t)
 	must(f.session.ExecuteWrite(f.ctx, func(tx neo4j.ManagedTransaction) (any, error) {

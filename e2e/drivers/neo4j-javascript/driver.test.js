@@ -3,6 +3,7 @@
 
 const assert = require('node:assert/strict')
 const { after, test } = require('node:test')
+const { setTimeout: pause } = require('node:timers/promises')
 const neo4j = require('neo4j-driver')
 const { saveOrder, write } = require('./writing.js')
 
@@ -114,6 +115,18 @@ check('explicit transaction', async ({ session, label }) => {
   await leaving.close()
   assert.equal(await integer(other.run(count)), 1)
   await other.close()
+})
+
+check('long transaction', async ({ session, label }) => {
+  const count = `MATCH (n:${label}) RETURN count(n)`
+  const transaction = await session.beginTransaction()
+  for (let done = 0; done < 4; done++) {
+    await transaction.run(`CREATE (:${label})`)
+    await pause(Number(process.env.BOLT_LONG_SECONDS ?? 1) * 250)
+  }
+  assert.equal(await integer(transaction.run(count)), 4)
+  await transaction.commit()
+  assert.equal(await integer(session.run(count)), 4)
 })
 
 check('managed transaction', async ({ session, label }) => {

@@ -85,6 +85,17 @@ def test_explicit_transaction(driver, session, label):
         assert other.run(count).single(strict=True).value() == 1
 
 
+def test_long_transaction(driver, session, label):
+    count = f"MATCH (n:{label}) RETURN count(n)"
+    with session.begin_transaction() as transaction:
+        for _ in range(4):
+            transaction.run(f"CREATE (:{label})").consume()
+            time.sleep(float(os.environ.get("BOLT_LONG_SECONDS", "1")) / 4)
+        assert transaction.run(count).single(strict=True).value() == 4
+        transaction.commit()
+    assert session.run(count).single(strict=True).value() == 4
+
+
 def test_managed_transaction(session, label):
     session.execute_write(lambda tx: tx.run(f"UNWIND [1, 2, 3] AS v CREATE (:{label} {{v: v}})").consume())
     values = session.execute_read(

@@ -165,6 +165,25 @@ async fn explicit_transaction() -> Result {
 
 #[tokio::test]
 #[ignore = "needs a server: make sim-drivers"]
+async fn long_transaction() -> Result {
+    let (graph, label) = prepare("LongTransaction").await?;
+    let seconds = std::env::var("BOLT_LONG_SECONDS").map_or(1.0, |text| text.parse().unwrap());
+    let count = query(&format!("MATCH (n:{label}) RETURN count(n) AS value"));
+    let mut transaction = graph.start_txn().await?;
+    for _ in 0..4 {
+        transaction.run(query(&format!("CREATE (:{label})"))).await?;
+        tokio::time::sleep(Duration::from_secs_f64(seconds / 4.0)).await;
+    }
+    let mut inside = transaction.execute(count.clone()).await?;
+    let row = inside.single(transaction.handle()).await?;
+    assert_eq!(row.get::<i64>("value")?, 4);
+    transaction.commit().await?;
+    assert_eq!(value::<i64>(&graph, count).await?, 4);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a server: make sim-drivers"]
 async fn retries_transient_errors() -> Result {
     let (graph, label) = prepare("RetriesTransientErrors").await?;
     graph.run(query(&format!("CREATE (:{label} {{v: 0}})"))).await?;

@@ -6,6 +6,7 @@ It has no managed transactions, no result summaries and no error codes: an error
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, time, timedelta
+from time import sleep
 
 import mgclient
 import pytest
@@ -61,6 +62,17 @@ def test_explicit_transaction(connect, run, label):
     rows(leaving, f"CREATE (:{label})")
     leaving.close()
     assert run(count) == [(1,)]
+
+
+def test_long_transaction(connect, run, label):
+    connection = connect()
+    count = f"MATCH (n:{label}) RETURN count(n)"
+    for _ in range(4):
+        rows(connection, f"CREATE (:{label})")
+        sleep(float(os.environ.get("BOLT_LONG_SECONDS", "1")) / 4)
+    assert rows(connection, count) == [(4,)]
+    connection.commit()
+    assert run(count) == [(4,)]
 
 
 def test_paging(connect):

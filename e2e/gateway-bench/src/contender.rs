@@ -109,15 +109,25 @@ impl Stand {
         })
     }
 
+    /// Starts a gateway in front of this server, with room for so many sessions, and waits until it has its right to lead there.
+    /// Returns where it listens.
+    pub async fn gateway(
+        &self,
+        server: SocketAddr,
+        sessions: usize,
+    ) -> Result<(SocketAddr, Process, Operator)> {
+        let address = free_address()?;
+        let (process, operator) =
+            gateway::start(&self.program, &self.folder.0, address, server, sessions).await?;
+        Ok((address, process, operator))
+    }
+
     /// Starts this contender with room for so many sessions, and waits until it serves.
     pub async fn start(&self, contender: Contender, sessions: usize) -> Result<Running> {
         let instance = Instance::start().await?;
-        let address = free_address()?;
         let mut running = match contender {
             Contender::Gateway => {
-                let (process, operator) =
-                    gateway::start(&self.program, &self.folder.0, address, instance.address, sessions)
-                        .await?;
+                let (address, process, operator) = self.gateway(instance.address, sessions).await?;
                 Running {
                     address,
                     process,
@@ -125,12 +135,15 @@ impl Stand {
                     operator: Some(operator),
                 }
             }
-            _ => Running {
-                address,
-                process: haproxy::start(contender, &self.folder.0, address, instance.address, sessions)?,
-                instance,
-                operator: None,
-            },
+            _ => {
+                let address = free_address()?;
+                Running {
+                    address,
+                    process: haproxy::start(contender, &self.folder.0, address, instance.address, sessions)?,
+                    instance,
+                    operator: None,
+                }
+            }
         };
         running.until_it_serves().await?;
         Ok(running)

@@ -4,6 +4,8 @@
 //! are tables for `docs/benchmarks.md`. Proxies have one thread and one processor of their own, the first one; clients and
 //! instance have the second one.
 //!
+//! `gateway-bench PROGRAM front ADDRESS ..` measures nothing: see [`front`].
+//!
 //! The part `soak` measures nothing and is run only where it is named: so many sessions (`SESSIONS`, 100,000 without it) must leave
 //! nothing behind.
 
@@ -13,6 +15,7 @@ mod connecting;
 mod contender;
 mod echo;
 mod figures;
+mod front;
 mod gateway;
 mod haproxy;
 mod idle;
@@ -21,7 +24,7 @@ mod process;
 mod soak;
 mod storm;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -30,6 +33,7 @@ use self::{contender::Stand, figures::Series};
 const PARTS: [&str; 6] = ["bulk", "echo", "connecting", "idle", "fence", "storm"];
 
 const SOAK: &str = "soak";
+const FRONT: &str = "front";
 
 const REPETITIONS: usize = 7;
 const SESSIONS: usize = 100_000;
@@ -40,10 +44,18 @@ fn main() -> Result<()> {
         bail!("usage: gateway-bench PROGRAM [part ..]; PROGRAM is memgraph-operator, built for release");
     };
     let asked: Vec<String> = arguments.collect();
+    let servers = match asked.split_first() {
+        Some((part, servers)) if part == FRONT => Some(addresses(servers)?),
+        _ => None,
+    };
     let soak = asked == [SOAK];
-    if let Some(unknown) = asked.iter().find(|it| !soak && !PARTS.contains(&it.as_str())) {
+    let by_itself = soak || servers.is_some();
+    if let Some(unknown) = asked
+        .iter()
+        .find(|it| !by_itself && !PARTS.contains(&it.as_str()))
+    {
         bail!(
-            "no part {unknown}; there are {}, and {SOAK} by itself",
+            "no part {unknown}; there are {}, and {SOAK} and {FRONT} by themselves",
             PARTS.join(", ")
         );
     }
@@ -56,6 +68,9 @@ fn main() -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let stand = Stand::new(program)?;
+        if let Some(servers) = servers {
+            return front::run(&stand, &servers).await;
+        }
         if soak {
             return soak::run(&stand, number("SESSIONS", SESSIONS)?).await;
         }
@@ -80,6 +95,15 @@ fn main() -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>> {
+    ensure!(!texts.is_empty(), "{FRONT} needs the address of a server");
+    let read = |text: &String| {
+        text.parse()
+            .with_context(|| format!("{text} is no address, such as 127.0.0.1:7687"))
+    };
+    texts.iter().map(read).collect()
 }
 
 /// The positive number of this environment variable.

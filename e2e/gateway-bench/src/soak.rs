@@ -24,8 +24,9 @@ use crate::{
 };
 
 const CLIENTS: usize = 32;
-/// The gateway's own connections, to the API server and from the operator, come and go.
-const OTHER_DESCRIPTORS: usize = 4;
+/// The gateway's own connections, to the API server and from the operator, come and go. Besides, it begins a handshake with MAIN
+/// twice a second and waits 3 s for each, and the instance here answers none.
+const OTHER_DESCRIPTORS: usize = 12;
 /// After a tenth of the sessions everything has been needed once. What the allocator adds by chance is less than this.
 const GROWTH: u64 = 4 << 20;
 const END_DEADLINE: Duration = Duration::from_secs(30);

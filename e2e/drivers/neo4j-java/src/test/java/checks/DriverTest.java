@@ -187,6 +187,21 @@ class DriverTest {
     }
 
     @Test
+    void longTransaction() throws InterruptedException {
+        var count = query("MATCH (n:L) RETURN count(n)");
+        var seconds = Double.parseDouble(System.getenv().getOrDefault("BOLT_LONG_SECONDS", "1"));
+        try (var transaction = session.beginTransaction()) {
+            for (int done = 0; done < 4; done++) {
+                transaction.run(query("CREATE (:L)")).consume();
+                Thread.sleep((long) (seconds * 250));
+            }
+            assertEquals(4, transaction.run(count).single().get(0).asInt());
+            transaction.commit();
+        }
+        assertEquals(4, session.run(count).single().get(0).asInt());
+    }
+
+    @Test
     void managedTransaction() {
         session.executeWriteWithoutResult(
                 tx -> tx.run(query("UNWIND [1, 2, 3] AS v CREATE (:L {v: v})")).consume());
