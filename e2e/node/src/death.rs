@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
@@ -22,6 +23,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::node::{Node, OPERATOR_NAMESPACE};
 
@@ -33,6 +35,9 @@ const STANDARD_ERROR: u64 = 2;
 const NO_RESULT: i64 = -38;
 /// No more of a line is read.
 const LONGEST_LINE: u64 = 64 * 1024;
+
+/// How long a step may be under way whose effect can be seen already: a write is, before its line of the log is written.
+const UNDER_WAY: Duration = Duration::from_secs(3);
 
 /// A leader that is to be killed at a point of what it does.
 pub struct Doomed<'a> {
@@ -86,7 +91,7 @@ impl Node {
 }
 
 impl Doomed<'_> {
-    /// Waits until it has been killed, or until `over`: from then on it is left alone. Returns the step that was its last
+    /// Waits until it has been killed, or until `over`: soon after that it is left alone. Returns the step that was its last
     /// one. Its pod goes, too, since the kubelet would start a container that has ended often ever later.
     ///
     /// # Errors
@@ -94,7 +99,12 @@ impl Doomed<'_> {
     pub async fn dies_before<T>(mut self, over: impl Future<Output = Result<T>>) -> Result<Option<String>> {
         let over = tokio::select! {
             _ = &mut self.ended => Ok(()),
-            over = over => over.map(drop),
+            over = over => {
+                if over.is_ok() {
+                    let _still_alive = timeout(UNDER_WAY, &mut self.ended).await;
+                }
+                over.map(drop)
+            }
         };
         let (node, pod) = (self.node, self.pod.name_any());
         let last = tokio::task::block_in_place(|| self.end())?;

@@ -132,6 +132,8 @@ impl Programs<'_> {
                 self.own.join("audit-policy.yaml").display()
             ),
             format!("--audit-log-path={}", self.folder.audit_log().display()),
+            // In MB: by default the log is begun anew after 100, and whoever counts requests would miss what came before.
+            "--audit-log-maxsize=100000".to_owned(),
             format!("--client-ca-file={}", self.pki("ca.crt")),
             format!("--tls-cert-file={}", self.pki("apiserver.crt")),
             format!("--tls-private-key-file={}", self.pki("apiserver.key")),
