@@ -44,7 +44,7 @@ pub enum ActError {
     },
     /// An instance may have restarted since it was chosen: its process has ended, and another one may answer.
     #[error(
-        "{instance} refused connections a moment ago; Kubernetes has not told yet what has become of its process"
+        "the process of {instance} has ended, by what was seen of it; Kubernetes has not told yet what has become of it"
     )]
     Unclear {
         /// The instance.

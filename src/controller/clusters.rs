@@ -413,7 +413,7 @@ impl Clusters {
                 uid.clone(),
             );
             let watch =
-                presence::watch_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
+                presence::watch_processes(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let trial = trial::try_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let attendants =
                 grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);

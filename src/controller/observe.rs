@@ -311,6 +311,7 @@ impl Inventory {
                 crash_loop: slot.pod.and_then(crash_loop),
                 adamant: sighting.adamant,
                 unregistrable: sighting.unregistrable,
+                may_have_ended: sighting.may_have_ended,
                 last_behind: told.get(&slot.ordinal).copied(),
                 refused: ledger
                     .as_ref()

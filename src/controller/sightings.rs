@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::{MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for one that did not: it must not hold up what is done about the others.
 const IMPATIENCE: Duration = Duration::from_millis(250);
 
-/// After what time the kubelet has told of a container that has started anew: it looks every second, and tells at once.
-const UNTIL_TOLD: Duration = Duration::from_secs(5);
+/// After what time Kubernetes has told of a process that has ended, if it has: a kubelet looks every second, and tells at once;
+/// the pods of a node that says nothing are taken for unready after 40 to 50 s (`--node-monitor-grace-period`).
+const UNTIL_TOLD: Duration = Duration::from_secs(60);
 
 /// After how many attempts of half a second each an instance cannot be made a replica.
 const ADAMANT: u32 = 3;
@@ -104,6 +106,7 @@ pub(super) struct Sighting {
     pub(super) refused_in: Option<i64>,
     pub(super) adamant: bool,
     pub(super) unregistrable: bool,
+    pub(super) may_have_ended: bool,
     pub(super) position: Option<Result<i64, String>>,
 }
 
@@ -111,6 +114,8 @@ pub(super) struct Sighting {
 #[derive(Default)]
 pub(super) struct Sightings {
     memories: Mutex<BTreeMap<String, Memory>>,
+    /// The life in which an instance has ended a connection that stood, and when.
+    ended: std::sync::Mutex<BTreeMap<String, (Incarnation, Instant)>>,
     /// Since when no command that needs a moment without commits has got one.
     busy_since: Mutex<Option<Instant>>,
 }
@@ -255,15 +260,47 @@ impl Sightings {
             .is_some_and(|memory| memory.sight == Sight::Silent)
     }
 
-    /// Whether this life of an instance may be over already: it refused connections a moment ago, so that its process had ended,
-    /// and Kubernetes has not told of another one yet.
+    /// Notes that a connection to an instance in this life has ended, as it does when the process ends.
+    pub(super) fn ended(&self, instance: &str, incarnation: &Incarnation) {
+        let now = (incarnation.clone(), Instant::now());
+        self.ends().insert(instance.to_owned(), now);
+    }
+
+    /// Notes that the process was there all the same.
+    pub(super) fn goes_on(&self, instance: &str, incarnation: &Incarnation) {
+        let mut ends = self.ends();
+        if ends.get(instance).is_some_and(|(life, _)| life == incarnation) {
+            ends.remove(instance);
+        }
+    }
+
+    fn ends(&self) -> MutexGuard<'_, BTreeMap<String, (Incarnation, Instant)>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this life of an instance may be over already: it refused connections, or ended one that stood, so that its
+    /// process had ended, and Kubernetes has not told of another one yet.
     pub(super) async fn may_have_ended(&self, instance: &str, incarnation: &Incarnation) -> bool {
         let memories = self.memories.lock().await;
-        memories
+        let memory = memories
             .get(instance)
-            .filter(|memory| memory.incarnation.as_ref() == Some(incarnation))
-            .and_then(|memory| memory.refused_at)
-            .is_some_and(|at| at.elapsed() < UNTIL_TOLD)
+            .filter(|memory| memory.incarnation.as_ref() == Some(incarnation));
+        self.has_shown_an_end(instance, incarnation, memory)
+    }
+
+    fn may_be_over(&self, target: &Target, memory: Option<&Memory>) -> bool {
+        let life = target.incarnation.as_ref();
+        life.is_some_and(|life| self.has_shown_an_end(&target.name, life, memory))
+    }
+
+    fn has_shown_an_end(&self, instance: &str, incarnation: &Incarnation, memory: Option<&Memory>) -> bool {
+        let ends = self.ends();
+        let connection = ends.get(instance).filter(|(life, _)| life == incarnation);
+        let shown = [
+            connection.map(|(_, at)| *at),
+            memory.and_then(|memory| memory.refused_at),
+        ];
+        shown.into_iter().flatten().any(|at| at.elapsed() < UNTIL_TOLD)
     }
 
     /// What is known of this instance.
@@ -282,6 +319,7 @@ impl Sightings {
                 refused_in: None,
                 adamant: false,
                 unregistrable: false,
+                may_have_ended: self.may_be_over(target, None),
                 position: None,
             },
             Some(memory) => Sighting {
@@ -301,6 +339,7 @@ impl Sightings {
                 unregistrable: memory
                     .unregistrable_until
                     .is_some_and(|until| Instant::now() < until),
+                may_have_ended: self.may_be_over(target, Some(memory)),
                 position: memory.position.clone(),
             },
         }
@@ -522,6 +561,32 @@ mod tests {
             "another process may answer"
         );
         assert!(!after([serving(), Sight::Silent]).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_whose_connection_has_ended_may_have_ended_until_kubernetes_has_had_the_time_to_tell() {
+        let life = |container: &str| Incarnation {
+            container_id: container.into(),
+            ..Incarnation::default()
+        };
+        let sightings = Sightings::default();
+        sightings.ended("demo-1", &life("a"));
+        assert!(sightings.may_have_ended("demo-1", &life("a")).await);
+        assert!(
+            !sightings.may_have_ended("demo-1", &life("b")).await,
+            "Kubernetes has told"
+        );
+        assert!(!sightings.may_have_ended("demo-2", &life("a")).await);
+        sightings.goes_on("demo-1", &life("b"));
+        assert!(sightings.may_have_ended("demo-1", &life("a")).await);
+        sightings.goes_on("demo-1", &life("a"));
+        assert!(
+            !sightings.may_have_ended("demo-1", &life("a")).await,
+            "the same process answers"
+        );
+        sightings.ended("demo-1", &life("a"));
+        tokio::time::advance(UNTIL_TOLD).await;
+        assert!(!sightings.may_have_ended("demo-1", &life("a")).await);
     }
 
     #[tokio::test]

@@ -35,6 +35,13 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
 
     if let Some(main) = main.filter(|m| m.incarnation.as_ref() == Some(&ledger.main.incarnation)) {
         let named = &ledger.main;
+        if main.may_have_ended && main.role().is_some() {
+            let text = format!(
+                "waiting for Kubernetes to tell what has become of the process of {}",
+                main.name
+            );
+            return Plan::new(seen, working(text));
+        }
         match main.role() {
             // Announced, and not yet done.
             Some(Role::Replica) if !seen.settings.is_fenced(&main.name) => {
@@ -177,9 +184,16 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     if let Some(plan) = chosen.is_empty().then(settled).flatten() {
         return plan;
     }
-    if chosen.is_empty()
-        && synced.len() < seen.settings.required_members()
-        && let Some(plan) = rebuild(members, kind).or_else(|| ask_about_refuted(members, kind))
+    let alone = chosen.is_empty() && synced.len() < seen.settings.required_members();
+    // A MAIN that has restarted may itself be the older one. Whoever is filled from it then, or follows it, shows nothing.
+    if (alone || kind == OperationKind::Restart)
+        && let Some(plan) = ask_about_refuted(members, kind)
+    {
+        return plan;
+    }
+    if alone
+        && !may_be_refuted(members, kind)
+        && let Some(plan) = rebuild(members, kind)
     {
         return plan;
     }
@@ -475,7 +489,10 @@ fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
         if operation.lossy {
             return None;
         }
-        next.candidates.retain(|m| m.instance != instance.name);
+        // Of the set of the last term nobody is promoted any more: as long as it is named there, its data is not set aside.
+        for members in [&mut next.candidates, &mut next.in_sync] {
+            members.retain(|m| m.instance != instance.name);
+        }
         return Some(Plan::with(
             seen,
             Situation::Working(kind, why),
@@ -487,6 +504,17 @@ fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
         ..operation.clone()
     });
     Some(loss::hand_over(seen, &next, to, &why))
+}
+
+/// Whether a copy that was in sync is away, and may soon show that MAIN, which has restarted, is the older one: until then
+/// nobody's data is set aside because MAIN lacks something of it.
+fn may_be_refuted(members: &Members<'_>, kind: OperationKind) -> bool {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let away = |instance: &Instance| {
+        let was_in_sync = ledger.candidates.iter().any(|m| m.instance == instance.name);
+        was_in_sync && instance.view().is_none() && instance.away_for < seen.settings.hang_timeout
+    };
+    kind == OperationKind::Restart && members.others().any(away)
 }
 
 /// A copy that was in sync, has restarted since, and holds writes that MAIN does not. One of the two was put back to an older

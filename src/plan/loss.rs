@@ -10,7 +10,7 @@ use super::{
 use crate::api::{
     ReplicationMode,
     conditions::Reason,
-    ledger::{DataCopy, Ledger, Member, Operation, OperationKind, Route},
+    ledger::{DataCopy, Incarnation, Ledger, Member, Operation, OperationKind, Route},
 };
 
 /// What has become of the ledger's MAIN.
@@ -414,7 +414,7 @@ fn replace_stuck(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
     }))
 }
 
-/// What each copy that once held everything lacks now.
+/// What each copy that once held everything lacks now, and MAIN itself where it is back.
 fn shortcomings(seen: &Observation, ledger: &Ledger) -> String {
     let pool = if ledger.route == Route::Open {
         &ledger.in_sync
@@ -422,22 +422,32 @@ fn shortcomings(seen: &Observation, ledger: &Ledger) -> String {
         &ledger.candidates
     };
     let mut text = String::new();
-    for member in pool {
+    for member in pool.iter().filter(|m| m.instance != ledger.main.instance) {
         let instance = seen.instance(&member.instance);
-        let lacks = match instance {
-            None => "is gone",
-            Some(i) if i.view().is_none() => "does not answer",
-            Some(i) if !i.has_volume_of(&member.incarnation) => "has another volume than before",
-            Some(i) if !i.carries(ledger) => "does not show the mark of this history",
-            Some(i) if !i.kept_all_of(&member.incarnation) => {
-                "was not told to flush each transaction, and its node has restarted"
-            }
-            Some(i) if !i.is_replica() => "is MAIN without our word",
-            Some(_) => "has restarted",
-        };
+        let lacks = shortcoming(instance, &member.incarnation, ledger).unwrap_or("has restarted");
         text.push_str(&format!(". {} {lacks}", member.instance));
     }
+    let main = seen.instance(&ledger.main.instance);
+    let back = main.filter(|main| main.view().is_some());
+    if let Some(lacks) = back.and_then(|_| shortcoming(back, &ledger.main.incarnation, ledger)) {
+        text.push_str(&format!(". {} {lacks}", ledger.main.instance));
+    }
     text
+}
+
+/// Why an instance is not the copy that it was in this life, beside having restarted.
+fn shortcoming(instance: Option<&Instance>, life: &Incarnation, ledger: &Ledger) -> Option<&'static str> {
+    match instance {
+        None => Some("is gone"),
+        Some(i) if i.view().is_none() => Some("does not answer"),
+        Some(i) if !i.has_volume_of(life) => Some("has another volume than before"),
+        Some(i) if !i.carries(ledger) => Some("does not show the mark of this history"),
+        Some(i) if !i.kept_all_of(life) => {
+            Some("was not told to flush each transaction, and its node has restarted")
+        }
+        Some(i) if !i.is_replica() => Some("is MAIN without our word"),
+        Some(_) => None,
+    }
 }
 
 /// Why MAIN is not replaced yet, although it could be.

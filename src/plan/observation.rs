@@ -199,6 +199,9 @@ pub struct Instance {
     /// MAIN has lately tried to register it and failed. It is tried again, but not at once: MAIN's commits wait
     /// while it tries.
     pub unregistrable: bool,
+    /// Its process has shown that it has ended, and Kubernetes has told of no other one: whoever answers at its address may be
+    /// in a life that nobody knows yet.
+    pub may_have_ended: bool,
 }
 
 /// What a gateway has told of its own Bolt handshakes with MAIN.

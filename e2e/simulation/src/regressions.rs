@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 14] = [
+pub const REGRESSIONS: [Regression; 15] = [
     showed(
         6,
         600,
@@ -98,5 +98,10 @@ pub const REGRESSIONS: [Regression; 14] = [
         789,
         525,
         "both copies of two restarted, MAIN's was an older one: the route stayed closed, and nothing said why",
+    ),
+    showed(
+        1098,
+        525,
+        "a candidate was killed, back within 58 ms and promoted, before Kubernetes had told: in a life that the ledger did not name",
     ),
 ];

@@ -5,13 +5,17 @@ use std::time::Duration;
 use super::{
     super::{
         Action, Situation, Step,
-        observation::{Container, Contents, Sight},
+        observation::{Container, Contents, Role, Sight},
         plan,
     },
     decisions::running,
     world::World,
 };
-use crate::api::{ReplicationMode, conditions::Reason, ledger::Route};
+use crate::api::{
+    ReplicationMode,
+    conditions::Reason,
+    ledger::{Operation, OperationKind, Route},
+};
 
 /// Everything has lost power; MAIN does not come back.
 fn power_loss() -> World {
@@ -217,4 +221,136 @@ fn a_restarted_copy_that_holds_more_than_the_restarted_main_is_left_to_a_human()
     world.step(usize::MAX);
     let ledger = world.ledger.clone().unwrap();
     assert_eq!((ledger.route, &ledger.candidates[..]), (Route::Closed, &[][..]));
+}
+
+/// A third copy must not lead around that question: neither one that holds as much as the older MAIN, nor one that has branched
+/// off from it and could be filled anew.
+#[test]
+fn no_third_copy_lets_an_older_main_go_on_without_what_a_member_holds() {
+    for third_is_older in [true, false] {
+        let mut world = running();
+        let older = world.servers[0].data.clone();
+        world.client_write();
+        world.restart(0, true);
+        world.restart(1, true);
+        if third_is_older {
+            world.servers[2].data.clone_from(&older);
+        }
+        world.servers[0].data = older;
+        let plan = (0..200)
+            .map(|_| world.step(usize::MAX))
+            .find(|plan| plan.steps.is_empty());
+        let plan = plan.unwrap();
+        assert!(
+            matches!(&plan.situation, Situation::Stalled(Reason::DivergedInstance, text) if text.contains("demo-1")),
+            "{plan:?}"
+        );
+        let ledger = world.ledger.as_ref().unwrap();
+        assert_eq!(ledger.route, Route::Closed);
+        assert!(ledger.resets.is_empty());
+    }
+}
+
+/// The member is away: what it holds may show that the restarted MAIN is the older one.
+#[test]
+fn nothing_is_set_aside_for_a_restarted_main_while_a_member_may_still_refute_it() {
+    let mut world = running();
+    let older = world.servers[0].data.clone();
+    world.client_write();
+    world.restart(0, true);
+    world.servers[0].data = older;
+    world.restart(1, true);
+    world.servers[1].up = false;
+    world.step(1);
+    let ledger = world.ledger.as_ref().unwrap();
+    assert_eq!((ledger.route, &*ledger.main.instance), (Route::Closed, "demo-0"));
+    world.servers[0].role = Role::Main;
+    world.servers[0].replicas.clear();
+    let mut seen = world.observe();
+    seen.instances[2].refused = true;
+    for (away, sets_aside) in [(59, false), (60, true)] {
+        seen.instances[1].away_for = Duration::from_secs(away);
+        let ordered = plan(&seen).steps.iter().any(
+            |step| matches!(step, Step::Write(next) if next.resets.iter().any(|order| order.instance == "demo-2")),
+        );
+        assert_eq!(ordered, sets_aside, "away for {away} s");
+    }
+}
+
+/// Nobody else is left: what is no candidate any more must not be kept from being filled anew because the set of the last
+/// term names it.
+#[test]
+fn who_is_struck_off_as_a_candidate_is_relied_on_no_more() {
+    let mut world = running();
+    let mut ledger = world.ledger.clone().unwrap();
+    ledger.term += 1;
+    ledger.route = Route::Closed;
+    ledger.candidates = ledger.in_sync.clone();
+    ledger.operation = Some(Operation {
+        kind: OperationKind::Failover,
+        target: "demo-0".into(),
+        from: Some("demo-1".into()),
+        started_at: String::new(),
+        cause: String::new(),
+        lossy: false,
+        reversed: true,
+        election: None,
+        proven: false,
+    });
+    world.ledger = Some(ledger);
+    world.servers[0].replicas.clear();
+    let mut seen = world.observe();
+    for replica in &mut seen.instances[1..] {
+        replica.refused = true;
+    }
+    let steps = plan(&seen).steps;
+    let [Step::Write(next)] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert!(
+        next.route == Route::Closed && !next.relies_on("demo-1"),
+        "{next:?}"
+    );
+}
+
+/// MAIN is lost, and the process of the one that is announced in its place has shown that it has ended.
+fn announced_and_unclear() -> World {
+    let mut world = running();
+    world.servers[0].up = false;
+    world.step(1);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+    world.servers[1].unclear = true;
+    world
+}
+
+#[test]
+fn who_may_have_restarted_unseen_is_not_promoted_and_lets_nobody_in() {
+    let mut world = announced_and_unclear();
+    for role in [Role::Replica, Role::Main] {
+        world.servers[1].role = role;
+        let plan = plan(&world.observe());
+        assert!(plan.steps.is_empty(), "{plan:?}");
+        assert!(matches!(&plan.situation, Situation::Working(_, text) if text.contains("demo-1")));
+    }
+    world.servers[1].role = Role::Replica;
+    world.servers[1].unclear = false;
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.check();
+}
+
+#[test]
+fn once_kubernetes_has_told_it_is_a_copy_that_has_restarted() {
+    let mut world = announced_and_unclear();
+    world.restart(1, true);
+    world.servers[1].unclear = false;
+    world.restart(0, true);
+    world.settle();
+    let ledger = world.ledger.as_ref().unwrap();
+    assert_eq!(ledger.route, Route::Open);
+    assert_eq!(
+        ledger.main.incarnation,
+        world.incarnation(usize::from(ledger.main.instance == "demo-1"))
+    );
+    world.check();
 }

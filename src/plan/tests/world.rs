@@ -67,6 +67,8 @@ pub(super) struct Server {
     pub(super) configuration: u32,
     /// The password that its user has; none: everybody gets in.
     pub(super) password: Option<u32>,
+    /// The operator has seen its process end, and Kubernetes tells of no other one.
+    pub(super) unclear: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +158,7 @@ impl World {
             address: 0,
             waits: false,
             password: None,
+            unclear: false,
         };
         let numbered = |number: usize| Server {
             address: number,
@@ -203,7 +206,7 @@ impl World {
             .position(|server| server.up && server.address == address)
     }
 
-    fn incarnation(&self, index: usize) -> Incarnation {
+    pub(super) fn incarnation(&self, index: usize) -> Incarnation {
         let server = &self.servers[index];
         Incarnation {
             pod_uid: format!("pod-{index}-{}", server.pod),
@@ -306,6 +309,7 @@ impl World {
                     .is_some_and(|ledger| self.refusals.contains(&(self.incarnation(index), ledger.term))),
                 adamant: false,
                 unregistrable: false,
+                may_have_ended: self.servers[index].unclear,
                 last_behind: None,
             }
         };
