@@ -306,6 +306,9 @@ impl World {
     }
 
     fn ledger_written(&self, before: Option<&MemgraphCluster>, now: &MemgraphCluster) {
+        if let Some(ready) = ready(now).filter(|ready| before.and_then(self::ready).as_ref() != Some(ready)) {
+            self.trace.note(|| format!("status: {ready}"));
+        }
         let asks_for_a_password = now.spec.auth.is_some();
         let ledger = |cluster: &MemgraphCluster| cluster.status.as_ref()?.ledger.clone();
         let (before, Some(now)) = (before.and_then(ledger), ledger(now)) else {
@@ -322,6 +325,16 @@ impl World {
         self.watchman.ledger(before.as_ref(), &now);
         self.check();
     }
+}
+
+/// What the status says first.
+fn ready(cluster: &MemgraphCluster) -> Option<String> {
+    let mut conditions = cluster.status.as_ref()?.conditions.iter();
+    let ready = conditions.find(|condition| condition.type_ == "Ready")?;
+    Some(format!(
+        "Ready={} {}: {}",
+        ready.status, ready.reason, ready.message
+    ))
 }
 
 /// A ledger in one line, without times of day.

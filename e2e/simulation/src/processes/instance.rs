@@ -143,16 +143,27 @@ impl Instances {
         }
     }
 
+    /// The volumes that claims have, in use or not: that of an instance without power is one too.
+    fn claimed(&self) -> Vec<Volume> {
+        let store = self.inner.api.store();
+        let volumes = self.inner.volumes.borrow();
+        let claims = store.all(&Resource::claims());
+        let names = claims.filter_map(|(_, claim)| claim["spec"]["volumeName"].as_str());
+        names.filter_map(|name| volumes.get(name).copied()).collect()
+    }
+
     /// I8: nothing that was acknowledged is set aside unless another instance has it.
     pub(super) fn i8_others_have_what_is_set_aside(&self, instance: &Instance) {
         let (memgraphs, watchman) = (&self.inner.memgraphs, &self.inner.watchman);
         let acknowledged: BTreeSet<_> = watchman.all_acknowledged().into_iter().collect();
-        let others = self
-            .live()
-            .into_iter()
-            .filter(|other| other.volume != instance.volume);
-        let others = others.filter_map(|other| other.process);
-        let held: BTreeSet<_> = others.flat_map(|process| memgraphs.committed(process)).collect();
+        let live = self.live().into_iter();
+        let running = live
+            .filter(|other| other.volume != instance.volume)
+            .filter_map(|other| other.process);
+        let mut held: BTreeSet<_> = running.flat_map(|process| memgraphs.committed(process)).collect();
+        let claimed = self.claimed().into_iter();
+        let others = claimed.filter(|volume| *volume != instance.volume);
+        held.extend(others.flat_map(|volume| memgraphs.on_disk(volume, &instance.setup)));
         let mut only_here = memgraphs.on_disk(instance.volume, &instance.setup).into_iter();
         let lost = |id: &WriteId| acknowledged.contains(id) && !held.contains(id) && !watchman.is_booked(*id);
         if let Some(id) = only_here.find(lost) {
