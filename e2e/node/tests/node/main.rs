@@ -19,6 +19,7 @@ mod policies;
 mod quiet;
 mod recipes;
 mod refusals;
+mod rollouts;
 mod scaling;
 mod steps;
 mod switchover;
@@ -142,6 +143,8 @@ const LONG: &[(&str, Body)] = tests! {
         gateways_are_switched_off_and_on;
     policies:
         no_client_gets_past_the_gateways_and_nothing_else_is_kept_out;
+    rollouts:
+        of_gateways_drop_no_session_that_ends_in_time;
     steps:
         of_a_failover
         of_a_switchover
