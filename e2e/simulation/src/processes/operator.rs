@@ -52,15 +52,7 @@ impl Process for Machine {
             loop {
                 let remaining = leadership.remaining();
                 if remaining.is_zero() {
-                    // A process that stands still does not notice, and this thread may be the last one to go on.
-                    let stood_still = machine.life.is_frozen();
-                    if machine.life.awake().await.is_ok() {
-                        if stood_still {
-                            sleep(LAST_TO_GO_ON).await;
-                        }
-                        machine.lost(stop.is_cancelled());
-                    }
-                    return;
+                    return machine.lost(stop.is_cancelled());
                 }
                 sleep(remaining.max(Duration::from_millis(1))).await;
             }
@@ -68,8 +60,18 @@ impl Process for Machine {
         Ok(Box::new(move || watching.abort()))
     }
 
+    /// One that stands still ends when it goes on, and some other thread may do so first.
     fn lost(&self, _stopping: bool) {
-        self.life.end();
+        if !self.life.is_frozen() {
+            return self.life.end();
+        }
+        let life = self.life.clone();
+        tokio::spawn(async move {
+            if life.awake().await.is_ok() {
+                sleep(LAST_TO_GO_ON).await;
+                life.end();
+            }
+        });
     }
 }
 
