@@ -1,9 +1,14 @@
 //! Copies that are not what they were when the ledger named them.
 
-use simulation::{memgraph::Disk, protocol::Step, world::World};
+use serde_json::json;
+use simulation::{
+    memgraph::{Deed, Disk, Doing, Fate, Outcome, WriteId},
+    protocol::{OperationName, Step},
+    world::World,
+};
 use tokio::time::{sleep, timeout};
 
-use crate::{play, secs};
+use crate::{catch, command, play, secs, session_through, set_apart, set_operators};
 
 /// Ends the process of an instance, and exchanges what is on its volume meanwhile.
 fn exchange(world: &World, instance: &str, disk: Disk) {
@@ -82,6 +87,95 @@ fn an_instance_that_does_not_become_main_is_passed_over() {
         world.memgraphs.freeze(process);
         assert!(world.until(secs(90), |w| w.is_open_to("demo-0")).await);
         world.memgraphs.thaw(process);
+        assert!(world.settled(1, secs(120)).await);
+    });
+}
+
+/// MAIN has stepped down for it already: nobody else holds everything but the two.
+#[test]
+fn a_target_that_is_lost_is_followed_by_the_main_that_has_stepped_down() {
+    play(async |world| {
+        let mut stand = world.protocol.stand();
+        world.edit_spec(|spec| {
+            spec["switchover"] = json!({"requestId": "away", "target": "demo-1"});
+        });
+        let promoting = stand.wait_for(|stand| {
+            stand.operation == Some(OperationName::Switchover) && stand.step == Step::Promoting
+        });
+        timeout(secs(30), promoting).await.unwrap().unwrap();
+        let node = world.node_of("demo-1").unwrap();
+        node.set_power(false);
+        assert!(world.until(secs(60), |w| w.is_open_to("demo-0")).await);
+        node.set_power(true);
+        assert!(world.settled(1, secs(120)).await);
+        assert!(world.writes(5, secs(30)).await);
+    });
+}
+
+/// It is registered so that MAIN waits for it, it votes for a write, and never hears that this is committed; another one does. MAIN
+/// lists it as `ready` and behind. The other one is then set apart from MAIN, so that no commit can show what the first one lacks.
+#[test]
+fn a_replica_that_lacks_an_acknowledged_write_is_no_member() {
+    play(async |world| {
+        world.clients.set_quiet(true);
+        let gateway = world.gateways.all().remove(0);
+        let mut client = session_through(&world, &gateway).await;
+        let [member, late] = ["demo-1", "demo-2"].map(|name| world.instances.named(name).unwrap());
+        // The operators end as soon as MAIN waits for demo-2 too.
+        set_apart(&world, &member);
+        command(&world, "REGISTER REPLICA pod_2", "STRICT_SYNC").await;
+        catch(&world, |w| {
+            let registrations = w.registrations("demo-0");
+            let strict = registrations
+                .iter()
+                .filter(|r| r.attached && r.mode == "strict_sync");
+            strict.count() == 2
+        })
+        .await;
+        set_operators(&world, false);
+        world.memgraphs.mend_all();
+        let status = |w: &World, index: &str| {
+            let mut registrations = w.registrations("demo-0").into_iter();
+            let found = registrations.find(|r| r.name.starts_with(index));
+            found.map(|registration| registration.status)
+        };
+        let all_follow = |w: &World| ["pod_1", "pod_2"].map(|index| status(w, index)) == [Some("ready"); 2];
+        assert!(world.until(secs(60), all_follow).await);
+        let lost = late.process;
+        world.memgraphs.on_step(move |step| {
+            if step.doing == (Doing::Finalize { commit: true }) && step.peer == lost {
+                Deed::fate(Fate::Reset)
+            } else {
+                Deed::default()
+            }
+        });
+        let write = WriteId(1_000_000);
+        assert_eq!(client.write(write, secs(40)).await, Outcome::Acknowledged);
+        world.memgraphs.off_step();
+        set_apart(&world, &member);
+        assert!(
+            world
+                .until(secs(60), |w| status(w, "pod_1") == Some("invalid"))
+                .await
+        );
+        assert_eq!(status(&world, "pod_2"), Some("ready"));
+        set_operators(&world, true);
+        let is_no_member = |w: &World| {
+            w.ledger()
+                .unwrap()
+                .in_sync
+                .iter()
+                .all(|member| member.instance != "demo-2")
+        };
+        assert!(world.throughout(secs(20), is_no_member).await);
+        let node = world.node_of("demo-0").unwrap();
+        node.set_power(false);
+        world.memgraphs.mend_all();
+        assert!(world.until(secs(60), |w| w.is_open_to("demo-1")).await);
+        let holds = world.memgraphs.committed(member.process.unwrap());
+        assert!(holds.contains(&write));
+        node.set_power(true);
+        world.clients.set_quiet(false);
         assert!(world.settled(1, secs(120)).await);
     });
 }

@@ -20,11 +20,12 @@ use serde_json::Value;
 use simulation::{
     kubernetes::Node,
     memgraph::{Client, Path, Trouble},
-    processes::Gateway,
+    processes::{Gateway, Instance, OperatorSlot},
     run::Outcome,
     script,
     world::{Options, World},
 };
+use tokio::time::{sleep, timeout};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -60,16 +61,71 @@ async fn session_through(world: &World, gateway: &Gateway) -> Client {
 /// No operator reaches this gateway any more.
 fn hide_from_operators(world: &World, gateway: &Gateway) {
     for operator in &world.operators {
-        let place = world.memgraphs.place(operator.name());
-        for path in [
-            Path::between(place, gateway.place),
-            Path::between(gateway.place, place),
-        ] {
-            world
-                .memgraphs
-                .trouble(path.on(names::CONTROL_PORT), Trouble::Drop);
-        }
+        hide_from(world, operator, gateway);
     }
+}
+
+/// This operator does not reach this gateway any more.
+fn hide_from(world: &World, operator: &OperatorSlot, gateway: &Gateway) {
+    let place = world.memgraphs.place(operator.name());
+    for path in [
+        Path::between(place, gateway.place),
+        Path::between(gateway.place, place),
+    ] {
+        world
+            .memgraphs
+            .trouble(path.on(names::CONTROL_PORT), Trouble::Drop);
+    }
+}
+
+/// MAIN, which lives, finds nobody at the replication port of an instance any more, and no operator reaches that one. Everything that
+/// keeps them apart ends with all troubles.
+fn set_apart(world: &World, instance: &Instance) {
+    let main = world.main().unwrap();
+    let path = Path::between(main.place, instance.place).on(names::REPLICATION_PORT);
+    world.memgraphs.trouble(path, Trouble::Refuse);
+    world.memgraphs.reset(path);
+    for operator in &world.operators {
+        hide_instance(world, operator, instance);
+    }
+}
+
+/// This operator does not reach this instance any more.
+fn hide_instance(world: &World, operator: &OperatorSlot, instance: &Instance) {
+    let place = world.memgraphs.place(operator.name());
+    world.memgraphs.cut(place, instance.place);
+}
+
+/// The operators that do not lead.
+fn others_than(world: &World, leader: &OperatorSlot) -> Vec<Rc<OperatorSlot>> {
+    let others = world.operators.iter();
+    others
+        .filter(|operator| operator.name() != leader.name())
+        .cloned()
+        .collect()
+}
+
+/// Waits for something that may be over in a few milliseconds.
+async fn catch(world: &World, holds: impl Fn(&World) -> bool) {
+    let caught = async {
+        while !holds(world) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(secs(60), caught).await.unwrap();
+}
+
+/// A command to an instance is sent that begins with the first text and contains the second.
+async fn command(world: &World, begins: &str, contains: &str) {
+    let mut commands = world.protocol.commands();
+    let sent = async {
+        while let Some(command) = commands.recv().await {
+            if command.statement.starts_with(begins) && command.statement.contains(contains) {
+                return;
+            }
+        }
+    };
+    timeout(secs(60), sent).await.unwrap();
 }
 
 /// MAIN is gone for Kubernetes, and lives on. Returns its node.
