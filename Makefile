@@ -124,7 +124,8 @@ docs-check: ## Check the documentation: links, targets, that commands are run by
 	python3 .ci/docs.py
 
 .PHONY: page-test
-page-test: ## Look at the status page in headless Chromium (apt-get install chromium); screenshots go to target/page
+page-test: ## Look at the status page in headless Chromium, which is installed if it is not there; screenshots go to target/page
+	@e2e/page/chromium.sh >/dev/null
 	cargo test --locked --package memgraph-operator --lib -- --ignored fleet::tests::page
 
 .PHONY: deny

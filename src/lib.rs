@@ -20,3 +20,4 @@ pub mod plan;
 pub mod reference;
 pub mod resources;
 pub mod telemetry;
+pub mod traces;

@@ -24,6 +24,7 @@ use memgraph_operator::{
     reference,
     resources::{InvalidPodLabels, OperatorImage, OperatorPods, PASSWORD_VARIABLE, USER_VARIABLE},
     telemetry,
+    traces::{self, Collector, CollectorError, Service},
 };
 
 /// Kubernetes operator for Memgraph: replication, automatic failover and a fencing gateway.
@@ -116,6 +117,8 @@ struct OperatorArgs {
     #[arg(long, env = "KEEPSAKES")]
     keepsakes: Option<PathBuf>,
     #[command(flatten)]
+    traces: TraceArgs,
+    #[command(flatten)]
     election: ElectionArgs,
     #[command(flatten)]
     log: LogArgs,
@@ -178,7 +181,17 @@ struct GatewayArgs {
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", default_value_t = gateway::DEFAULT_DRAIN.as_secs())]
     drain_seconds: u64,
     #[command(flatten)]
+    traces: TraceArgs,
+    #[command(flatten)]
     log: LogArgs,
+}
+
+#[derive(Args)]
+struct TraceArgs {
+    /// Where a trace of each change of MAIN is sent to by OTLP over HTTP, such as http://collector:4318. The operator tells its
+    /// gateways. Unset: nowhere.
+    #[arg(long, env = traces::ENDPOINT_VARIABLE)]
+    otlp_endpoint: Option<String>,
 }
 
 #[derive(Args)]
@@ -202,6 +215,8 @@ enum Error {
     Timing(#[from] TimingError),
     #[error("cannot tell which pods are the operator's own")]
     Pods(#[from] InvalidPodLabels),
+    #[error("cannot send traces")]
+    Traces(#[from] CollectorError),
     #[error(transparent)]
     Operator(#[from] controller::OperatorError),
     #[error(transparent)]
@@ -285,6 +300,22 @@ fn block_on(task: impl Future<Output = Result<(), Error>>) -> Result<(), Error> 
         .block_on(task)
 }
 
+/// Sends traces while `task` is carried out, if that is wanted.
+async fn traced<T>(args: &TraceArgs, name: &'static str, task: impl Future<Output = T>) -> Result<T, Error> {
+    let Some(endpoint) = &args.otlp_endpoint else {
+        return Ok(task.await);
+    };
+    let service = Service {
+        name,
+        // That of the pod.
+        instance: std::env::var("HOSTNAME").unwrap_or_default(),
+    };
+    let sending = tokio::spawn(traces::send(Collector::at(endpoint, &service)?));
+    let done = task.await;
+    sending.abort();
+    Ok(done)
+}
+
 async fn client() -> Result<Client, Error> {
     Ok(Client::try_default().await.map_err(Box::new)?)
 }
@@ -298,8 +329,10 @@ async fn operator(args: OperatorArgs) -> Result<(), Error> {
         election: election(args.election)?,
         pods,
         keepsakes: args.keepsakes,
+        collector: args.traces.otlp_endpoint.clone(),
     };
-    Ok(controller::run(client().await?, Neo4rsBolt::anonymous(), config).await?)
+    let running = controller::run(client().await?, Neo4rsBolt::anonymous(), config);
+    Ok(traced(&args.traces, "memgraph-operator", running).await??)
 }
 
 fn election(args: ElectionArgs) -> Result<Election, TimingError> {
@@ -359,5 +392,5 @@ async fn gateway(args: GatewayArgs) -> Result<(), Error> {
         },
         drain: Duration::from_secs(args.drain_seconds),
     };
-    Ok(gateway::run(config).await?)
+    Ok(traced(&args.traces, "memgraph-gateway", gateway::run(config)).await??)
 }

@@ -130,36 +130,39 @@ func TestArgoCDsHealthIsThatOfKstatus(t *testing.T) {
 			for _, reconciling := range truths {
 				for _, stalled := range truths {
 					for _, reason := range []string{"AsExpected", "WaitingForSwitchover"} {
-						waiting := reason == "WaitingForSwitchover"
-						current := condition("UpToDate", "True", reason)
-						if waiting {
-							current = condition("UpToDate", "False", reason)
+						for _, paused := range truths[:2] {
+							waiting := reason == "WaitingForSwitchover"
+							current := condition("UpToDate", "True", reason)
+							if waiting {
+								current = condition("UpToDate", "False", reason)
+							}
+							seen := object{
+								"phase":              phase,
+								"observedGeneration": int64(2),
+								"conditions": []any{
+									condition("Ready", ready, "AsExpected"),
+									condition("Reconciling", reconciling, "AsExpected"),
+									condition("Stalled", stalled, "AsExpected"),
+									current,
+									condition("Paused", paused, "Paused"),
+								},
+							}
+							told := ""
+							switch {
+							case stalled == "True":
+								// kstatus looks at Reconciling first. The operator says at most one of the two.
+								told = "Degraded"
+							case phase == "Unavailable" || phase == "WritesBlocked":
+								told = "Degraded"
+							case ready == "True" && (waiting || paused == "True"):
+								told = "Suspended"
+							case ready != "True" && reconciling != "True":
+								// kstatus has no word for it but this one.
+								told = "Progressing"
+							}
+							check(cluster(2, seen), told)
+							check(cluster(3, seen), "Progressing")
 						}
-						seen := object{
-							"phase":              phase,
-							"observedGeneration": int64(2),
-							"conditions": []any{
-								condition("Ready", ready, "AsExpected"),
-								condition("Reconciling", reconciling, "AsExpected"),
-								condition("Stalled", stalled, "AsExpected"),
-								current,
-							},
-						}
-						told := ""
-						switch {
-						case stalled == "True":
-							// kstatus looks at Reconciling first. The operator says at most one of the two.
-							told = "Degraded"
-						case phase == "Unavailable" || phase == "WritesBlocked":
-							told = "Degraded"
-						case ready == "True" && waiting:
-							told = "Suspended"
-						case ready != "True" && reconciling != "True":
-							// kstatus has no word for it but this one.
-							told = "Progressing"
-						}
-						check(cluster(2, seen), told)
-						check(cluster(3, seen), "Progressing")
 					}
 				}
 			}

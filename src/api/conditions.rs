@@ -21,11 +21,13 @@ pub enum ConditionType {
     GatewayAvailable,
     /// Every instance was started with what the spec says now.
     UpToDate,
+    /// Nothing is done, because `spec.paused` says so.
+    Paused,
 }
 
 impl ConditionType {
     /// Every type, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -34,6 +36,7 @@ impl ConditionType {
         Self::ReplicationHealthy,
         Self::GatewayAvailable,
         Self::UpToDate,
+        Self::Paused,
     ];
 
     /// The name in the API.
@@ -48,6 +51,7 @@ impl ConditionType {
             Self::ReplicationHealthy => "ReplicationHealthy",
             Self::GatewayAvailable => "GatewayAvailable",
             Self::UpToDate => "UpToDate",
+            Self::Paused => "Paused",
         }
     }
 }
@@ -130,6 +134,8 @@ pub enum Reason {
     WaitingForSwitchover,
     /// `image` is an older release than the one that runs.
     Downgrade,
+    /// `spec.paused` keeps the operator from changing anything.
+    Paused,
     /// The spec has a value that cannot be used; the message names the field.
     InvalidSpec,
     /// The CustomResourceDefinition is another release's than the operator, and does not take its ledger.
@@ -171,6 +177,7 @@ impl Reason {
             Self::Updating => "Updating",
             Self::WaitingForSwitchover => "WaitingForSwitchover",
             Self::Downgrade => "Downgrade",
+            Self::Paused => "Paused",
             Self::InvalidSpec => "InvalidSpec",
             Self::UnfitDefinition => "UnfitDefinition",
             Self::InvalidCredentials => "InvalidCredentials",

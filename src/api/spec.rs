@@ -141,6 +141,11 @@ pub struct MemgraphClusterSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub fenced_instances: Vec<String>,
 
+    /// Stops what the operator does to the cluster: no object is applied, no instance changes its role, and a MAIN that is lost
+    /// is not replaced. What has begun is finished first. Clients are led to MAIN as before, and the status is kept up to date.
+    #[serde(default)]
+    pub paused: bool,
+
     /// Who may use the database. Unset: whoever reaches it, without a password. It can be added to a cluster, and not be
     /// removed again. With it, `gateway.read` is off unless it is switched on: Memgraph Community has no users on replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]

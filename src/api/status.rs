@@ -104,6 +104,8 @@ pub enum Phase {
     Unavailable,
     /// A human must decide; the condition Stalled says what.
     Unknown,
+    /// `spec.paused` has the operator do nothing, and MAIN serves or was not set up yet.
+    Paused,
     /// The cluster is being deleted.
     Terminating,
 }

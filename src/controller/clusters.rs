@@ -30,8 +30,11 @@ use crate::{
     grants::Report,
     memgraph::Bolt,
     plan::observation::{Numbers, Witness},
+    traces::StepTime,
 };
 
+/// Of so many steps of one change the times are kept.
+const TRACED_STEPS: usize = 64;
 /// How often the instances of a cluster are looked at between two changes.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
@@ -86,6 +89,8 @@ struct Memory {
     commit: Option<(i64, Instant)>,
     /// How long steps of each kind took since the route was closed.
     steps: Vec<(&'static str, Duration)>,
+    /// When each of them began, for whoever traces them.
+    step_times: Vec<StepTime>,
     /// Since when the CustomResourceDefinition is known not to fit, and what shows it.
     unfit_definition: Option<(Instant, String)>,
 }
@@ -359,8 +364,23 @@ impl Cluster {
         self.memory().steps.clone()
     }
 
+    /// Notes when a step began that has taken so long.
+    pub(super) fn trace_step(&self, step: StepTime) {
+        let times = &mut self.memory().step_times;
+        if times.len() < TRACED_STEPS {
+            times.push(step);
+        }
+    }
+
+    /// When steps began since [`Self::forget_steps`], the first ones of them.
+    pub(super) fn step_times(&self) -> Vec<StepTime> {
+        self.memory().step_times.clone()
+    }
+
     pub(super) fn forget_steps(&self) {
-        self.memory().steps.clear();
+        let mut memory = self.memory();
+        memory.steps.clear();
+        memory.step_times.clear();
     }
 
     pub(super) fn since_write(&self) -> Duration {

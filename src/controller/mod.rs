@@ -94,6 +94,8 @@ pub struct OperatorConfig {
     /// Where a process keeps what the one needs that takes its place: a folder that outlives the process and not the pod,
     /// since the keys to the gateways are in there. None: it is not kept.
     pub keepsakes: Option<PathBuf>,
+    /// Where traces are sent to, by gateways too. None: nowhere.
+    pub collector: Option<String>,
 }
 
 /// How this process takes part in the election of the one that acts.
@@ -211,6 +213,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             installation: Installation {
                 image: config.image,
                 pods: config.pods,
+                collector: config.collector,
             },
             cluster_domain: config.cluster_domain,
             name: config.election.name,

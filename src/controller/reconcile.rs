@@ -32,6 +32,7 @@ use crate::{
         observation::{Instance, Observation, Registration},
         report,
     },
+    traces::{self, StepTime},
 };
 
 /// When a healthy cluster is looked at again although nothing has changed.
@@ -96,6 +97,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
     // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
     let tended = operator.tend_access(&state, &cluster).await;
+    // Also in a pause: without certificates gateways get no grant.
     let prepared = operator.prepare_gateways(&cluster).await;
     let applied = operator.bring_about(&state, &cluster).await;
     let hindered = tended.and(applied).and(prepared).err();
@@ -250,7 +252,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        if !state.wallet.allows_pods(cluster) {
+        if cluster.spec.paused || !state.wallet.allows_pods(cluster) {
             return Ok(());
         }
         let applied = &state.applied;
@@ -368,10 +370,27 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             let (name, operation) = (cluster.name_any(), ledger.operation.as_ref().map(|o| o.kind));
             tracing::info!(cluster = %name, term = ledger.term, route = ?ledger.route, ?operation, "ledger written");
         }
+        self.trace(state, cluster, &written);
         self.events
             .status_written(cluster.status.as_ref(), &written)
             .await;
         Ok(written)
+    }
+
+    /// Tells of a change that this write ends.
+    fn trace(&self, state: &Cluster, before: &MemgraphCluster, written: &MemgraphCluster) {
+        if !traces::wanted() {
+            return;
+        }
+        let newest = |cluster: &MemgraphCluster| cluster.status.as_ref()?.history.first().cloned();
+        let Some(record) = newest(written).filter(|record| newest(before).as_ref() != Some(record)) else {
+            return;
+        };
+        traces::tell(|| {
+            let place = (written.uid(), written.namespace(), written.name_any());
+            let (uid, namespace) = (place.0.unwrap_or_default(), place.1.unwrap_or_default());
+            traces::change((&uid, &namespace, &place.2), &record, &state.step_times())
+        });
     }
 
     /// Carries the steps out, and returns the cluster as the last write left it.
@@ -440,9 +459,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             gateways: &gateways,
             closed_for: state.shut_for(),
         };
-        let started = Instant::now();
+        let (began, started) = (self.wall.now().into(), Instant::now());
         let done = hands.carry_out(action).await;
         state.took(action.kind(), started.elapsed());
+        state.trace_step(StepTime {
+            kind: action.kind(),
+            began,
+            took: started.elapsed(),
+        });
         self.vitals.took(action.kind(), started.elapsed());
         done?;
         if let Action::Fence { term } = action {

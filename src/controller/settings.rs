@@ -46,6 +46,7 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
             id: asked.request_id.clone(),
             target: asked.target.clone(),
         }),
+        paused: spec.paused,
         image: spec.image_or_default().to_owned(),
         main_update: spec.update_strategy.main_update,
     }

@@ -42,7 +42,7 @@ pub fn advice(cluster: &MemgraphCluster) -> Vec<Advice> {
             .into_iter()
             .find(|kind| kind.as_str() == condition.type_)?;
         let bad = match kind {
-            ConditionType::Stalled => condition.status == "True",
+            ConditionType::Stalled | ConditionType::Paused => condition.status == "True",
             // It says no more than those that follow it.
             ConditionType::Reconciling => false,
             ConditionType::Ready
@@ -105,6 +105,7 @@ fn command(cluster: &MemgraphCluster, kind: ConditionType, reason: &str) -> Opti
         return Some(format!("kubectl edit memgraphcluster {name} -n {namespace}"));
     }
     match kind {
+        ConditionType::Paused => Some(plugin(cluster, "resume")),
         ConditionType::GatewayAvailable => Some(pods("gateway")),
         ConditionType::UpToDate if is(Reason::WaitingForSwitchover) => Some(plugin(cluster, "switchover")),
         ConditionType::UpToDate => Some(pods("instance")),

@@ -22,7 +22,7 @@ pub(super) struct Access {
     pub(super) client: Client,
     /// The namespace that was asked for, or that of the context.
     pub(super) namespace: String,
-    operator_namespace: String,
+    pub(super) operator_namespace: String,
     operator_service: String,
 }
 

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::api::DurationString;
 
-/// Looks at Memgraph clusters, and asks the operator to move MAIN, take an instance out, or fill one anew.
+/// Looks at Memgraph clusters, and asks the operator to move MAIN, take an instance out, fill one anew, or change nothing for a while.
 ///
 /// Exit codes: 0 done (status: clients can write), 1 the call failed, 2 it was not understood, 3 status: clients cannot write,
 /// 4 the operator refused it or it failed, 5 it was not over in time and goes on.
@@ -32,6 +32,14 @@ pub(super) enum Command {
     Fence(FenceArgs),
     /// Lets an instance serve again.
     Unfence(FenceArgs),
+    /// Has the operator change nothing: no object, no role, no failover. Clients are led to MAIN as before.
+    Pause(PauseArgs),
+    /// Has the operator go on.
+    Resume(PauseArgs),
+    /// Opens a console: mgconsole where it is installed, a small shell of its own where it is not. The end of the input ends it.
+    Console(ConsoleArgs),
+    /// Writes a file for whoever is to help: the cluster, its objects, status, Events and logs, without the contents of Secrets.
+    Report(ReportArgs),
     /// Prints a completion script for a shell.
     Completion {
         /// The shell.
@@ -124,6 +132,48 @@ pub(super) struct FenceArgs {
     pub(super) instance: String,
     #[command(flatten)]
     pub(super) waiting: WaitArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PauseArgs {
+    /// The cluster.
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) waiting: WaitArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ConsoleArgs {
+    /// The cluster.
+    pub(super) name: String,
+    /// Leads to a replica, by the gateway's address for readers.
+    #[arg(long)]
+    pub(super) read: bool,
+    /// The user, whose password is in the variable MEMGRAPH_PASSWORD or is asked for. Unset: the user of the Secret that the
+    /// operator writes for applications, where `spec.auth` is set.
+    #[arg(long, env = "MEMGRAPH_USERNAME")]
+    pub(super) username: Option<String>,
+    /// Whether to speak TLS; certificates are not checked.
+    #[arg(long)]
+    pub(super) tls: bool,
+    /// The program that is started, with `--host` and `--port` as mgconsole takes them.
+    #[arg(long, default_value = "mgconsole")]
+    pub(super) program: String,
+    /// Uses the own shell even if the program is there.
+    #[arg(long)]
+    pub(super) builtin: bool,
+    /// Further arguments of the program, after `--`.
+    #[arg(last = true)]
+    pub(super) arguments: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReportArgs {
+    /// The cluster.
+    pub(super) name: String,
+    /// The file, which must not be there yet. Unset: one in the present folder, named after cluster and time.
+    #[arg(short, long)]
+    pub(super) output: Option<PathBuf>,
 }
 
 /// Whether to wait until it is over.

@@ -1,10 +1,10 @@
-//! What a human may ask the operator for: to move MAIN, to take an instance out, to fill one anew.
+//! What a human may ask the operator for: to move MAIN, to take an instance out, to fill one anew, to change nothing for a while.
 
 use std::{io, time::Duration};
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{
     Error, Outcome,
     access::{Access, failed},
-    args::{FenceArgs, ResetArgs, SwitchoverArgs, WaitArgs},
+    args::{FenceArgs, PauseArgs, ResetArgs, SwitchoverArgs, WaitArgs},
     render,
 };
 use crate::api::{MemgraphCluster, MemgraphClusterStatus, SwitchoverState, conditions::ConditionType, names};
@@ -243,13 +243,43 @@ pub(super) async fn reset(
     wait(&asked.waiting, access.follow(name), judge, progress).await
 }
 
+pub(super) async fn pause(
+    asked: &PauseArgs,
+    paused: bool,
+    access: &Access,
+    progress: &mut dyn io::Write,
+) -> Result<Outcome, Error> {
+    let before = access.get(&asked.name).await?;
+    tell_owners(&before, "f:paused", "spec.paused", progress)?;
+    patch(access, &asked.name, json!({"spec": {"paused": paused}})).await?;
+    let judge = |cluster: &MemgraphCluster| {
+        let status = cluster.status.as_ref()?;
+        if status.observed_generation != cluster.metadata.generation {
+            return None;
+        }
+        let condition = condition(status, ConditionType::Paused)?;
+        Some(match (paused, condition.status == "True") {
+            (true, true) => Progress::Over(
+                Outcome::Done,
+                format!(
+                    "{} is paused: a MAIN that is lost is not replaced before kubectl memgraph resume {}",
+                    asked.name, asked.name
+                ),
+            ),
+            (false, false) => Progress::Over(Outcome::Done, format!("{} goes on", asked.name)),
+            _ => Progress::Going(waits("the operator waits", &condition.message)),
+        })
+    };
+    wait(&asked.waiting, access.follow(&asked.name), judge, progress).await
+}
+
+fn condition(status: &MemgraphClusterStatus, kind: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|c| c.type_ == kind.as_str())
+}
+
 fn stalled(status: &MemgraphClusterStatus) -> Option<String> {
-    let stalled = ConditionType::Stalled.as_str();
-    let condition = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == stalled && c.status == "True")?;
-    Some(condition.message.clone())
+    let stalled = condition(status, ConditionType::Stalled).filter(|c| c.status == "True")?;
+    Some(stalled.message.clone())
 }
 
 /// The cluster that an instance belongs to, by its name.

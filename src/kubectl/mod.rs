@@ -1,17 +1,19 @@
 //! `kubectl memgraph`: looks at clusters and asks the operator for what a human may ask for.
 //!
-//! It has no rights of its own and reaches nothing but the API server: it reads and changes MemgraphClusters with the rights of
-//! whoever calls it. Where these allow it, the operator's own view is read through the API server too (`services/proxy`).
+//! It has no rights of its own and reaches nothing but the API server: it reads and changes MemgraphClusters, forwards ports and
+//! reads logs with the rights of whoever calls it. Where these allow it, the operator's own view is read through the API server too (`services/proxy`).
 
 mod access;
 mod args;
 mod change;
+mod console;
 mod render;
+mod report;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use clap::CommandFactory;
 
@@ -72,6 +74,28 @@ pub enum Error {
     /// What was asked for makes no sense here.
     #[error("{0}")]
     Usage(String),
+    /// The program that is to talk with the database is there, and does not start.
+    #[error("cannot start {program}; --builtin does without it")]
+    Program {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The own shell has stopped.
+    #[error(transparent)]
+    Shell(#[from] mgconsole::Stopped),
+    /// A file cannot be written.
+    #[error("cannot write {}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The report cannot be packed.
+    #[error("cannot pack the report")]
+    Zip(#[from] zip::result::ZipError),
     /// The answer cannot be shown.
     #[error("cannot write the answer as JSON")]
     Json(#[from] serde_json::Error),
@@ -115,6 +139,10 @@ async fn carry_out(
         Command::Reset(asked) => change::reset(&asked, access, progress).await,
         Command::Fence(asked) => change::fence(&asked, true, access, progress).await,
         Command::Unfence(asked) => change::fence(&asked, false, access, progress).await,
+        Command::Pause(asked) => change::pause(&asked, true, access, progress).await,
+        Command::Resume(asked) => change::pause(&asked, false, access, progress).await,
+        Command::Console(asked) => console::open(&asked, access, progress).await,
+        Command::Report(asked) => report::write(&asked, access, progress).await,
         Command::Completion { .. } => Ok(Outcome::Done),
     }
 }

@@ -277,6 +277,159 @@ async fn a_reset_annotates_the_pod() {
     );
 }
 
+/// Plays the operator: says of the cluster that it is paused or not, for ever.
+async fn answer_pause(api: &FakeApi) {
+    loop {
+        let mut cluster = cluster(api);
+        let paused = cluster["spec"]["paused"].as_bool().unwrap_or_default();
+        let status = if paused { "True" } else { "False" };
+        cluster["status"]["conditions"] = json!([condition(
+            "Paused",
+            status,
+            "Paused",
+            "a failover is finished first"
+        )]);
+        api.put("memgraphclusters", cluster);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pause_is_waited_for_and_ended() {
+    let api = api();
+    for (line, paused, said) in [
+        (
+            "pause demo",
+            true,
+            "demo is paused: a MAIN that is lost is not replaced",
+        ),
+        ("resume demo", false, "demo goes on"),
+    ] {
+        let (outcome, _, progress) = tokio::select! {
+            done = call(&api, line) => done,
+            () = answer_pause(&api) => unreachable!("it goes on for ever"),
+        };
+        assert_eq!(outcome.unwrap(), Outcome::Done, "{progress}");
+        assert_eq!(cluster(&api)["spec"]["paused"], paused);
+        assert!(progress.contains(said), "{progress}");
+    }
+    let mut busy = demo();
+    busy["status"]["conditions"] = json!([condition(
+        "Paused",
+        "False",
+        "FailingOver",
+        "a failover is finished first"
+    )]);
+    api.put("memgraphclusters", busy);
+    let (outcome, _, progress) = call(&api, "pause demo --timeout 50ms").await;
+    assert_eq!(outcome.unwrap(), Outcome::TimedOut);
+    assert!(
+        progress.contains("the operator waits: a failover is finished first"),
+        "{progress}"
+    );
+}
+
+#[tokio::test]
+async fn a_console_needs_a_gateway_that_is_ready() {
+    let (outcome, _, _) = call(&api(), "console demo").await;
+    assert_eq!(outcome.unwrap_err().to_string(), "no pod of the gateway is ready");
+}
+
+/// The files of an archive, by their names without its folder.
+fn unpacked(path: &std::path::Path) -> std::collections::BTreeMap<String, String> {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+    (0..archive.len())
+        .map(|index| {
+            let mut file = archive.by_index(index).unwrap();
+            let name = file.name().unwrap().split_once('/').unwrap().1.to_owned();
+            let mut content = String::new();
+            io::Read::read_to_string(&mut file, &mut content).unwrap();
+            (name, content)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_report_holds_all_but_secrets() {
+    let api = api();
+    let labels = json!({"memgraph.dev/cluster": "demo"});
+    let put = |plural: &str, kind: &str, name: &str, more: Value| {
+        let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "graphs", "labels": labels}});
+        for (field, value) in more.as_object().unwrap() {
+            object[field] = value.clone();
+        }
+        api.put(plural, object);
+    };
+    put(
+        "secrets",
+        "Secret",
+        "demo-application",
+        json!({"data": {"password": "aHVzaC1odXNo"}}),
+    );
+    let environment =
+        json!([{"name": "SOME_TOKEN", "value": "hush-hush"}, {"name": "LEVEL", "value": "info"}]);
+    put(
+        "pods",
+        "Pod",
+        "demo-0",
+        json!({
+            "spec": {"containers": [{"name": "memgraph", "env": environment}]},
+            "status": {"containerStatuses": [
+                {"name": "memgraph", "restartCount": 1, "ready": true, "image": "i", "imageID": "i"},
+            ]},
+        }),
+    );
+    put(
+        "events",
+        "Event",
+        "e1",
+        json!({"involvedObject": {"name": "demo-0"}, "reason": "Killing"}),
+    );
+    put(
+        "events",
+        "Event",
+        "e2",
+        json!({"involvedObject": {"name": "demos"}, "reason": "Other"}),
+    );
+    let folder = tempdir();
+    let path = folder.join("report.zip");
+    let line = format!("report demo --output {}", path.display());
+    let (outcome, _, progress) = call(&api, &line).await;
+    assert_eq!(outcome.unwrap(), Outcome::Done, "{progress}");
+    assert!(progress.contains("Secrets are left out"), "{progress}");
+    let files = unpacked(&path);
+    assert!(files["cluster.yaml"].contains("demo-2"));
+    assert!(files["status.txt"].contains("MAIN      demo-0, term 3, route open"));
+    assert!(files["objects/secrets/demo-application.yaml"].contains("password: left out"));
+    assert!(files["objects/pods/demo-0.yaml"].contains("value: info"));
+    assert!(files["events.yaml"].contains("Killing") && !files["events.yaml"].contains("Other"));
+    assert!(files["logs/demo-0/memgraph.log"].contains("log of demo-0"));
+    assert!(files.contains_key("logs/demo-0/memgraph.previous.log"));
+    assert!(
+        files["unread.txt"].contains("the operator's status"),
+        "{}",
+        files["unread.txt"]
+    );
+    for (name, content) in &files {
+        assert!(
+            !content.contains("hush-hush") && !content.contains("aHVzaC1odXNo"),
+            "{name}"
+        );
+    }
+    // What is there stays.
+    let (outcome, _, _) = call(&api, &line).await;
+    assert!(outcome.unwrap_err().to_string().starts_with("cannot write"));
+    assert_eq!(unpacked(&path), files);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// An empty folder.
+fn tempdir() -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("kubectl-memgraph-{}", std::process::id()));
+    std::fs::create_dir(&path).unwrap();
+    path
+}
+
 #[tokio::test]
 async fn a_shell_is_given_its_completion_without_a_cluster() {
     let arguments = Arguments::try_parse_from(["kubectl-memgraph", "completion", "bash"]).unwrap();

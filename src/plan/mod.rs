@@ -14,6 +14,7 @@ mod members;
 mod notes;
 mod numbers;
 pub mod observation;
+mod paused;
 mod release;
 pub mod report;
 mod reset;
@@ -199,6 +200,9 @@ pub fn plan(seen: &Observation) -> Plan {
         Some(ledger) if ledger.route == Route::Closed => closed::plan(seen, ledger),
         Some(ledger) => steady::plan(seen, ledger),
     };
+    if paused::holds_back(seen) {
+        return paused::without_steps(seen, plan.situation, !plan.steps.is_empty());
+    }
     if plan.steps.is_empty() {
         // Whoever is waited for may be one that must not start where it is, or cannot start as it was made.
         let ledger = seen.ledger.as_ref();

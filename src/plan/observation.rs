@@ -87,6 +87,8 @@ pub struct Settings {
     pub max_per_hour: usize,
     /// The newest request to move MAIN.
     pub switchover: Option<SwitchoverRequest>,
+    /// Whether nothing may be begun.
+    pub paused: bool,
     /// The image of new pods.
     pub image: String,
     /// Whether MAIN moves by itself when only its pod is left to be updated.

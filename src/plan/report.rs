@@ -4,7 +4,7 @@ use super::{
     Situation,
     members::Members,
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
-    reset,
+    paused, reset,
     switchover::{self, Standing},
     update,
 };
@@ -208,7 +208,21 @@ impl<'a> Facts<'a> {
         !self.gateway.enabled || self.gateway.ready > 0
     }
 
+    fn is_paused(&self) -> bool {
+        paused::holds_back(self.seen)
+    }
+
     fn phase(&self) -> Phase {
+        match self.running_phase() {
+            // Where clients cannot write, that is what people must see first.
+            Phase::Pending | Phase::Operational | Phase::Updating | Phase::Degraded if self.is_paused() => {
+                Phase::Paused
+            }
+            phase => phase,
+        }
+    }
+
+    fn running_phase(&self) -> Phase {
         match self.situation {
             Situation::Stalled(..) if self.is_open() && self.main_serves() => {
                 if self.writes_blocked() {
@@ -253,6 +267,7 @@ impl<'a> Facts<'a> {
             ConditionType::ReplicationHealthy => self.replication_healthy(),
             ConditionType::GatewayAvailable => self.gateway_available(),
             ConditionType::UpToDate => self.up_to_date(),
+            ConditionType::Paused => self.paused(),
         };
         Verdict {
             condition,
@@ -309,6 +324,10 @@ impl<'a> Facts<'a> {
     }
 
     fn reconciling(&self) -> (Truth, Reason, String) {
+        if self.is_paused() {
+            let message = "nothing is done before spec.paused is false";
+            return (Truth::False, Reason::Paused, message.into());
+        }
         match (self.situation, self.trouble(), self.lacking()) {
             (Situation::Stalled(..), Some((reason, message)), _) => (Truth::False, reason, message),
             (_, Some((reason, message)), _) => (Truth::True, reason, message),
@@ -332,6 +351,17 @@ impl<'a> Facts<'a> {
             Some(update::Next::Wait(reason, why)) => (reason, format!("{left}; {why}")),
             _ => (Reason::Updating, left),
         })
+    }
+
+    fn paused(&self) -> (Truth, Reason, String) {
+        if self.is_paused() {
+            let message = "nothing is changed, and a lost MAIN is not replaced, before spec.paused is false";
+            return (Truth::True, Reason::Paused, message.into());
+        }
+        match self.trouble().filter(|_| self.seen.settings.paused) {
+            Some((reason, message)) => (Truth::False, reason, format!("this is finished first: {message}")),
+            None => (Truth::False, Reason::AsExpected, "spec.paused is false".into()),
+        }
     }
 
     fn up_to_date(&self) -> (Truth, Reason, String) {

@@ -13,8 +13,8 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{Error, OperatorImage, parent::Parent, pod, pod_template};
-use crate::api::names;
+use super::{Error, Installation, parent::Parent, pod, pod_template};
+use crate::{api::names, traces::ENDPOINT_VARIABLE};
 
 /// User and group of the operator's image.
 const USER: i64 = 65532;
@@ -33,7 +33,7 @@ const CERTIFICATES: &str = "/etc/memgraph-gateway/control";
 /// The Deployment of a cluster's gateways. It runs the operator's own image.
 ///
 /// A rollout takes no gateway away before its successor is ready, so that a bad image never stops traffic.
-pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Deployment, Error> {
+pub(super) fn build(parent: &Parent<'_>, installation: &Installation) -> Result<Deployment, Error> {
     let selector = pod::selector(parent, names::GATEWAY);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -48,7 +48,7 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Deploy
             security_context: Some(pod::security(USER, USER)),
             affinity: Some(pod::spread(parent, names::GATEWAY)),
             termination_grace_period_seconds: Some(GRACE_SECONDS),
-            containers: vec![container(parent, image)?],
+            containers: vec![container(parent, installation)?],
             volumes: Some(vec![Volume {
                 name: CONTROL.to_owned(),
                 secret: Some(SecretVolumeSource {
@@ -84,7 +84,7 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Deploy
     })
 }
 
-fn container(parent: &Parent<'_>, image: &OperatorImage) -> Result<Container, Error> {
+fn container(parent: &Parent<'_>, installation: &Installation) -> Result<Container, Error> {
     let resources = match &parent.spec.gateway.resources {
         Some(given) => pod::resources("gateway.resources", given)?,
         None => Some(default_resources()),
@@ -98,7 +98,7 @@ fn container(parent: &Parent<'_>, image: &OperatorImage) -> Result<Container, Er
     ];
     Ok(Container {
         name: CONTAINER.to_owned(),
-        image: Some(image.0.clone()),
+        image: Some(installation.image.0.clone()),
         args: Some(args.map(str::to_owned).into()),
         // Both ports are always named, so that switching reading on or off replaces no gateway.
         ports: Some(vec![
@@ -107,19 +107,7 @@ fn container(parent: &Parent<'_>, image: &OperatorImage) -> Result<Container, Er
             pod::port(pod::HTTP, names::HTTP_PORT),
             pod::port(CONTROL, names::CONTROL_PORT),
         ]),
-        // Grants are made out to it.
-        env: Some(vec![EnvVar {
-            name: "POD_UID".to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    // The API server's default.
-                    api_version: Some("v1".to_owned()),
-                    field_path: "metadata.uid".to_owned(),
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
+        env: Some(environment(installation)),
         volume_mounts: Some(vec![VolumeMount {
             name: CONTROL.to_owned(),
             mount_path: CERTIFICATES.to_owned(),
@@ -141,6 +129,28 @@ fn container(parent: &Parent<'_>, image: &OperatorImage) -> Result<Container, Er
         }),
         ..Container::default()
     })
+}
+
+fn environment(installation: &Installation) -> Vec<EnvVar> {
+    // Grants are made out to it.
+    let pod_uid = EnvVar {
+        name: "POD_UID".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                // The API server's default.
+                api_version: Some("v1".to_owned()),
+                field_path: "metadata.uid".to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    let collector = installation.collector.as_ref().map(|endpoint| EnvVar {
+        name: ENDPOINT_VARIABLE.to_owned(),
+        value: Some(endpoint.clone()),
+        ..EnvVar::default()
+    });
+    std::iter::once(pod_uid).chain(collector).collect()
 }
 
 /// Requests only: a CPU limit would add latency to every query, and a memory limit would kill all sessions at

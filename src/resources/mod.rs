@@ -57,6 +57,8 @@ pub struct Installation {
     pub image: OperatorImage,
     /// Its own pods.
     pub pods: OperatorPods,
+    /// Where it sends traces to, and gateways do too.
+    pub collector: Option<String>,
 }
 
 /// Why a cluster's objects cannot be built.
@@ -190,7 +192,7 @@ pub fn desired(cluster: &MemgraphCluster, operator: &Installation) -> Result<Des
         )),
     }
     if gateway.enabled {
-        objects.push(Object::new(&gateway_deployment::build(&parent, image)?)?);
+        objects.push(Object::new(&gateway_deployment::build(&parent, operator)?)?);
     } else {
         let kinds = [
             Kind::Service,

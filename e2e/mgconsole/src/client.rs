@@ -45,7 +45,7 @@ pub(crate) struct Answer {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The server says why.
     #[error("{0}")]
     Query(String),

@@ -135,6 +135,25 @@ const FLAGS: [Flag; 15] = [
     },
 ];
 
+impl Default for Flags {
+    /// Those of an empty command line.
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 7687,
+            username: String::new(),
+            password: String::new(),
+            tls: false,
+            format: Format::Tabular,
+            fit_to_screen: false,
+            csv: Csv {
+                delimiter: ",".to_owned(),
+                escape: "\"".to_owned(),
+            },
+        }
+    }
+}
+
 impl Flags {
     /// Reads a command line, without the program's name.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome {
@@ -303,6 +322,7 @@ mod tests {
         let default = flags(&[]);
         assert_eq!((default.host.as_str(), default.port), ("127.0.0.1", 7687));
         assert_eq!(default.format, Format::Tabular);
+        assert_eq!(default, Flags::default());
         let all = flags(&[
             "--host=a",
             "-port",

@@ -19,11 +19,14 @@ const SCREEN: usize = 80;
 
 /// Why rows cannot be shown.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
+    /// Only rows of one column can be statements.
     #[error("ERROR: cypherl output format requires exactly 1 output column")]
     Columns,
+    /// What was returned is no statement.
     #[error("ERROR: cypherl output format is currently only supported for the DUMP DATABASE query")]
     NoStatement,
+    /// Nobody takes what is written.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
 }

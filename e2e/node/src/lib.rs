@@ -1,6 +1,7 @@
 //! What the tests on a real Kubernetes node are made of: a node with the operator ([`node`]), a namespace for each test
 //! ([`scene`]) with MemgraphClusters in it ([`database`]), the faults that happen to them ([`faults`]) and to the operator ([`death`]), people who write
-//! ([`writer`]), and people who type commands ([`shell`]) that the documentation has ([`guide`]).
+//! ([`writer`]), people who type commands ([`shell`]) that the documentation has ([`guide`]), and what Prometheus would read
+//! ([`readings`]).
 
 pub mod database;
 pub mod death;
@@ -9,6 +10,7 @@ pub mod guide;
 pub mod node;
 pub mod operators;
 pub mod policies;
+pub mod readings;
 pub mod scene;
 pub mod shell;
 pub mod wait;

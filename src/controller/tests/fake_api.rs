@@ -159,6 +159,14 @@ impl FakeApi {
 
     async fn answer(&self, request: Request<Body>) -> Answer {
         let (parts, body) = request.into_parts();
+        if parts.uri.path() == "/version" {
+            let version = json!({
+                "major": "1", "minor": "33", "gitVersion": "v1.33.0", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+                "goVersion": "", "compiler": "", "platform": "",
+            });
+            let body = Full::from(serde_json::to_vec(&version).unwrap()).boxed_unsync();
+            return Response::new(body);
+        }
         let target = Target::of(parts.uri.path());
         let query: BTreeMap<String, String> = parts
             .uri
@@ -184,6 +192,9 @@ impl FakeApi {
         let mut state = self.state();
         let (code, answer) = match (&parts.method, &target.name) {
             (&Method::GET, None) => (200, state.list(&target, &selector)),
+            (&Method::GET, Some(name)) if target.subresource.as_deref() == Some("log") => {
+                (200, json!(format!("log of {name}")))
+            }
             (&Method::GET, Some(_)) => match state.objects.get(&target.place()) {
                 Some(object) => (200, object.clone()),
                 None => (404, refusal(404, "NotFound")),

@@ -180,6 +180,7 @@ fn config() -> OperatorConfig {
         http: ([127, 0, 0, 1], 0).into(),
         pods: OperatorPods::new(NAMESPACE, "app=operator").unwrap(),
         keepsakes: None,
+        collector: None,
         election: Election {
             namespace: NAMESPACE.into(),
             lease: "operator".into(),

@@ -6,6 +6,7 @@ mod decisions;
 mod failing;
 mod limits;
 mod lost_ledger;
+mod paused;
 mod planned_change;
 mod random;
 mod reset;

@@ -123,6 +123,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         failover_delay: Duration::ZERO,
         max_per_hour: 6,
         switchover: None,
+        paused: false,
         image: "memgraph/memgraph:3.12.0".to_owned(),
         main_update: MainUpdate::Automatic,
     }

@@ -34,6 +34,7 @@ fn operator() -> Installation {
             "app.kubernetes.io/name=memgraph-operator",
         )
         .unwrap(),
+        collector: None,
     }
 }
 

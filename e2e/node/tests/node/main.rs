@@ -1,6 +1,7 @@
 //! Tests of the operator on a real Kubernetes node. They need root, the images of `make images` and minutes:
 //! `make node-test`, or `cargo test -p e2e-node -- --ignored` (with names of tests, only those).
 
+mod alerts;
 mod auth;
 mod bootstrap;
 mod chart;
@@ -15,6 +16,7 @@ mod nodes;
 mod operations;
 mod operators;
 mod parts;
+mod plugin;
 mod policies;
 mod quiet;
 mod recipes;
@@ -107,12 +109,17 @@ const SHORT: &[(&str, Body)] = tests! {
         the_chart_is_installed_upgraded_and_removed_as_it_says;
     manifests:
         the_api_server_takes_examples_charts_and_kustomizations;
+    plugin:
+        a_console_leads_to_main_and_a_report_tells_of_the_cluster
+        a_pause_holds_a_failover_back;
     refusals:
         wrong_clusters_are_refused_with_field_and_reason;
 };
 
 /// What takes long: waits for grants to run out, for suspicion to grow, for the kubelet.
 const LONG: &[(&str, Body)] = tests! {
+    alerts:
+        critical_ones_fire_on_what_is_read_here;
     auth:
         whoever_has_no_password_gets_in_nowhere_and_another_password_restarts_nothing;
     failover:

@@ -212,6 +212,7 @@ impl OperatorSlot {
             http: ([127, 0, 0, 1], 0).into(),
             pods: pods(),
             keepsakes: None,
+            collector: None,
             election: Election {
                 namespace: OPERATORS_NAMESPACE.to_owned(),
                 lease: "memgraph-operator".to_owned(),

@@ -143,6 +143,7 @@ pub(super) fn decisions() -> Vec<Row> {
             json!({}),
             [json!(["demo-1"]), json!(["demo-2"])],
         ),
+        ("paused", json!({}), [json!(true), json!(false)]),
         (
             "updateStrategy.mainUpdate",
             json!({}),

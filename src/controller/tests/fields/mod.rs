@@ -97,6 +97,7 @@ fn objects(cluster: &MemgraphCluster) -> BTreeMap<String, Value> {
     let operator = Installation {
         image: OperatorImage("operator:1".into()),
         pods,
+        collector: None,
     };
     let all = desired(cluster, &operator).unwrap().objects.into_iter();
     all.map(|object| {
