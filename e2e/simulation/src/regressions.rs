@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 15] = [
+pub const REGRESSIONS: [Regression; 18] = [
     showed(
         6,
         600,
@@ -103,5 +103,20 @@ pub const REGRESSIONS: [Regression; 15] = [
         1098,
         525,
         "a candidate was killed, back within 58 ms and promoted, before Kubernetes had told: in a life that the ledger did not name",
+    ),
+    showed(
+        2213,
+        525,
+        "MAIN's volume was put back while its member had no power: what held more was set aside, and clients were let in",
+    ),
+    showed(
+        2811,
+        525,
+        "two candidates were struck off and kept from being filled anew, since the set of the last term named them",
+    ),
+    showed(
+        2828,
+        525,
+        "a restarted member showed that the restarted MAIN was the older one, and a third copy was filled from it all the same",
     ),
 ];
