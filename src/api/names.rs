@@ -39,6 +39,8 @@ pub const DATA_MOUNT: &str = "/var/lib/memgraph";
 pub const DATA_DIRECTORY: &str = "/var/lib/memgraph/mg_data";
 /// The flag by which Memgraph flushes its log at each transaction, before it is acknowledged.
 pub const FLUSH_ALWAYS: &str = "--storage-wal-file-flush-every-n-tx=1";
+/// The flag by which Memgraph gets its certificate. Where it has one, its Bolt port takes TLS only.
+pub const CERTIFICATE_FLAG: &str = "--bolt-cert-file=";
 /// Below [`DATA_MOUNT`]: the data that was set aside, a folder for each time.
 pub const SET_ASIDE: &str = "set-aside";
 /// The init container in a pod of an instance.
@@ -154,6 +156,14 @@ pub fn instance_host(cluster: &str, namespace: &str, instance: &str, cluster_dom
         "{instance}.{}.{namespace}.svc.{cluster_domain}",
         headless_service(cluster)
     )
+}
+
+/// The name for which an instance must have a certificate where it speaks TLS.
+///
+/// It has no cluster domain, which gateways do not know: a certificate for `*.<cluster>-instances.<namespace>.svc` is enough.
+#[must_use]
+pub fn instance_tls_name(cluster: &str, namespace: &str, instance: &str) -> String {
+    format!("{instance}.{}.{namespace}.svc", headless_service(cluster))
 }
 
 /// The labels that select a component's pods; they never change during a cluster's life.

@@ -144,6 +144,9 @@ pub struct InstanceStatus {
     /// What MAIN says of its data: `ready`, `recovery`, `invalid`, `diverged`, or `ghost` where MAIN lists it but does not feed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_status: Option<String>,
+    /// Its Bolt port takes TLS only. Pods get what `spec.tls` asks for one after the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
 }
 
 /// What an instance does in the cluster.

@@ -348,8 +348,12 @@ impl Sightings {
 
 /// What to ask an instance of which this is remembered; None: nothing.
 fn question(before: Option<&Memory>, emptiness: bool, whom: Whom<'_>, name: &str) -> Option<Question> {
-    let missing =
-        before.is_some_and(|memory| matches!(memory.sight, Sight::Silent | Sight::Handshake | Sight::Barred));
+    let missing = before.is_some_and(|memory| {
+        matches!(
+            memory.sight,
+            Sight::Silent | Sight::Handshake | Sight::Barred | Sight::Untrusted { .. }
+        )
+    });
     let wanted = match whom {
         Whom::Answering(main) => !missing || main == Some(name),
         Whom::Missing => missing,
@@ -494,6 +498,7 @@ enum Outline<'a> {
     },
     Handshake,
     Barred,
+    Untrusted,
     Refused,
     Silent,
     Unseen,
@@ -513,6 +518,7 @@ fn outline(sight: &Sight) -> Outline<'_> {
         },
         Sight::Handshake => Outline::Handshake,
         Sight::Barred => Outline::Barred,
+        Sight::Untrusted { .. } => Outline::Untrusted,
         Sight::Refused => Outline::Refused,
         Sight::Silent => Outline::Silent,
         Sight::Unseen => Outline::Unseen,

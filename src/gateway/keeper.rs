@@ -102,6 +102,11 @@ impl Keeper {
         self.mains.subscribe()
     }
 
+    /// Whether the instance at this address takes TLS only, as far as the status has told.
+    pub(super) fn is_encrypted(&self, address: SocketAddr) -> bool {
+        self.lock().view.encrypted.contains(&address)
+    }
+
     /// What is known of the in-sync replicas' ports.
     #[must_use]
     pub fn attestation(&self) -> Arc<Attestation> {

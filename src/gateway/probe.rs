@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{keeper::Keeper, reach::Incident, routes::parse_address};
 use crate::{
     grants::PROBE_EVERY,
-    memgraph::{Bolt, BoltError},
+    memgraph::{Bolt, BoltError, Encryption},
 };
 
 /// For how long one handshake may take. It is far more than is between two of them: a MAIN that answers each of them late is
@@ -20,6 +20,9 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// A Memgraph answers a handshake although all its workers are busy or wait: it counts as urgent, and one thread is kept for
 /// what is urgent (`SessionHL::ApproximateQueryPriority`, `PriorityThreadPool` in `src/utils/priority_thread_pool.cpp`, 3.4
 /// to 3.12). Its kernel alone, which accepts connections for a process that stands still, does not.
+///
+/// Where MAIN takes TLS only, its certificate is not looked at: nothing is told to it, and one that has ended must not look
+/// like a MAIN that has.
 pub async fn probe<B: Bolt>(keeper: Arc<Keeper>, bolt: B) {
     let mut mains = keeper.mains();
     let mut ticks = interval(PROBE_EVERY);
@@ -38,6 +41,11 @@ pub async fn probe<B: Bolt>(keeper: Arc<Keeper>, bolt: B) {
             _ = ticks.tick(), if main.is_some() => {
                 if let Some((term, address)) = main {
                     keeper.begin(term);
+                    let encryption = match keeper.is_encrypted(address) {
+                        true => Encryption::Unverified,
+                        false => Encryption::None,
+                    };
+                    bolt.encrypt(address, encryption);
                     let handshake = bolt.handshake(address, DEADLINE);
                     under_way.push(async move { (term, handshake.await) });
                 }

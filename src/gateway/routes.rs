@@ -1,6 +1,7 @@
 //! Where clients may go, derived from the `MemgraphCluster`. Pure: no clock, no I/O.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -169,6 +170,8 @@ pub struct Routes {
     pub read: Vec<ReadOffer>,
     /// Readers may be led to MAIN where there is no replica.
     pub fallback_to_main: bool,
+    /// Where instances take TLS only, of all that the status tells of, whoever may be led there.
+    pub encrypted: BTreeSet<SocketAddr>,
     /// The bounds.
     pub limits: Limits,
     /// What is known of the `MemgraphCluster`.
@@ -192,6 +195,7 @@ impl Routes {
         routes.standing = Standing::Known;
         routes.term = ledger.term;
         routes.position = Some(Position::of(ledger));
+        routes.encrypted = encrypted(cluster, ledger);
         let main = main_target(uid, ledger);
         if cluster.spec.has_read_gateway() {
             let instances = cluster.status.iter().flat_map(|s| &s.instances);
@@ -225,6 +229,16 @@ impl Routes {
             ..self.clone()
         }
     }
+}
+
+/// The ledger tells MAIN's address even while the report does not.
+fn encrypted(cluster: &MemgraphCluster, ledger: &Ledger) -> BTreeSet<SocketAddr> {
+    let instances = cluster.status.iter().flat_map(|status| &status.instances);
+    let addresses = instances.filter(|instance| instance.tls).flat_map(|instance| {
+        let main = (instance.name == ledger.main.instance).then_some(ledger.main_address.as_str());
+        [instance.address.as_deref(), main]
+    });
+    addresses.flatten().filter_map(parse_address).collect()
 }
 
 fn main_target(uid: &str, ledger: &Ledger) -> Option<Target> {

@@ -110,6 +110,7 @@ pub async fn look<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> S
     };
     match (failed, handshake) {
         (BoltError::Unauthenticated { .. }, Ok(())) => Sight::Barred,
+        (BoltError::Untrusted { why, .. }, Ok(())) => Sight::Untrusted { why },
         (_, Ok(())) => Sight::Handshake,
         (BoltError::Refused { .. }, Err(BoltError::Refused { .. })) => Sight::Refused,
         (_, Err(_)) => Sight::Silent,

@@ -1,8 +1,10 @@
-//! Bolt by neo4rs, with a deadline around every call: the driver has none in its TLS and version exchanges.
+//! Bolt by neo4rs, with a deadline around every call: the driver has none in its version exchange.
 
 use std::{
-    io::ErrorKind,
+    collections::HashMap,
+    io::{self, ErrorKind},
     net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,8 +14,12 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
-use super::{Bolt, BoltError, Credentials, Row, Session, credentials::shown};
+use super::{
+    Bolt, BoltError, Credentials, Encryption, Row, Session, credentials::shown, tls, tunnel::Tunnel,
+};
 
 /// Magic number and four proposals of a Bolt handshake: 4.3, 4.1, 4.0 and 1.0, one of which every Memgraph that
 /// is supported speaks.
@@ -25,6 +31,8 @@ const HANDSHAKE: [u8; 20] = [
 #[derive(Clone, Debug, Default)]
 pub struct Neo4rsBolt {
     credentials: Option<Credentials>,
+    /// Those that are not spoken to in plain text. All clones know them.
+    encrypted: Arc<Mutex<HashMap<SocketAddr, Encryption>>>,
 }
 
 impl Neo4rsBolt {
@@ -37,7 +45,15 @@ impl Neo4rsBolt {
     /// Signs in with these credentials, if there are any, where a session brings none of its own.
     #[must_use]
     pub fn signing_in(credentials: Option<Credentials>) -> Self {
-        Self { credentials }
+        Self {
+            credentials,
+            ..Self::default()
+        }
+    }
+
+    fn encryption(&self, at: SocketAddr) -> Encryption {
+        let encrypted = self.encrypted.lock().unwrap_or_else(PoisonError::into_inner);
+        encrypted.get(&at).cloned().unwrap_or_default()
     }
 }
 
@@ -45,7 +61,13 @@ impl Neo4rsBolt {
 pub struct Neo4rsSession {
     at: SocketAddr,
     credentials: Option<Credentials>,
-    graph: Option<Graph>,
+    encryption: Encryption,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    graph: Graph,
+    tunnel: Option<Tunnel>,
 }
 
 impl Bolt for Neo4rsBolt {
@@ -56,12 +78,21 @@ impl Bolt for Neo4rsBolt {
         Neo4rsSession {
             at,
             credentials: credentials.or(self.credentials.as_ref()).cloned(),
-            graph: None,
+            encryption: self.encryption(at),
+            connection: None,
         }
     }
 
+    fn encrypt(&self, at: SocketAddr, encryption: Encryption) {
+        let mut encrypted = self.encrypted.lock().unwrap_or_else(PoisonError::into_inner);
+        match encryption {
+            Encryption::None => encrypted.remove(&at),
+            other => encrypted.insert(at, other),
+        };
+    }
+
     async fn handshake(&self, at: SocketAddr, deadline: Duration) -> Result<(), BoltError> {
-        shake_hands(at, deadline).await.map(drop)
+        shake_hands(at, &self.encryption(at), deadline).await.map(drop)
     }
 
     async fn knock(&self, at: SocketAddr, deadline: Duration) -> Option<TcpStream> {
@@ -77,50 +108,91 @@ impl Session for Neo4rsSession {
     async fn run(&mut self, statement: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
         let at = self.at;
         let started = Instant::now();
-        let result = timeout(deadline, async {
-            let graph = match self.graph.take() {
-                Some(graph) => graph,
-                None => connect(at, self.credentials.as_ref(), deadline)?,
-            };
-            let answer = rows(&graph, statement).await;
-            // Only a connection whose last answer was read to its end is used again. A refusal is an answer too.
-            if matches!(answer, Ok(_) | Err(neo4rs::Error::Neo4j(_))) {
-                self.graph = Some(graph);
-            }
-            answer
-        })
-        .await;
-        tracing::trace!(%at, statement = shown(statement), elapsed = ?started.elapsed(), ok = matches!(result, Ok(Ok(_))), "bolt");
-        match result {
-            Ok(result) => result.map_err(|error| from_driver(at, deadline, error)),
-            Err(_) => Err(BoltError::Deadline { at, deadline }),
-        }
+        let answered = timeout(deadline, self.answer(statement, deadline)).await;
+        tracing::trace!(%at, statement = shown(statement), elapsed = ?started.elapsed(), ok = matches!(answered, Ok(Ok(_))), "bolt");
+        answered.unwrap_or(Err(BoltError::Deadline { at, deadline }))
     }
 
     async fn watch(&mut self, deadline: Duration) -> Result<(), BoltError> {
-        let mut stream = shake_hands(self.at, deadline).await?;
+        let mut stream = shake_hands(self.at, &self.encryption, deadline).await?;
         // Whatever this is, the connection is of no use any more.
         let _end_or_error = stream.read(&mut [0]).await;
         Ok(())
     }
 }
 
+impl Neo4rsSession {
+    async fn answer(&mut self, statement: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
+        let at = self.at;
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect(deadline).await?,
+        };
+        let answer = rows(&connection.graph, statement).await;
+        let unreached = connection.tunnel.as_ref().and_then(Tunnel::failure);
+        match answer {
+            Err(error) if !matches!(error, neo4rs::Error::Neo4j(_)) => Err(match unreached {
+                Some(reason) => from_io(at, &reason),
+                None => from_driver(at, deadline, error),
+            }),
+            // Only a connection whose last answer was read to its end is used again. A refusal is an answer too.
+            answered => {
+                self.connection = Some(connection);
+                answered.map_err(|error| from_driver(at, deadline, error))
+            }
+        }
+    }
+
+    async fn connect(&self, deadline: Duration) -> Result<Connection, BoltError> {
+        let at = self.at;
+        let tunnel = match &self.encryption {
+            Encryption::None => None,
+            Encryption::Unverified => {
+                let why = "the certificate of its authority is not known".to_owned();
+                return Err(BoltError::Untrusted { at, why });
+            }
+            Encryption::Verified { name, trust } => {
+                let tunnel = Tunnel::open(at, name.clone(), trust.clone()).await;
+                // It has nothing to do with the server.
+                Some(tunnel.map_err(|error| broken(at, &error))?)
+            }
+        };
+        let entrance = tunnel.as_ref().map_or(at, Tunnel::entrance);
+        let graph = graph(entrance, self.credentials.as_ref(), deadline);
+        Ok(Connection {
+            graph: graph.map_err(|error| from_driver(at, deadline, error))?,
+            tunnel,
+        })
+    }
+}
+
 /// A connection on which a version of Bolt was agreed on, and nothing else was said.
-async fn shake_hands(at: SocketAddr, deadline: Duration) -> Result<TcpStream, BoltError> {
+async fn shake_hands(
+    at: SocketAddr,
+    encryption: &Encryption,
+    deadline: Duration,
+) -> Result<Either<TcpStream, TlsStream<TcpStream>>, BoltError> {
     let exchange = async {
-        let mut stream = TcpStream::connect(at).await?;
+        let stream = TcpStream::connect(at).await?;
+        let mut stream = match encryption {
+            Encryption::None => Either::Left(stream),
+            Encryption::Unverified | Encryption::Verified { .. } => {
+                Either::Right(tls::connect_to_anybody(stream).await?)
+            }
+        };
         stream.write_all(&HANDSHAKE).await?;
+        stream.flush().await?;
         let mut version = [0; 4];
         stream.read_exact(&mut version).await?;
         Ok(stream)
     };
     match timeout(deadline, exchange).await {
-        Ok(result) => result.map_err(|error: std::io::Error| from_io(at, &error)),
+        Ok(result) => result.map_err(|error: io::Error| from_io(at, &error)),
         Err(_) => Err(BoltError::Deadline { at, deadline }),
     }
 }
 
-fn connect(
+fn graph(
     at: SocketAddr,
     credentials: Option<&Credentials>,
     deadline: Duration,
@@ -145,13 +217,21 @@ async fn rows(graph: &Graph, statement: &str) -> Result<Vec<Row>, neo4rs::Error>
     Ok(rows)
 }
 
-fn from_io(at: SocketAddr, error: &std::io::Error) -> BoltError {
+fn from_io(at: SocketAddr, error: &io::Error) -> BoltError {
     match error.kind() {
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => BoltError::Refused { at },
-        _ => BoltError::Broken {
+        _ if tls::is_untrusted(error) => BoltError::Untrusted {
             at,
-            detail: error.to_string(),
+            why: error.to_string(),
         },
+        _ => broken(at, error),
+    }
+}
+
+fn broken(at: SocketAddr, error: &io::Error) -> BoltError {
+    BoltError::Broken {
+        at,
+        detail: error.to_string(),
     }
 }
 

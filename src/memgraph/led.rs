@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{Bolt, BoltError, Credentials, Row, Session};
+use super::{Bolt, BoltError, Credentials, Encryption, Row, Session};
 use crate::leader::Leadership;
 
 /// Asks for leadership before each statement: Bolt has nothing by which a server could refuse a late one.
@@ -47,6 +47,10 @@ impl<B: Bolt> Bolt for Led<B> {
             at,
             leadership: self.leadership.clone(),
         }
+    }
+
+    fn encrypt(&self, at: SocketAddr, encryption: Encryption) {
+        self.bolt.encrypt(at, encryption);
     }
 
     async fn handshake(&self, at: SocketAddr, deadline: Duration) -> Result<(), BoltError> {

@@ -12,6 +12,8 @@ mod marker;
 mod position;
 mod rows;
 mod signed_in;
+pub mod tls;
+mod tunnel;
 mod users;
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
@@ -25,6 +27,7 @@ pub use credentials::{Credentials, UnusableCredentials};
 pub use led::Led;
 pub use position::position;
 pub use signed_in::{Keyring, Pool, SignedIn};
+pub use tls::{Encryption, Trust};
 pub use users::{Known, settle_users};
 
 /// One row of an answer, by column name.
@@ -61,6 +64,14 @@ pub enum BoltError {
         /// The server's address.
         at: SocketAddr,
     },
+    /// The server takes TLS only, and does not show that it is who it should be. The statement was not sent.
+    #[error("the certificate of {at} cannot be trusted: {why}")]
+    Untrusted {
+        /// The server's address.
+        at: SocketAddr,
+        /// What is wrong with its certificate, or what is missing to tell.
+        why: String,
+    },
     /// It was not sent: another operator process may be leading by now.
     #[error("nothing was sent to {at}: this process does not lead any more")]
     NotLeading {
@@ -94,7 +105,12 @@ pub trait Bolt: Send + Sync + 'static {
         self.session_as(at, None)
     }
 
-    /// Connects and completes a Bolt handshake, which a server answers even while its queries wait.
+    /// From now on, the server at this address is spoken to like this; without a word about it, in plain text. A client that
+    /// has no wire has nothing to do here.
+    fn encrypt(&self, _at: SocketAddr, _encryption: Encryption) {}
+
+    /// Connects and completes a Bolt handshake, which a server answers even while its queries wait. Nothing is told to it, and
+    /// its certificate, if it has one, is not looked at.
     fn handshake(
         &self,
         at: SocketAddr,

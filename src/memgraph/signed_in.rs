@@ -17,7 +17,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Bolt, BoltError, Credentials, Row, Session};
+use super::{Bolt, BoltError, Credentials, Encryption, Row, Session};
 
 /// For how long signing in may take, beside the first statement.
 const SIGN_IN: Duration = Duration::from_secs(2);
@@ -186,6 +186,10 @@ impl<B: Bolt + Clone> Bolt for SignedIn<B> {
             own: credentials.cloned(),
             connection: None,
         }
+    }
+
+    fn encrypt(&self, at: SocketAddr, encryption: Encryption) {
+        self.bolt.encrypt(at, encryption);
     }
 
     async fn handshake(&self, at: SocketAddr, deadline: Duration) -> Result<(), BoltError> {

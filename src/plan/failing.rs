@@ -31,6 +31,14 @@ pub(super) fn barred(seen: &Observation) -> &'static str {
     }
 }
 
+/// What is said of an instance that is not known to be who it should be.
+pub(super) fn untrusted(why: &str) -> String {
+    format!(
+        "has a certificate that cannot be trusted ({why}): look at tls.crt and ca.crt in the Secret of tls.secretRef. Where the \
+         authority has changed, ca.crt must have the former one too until all instances have their new certificates"
+    )
+}
+
 /// Whether an instance's process is there but answers nothing, for longer than any wait of a healthy one lasts.
 fn hangs(settings: &Settings, instance: &Instance) -> bool {
     let patience = if instance.has_answered {
@@ -94,6 +102,11 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
         let relied_on = ledger.relies_on(name);
         if instance.sight == Sight::Barred && instance.away_for >= settings.detection_timeout {
             return Some(format!("{name} {}", barred(seen)));
+        }
+        if let Sight::Untrusted { why } = &instance.sight
+            && instance.away_for >= settings.detection_timeout
+        {
+            return Some(format!("{name} {}", untrusted(why)));
         }
         if hangs(settings, instance) && relied_on && settings.mode != ReplicationMode::StrictSync {
             return Some(format!(

@@ -73,6 +73,9 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
         (Container::Running, Sight::Barred) => {
             Fate::Unsure(format!("{name} {}", super::failing::barred(seen)))
         }
+        (Container::Running, Sight::Untrusted { why }) => {
+            Fate::Unsure(format!("{name} {}", super::failing::untrusted(why)))
+        }
         (Container::Running, _) => Fate::Unsure(format!("{name} does not answer this operator")),
     }
 }

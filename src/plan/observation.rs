@@ -277,6 +277,11 @@ pub enum Sight {
     Handshake,
     /// It answers, and refuses all credentials that are known. Clients may know others.
     Barred,
+    /// It answers, and its certificate cannot be trusted. Clients may take it.
+    Untrusted {
+        /// What is wrong with it.
+        why: String,
+    },
     /// Its address refused or reset two connections in a row: no process listens there.
     Refused,
     /// It did not answer in time.

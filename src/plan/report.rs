@@ -152,6 +152,8 @@ impl<'a> Facts<'a> {
                 _ => Health::Down,
             },
             data_status: registration.map(|r| data_status(r).to_owned()),
+            // Its pod tells.
+            tls: false,
         }
     }
 
@@ -446,6 +448,9 @@ impl<'a> Facts<'a> {
                 None if i.refused => format!("{} (diverged: it holds writes that MAIN does not)", i.name),
                 None if i.crash_loop.is_some() => format!("{} (its process ends again and again)", i.name),
                 None if i.sight == Sight::Barred => format!("{} (it refuses the password)", i.name),
+                None if matches!(i.sight, Sight::Untrusted { .. }) => {
+                    format!("{} (its certificate cannot be trusted)", i.name)
+                }
                 None if matches!(i.sight, Sight::Silent | Sight::Handshake) => {
                     format!("{} (it answers nothing)", i.name)
                 }

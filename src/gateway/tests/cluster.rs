@@ -35,6 +35,7 @@ pub(super) fn replica(name: &str, address: &str) -> InstanceStatus {
         mode: Some(RegistrationMode::Async),
         health: Health::Up,
         data_status: Some("ready".to_owned()),
+        tls: false,
     }
 }
 

@@ -54,6 +54,18 @@ fn writers_are_led_to_the_main_of_an_open_ledger() {
 }
 
 #[test]
+fn the_status_tells_who_takes_tls_only_and_the_ledger_where_main_is() {
+    let mut cluster = demo().instances([replica("demo-0", "10.0.0.10"), replica("demo-1", "10.0.0.11")]);
+    assert!(Routes::derive(&cluster).encrypted.is_empty());
+    let instances = &mut cluster.status.as_mut().unwrap().instances;
+    instances[0].tls = true;
+    instances[0].address = None;
+    let main = [address("10.0.0.10:7687")];
+    assert_eq!(Routes::derive(&cluster).encrypted, main.into());
+    assert_eq!(Routes::derive(&cluster.closed()).encrypted, main.into());
+}
+
+#[test]
 fn writers_are_led_nowhere_without_an_open_ledger_and_an_address() {
     let mut without_ledger = demo();
     without_ledger.status.as_mut().unwrap().ledger = None;
