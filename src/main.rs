@@ -86,6 +86,9 @@ struct InstanceInitArgs {
     /// Memgraph's data directory.
     #[arg(long, default_value = names::DATA_DIRECTORY)]
     data_directory: PathBuf,
+    /// The certificates of the authorities by which instances that take TLS are known (PEM).
+    #[arg(long)]
+    instances_ca: Option<PathBuf>,
     /// Where the kubelet reads what has become of it.
     #[arg(long, default_value = "/dev/termination-log")]
     message: PathBuf,
@@ -356,6 +359,7 @@ async fn instance_init(args: InstanceInitArgs) -> Result<(), Error> {
         addresses: args.addresses,
         mount: args.mount,
         data: args.data_directory,
+        authorities: args.instances_ca,
     };
     let client = client().await?;
     let bolt = Neo4rsBolt::signing_in(credentials());

@@ -142,6 +142,8 @@ pub enum Reason {
     UnfitDefinition,
     /// The Secret of `auth.secretRef` is missing, or cannot be used; the message names the key and the remedy.
     InvalidCredentials,
+    /// The Secret of `tls.secretRef` is missing, or cannot be used; the message names the key and the remedy.
+    InvalidCertificate,
     /// An object of the same name belongs to something else.
     ForeignObject,
     /// The cluster is being deleted.
@@ -181,6 +183,7 @@ impl Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::UnfitDefinition => "UnfitDefinition",
             Self::InvalidCredentials => "InvalidCredentials",
+            Self::InvalidCertificate => "InvalidCertificate",
             Self::ForeignObject => "ForeignObject",
             Self::Terminating => "Terminating",
         }

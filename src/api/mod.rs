@@ -15,6 +15,7 @@ mod replication;
 mod reset_note;
 mod spec;
 mod status;
+mod tls;
 mod update_strategy;
 mod volume_note;
 
@@ -30,5 +31,6 @@ pub use replication::*;
 pub use reset_note::*;
 pub use spec::*;
 pub use status::*;
+pub use tls::*;
 pub use update_strategy::*;
 pub use volume_note::*;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, PodTemplate, ReplicationSpec,
-    UpdateStrategySpec, names, status::MemgraphClusterStatus,
+    TlsSpec, UpdateStrategySpec, names, status::MemgraphClusterStatus,
 };
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
@@ -150,6 +150,12 @@ pub struct MemgraphClusterSpec {
     /// removed again. With it, `gateway.read` is off unless it is switched on: Memgraph Community has no users on replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthSpec>,
+
+    /// TLS of the instances: with it their Bolt port takes nothing else, and clients of the gateway shake hands with the
+    /// instance that they are led to. Unset: plain text. A change, also of what is in the Secret, reaches one instance after the
+    /// other, as a change of `config` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
 
     /// The TCP gateway in front of the instances.
     #[serde(default)]

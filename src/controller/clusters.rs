@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Operator,
     access::Wallet,
+    certificates::Certificates,
     grants,
     link::GatewayLink,
     objects::Applied,
@@ -52,6 +53,7 @@ pub(super) struct Cluster {
     pub(super) sightings: Sightings,
     pub(super) applied: Applied,
     pub(super) wallet: Wallet,
+    pub(super) certificates: Certificates,
     memory: Mutex<Memory>,
     /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
     ledger: watch::Sender<Option<Option<Ledger>>>,
@@ -108,6 +110,7 @@ impl Cluster {
             sightings: Sightings::default(),
             applied: Applied::default(),
             wallet: Wallet::default(),
+            certificates: Certificates::default(),
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),
@@ -514,7 +517,7 @@ async fn look_again_and_again<B: Bolt, G: GatewayLink>(
             .as_ref()
             .and_then(|status| status.ledger.as_ref())
             .is_none_or(Ledger::is_refuted);
-        let targets = operator.inventory(&cluster).targets(&cluster);
+        let targets = operator.targets(memory, &cluster, &operator.inventory(&cluster));
         let changed = memory
             .sightings
             .look(&operator.bolt(memory), &targets, emptiness, whom)

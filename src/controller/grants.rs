@@ -255,8 +255,8 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
         let Some(cluster) = operator.cached.get(&self.reference) else {
             return false;
         };
-        let target = inventory
-            .targets(&cluster)
+        let target = operator
+            .targets(&self.memory, &cluster, &inventory)
             .into_iter()
             .find(|target| target.name == ledger.main.instance);
         let Some(target) = target.filter(|t| t.incarnation.as_ref() == Some(&ledger.main.incarnation)) else {

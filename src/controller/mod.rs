@@ -2,6 +2,7 @@
 
 mod access;
 mod act;
+mod certificates;
 mod clusters;
 mod events;
 mod fence;
@@ -57,6 +58,7 @@ use lease::Watched;
 pub use link::{Acquaintance, GatewayLink, Unasked, Unprepared};
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
+use sightings::Target;
 use stores::{Pokes, Stores};
 use wall::Wall;
 
@@ -231,6 +233,13 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     /// The client for the instances of this cluster.
     fn bolt(&self, cluster: &Cluster) -> SignedIn<Led<B>> {
         SignedIn::new(self.led.clone(), cluster.wallet.keyring(), Arc::clone(&self.pool))
+    }
+
+    /// The instances to look at, each of which is spoken to as it takes it from now on.
+    fn targets(&self, memory: &Cluster, cluster: &MemgraphCluster, inventory: &Inventory) -> Vec<Target> {
+        let targets = inventory.targets(cluster);
+        memory.certificates.guide(&self.led, cluster, &targets);
+        targets
     }
 
     /// Has a cluster reconciled soon.

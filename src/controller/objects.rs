@@ -9,7 +9,7 @@ use kube::{
 };
 use tokio::sync::Mutex;
 
-use super::{access::AccessError, link::Unprepared, stores::Stores};
+use super::{access::AccessError, certificates::CertificateError, link::Unprepared, stores::Stores};
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::{instances_to_keep, is_older},
@@ -35,6 +35,9 @@ pub enum ObjectError {
     /// The credentials are not as they should be.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The certificate is not as it should be.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The gateways could not be talked to.
     #[error("cannot prepare the control channel to the gateways")]
     Gateways(#[source] Unprepared),
@@ -77,7 +80,16 @@ struct Checked {
 struct Built {
     uid: Option<String>,
     spec: MemgraphClusterSpec,
+    certificate: Option<String>,
     desired: Arc<Desired>,
+}
+
+/// What a cluster's objects follow from.
+pub(super) struct Wanted<'a> {
+    pub(super) cluster: &'a MemgraphCluster,
+    pub(super) operator: &'a Installation,
+    /// What tells the instances' certificate from others.
+    pub(super) certificate: Option<String>,
 }
 
 /// Applies what differs, and deletes what should not be there.
@@ -85,12 +97,12 @@ pub(super) async fn bring_about(
     client: &Client,
     stores: &Stores,
     applied: &Applied,
-    cluster: &MemgraphCluster,
-    operator: &Installation,
+    wanted: Wanted<'_>,
 ) -> Result<(), ObjectError> {
+    let cluster = wanted.cluster;
     let namespace = cluster.namespace().unwrap_or_default();
     let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
-    let desired = applied.desired(cluster, ledger, operator).await?;
+    let desired = applied.desired(&wanted, ledger).await?;
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
         if applied.stands(object, cached.as_ref()).await || cached.is_some() && is_held(object.key(), cluster)
@@ -188,19 +200,20 @@ fn version(object: &DynamicObject) -> u64 {
 }
 
 impl Applied {
-    /// The objects of a cluster, with as many instances as must be kept for now. `operator` is the same in every call.
+    /// The objects of a cluster, with as many instances as must be kept for now. The operator is the same in every call.
     async fn desired(
         &self,
-        cluster: &MemgraphCluster,
+        wanted: &Wanted<'_>,
         ledger: Option<&Ledger>,
-        operator: &Installation,
     ) -> Result<Arc<Desired>, resources::Error> {
+        let cluster = wanted.cluster;
         let mut spec = cluster.spec.clone();
         spec.replicas = instances_to_keep(&cluster.name_any(), spec.replicas, ledger);
         let mut built = self.built.lock().await;
         if let Some(built) = &*built
             && built.uid == cluster.metadata.uid
             && built.spec == spec
+            && built.certificate == wanted.certificate
         {
             return Ok(Arc::clone(&built.desired));
         }
@@ -209,10 +222,15 @@ impl Applied {
             spec,
             status: None,
         };
-        let desired = Arc::new(resources::desired(&kept, operator)?);
+        let desired = Arc::new(resources::desired(
+            &kept,
+            wanted.operator,
+            wanted.certificate.as_deref(),
+        )?);
         *built = Some(Built {
             uid: kept.metadata.uid,
             spec: kept.spec,
+            certificate: wanted.certificate.clone(),
             desired: Arc::clone(&desired),
         });
         Ok(desired)

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::{ResourceExt, core::DynamicObject};
 
 use super::{
+    certificates::takes_tls,
     settings::settings,
     sightings::{Sightings, Target},
 };
@@ -59,6 +60,7 @@ impl Slot<'_> {
             name: self.name.clone(),
             address: self.pod.and_then(address),
             incarnation: self.incarnation(),
+            tls: self.pod.is_some_and(takes_tls),
         }
     }
 

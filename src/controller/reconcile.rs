@@ -11,11 +11,12 @@ use super::{
     Operator,
     access::AccessError,
     act::{ActError, Hands},
+    certificates::CertificateError,
     clusters::{Cluster, RETRY_UNFIT},
     fence::Gateway,
     grants::attributed,
     link::GatewayLink,
-    objects::{self, ObjectError},
+    objects::{self, ObjectError, Wanted},
     observe::Memories,
     sightings::Whom,
     status::{self, StatusError},
@@ -97,10 +98,11 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
     // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
     let tended = operator.tend_access(&state, &cluster).await;
+    let certified = operator.tend_certificates(&state, &cluster).await;
     // Also in a pause: without certificates gateways get no grant.
     let prepared = operator.prepare_gateways(&cluster).await;
     let applied = operator.bring_about(&state, &cluster).await;
-    let hindered = tended.and(applied).and(prepared).err();
+    let hindered = tended.and(certified).and(applied).and(prepared).err();
     let requeue = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
     match hindered.or(published.err()) {
@@ -120,6 +122,8 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
         ObjectError::Access(
             AccessError::Missing(_) | AccessError::MissingKey { .. } | AccessError::Unusable { .. },
         ) => Reason::InvalidCredentials,
+        ObjectError::Certificate(CertificateError::Request { .. }) => return None,
+        ObjectError::Certificate(_) => Reason::InvalidCertificate,
         ObjectError::Build(_) | ObjectError::Access(AccessError::Build(_)) => Reason::InvalidSpec,
         // The API server's word on a value that no rule of the definition is about, as in an affinity.
         ObjectError::Request { source, .. } if is_invalid(source) => Reason::InvalidSpec,
@@ -244,6 +248,12 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         Ok(state.wallet.tend(&self.client, cluster).await?)
     }
 
+    async fn tend_certificates(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        let inventory = self.inventory(cluster);
+        let certificates = &state.certificates;
+        Ok(certificates.tend(&self.client, cluster, &inventory).await?)
+    }
+
     async fn publish_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let wallet = &state.wallet;
         Ok(wallet
@@ -252,11 +262,16 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        if cluster.spec.paused || !state.wallet.allows_pods(cluster) {
+        let startable = state.wallet.allows_pods(cluster) && state.certificates.allows_pods(cluster);
+        if cluster.spec.paused || !startable {
             return Ok(());
         }
-        let applied = &state.applied;
-        objects::bring_about(&self.client, &self.stores, applied, cluster, &self.installation).await
+        let wanted = Wanted {
+            cluster,
+            operator: &self.installation,
+            certificate: state.certificates.fingerprint(cluster),
+        };
+        objects::bring_about(&self.client, &self.stores, &state.applied, wanted).await
     }
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {
@@ -264,9 +279,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let emptiness = ledger(cluster).is_none_or(Ledger::is_refuted);
         // Once another instance is to be MAIN, nothing waits for an old one that says nothing.
         let whom = Whom::Answering(ledger(cluster).map(|ledger| ledger.main.instance.as_str()));
+        let targets = self.targets(state, cluster, &inventory);
         state
             .sightings
-            .look(&self.bolt(state), &inventory.targets(cluster), emptiness, whom)
+            .look(&self.bolt(state), &targets, emptiness, whom)
             .await;
         state.note_silence(cluster).await;
         let uid = cluster.uid().unwrap_or_default();

@@ -38,6 +38,8 @@ pub(super) struct Target {
     pub(super) name: String,
     pub(super) address: Option<IpAddr>,
     pub(super) incarnation: Option<Incarnation>,
+    /// Its Bolt port takes TLS only.
+    pub(super) tls: bool,
 }
 
 /// Whom to look at. What is to be done about those that answer must not wait for those that do not.
@@ -536,6 +538,7 @@ mod tests {
             name: "demo-1".into(),
             address: None,
             incarnation: Some(life.clone()),
+            tls: false,
         };
         let memory = sights.into_iter().fold(None, |before, sight| {
             Some(remember(before, &target, sight, Instant::now()))

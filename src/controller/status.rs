@@ -9,11 +9,11 @@ use kube::{
 };
 use serde_json::json;
 
-use super::observe::Inventory;
+use super::{certificates::takes_tls, observe::Inventory};
 use crate::{
     api::{
-        DurationString, FailoverRecord, GatewayStatus, MemgraphCluster, MemgraphClusterStatus,
-        OperationRecord, StepRecord, conditions,
+        DurationString, FailoverRecord, GatewayStatus, InstanceStatus, MemgraphCluster,
+        MemgraphClusterStatus, OperationRecord, StepRecord, conditions,
         ledger::{Ledger, OperationKind, Route},
         names,
     },
@@ -107,7 +107,7 @@ pub(super) fn compose(
         selector: Some(selector.join(",")),
         image: Some(cluster.spec.image_or_default().to_owned()),
         version: report.version.or(before.version),
-        instances: report.instances,
+        instances: encrypted(report.instances, &before.instances, inventory),
         switchover: report.switchover,
         gateway: gateway(cluster, cluster_domain),
         last_failover: failover.or(before.last_failover),
@@ -120,6 +120,26 @@ pub(super) fn compose(
         ),
         ledger,
     }
+}
+
+/// The same instances, with who takes TLS only. Of one that has no pod at the moment it is not known, and stays as it was told.
+fn encrypted(
+    mut instances: Vec<InstanceStatus>,
+    before: &[InstanceStatus],
+    inventory: &Inventory,
+) -> Vec<InstanceStatus> {
+    for instance in &mut instances {
+        let pod = inventory
+            .instances
+            .iter()
+            .find(|pod| pod.metadata.name.as_deref() == Some(&instance.name));
+        let told = before.iter().find(|told| told.name == instance.name);
+        instance.tls = match pod {
+            Some(pod) => takes_tls(pod),
+            None => told.is_some_and(|told| told.tls),
+        };
+    }
+    instances
 }
 
 /// The entry for an operation that this write ends.

@@ -21,8 +21,8 @@ use std::{
 use kube::Client;
 
 use crate::{
-    api::{InitNote, ResetNote, ResetOutcome, names},
-    memgraph::{self, Bolt, Question},
+    api::{InitNote, MemgraphCluster, ResetNote, ResetOutcome, names},
+    memgraph::{self, Bolt, Encryption, Question, Trust, tls},
     plan::observation::Sight,
 };
 pub use decision::{Decision, decide, refusal};
@@ -50,6 +50,8 @@ pub struct Instance {
     pub mount: PathBuf,
     /// Memgraph's data directory.
     pub data: PathBuf,
+    /// The file with the certificates of the authorities by which instances that take TLS are known (PEM).
+    pub authorities: Option<PathBuf>,
 }
 
 /// Waits until the instance may start at its address; then sets the data aside if that is ordered and every condition holds.
@@ -85,7 +87,9 @@ pub async fn prepare<B: Bolt>(
             "there is no ledger".to_owned(),
         ));
     };
-    let main = match look_at(instance, &ledger.main.instance, bolt).await {
+    let main = &ledger.main.instance;
+    let encryption = encryption(instance, cluster.as_ref(), main);
+    let main = match look_at(instance, main, encryption, bolt).await {
         Ok(sight) => sight,
         Err(why) => return Ok(note(&order.token, ResetOutcome::Later, why)),
     };
@@ -112,8 +116,33 @@ fn note(token: &str, outcome: ResetOutcome, detail: String) -> ResetNote {
     }
 }
 
+/// How MAIN is spoken to.
+fn encryption(instance: &Instance, cluster: Option<&MemgraphCluster>, main: &str) -> Encryption {
+    let told = cluster.and_then(|cluster| cluster.status.as_ref());
+    let mut told = told.into_iter().flat_map(|status| &status.instances);
+    if !told.any(|told| told.name == main && told.tls) {
+        return Encryption::None;
+    }
+    let authorities = instance
+        .authorities
+        .as_ref()
+        .and_then(|file| std::fs::read(file).ok());
+    let trust = authorities.and_then(|authorities| Trust::of(&authorities).ok());
+    let name = tls::server_name(&instance.cluster, &instance.namespace, main).ok();
+    match name.zip(trust) {
+        Some((name, trust)) => Encryption::Verified { name, trust },
+        // It shows that MAIN is there, and that is not enough.
+        None => Encryption::Unverified,
+    }
+}
+
 /// What MAIN shows now.
-async fn look_at<B: Bolt>(instance: &Instance, main: &str, bolt: &B) -> Result<Sight, String> {
+async fn look_at<B: Bolt>(
+    instance: &Instance,
+    main: &str,
+    encryption: Encryption,
+    bolt: &B,
+) -> Result<Sight, String> {
     let headless = names::headless_service(&instance.cluster);
     let host = format!(
         "{main}.{headless}.{}.svc:{}",
@@ -126,6 +155,7 @@ async fn look_at<B: Bolt>(instance: &Instance, main: &str, bolt: &B) -> Result<S
         Ok(Err(error)) => return Err(format!("cannot resolve {host}: {error}")),
         Err(_) => return Err(format!("cannot resolve {host} in time")),
     };
+    bolt.encrypt(address, encryption);
     let question = Question {
         version: None,
         emptiness: true,

@@ -16,6 +16,9 @@ pub mod tls;
 mod tunnel;
 mod users;
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
 pub use admin::{

@@ -34,8 +34,9 @@ pub(super) fn barred(seen: &Observation) -> &'static str {
 /// What is said of an instance that is not known to be who it should be.
 pub(super) fn untrusted(why: &str) -> String {
     format!(
-        "has a certificate that cannot be trusted ({why}): look at tls.crt and ca.crt in the Secret of tls.secretRef. Where the \
-         authority has changed, ca.crt must have the former one too until all instances have their new certificates"
+        "has a certificate that cannot be trusted ({why}): correct the Secret of tls.secretRef. Where the authority has changed, \
+         put the former one into ca.crt, too; else delete the pods of such instances, MAIN's last, so that they start with the \
+         certificate that is there now"
     )
 }
 

@@ -91,7 +91,11 @@ pub fn application(
     ]);
     let mut address = |service: String, port: i32, keys: [&str; 3]| {
         let host = format!("{service}.{}.svc.{cluster_domain}", parent.namespace);
-        let uri = format!("bolt://{host}:{port}");
+        let scheme = match parent.spec.tls {
+            Some(_) => "bolt+s",
+            None => "bolt",
+        };
+        let uri = format!("{scheme}://{host}:{port}");
         let values = [host, port.to_string(), uri];
         data.extend(keys.map(str::to_owned).into_iter().zip(values));
     };

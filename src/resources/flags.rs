@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, start_gate};
+use super::{Error, start_gate, tls};
 use crate::api::{FlagValue, MemgraphClusterSpec, ReplicationMode, names};
 
 /// Flags on which replication and recovery rest, or that would keep an instance from starting at all.
@@ -116,7 +116,7 @@ fn owned(spec: &MemgraphClusterSpec) -> Vec<(&'static str, String)> {
         // Memgraph's own default. Acknowledged writes may be lost here anyway.
         ReplicationMode::Async => "100000",
     };
-    [
+    let mut owned: Vec<_> = [
         ("also-log-to-stderr", "true"),
         ("bolt-address", "0.0.0.0"),
         ("bolt-port", &names::BOLT_PORT.to_string()),
@@ -135,7 +135,12 @@ fn owned(spec: &MemgraphClusterSpec) -> Vec<(&'static str, String)> {
         ("telemetry-enabled", "false"),
     ]
     .map(|(flag, value)| (flag, value.to_owned()))
-    .into()
+    .into();
+    if spec.tls.is_some() {
+        owned.push(("bolt-cert-file", format!("{}/{}", tls::FOLDER, tls::CERTIFICATE)));
+        owned.push(("bolt-key-file", format!("{}/{}", tls::FOLDER, tls::KEY)));
+    }
+    owned
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
     ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 
-use super::{OperatorImage, credentials, parent::Parent, pod, statefulset::mount};
+use super::{OperatorImage, credentials, parent::Parent, pod, statefulset::mount, tls};
 use crate::api::names;
 
 /// The volume with what a pod needs to reach the API server. Only the init container mounts it.
@@ -31,6 +31,15 @@ pub(super) fn container(
         "--namespace",
         &parent.namespace,
     ];
+    let args = args.map(str::to_owned).into_iter();
+    let args = args.chain(tls::arguments(parent).into_iter().flatten());
+    let mounts = [
+        mount(names::DATA_VOLUME, names::DATA_MOUNT),
+        VolumeMount {
+            read_only: Some(true),
+            ..mount(API_ACCESS, API_ACCESS_FOLDER)
+        },
+    ];
     let mut variables = vec![
         variable("INSTANCE", "metadata.name"),
         // The network is there before this container starts.
@@ -41,17 +50,16 @@ pub(super) fn container(
     Container {
         name: names::INIT_CONTAINER.to_owned(),
         image: Some(image.0.clone()),
-        args: Some(args.map(str::to_owned).into()),
+        args: Some(args.collect()),
         env: Some(variables),
         resources,
         security_context: Some(pod::container_security()),
-        volume_mounts: Some(vec![
-            mount(names::DATA_VOLUME, names::DATA_MOUNT),
-            VolumeMount {
-                read_only: Some(true),
-                ..mount(API_ACCESS, API_ACCESS_FOLDER)
-            },
-        ]),
+        volume_mounts: Some(
+            mounts
+                .into_iter()
+                .chain(tls::mounted_authorities(parent))
+                .collect(),
+        ),
         ..Container::default()
     }
 }

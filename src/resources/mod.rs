@@ -21,6 +21,7 @@ mod quantity;
 mod service_accounts;
 mod start_gate;
 mod statefulset;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -124,12 +125,17 @@ pub struct Desired {
     pub absent: Vec<ObjectKey>,
 }
 
-/// What a cluster with this spec consists of.
+/// What a cluster with this spec consists of. `certificate` tells the content of the Secret of `spec.tls` from any other: with
+/// each other one, instances are replaced.
 ///
 /// # Errors
 /// When the cluster was not read from the API server, or when the spec has a value that the schema could not
 /// refuse; the message names field and remedy.
-pub fn desired(cluster: &MemgraphCluster, operator: &Installation) -> Result<Desired, Error> {
+pub fn desired(
+    cluster: &MemgraphCluster,
+    operator: &Installation,
+    certificate: Option<&str>,
+) -> Result<Desired, Error> {
     let image = &operator.image;
     let parent = Parent::of(cluster)?;
     let instances = names::instance_account(&parent.name);
@@ -144,7 +150,7 @@ pub fn desired(cluster: &MemgraphCluster, operator: &Installation) -> Result<Des
         Object::new(&own_cluster_role::binding(&parent, instances, names::INSTANCE))?,
         Object::new(&start_gate::build(&parent))?,
         Object::new(&headless_service::build(&parent))?,
-        Object::new(&statefulset::build(&parent, image)?)?,
+        Object::new(&statefulset::build(&parent, image, certificate)?)?,
     ];
     let mut absent = Vec::new();
     let protected = parent.spec.network_policy.enabled;

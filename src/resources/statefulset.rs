@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{
     Error, OperatorImage, credentials, flags, instance_init, object::content_hash, parent::Parent, pod,
-    pod_template, quantity::Amount, start_gate,
+    pod_template, quantity::Amount, start_gate, tls,
 };
 use crate::api::{MemgraphClusterSpec, ReplicationMode, names};
 
@@ -49,7 +49,11 @@ const LOG_VOLUME: &str = "log";
 ///
 /// All pods start at once, since none needs another one to start. The operator alone decides when which pod
 /// is replaced (`OnDelete`), so that a new template, also one of a newer operator, restarts nothing.
-pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<StatefulSet, Error> {
+pub(super) fn build(
+    parent: &Parent<'_>,
+    image: &OperatorImage,
+    certificate: Option<&str>,
+) -> Result<StatefulSet, Error> {
     let spec = parent.spec;
     let retention = spec.storage.retention_policy;
     let selector = pod::selector(parent, names::INSTANCE);
@@ -64,7 +68,7 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Statef
                 ),
                 (
                     names::CONFIGURATION_ANNOTATION.to_owned(),
-                    configuration(parent.spec)?,
+                    configuration(parent.spec, certificate)?,
                 ),
             ])),
             ..ObjectMeta::default()
@@ -103,7 +107,7 @@ pub(super) fn build(parent: &Parent<'_>, image: &OperatorImage) -> Result<Statef
 ///
 /// Only what the user has written counts, and in a form that stays: a newer operator that makes other pods of the same spec,
 /// or has another image for one without, restarts nothing.
-fn configuration(spec: &MemgraphClusterSpec) -> Result<String, Error> {
+fn configuration(spec: &MemgraphClusterSpec, certificate: Option<&str>) -> Result<String, Error> {
     let resources = spec.resources.as_ref();
     let resources = resources
         .map(|given| pod::resources("resources", given))
@@ -121,11 +125,28 @@ fn configuration(spec: &MemgraphClusterSpec) -> Result<String, Error> {
     if let Some(template) = pod_template::written(spec.pod_template.as_ref()) {
         written["podTemplate"] = template;
     }
+    // Memgraph reads it when it starts, and not again by itself.
+    if let Some(tls) = &spec.tls {
+        written["tls"] = json!({"secret": tls.secret_ref.name, "certificate": certificate});
+    }
     Ok(content_hash(&written))
 }
 
 fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error> {
     let database = container(parent)?;
+    let volumes = [
+        Volume {
+            name: START_GATE_VOLUME.to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: names::start_gate(&parent.name),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        scratch(TEMPORARY_VOLUME),
+        scratch(LOG_VOLUME),
+        instance_init::api_access(),
+    ];
     Ok(PodSpec {
         init_containers: Some(vec![instance_init::container(
             parent,
@@ -144,19 +165,7 @@ fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error
         affinity: Some(pod::spread(parent, names::INSTANCE)),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         containers: vec![database],
-        volumes: Some(vec![
-            Volume {
-                name: START_GATE_VOLUME.to_owned(),
-                config_map: Some(ConfigMapVolumeSource {
-                    name: names::start_gate(&parent.name),
-                    ..ConfigMapVolumeSource::default()
-                }),
-                ..Volume::default()
-            },
-            scratch(TEMPORARY_VOLUME),
-            scratch(LOG_VOLUME),
-            instance_init::api_access(),
-        ]),
+        volumes: Some(volumes.into_iter().chain(tls::volume(parent)).collect()),
         ..PodSpec::default()
     })
 }
@@ -177,6 +186,17 @@ fn container(parent: &Parent<'_>) -> Result<Container, Error> {
             field: "resources.limits.memory".to_owned(),
             source,
         })?;
+    let mounts = [
+        mount(names::DATA_VOLUME, names::DATA_MOUNT),
+        VolumeMount {
+            read_only: Some(true),
+            ..mount(START_GATE_VOLUME, start_gate::FOLDER)
+        },
+        // LOAD PARQUET and LOAD JSONL keep what they download here.
+        mount(TEMPORARY_VOLUME, "/tmp"),
+        // The image declares it a volume, which some runtimes would put on the node's disk.
+        mount(LOG_VOLUME, "/var/log/memgraph"),
+    ];
     let mebibytes = memory_limit.map(|limit| limit.whole() / (1024 * 1024));
     Ok(Container {
         name: names::INSTANCE_CONTAINER.to_owned(),
@@ -214,17 +234,7 @@ fn container(parent: &Parent<'_>) -> Result<Container, Error> {
             }),
             ..Lifecycle::default()
         }),
-        volume_mounts: Some(vec![
-            mount(names::DATA_VOLUME, names::DATA_MOUNT),
-            VolumeMount {
-                read_only: Some(true),
-                ..mount(START_GATE_VOLUME, start_gate::FOLDER)
-            },
-            // LOAD PARQUET and LOAD JSONL keep what they download here.
-            mount(TEMPORARY_VOLUME, "/tmp"),
-            // The image declares it a volume, which some runtimes would put on the node's disk.
-            mount(LOG_VOLUME, "/var/log/memgraph"),
-        ]),
+        volume_mounts: Some(mounts.into_iter().chain(tls::mounted(parent)).collect()),
         ..Container::default()
     })
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod certificates;
+mod encrypted;
 pub(crate) mod fake_api;
 mod fake_gateways;
 mod fake_memgraph;

@@ -66,6 +66,7 @@ fn instance(scratch: &Scratch) -> Instance {
         cluster: "demo".into(),
         namespace: "db".into(),
         name: "demo-2".into(),
+        authorities: None,
         addresses: vec!["fd00::2".parse().unwrap(), [10, 0, 0, 2].into()],
         mount: scratch.0.clone(),
         data: scratch.data(),

@@ -125,3 +125,36 @@ fn a_replica_that_refuses_the_password_is_told_of() {
         plan.situation
     );
 }
+
+#[test]
+fn nobody_is_replaced_or_promoted_for_a_certificate_that_cannot_be_trusted() {
+    let mut world = running();
+    world.settle();
+    let untrusted = || Sight::Untrusted {
+        why: "certificate expired".to_owned(),
+    };
+    let mut seen = world.observe();
+    for instance in &mut seen.instances {
+        instance.sight = untrusted();
+        instance.away_for = std::time::Duration::from_secs(3600);
+    }
+    let lost = plan(&seen);
+    assert!(lost.steps.is_empty(), "{lost:?}");
+    let Situation::MainLost(Reason::MainUnreachable, text) = lost.situation else {
+        panic!("{:?}", lost.situation);
+    };
+    assert!(
+        text.contains("demo-0") && text.contains("(certificate expired)"),
+        "{text}"
+    );
+
+    let mut seen = world.observe();
+    seen.instances[2].sight = untrusted();
+    seen.instances[2].away_for = std::time::Duration::from_secs(60);
+    let told = plan(&seen);
+    assert!(
+        matches!(&told.situation, Situation::Stalled(_, text) if text.contains("demo-2 has a certificate that cannot be trusted")),
+        "{:?}",
+        told.situation
+    );
+}

@@ -49,7 +49,7 @@ fn with_memory_limit(quantity: &str) -> MemgraphClusterSpec {
 }
 
 fn built(spec: MemgraphClusterSpec) -> Desired {
-    desired(&stored("demo", spec), &operator()).unwrap()
+    desired(&stored("demo", spec), &operator(), None).unwrap()
 }
 
 /// What the API server makes of `spec: {}`.
@@ -82,7 +82,8 @@ fn the_examples_objects_are_as_committed() {
             serde_yaml::from_str(&fs::read_to_string(&example).unwrap()).unwrap();
         cluster.meta_mut().namespace = Some("graphs".into());
         cluster.meta_mut().uid = Some(UID.into());
-        let desired = desired(&cluster, &operator()).unwrap();
+        let certificate = cluster.spec.tls.as_ref().map(|_| "0123456789abcdef");
+        let desired = desired(&cluster, &operator(), certificate).unwrap();
         let documents = desired
             .objects
             .iter()
@@ -184,16 +185,22 @@ fn a_single_pod_has_no_disruption_budget() {
 fn a_cluster_that_is_not_stored_owns_nothing() {
     let mut cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().uid = None;
-    assert!(matches!(desired(&cluster, &operator()), Err(Error::NotStored(_))));
+    assert!(matches!(
+        desired(&cluster, &operator(), None),
+        Err(Error::NotStored(_))
+    ));
     cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().namespace = None;
-    assert!(matches!(desired(&cluster, &operator()), Err(Error::NotStored(_))));
+    assert!(matches!(
+        desired(&cluster, &operator(), None),
+        Err(Error::NotStored(_))
+    ));
 }
 
 #[test]
 fn what_is_no_quantity_is_refused_by_name() {
     let spec = with_memory_limit("lots");
-    let error = desired(&stored("demo", spec), &operator()).unwrap_err();
+    let error = desired(&stored("demo", spec), &operator(), None).unwrap_err();
     assert_eq!(error.to_string(), "resources.limits.memory: cannot be used");
 }
 
@@ -375,7 +382,7 @@ proptest! {
     #[test]
     fn every_valid_spec_has_well_formed_objects(name in "[a-z]([a-z0-9-]{0,38}[a-z0-9])?", spec in valid_specs()) {
         let cluster = stored(&name, spec);
-        let desired = desired(&cluster, &operator()).unwrap();
+        let desired = desired(&cluster, &operator(), None).unwrap();
         for object in &desired.objects {
             assert_well_formed(&name, object);
         }
@@ -393,7 +400,7 @@ fn the_longest_name_fits() {
         ..MemgraphClusterSpec::default()
     };
     let cluster = stored(&name, spec);
-    for object in desired(&cluster, &operator()).unwrap().objects {
+    for object in desired(&cluster, &operator(), None).unwrap().objects {
         assert_well_formed(&name, &object);
     }
     // The controller's label on a pod: its StatefulSet's name and a hash of ten characters.

@@ -23,6 +23,11 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
         ),
         (
             "demo",
+            json!({"tls": {"secretRef": {"name": "Graph_TLS"}}}),
+            ["tls.secretRef.name", "must be the name of a Secret"],
+        ),
+        (
+            "demo",
             json!({"replicas": 0}),
             ["spec.replicas", "greater than or equal to 1"],
         ),

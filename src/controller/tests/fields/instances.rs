@@ -15,6 +15,7 @@ pub(super) fn instances() -> Vec<Row> {
     let memory = |quantity: &str| json!({"limits": {"memory": quantity}});
     let class = json!({"storage": {"storageClassName": "a"}});
     let secret = json!({"auth": {"secretRef": {"name": "a"}}});
+    let certificate = json!({"tls": {"secretRef": {"name": "a"}}});
     vec![
         row(
             "replicas",
@@ -73,6 +74,12 @@ pub(super) fn instances() -> Vec<Row> {
             secret,
             [json!("b"), json!("c")],
             &[Read("src/controller/access.rs", "auth.secret_ref.name")],
+        ),
+        row(
+            "tls.secretRef.name",
+            certificate,
+            [json!("b"), json!("c")],
+            &[Is(INSTANCES, "/spec/template/spec/volumes/4/secret/secretName")],
         ),
         row(
             "networkPolicy.enabled",

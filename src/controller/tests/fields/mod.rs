@@ -99,7 +99,7 @@ fn objects(cluster: &MemgraphCluster) -> BTreeMap<String, Value> {
         pods,
         collector: None,
     };
-    let all = desired(cluster, &operator).unwrap().objects.into_iter();
+    let all = desired(cluster, &operator, None).unwrap().objects.into_iter();
     all.map(|object| {
         let key = format!("{:?} {}", object.key().kind, object.key().name);
         (key, object.content().clone())

@@ -1,0 +1,254 @@
+//! By which certificate the instances of a cluster with `spec.tls` are known: reads the Secret that the spec names, and sees to
+//! it that each instance is spoken to as its own pod has been started.
+//!
+//! A pod keeps the certificate, and the TLS or plain text, that it was started with, whatever the spec says by now. So it is the
+//! pods that tell which of them take TLS, and which Secrets they have had their certificates from: the authorities of those are
+//! trusted, too, until their pods are replaced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{Api, Client, ResourceExt};
+use rustls::pki_types::UnixTime;
+use tokio::time::Instant;
+
+use super::{observe::Inventory, sightings::Target};
+use crate::{
+    api::{MemgraphCluster, names},
+    memgraph::{
+        Bolt, Encryption, Trust,
+        tls::{UnusableCertificate, server_name},
+    },
+    resources::tls::{AUTHORITIES, CERTIFICATE, KEY, VOLUME, fingerprint},
+};
+
+/// How soon Secrets are read again that were good.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
+/// Why a certificate is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// There is no such Secret.
+    #[error("Secret {0} of tls.secretRef does not exist; make it, with the keys tls.crt, tls.key and ca.crt")]
+    Missing(String),
+    /// A key is missing in it.
+    #[error("Secret {secret} of tls.secretRef has no key {key}; add it")]
+    MissingKey {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// It cannot be used.
+    #[error("Secret {secret} of tls.secretRef cannot be used: {why}; correct it")]
+    Unusable {
+        /// The Secret.
+        secret: String,
+        /// Why not.
+        why: UnusableCertificate,
+    },
+    /// The API server refused.
+    #[error("cannot read Secret {name}")]
+    Request {
+        /// The Secret.
+        name: String,
+        /// Why not.
+        source: kube::Error,
+    },
+}
+
+/// What is known of the certificates of one cluster.
+#[derive(Default)]
+pub(super) struct Certificates {
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    /// When the Secrets were read last, and which these were; None: something was wrong.
+    read: Option<(Instant, BTreeSet<String>)>,
+    /// The authorities' certificates (PEM), by the name of their Secret.
+    authorities: BTreeMap<String, Vec<u8>>,
+    /// Whom all of these vouch for.
+    trust: Option<Trust>,
+    /// The newest certificate that was good: its Secret, and what tells it from others.
+    good: Option<(String, String)>,
+    /// Where instances are that take TLS.
+    encrypted: BTreeSet<SocketAddr>,
+}
+
+impl Certificates {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether pods of this cluster can start: a certificate that can be used was seen.
+    pub(super) fn allows_pods(&self, cluster: &MemgraphCluster) -> bool {
+        cluster.spec.tls.is_none() || self.fingerprint(cluster).is_some()
+    }
+
+    /// What tells the newest certificate that could be used, of the Secret that the spec names, from others.
+    pub(super) fn fingerprint(&self, cluster: &MemgraphCluster) -> Option<String> {
+        let secret = &cluster.spec.tls.as_ref()?.secret_ref.name;
+        let memory = self.memory();
+        let (_, fingerprint) = memory.good.as_ref().filter(|(good, _)| good == secret)?;
+        Some(fingerprint.clone())
+    }
+
+    /// Reads the Secrets, if it is time: that of the spec, and those whose certificates pods have.
+    pub(super) async fn tend(
+        &self,
+        client: &Client,
+        cluster: &MemgraphCluster,
+        inventory: &Inventory,
+    ) -> Result<(), CertificateError> {
+        let declared = cluster.spec.tls.as_ref().map(|tls| tls.secret_ref.name.clone());
+        let mounted = inventory.instances.iter().filter_map(|pod| mounted_secret(pod));
+        let wanted: BTreeSet<String> = mounted.chain(declared.clone()).collect();
+        if wanted.is_empty() {
+            *self.memory() = Memory::default();
+            return Ok(());
+        }
+        if self.was_read(&wanted) {
+            return Ok(());
+        }
+        self.memory().read = None;
+        let api = Api::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+        let mut found = BTreeMap::new();
+        for name in &wanted {
+            if let Some(secret) = read(&api, name).await? {
+                found.insert(name.as_str(), secret);
+            }
+        }
+        // Also those of a certificate that cannot be used: instances may have an earlier one.
+        self.trust_in(&wanted, &found);
+        if let Some(name) = declared {
+            let secret = found.get(name.as_str());
+            let secret = secret.ok_or_else(|| CertificateError::Missing(name.clone()))?;
+            let fingerprint = examine(cluster, &name, secret)?;
+            self.memory().good = Some((name, fingerprint));
+        }
+        self.memory().read = Some((Instant::now(), wanted));
+        Ok(())
+    }
+
+    /// Whether these Secrets were found good a moment ago.
+    fn was_read(&self, wanted: &BTreeSet<String>) -> bool {
+        let memory = self.memory();
+        let recent = |(at, read): &(Instant, BTreeSet<String>)| read == wanted && at.elapsed() < READ_AGAIN;
+        memory.read.as_ref().is_some_and(recent)
+    }
+
+    /// Trusts the authorities in these Secrets, and no others. What was known of one that is gone holds while a pod names it.
+    fn trust_in(&self, wanted: &BTreeSet<String>, found: &BTreeMap<&str, Secret>) {
+        let mut memory = self.memory();
+        let mut authorities = memory.authorities.clone();
+        authorities.retain(|name, _| wanted.contains(name));
+        for (name, secret) in found {
+            // What is no authority changes nothing.
+            if let Some(pem) = value(secret, AUTHORITIES).filter(|pem| Trust::of(pem).is_ok()) {
+                authorities.insert((*name).to_owned(), pem.to_vec());
+            }
+        }
+        if authorities != memory.authorities {
+            let all: Vec<&[u8]> = authorities.values().map(Vec::as_slice).collect();
+            memory.trust = Trust::of(&all.join(&b'\n')).ok();
+            memory.authorities = authorities;
+        }
+    }
+
+    /// Has each of these instances spoken to as its pod takes it.
+    pub(super) fn guide<B: Bolt>(&self, client: &B, cluster: &MemgraphCluster, targets: &[Target]) {
+        let mut memory = self.memory();
+        let at = |ip: IpAddr| SocketAddr::new(ip, names::BOLT_PORT);
+        let mut encrypted = BTreeSet::new();
+        for target in targets {
+            let Some(address) = target.address.map(at) else {
+                continue;
+            };
+            if target.tls {
+                client.encrypt(address, encryption(cluster, &target.name, memory.trust.as_ref()));
+                encrypted.insert(address);
+            } else {
+                client.encrypt(address, Encryption::None);
+            }
+        }
+        for gone in memory.encrypted.difference(&encrypted) {
+            client.encrypt(*gone, Encryption::None);
+        }
+        memory.encrypted = encrypted;
+    }
+}
+
+fn encryption(cluster: &MemgraphCluster, instance: &str, trust: Option<&Trust>) -> Encryption {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let name = server_name(&cluster.name_any(), &namespace, instance);
+    match (name, trust) {
+        (Ok(name), Some(trust)) => Encryption::Verified {
+            name,
+            trust: trust.clone(),
+        },
+        _ => Encryption::Unverified,
+    }
+}
+
+/// Whether the pod's Memgraph takes TLS only: a pod keeps the flags that it was started with.
+pub(super) fn takes_tls(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut databases = containers.filter(|container| container.name == names::INSTANCE_CONTAINER);
+    databases.any(|container| {
+        let mut args = container.args.iter().flatten();
+        args.any(|arg| arg.starts_with(names::CERTIFICATE_FLAG))
+    })
+}
+
+/// The Secret from which the pod has its certificate.
+fn mounted_secret(pod: &Pod) -> Option<String> {
+    let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
+    let volume = volumes.iter().find(|volume| volume.name == VOLUME)?;
+    volume.secret.as_ref()?.secret_name.clone()
+}
+
+async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, CertificateError> {
+    api.get_opt(name)
+        .await
+        .map_err(|source| CertificateError::Request {
+            name: name.to_owned(),
+            source,
+        })
+}
+
+/// Whether instances can start with this Secret and will be trusted. Returns what tells its certificate from others.
+fn examine(cluster: &MemgraphCluster, name: &str, secret: &Secret) -> Result<String, CertificateError> {
+    let value = |key: &'static str| {
+        value(secret, key).ok_or_else(|| CertificateError::MissingKey {
+            secret: name.to_owned(),
+            key,
+        })
+    };
+    let (certificate, key, authorities) = (value(CERTIFICATE)?, value(KEY)?, value(AUTHORITIES)?);
+    let unusable = |why| CertificateError::Unusable {
+        secret: name.to_owned(),
+        why,
+    };
+    let namespace = cluster.namespace().unwrap_or_default();
+    let own = cluster.name_any();
+    let instances = (0..cluster.spec.replicas).map(|ordinal| names::instance(&own, ordinal));
+    let names = instances
+        .map(|instance| server_name(&own, &namespace, &instance))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unusable)?;
+    Trust::of(authorities)
+        .and_then(|trust| trust.examine(certificate, key, &names, UnixTime::now()))
+        .map_err(unusable)?;
+    Ok(fingerprint(certificate))
+}
+
+fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
+    Some(secret.data.as_ref()?.get(key)?.0.as_slice())
+}
