@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod failsafe;
 mod losing_main;
 mod operators;
