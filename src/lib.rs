@@ -16,6 +16,7 @@ pub mod kubectl;
 pub mod leader;
 pub mod memgraph;
 pub mod metrics;
+mod mounted;
 pub mod plan;
 pub mod reference;
 pub mod resources;

@@ -177,6 +177,10 @@ struct GatewayArgs {
         default_value = "/etc/memgraph-gateway/control"
     )]
     control_certificates: PathBuf,
+    /// The folder with tls.crt and tls.key by which clients know this gateway: TLS ends here. Without it what clients say is
+    /// passed on as it is.
+    #[arg(long, env = "GATEWAY_TLS_CERTIFICATE")]
+    tls_certificate: Option<PathBuf>,
     /// UID of the pod that this gateway runs in.
     #[arg(long, env = "POD_UID")]
     pod_uid: String,
@@ -388,6 +392,7 @@ async fn gateway(args: GatewayArgs) -> Result<(), Error> {
         cluster: args.cluster,
         pod_uid: args.pod_uid,
         certificates: args.control_certificates,
+        tls: args.tls_certificate,
         addresses: Addresses {
             read_write: args.bind_address,
             read: args.read_bind_address,

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, GatewayPodTemplate, Network};
+use super::{DurationString, GatewayPodTemplate, GatewayTlsSpec, Network};
 
 /// The TCP gateway in front of the instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -29,6 +29,12 @@ pub struct GatewaySpec {
     /// The address that leads to replicas.
     #[serde(default)]
     pub read: ReadSpec,
+
+    /// TLS with clients, which ends at the gateway; on both ports, and from version 1.2 on. Clients that speak none are refused
+    /// then. A changed certificate counts for connections that begin after it has come into the pods, within two minutes; the
+    /// others go on. Unset: what clients say is passed on as it is, be it TLS that ends at the instance or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<GatewayTlsSpec>,
 
     /// How long a gateway tries to connect to an instance before it gives the client up.
     #[serde(default = "defaults::connect_timeout")]
@@ -87,6 +93,7 @@ impl Default for GatewaySpec {
             replicas: defaults::gateway_replicas(),
             read_write: ReadWriteSpec::default(),
             read: ReadSpec::default(),
+            tls: None,
             connect_timeout: defaults::connect_timeout(),
             idle_timeout: defaults::idle_timeout(),
             connection_rate_limit: None,

@@ -1,31 +1,26 @@
-//! A gateway's certificates, in a folder into which the kubelet mounts them from a Secret.
+//! A gateway's certificates, in a folder into which the kubelet mounts them from a Secret that the operator makes.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     authority::Leaf,
     tls::{Credentials, TlsError},
 };
-
-/// How often the files are looked at. The kubelet replaces them within minutes, and certificates change days before they
-/// must; files that come late, though, keep the operator waiting.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+use crate::mounted::{self, Unreadable};
 
 /// Why a gateway has no certificates.
 #[derive(Debug, thiserror::Error)]
 enum MountedError {
-    #[error("cannot read {path}: the operator makes the Secret that is mounted there")]
-    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Read(#[from] Unreadable),
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -48,48 +43,28 @@ impl Mounted {
     /// Puts into `found` what new connections are to use, as often as it changes. Files that are not there, or that cannot be
     /// used, change nothing.
     pub async fn follow(self, found: watch::Sender<Option<Arc<ServerConfig>>>) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
         let mut used = None;
-        let mut failing = false;
-        while !found.is_closed() {
-            ticks.tick().await;
-            match self.read() {
-                Ok(credentials) if used.as_ref() == Some(&credentials) => failing = false,
-                Ok(credentials) => match credentials.server() {
-                    Ok(config) => {
-                        info!("certificates of the control channel are in use");
-                        found.send_replace(Some(Arc::new(config)));
-                        used = Some(credentials);
-                        failing = false;
-                    }
-                    Err(error) => warn_once(&mut failing, &error.into()),
-                },
-                Err(error) => warn_once(&mut failing, &error),
+        let look = || {
+            let credentials = self.read()?;
+            if used.as_ref() != Some(&credentials) {
+                found.send_replace(Some(Arc::new(credentials.server()?)));
+                info!("certificates of the control channel are in use");
+                used = Some(credentials);
             }
-        }
+            Ok::<_, MountedError>(())
+        };
+        mounted::follow("the control channel", look).await;
     }
 
-    fn read(&self) -> Result<Credentials, MountedError> {
-        let text = |name: &str| {
-            let path = self.folder.join(name);
-            fs::read_to_string(&path).map_err(|source| MountedError::Read { path, source })
-        };
+    fn read(&self) -> Result<Credentials, Unreadable> {
         Ok(Credentials {
             leaf: Leaf {
-                certificate: text("tls.crt")?,
-                key: text("tls.key")?,
+                certificate: mounted::text(&self.folder, "tls.crt")?,
+                key: mounted::text(&self.folder, "tls.key")?,
                 // It is the operator who replaces it.
                 renew: Timestamp::MAX,
             },
-            bundle: text("ca.crt")?,
+            bundle: mounted::text(&self.folder, "ca.crt")?,
         })
     }
-}
-
-fn warn_once(failing: &mut bool, error: &MountedError) {
-    if !*failing {
-        let error = crate::controller::chain(error);
-        warn!(error, "no new certificates for the control channel");
-    }
-    *failing = true;
 }

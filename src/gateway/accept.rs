@@ -16,7 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
+    certificate::Certificate,
     gate::{Gate, Port},
+    handshake::shake_hands,
+    peer::Wire,
     proxied::{self, Unknown},
     rate::RateLimiter,
     routes::Limits,
@@ -37,18 +40,28 @@ pub struct Door {
     sessions: TaskTracker,
     /// How fast each address has connected of late.
     limiter: Mutex<RateLimiter>,
+    /// By which clients know the gateway; none: TLS does not end here.
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl Door {
-    /// That of this port, whose clients go where the gate says. Every session is a task of `sessions`.
+    /// That of this port, whose clients go where the gate says. Every session is a task of `sessions`. With a certificate TLS
+    /// ends here.
     #[must_use]
-    pub fn new(port: Port, gate: Arc<Gate>, statistics: Arc<Statistics>, sessions: TaskTracker) -> Arc<Self> {
+    pub fn new(
+        port: Port,
+        gate: Arc<Gate>,
+        statistics: Arc<Statistics>,
+        sessions: TaskTracker,
+        certificate: Option<Arc<Certificate>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             port,
             gate,
             statistics,
             sessions,
             limiter: Mutex::new(RateLimiter::new(Instant::now())),
+            certificate,
         })
     }
 
@@ -119,9 +132,9 @@ impl Door {
                 drop(permit);
             });
         } else {
-            let session = session::serve(Arc::clone(&self.gate), self.origin(peer), client);
+            let door = Arc::clone(self);
             self.sessions.spawn(async move {
-                session.await;
+                door.serve(client, peer).await;
                 drop(permit);
             });
         }
@@ -150,7 +163,7 @@ impl Door {
     /// that no more are waited for than there is room for.
     async fn serve_proxied(&self, mut client: TcpStream, peer: SocketAddr) {
         match self.introduced(&mut client, peer).await {
-            Ok(address) => session::serve(Arc::clone(&self.gate), self.origin(address), client).await,
+            Ok(address) => self.serve(client, address).await,
             Err((refusal, address)) => self.statistics.refuse(refusal, Some(address)),
         }
     }
@@ -180,6 +193,19 @@ impl Door {
             port: self.port,
             address,
             statistics: Arc::clone(&self.statistics),
+        }
+    }
+
+    /// A session of a client of this address, after TLS was agreed on where it ends here.
+    async fn serve(&self, client: TcpStream, address: SocketAddr) {
+        let agreed = match &self.certificate {
+            // Apart, so that sessions without TLS are no larger for it.
+            Some(certificate) => Box::pin(shake_hands(&self.gate, certificate.config(), client)).await,
+            None => Ok(Wire::from(client)),
+        };
+        match agreed {
+            Ok(client) => session::serve(Arc::clone(&self.gate), self.origin(address), client).await,
+            Err(refusal) => self.statistics.refuse(refusal, Some(address)),
         }
     }
 }

@@ -62,10 +62,20 @@ impl Answers {
 
     /// The gateway is ready once it knows its cluster, and stays so while MAIN changes: were it taken out of its Service
     /// then, clients would be refused instead of led to the new MAIN. One that has no right to lead clients to a MAIN that
-    /// is open is not: others may have it, and a rollout must not go on without one that has.
+    /// is open is not: others may have it, and a rollout must not go on without one that has. No more is one without a
+    /// certificate where TLS is to end here.
     fn readiness(&self) -> Result<(), String> {
         if self.closing.is_cancelled() {
             return Err("shutting down: no new session is taken".to_owned());
+        }
+        if let Some(certificate) = &self.figures.certificate
+            && certificate.config().is_none()
+        {
+            return Err(
+                "there is no usable certificate for TLS with clients; the log says what is wrong with the Secret of \
+                 gateway.tls.secretRef"
+                    .to_owned(),
+            );
         }
         let enforced = self.enforced.borrow();
         let trouble = self.trouble.borrow();

@@ -10,10 +10,12 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 
 use super::{
+    certificate::Certificate,
     gate::{Gate, Port},
     statistics::{Direction, Ending, Refusal, Statistics},
 };
@@ -69,6 +71,8 @@ pub struct Sources {
     pub read_write: Arc<Statistics>,
     /// What has become of connections at the read port.
     pub read: Arc<Statistics>,
+    /// By which clients know the gateway; none: TLS does not end here.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// The status of one gateway. All counts are since it was started.
@@ -83,6 +87,18 @@ pub struct Status {
     fences: u64,
     read_write: PortStatus,
     read: PortStatus,
+    /// The certificate by which clients know the gateway; none: TLS does not end here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateStatus>,
+}
+
+/// The certificate for clients.
+#[derive(Debug, Serialize)]
+struct CertificateStatus {
+    /// When it ends; none: there is no certificate.
+    ends: Option<Timestamp>,
+    /// What is mounted cannot be used.
+    rejected: bool,
 }
 
 /// One port.
@@ -116,6 +132,10 @@ impl Sources {
             fences: gate.fences().count(),
             read_write: PortStatus::read(&self.read_write, sessions.read_write),
             read: PortStatus::read(&self.read, sessions.read),
+            certificate: self.certificate.as_ref().map(|certificate| CertificateStatus {
+                ends: certificate.ends(),
+                rejected: certificate.is_rejected(),
+            }),
             report,
         }
     }
@@ -172,6 +192,9 @@ fn refusal_name(refusal: Refusal) -> &'static str {
         Refusal::OutOfResources => "out_of_resources",
         Refusal::Ending => "gateway_ends",
         Refusal::Gone => "client_gone",
+        Refusal::PlainText => "plain_text",
+        Refusal::Handshake => "tls_handshake",
+        Refusal::NoCertificate => "no_certificate",
     }
 }
 
@@ -263,6 +286,7 @@ impl Samples for Sample {
             [(info, 1.0)],
         )?;
         self.write_route(families)?;
+        self.write_certificate(families)?;
         self.write_ports(families)
     }
 }
@@ -302,6 +326,31 @@ impl Sample {
             "Clients that wait for a MAIN.",
             None,
             alone(Some(number(report.sessions.held))),
+        )
+    }
+
+    fn write_certificate(&self, families: &mut Families<'_>) -> fmt::Result {
+        let certificate = self.status.certificate.as_ref();
+        let alone = |value: Option<f64>| value.map(|value| (Vec::new(), value));
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds since 1970 are exact for millions of years"
+        )]
+        let ends = certificate
+            .and_then(|certificate| certificate.ends)
+            .map(|ends| ends.as_second() as f64);
+        families.gauge(
+            "memgraph_gateway_certificate_expiry_timestamp",
+            "When the certificate ends that clients are shown, in seconds since 1970; missing: TLS does not end here.",
+            Some(&Unit::Seconds),
+            alone(ends),
+        )?;
+        let rejected = certificate.map(|certificate| if certificate.rejected { 1.0 } else { 0.0 });
+        families.gauge(
+            "memgraph_gateway_certificate_rejected",
+            "1 while the Secret for TLS with clients cannot be used, and what it said before goes on.",
+            None,
+            alone(rejected),
         )
     }
 
@@ -382,6 +431,7 @@ mod tests {
             requests: ApiRequests::default(),
             read_write: Arc::new(read_write),
             read: Arc::new(Statistics::new(Port::Read)),
+            certificate: Some(Arc::default()),
         }
     }
 
@@ -428,6 +478,7 @@ mod tests {
             r#"memgraph_gateway_sessions{port="read"} 2.0"#,
             r#"memgraph_gateway_api_requests_total{verb="get",resource="memgraphclusters",code="none"} 1"#,
             "memgraph_gateway_held_clients 1.0",
+            "memgraph_gateway_certificate_rejected 0.0",
             "memgraph_gateway_grant_remaining_seconds 1.5",
             "memgraph_gateway_main_answer_age_seconds 0.25",
             "memgraph_gateway_route_open 1.0",

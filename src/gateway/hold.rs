@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{
     gate::{Gate, Port, Ticket},
+    peer::{Peer, Wire},
     routes::Target,
     statistics::Refusal,
 };
@@ -25,10 +26,10 @@ use super::{
 pub async fn wait_for_route(
     gate: &Gate,
     port: Port,
-    client: TcpStream,
+    client: Wire,
     tried: &[Target],
     since: Instant,
-) -> Result<(TcpStream, Ticket), Refusal> {
+) -> Result<(Wire, Ticket), Refusal> {
     let timeout = gate.limits().hold_timeout;
     if port != Port::ReadWrite || timeout.is_zero() {
         return Err(Refusal::NoInstance);
@@ -48,13 +49,13 @@ pub async fn wait_for_route(
     let ticket = tokio::select! {
         biased;
         ticket = entered => ticket,
-        () = is_gone(&client) => return Err(Refusal::Gone),
+        () = is_gone(client.socket()) => return Err(Refusal::Gone),
         () = gate.ended() => return Err(Refusal::Ending),
         () = sleep_until(since + timeout) => return Err(Refusal::NoInstance),
     };
     // What was waiting to be read has been overlooked on purpose: only a new registration reports it again.
-    let client = client.into_std().and_then(TcpStream::from_std);
-    Ok((client.map_err(|_| Refusal::OutOfResources)?, ticket))
+    let client = client.anew().map_err(|_| Refusal::OutOfResources)?;
+    Ok((client, ticket))
 }
 
 /// Ends when the client has closed or reset its connection. A client that waits for an answer does neither.

@@ -16,6 +16,7 @@ mod accept;
 mod access;
 mod answers;
 mod attestation;
+mod certificate;
 mod clearance;
 mod descriptors;
 mod enforce;
@@ -23,11 +24,13 @@ mod figures;
 mod flow;
 mod follow;
 mod gate;
+mod handshake;
 mod hold;
 mod keeper;
 mod leading;
 mod limit;
 mod patience;
+mod peer;
 mod probe;
 mod proxied;
 mod rate;
@@ -37,6 +40,7 @@ mod routes;
 mod session;
 mod socket;
 mod statistics;
+mod tls;
 mod traffic;
 mod view;
 
@@ -63,7 +67,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{accept::Door, answers::Answers, figures::Sources};
+use self::{accept::Door, answers::Answers, certificate::Certificate, figures::Sources};
 pub use self::{
     attestation::{Attestation, Dial, TcpDial, attest},
     clearance::{Clearance, Leave, Now},
@@ -104,6 +108,8 @@ pub struct GatewayConfig {
     pub pod_uid: String,
     /// The folder with the certificates of the control channel.
     pub certificates: PathBuf,
+    /// The folder with the certificate by which clients know the gateway; none: TLS does not end here.
+    pub tls: Option<PathBuf>,
     /// Where to listen.
     pub addresses: Addresses,
     /// How long sessions may go on after SIGTERM.
@@ -170,7 +176,8 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(GatewayError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(GatewayError::Signals)?;
     descriptors::raise_limit();
-    let gateway = Gateway::listen(&config.addresses, config.drain).await?;
+    let certificate = config.tls.as_ref().map(|_| Arc::<Certificate>::default());
+    let gateway = Gateway::listen(&config.addresses, config.drain, certificate.clone()).await?;
     info!(namespace = config.namespace, cluster = config.cluster, addresses = ?config.addresses, "gateway is listening");
 
     let (routes, view) = watch::channel(Routes::default());
@@ -185,6 +192,12 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let probing = probe(Arc::clone(&keeper), Neo4rsBolt::anonymous());
     let attesting = attest(Arc::clone(&keeper), TcpDial);
     let reading = Mounted::new(&config.certificates).follow(found);
+    let showing = async {
+        match certificate.zip(config.tls) {
+            Some((certificate, folder)) => certificate.follow(&folder).await,
+            None => std::future::pending().await,
+        }
+    };
     let from_outside = FromOutside {
         trouble: reported_trouble,
         certificates,
@@ -207,6 +220,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
         () = probing => Err(GatewayError::PartStopped("look at MAIN")),
         () = attesting => Err(GatewayError::PartStopped("look at MAIN's replicas")),
         () = reading => Err(GatewayError::PartStopped("look at its certificates")),
+        () = showing => Err(GatewayError::PartStopped("look at its certificate for clients")),
         () = signalled => Err(GatewayError::PartStopped("wait for signals")),
     }
 }
@@ -220,6 +234,7 @@ struct Gateway {
     drain: Duration,
     read_write_statistics: Arc<Statistics>,
     read_statistics: Arc<Statistics>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 /// What a gateway is told by others than operators and clients.
@@ -231,7 +246,11 @@ struct FromOutside {
 }
 
 impl Gateway {
-    async fn listen(addresses: &Addresses, drain: Duration) -> Result<Self, GatewayError> {
+    async fn listen(
+        addresses: &Addresses,
+        drain: Duration,
+        certificate: Option<Arc<Certificate>>,
+    ) -> Result<Self, GatewayError> {
         let failed = |purpose, address| {
             move |source| GatewayError::Listen {
                 purpose,
@@ -253,6 +272,7 @@ impl Gateway {
             drain,
             read_write_statistics: Arc::new(Statistics::new(Port::ReadWrite)),
             read_statistics: Arc::new(Statistics::new(Port::Read)),
+            certificate,
         })
     }
 
@@ -264,6 +284,7 @@ impl Gateway {
             requests,
             read_write: Arc::clone(&self.read_write_statistics),
             read: Arc::clone(&self.read_statistics),
+            certificate: self.certificate.clone(),
         }
     }
 
@@ -302,7 +323,8 @@ impl Gateway {
             (Port::ReadWrite, self.read_write, self.read_write_statistics),
             (Port::Read, self.read, self.read_statistics),
         ] {
-            let door = Door::new(port, Arc::clone(&gate), statistics, sessions.clone());
+            let certificate = self.certificate.clone();
+            let door = Door::new(port, Arc::clone(&gate), statistics, sessions.clone(), certificate);
             accepting.spawn(door.accept(listener, stop.clone()));
         }
 

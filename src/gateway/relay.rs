@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io::{self, Read},
+    io,
     net::Shutdown,
     sync::{
         OnceLock,
@@ -16,13 +16,14 @@ use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     clearance::{Clearance, Leave},
+    peer::Peer,
     socket,
     statistics::Direction,
     traffic::Traffic,
 };
 
 /// The most that is taken from one side before the other side has it.
-const CHUNK: usize = 16 * 1024;
+pub(super) const CHUNK: usize = 16 * 1024;
 
 /// How many chunks of an answer are passed on at most when a session is cut: an instance that has ever more to say must not
 /// hold a fence up.
@@ -47,7 +48,7 @@ enum Passed {
     Held,
     /// All that was read was written.
     All,
-    /// This rest was read, but the other side did not take it.
+    /// This rest was read, but the other side did not take it; where it is empty, something that it took is unsent.
     Except(Vec<u8>),
     /// The sender has ended its half.
     End,
@@ -88,9 +89,9 @@ enum Fault {
 }
 
 /// A session whose bytes are passed both ways.
-pub struct Relay<'a> {
-    client: &'a TcpStream,
-    instance: &'a TcpStream,
+pub struct Relay<'a, C, I> {
+    client: &'a C,
+    instance: &'a I,
     clearance: &'a Clearance,
     traffic: &'a Traffic<'a>,
     /// The instance has said something that the client has not taken yet.
@@ -99,14 +100,9 @@ pub struct Relay<'a> {
     ended_by: OnceLock<Side>,
 }
 
-impl<'a> Relay<'a> {
+impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
     /// A session between these two. Each copy needs the `clearance`, and is noted in `traffic`.
-    pub fn new(
-        client: &'a TcpStream,
-        instance: &'a TcpStream,
-        clearance: &'a Clearance,
-        traffic: &'a Traffic<'a>,
-    ) -> Self {
+    pub fn new(client: &'a C, instance: &'a I, clearance: &'a Clearance, traffic: &'a Traffic<'a>) -> Self {
         Self {
             client,
             instance,
@@ -120,7 +116,10 @@ impl<'a> Relay<'a> {
     /// Passes bytes both ways. When one side ends its half, so does the other towards its peer, and the opposite direction
     /// goes on. Returns when both directions have ended and both peers have everything, or when that cannot be any more.
     pub async fn run(&self) -> Ended {
-        let both = futures::future::try_join(self.pass(Side::Client), self.pass(Side::Instance));
+        let both = futures::future::try_join(
+            self.pass(Side::Client, self.client, self.instance),
+            self.pass(Side::Instance, self.instance, self.client),
+        );
         match both.await {
             Ok(_) => {}
             Err(Fault::Expired) => return Ended::Expired,
@@ -128,10 +127,10 @@ impl<'a> Relay<'a> {
             Err(Fault::Broken(Side::Instance, error)) => return Ended::ByInstance(Some(error)),
         }
         let deadline = Instant::now() + FINISH_DEADLINE;
-        if let Err(error) = finish(self.client, deadline).await {
+        if let Err(error) = finish(self.client.socket(), deadline).await {
             return Ended::ByClient(error);
         }
-        if let Err(error) = finish(self.instance, deadline).await {
+        if let Err(error) = finish(self.instance.socket(), deadline).await {
             return Ended::ByInstance(Some(error));
         }
         match self.ended_by.get() {
@@ -152,31 +151,20 @@ impl<'a> Relay<'a> {
             return;
         }
         for _ in 0..DRAINED_CHUNKS {
-            // Asked of the system itself: the runtime may not have been told yet what has come.
-            let read = |buffer: &mut [u8]| (&*SockRef::from(self.instance)).read(buffer);
-            match self.copy(Side::Instance, read) {
+            let read = |buffer: &mut [u8]| self.instance.read_last(buffer);
+            match self.copy(Side::Instance, self.client, read) {
                 Ok(Passed::All) => {}
                 _ => return,
             }
         }
     }
 
-    fn stream(&self, side: Side) -> &'a TcpStream {
-        match side {
-            Side::Client => self.client,
-            Side::Instance => self.instance,
-        }
-    }
-
     /// Passes bytes one way until the sender has ended its half.
-    async fn pass(&self, from: Side) -> Result<(), Fault> {
+    async fn pass(&self, from: Side, sender: &impl Peer, taker: &impl Peer) -> Result<(), Fault> {
         let to = from.other();
         loop {
-            self.stream(from)
-                .readable()
-                .await
-                .map_err(|e| Fault::Broken(from, e))?;
-            match self.pass_once(from)? {
+            sender.readable().await.map_err(|e| Fault::Broken(from, e))?;
+            match self.copy(from, taker, |buffer| sender.read_now(buffer))? {
                 Passed::Nothing | Passed::All => {}
                 Passed::Held => self.clearance.flow().released().await,
                 Passed::Except(rest) => {
@@ -186,7 +174,7 @@ impl<'a> Relay<'a> {
                         }
                     };
                     set_behind(true);
-                    self.write_all(to, &rest).await?;
+                    self.write_all(to, taker, &rest).await?;
                     set_behind(false);
                 }
                 Passed::End => break,
@@ -195,23 +183,27 @@ impl<'a> Relay<'a> {
             tokio::task::consume_budget().await;
         }
         let _first_only = self.ended_by.set(from);
-        SockRef::from(self.stream(to))
+        taker.say_end();
+        self.write_all(to, taker, &[]).await?;
+        SockRef::from(taker.socket())
             .shutdown(Shutdown::Write)
             .map_err(|e| Fault::Broken(to, e))
     }
 
-    fn pass_once(&self, from: Side) -> Result<Passed, Fault> {
-        self.copy(from, |buffer| socket::read_now(self.stream(from), buffer))
-    }
-
-    fn copy(&self, from: Side, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> Result<Passed, Fault> {
-        let passed = self.clearance.flow().pass(|| self.copy_now(from, read));
+    fn copy(
+        &self,
+        from: Side,
+        taker: &impl Peer,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<Passed, Fault> {
+        let passed = self.clearance.flow().pass(|| self.copy_now(from, taker, read));
         passed.unwrap_or(Ok(Passed::Held))
     }
 
     fn copy_now(
         &self,
         from: Side,
+        taker: &impl Peer,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> Result<Passed, Fault> {
         let to = from.other();
@@ -222,8 +214,8 @@ impl<'a> Relay<'a> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Passed::Nothing),
                 Err(error) => return Err(Fault::Broken(from, error)),
             };
-            let written = self.write(to, &buffer[..read], Attested::No)?;
-            Ok(if written == read {
+            let written = self.write(to, taker, &buffer[..read], Attested::No)?;
+            Ok(if written == read && !taker.has_unsent() {
                 Passed::All
             } else {
                 Passed::Except(buffer[written..read].to_vec())
@@ -232,14 +224,16 @@ impl<'a> Relay<'a> {
     }
 
     /// Writes what is taken at once, and nothing that must be attested first.
-    fn write(&self, to: Side, bytes: &[u8], attested: Attested) -> Result<usize, Fault> {
+    fn write(&self, to: Side, taker: &impl Peer, bytes: &[u8], attested: Attested) -> Result<usize, Fault> {
         // Right before each write, in both directions: what was read in time is not passed on too late.
         match self.clearance.leave() {
             Leave::Over => return Err(Fault::Expired),
             Leave::Attested if to == Side::Client && attested == Attested::No => return Ok(0),
             Leave::Attested | Leave::Free => {}
         }
-        match self.stream(to).try_write(bytes) {
+        match taker.write_now(bytes) {
+            // Of what was taken before something has been sent.
+            Ok(0) => Ok(0),
             Ok(written) => {
                 self.traffic.passed(to.direction(), written);
                 Ok(written)
@@ -250,18 +244,23 @@ impl<'a> Relay<'a> {
     }
 
     /// Nothing more is read while this waits, so a peer that does not read holds up its sender, and no memory grows.
-    async fn write_all(&self, to: Side, mut rest: &[u8]) -> Result<(), Fault> {
+    async fn write_all(&self, to: Side, taker: &impl Peer, mut rest: &[u8]) -> Result<(), Fault> {
         let mut attested = Attested::No;
-        while !rest.is_empty() {
+        while !rest.is_empty() || taker.has_unsent() {
             if to == Side::Client && attested == Attested::No && self.clearance.leave() == Leave::Attested {
                 self.clearance.attested().await;
                 attested = Attested::Yes;
             }
-            self.stream(to)
+            taker
+                .socket()
                 .writable()
                 .await
                 .map_err(|e| Fault::Broken(to, e))?;
-            match self.clearance.flow().pass(|| self.write(to, rest, attested)) {
+            match self
+                .clearance
+                .flow()
+                .pass(|| self.write(to, taker, rest, attested))
+            {
                 Some(written) => rest = &rest[written?..],
                 None => self.clearance.flow().released().await,
             }

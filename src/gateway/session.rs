@@ -2,12 +2,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
     gate::{Gate, Port, Ticket},
     hold::wait_for_route,
+    peer::{Peer, Wire},
     reach::Incident,
     relay::{Ended, Relay},
     socket,
@@ -32,14 +33,14 @@ pub struct Origin {
 /// comes last: giving it back says that the sockets are closed.
 #[derive(Debug)]
 struct Session {
-    upstream: Option<TcpStream>,
-    client: TcpStream,
+    upstream: Option<Wire>,
+    client: Wire,
     ticket: Ticket,
 }
 
 /// Leads a client to an instance. Holds it while there is none, and resets it when none comes.
-pub async fn serve(gate: Arc<Gate>, origin: Origin, client: TcpStream) {
-    if let Err(refusal) = lead(&gate, &origin, client).await {
+pub async fn serve(gate: Arc<Gate>, origin: Origin, client: impl Into<Wire>) {
+    if let Err(refusal) = lead(&gate, &origin, client.into()).await {
         origin.statistics.refuse(refusal, Some(origin.address));
     }
 }
@@ -47,7 +48,7 @@ pub async fn serve(gate: Arc<Gate>, origin: Origin, client: TcpStream) {
 /// # Errors
 ///
 /// Fails when the client was led nowhere.
-async fn lead(gate: &Gate, origin: &Origin, client: TcpStream) -> Result<(), Refusal> {
+async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<(), Refusal> {
     let port = origin.port;
     let since = Instant::now();
     let mut client = client;
@@ -108,7 +109,7 @@ impl Session {
         if let Some(incident) = incident {
             gate.note(target, incident);
         }
-        Some(connected.map(|upstream| self.upstream = Some(upstream)))
+        Some(connected.map(|upstream| self.upstream = Some(upstream.into())))
     }
 
     /// Ends when nothing was passed on for too long. That bytes were held does not count.
@@ -124,12 +125,27 @@ impl Session {
         }
     }
 
-    async fn run(&mut self, gate: &Gate, statistics: &Statistics) -> (Ending, Option<io::Error>) {
-        let Some(upstream) = &self.upstream else {
-            return (Ending::Cut, None);
-        };
+    async fn run(&self, gate: &Gate, statistics: &Statistics) -> (Ending, Option<io::Error>) {
+        match (&self.client, &self.upstream) {
+            (_, None) => (Ending::Cut, None),
+            (Wire::Plain(client), Some(Wire::Plain(upstream))) => {
+                self.pass(gate, statistics, client, upstream).await
+            }
+            // Apart, so that sessions without TLS are no larger for it.
+            (client, Some(upstream)) => Box::pin(self.pass(gate, statistics, client, upstream)).await,
+        }
+    }
+
+    /// Passes bytes between these two, the client and the instance of this session.
+    async fn pass(
+        &self,
+        gate: &Gate,
+        statistics: &Statistics,
+        client: &impl Peer,
+        upstream: &impl Peer,
+    ) -> (Ending, Option<io::Error>) {
         let traffic = Traffic::new(statistics, self.ticket.wait());
-        let relay = Relay::new(&self.client, upstream, self.ticket.clearance(), &traffic);
+        let relay = Relay::new(client, upstream, self.ticket.clearance(), &traffic);
         // The cut is looked at first in each turn, so also before the first: a route that changed while the connect was
         // under way gets no byte.
         let ended = tokio::select! {

@@ -35,6 +35,12 @@ pub enum Refusal {
     Ending,
     /// The client had gone before it could be led anywhere.
     Gone,
+    /// TLS ends at the gateway, and what the client said is none.
+    PlainText,
+    /// TLS was not agreed on, or not in time.
+    Handshake,
+    /// TLS ends at the gateway, which has no certificate.
+    NoCertificate,
 }
 
 /// How a session came to its end.
@@ -106,7 +112,7 @@ struct Refusals {
 
 impl Refusal {
     /// Every kind, in the order of its counter.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::TooMany,
         Self::TooFast,
         Self::Source,
@@ -116,6 +122,9 @@ impl Refusal {
         Self::OutOfResources,
         Self::Ending,
         Self::Gone,
+        Self::PlainText,
+        Self::Handshake,
+        Self::NoCertificate,
     ];
 
     fn reason(self, port: Port) -> &'static str {
@@ -152,6 +161,16 @@ impl Refusal {
             }
             (Self::Ending, _) => "refused: the gateway ends",
             (Self::Gone, _) => "the client has gone before it could be led anywhere",
+            (Self::PlainText, _) => {
+                "refused: the client does not speak TLS, which gateway.tls asks for; use bolt+s:// or bolt+ssc://"
+            }
+            (Self::Handshake, _) => {
+                "refused: no TLS was agreed on within 10 s; the client must trust the certificate in the Secret of \
+                 gateway.tls.secretRef, and speak TLS 1.2 or newer"
+            }
+            (Self::NoCertificate, _) => {
+                "refused: there is no usable certificate in the Secret of gateway.tls.secretRef"
+            }
         }
     }
 }
@@ -306,7 +325,7 @@ mod tests {
         }
         assert_eq!(
             Refusal::ALL.map(|r| statistics.refused(r)),
-            [1, 2, 3, 4, 5, 6, 7, 8, 9]
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
         );
         assert_eq!(Ending::ALL.map(|e| statistics.ended(e)), [1, 2, 3, 4, 5, 6]);
     }

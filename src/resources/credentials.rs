@@ -91,9 +91,9 @@ pub fn application(
     ]);
     let mut address = |service: String, port: i32, keys: [&str; 3]| {
         let host = format!("{service}.{}.svc.{cluster_domain}", parent.namespace);
-        let scheme = match parent.spec.tls {
-            Some(_) => "bolt+s",
-            None => "bolt",
+        let scheme = match (&parent.spec.tls, &parent.spec.gateway.tls) {
+            (None, None) => "bolt",
+            _ => "bolt+s",
         };
         let uri = format!("{scheme}://{host}:{port}");
         let values = [host, port.to_string(), uri];

@@ -30,6 +30,12 @@ const CONTROL: &str = "control";
 /// Where the gateway looks for them by itself.
 const CERTIFICATES: &str = "/etc/memgraph-gateway/control";
 
+/// The volume with the certificate by which clients know the gateway, where TLS ends there.
+const TLS: &str = "tls";
+
+/// Where that is mounted.
+const TLS_CERTIFICATE: &str = "/etc/memgraph-gateway/tls";
+
 /// The Deployment of a cluster's gateways. It runs the operator's own image.
 ///
 /// A rollout takes no gateway away before its successor is ready, so that a bad image never stops traffic.
@@ -49,14 +55,7 @@ pub(super) fn build(parent: &Parent<'_>, installation: &Installation) -> Result<
             affinity: Some(pod::spread(parent, names::GATEWAY)),
             termination_grace_period_seconds: Some(GRACE_SECONDS),
             containers: vec![container(parent, installation)?],
-            volumes: Some(vec![Volume {
-                name: CONTROL.to_owned(),
-                secret: Some(SecretVolumeSource {
-                    secret_name: Some(names::control_certificates(&parent.name)),
-                    ..SecretVolumeSource::default()
-                }),
-                ..Volume::default()
-            }]),
+            volumes: Some(volumes(parent)),
             ..PodSpec::default()
         }),
     };
@@ -89,17 +88,22 @@ fn container(parent: &Parent<'_>, installation: &Installation) -> Result<Contain
         Some(given) => pod::resources("gateway.resources", given)?,
         None => Some(default_resources()),
     };
-    let args = [
+    let mut args = vec![
         "gateway",
         "--cluster",
         &parent.name,
         "--namespace",
         &parent.namespace,
     ];
+    let mut mounts = vec![mount(CONTROL, CERTIFICATES)];
+    if parent.spec.gateway.tls.is_some() {
+        args.extend(["--tls-certificate", TLS_CERTIFICATE]);
+        mounts.push(mount(TLS, TLS_CERTIFICATE));
+    }
     Ok(Container {
         name: CONTAINER.to_owned(),
         image: Some(installation.image.0.clone()),
-        args: Some(args.map(str::to_owned).into()),
+        args: Some(args.into_iter().map(str::to_owned).collect()),
         // Both ports are always named, so that switching reading on or off replaces no gateway.
         ports: Some(vec![
             pod::port(pod::BOLT, names::BOLT_PORT),
@@ -108,12 +112,7 @@ fn container(parent: &Parent<'_>, installation: &Installation) -> Result<Contain
             pod::port(CONTROL, names::CONTROL_PORT),
         ]),
         env: Some(environment(installation)),
-        volume_mounts: Some(vec![VolumeMount {
-            name: CONTROL.to_owned(),
-            mount_path: CERTIFICATES.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(mounts),
         resources,
         security_context: Some(pod::container_security()),
         readiness_probe: Some(Probe {
@@ -151,6 +150,31 @@ fn environment(installation: &Installation) -> Vec<EnvVar> {
         ..EnvVar::default()
     });
     std::iter::once(pod_uid).chain(collector).collect()
+}
+
+/// Secrets, whose contents the kubelet brings into running pods: a changed certificate replaces no gateway.
+fn volumes(parent: &Parent<'_>) -> Vec<Volume> {
+    let of_secret = |volume: &str, secret: String| Volume {
+        name: volume.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let mut volumes = vec![of_secret(CONTROL, names::control_certificates(&parent.name))];
+    let tls = parent.spec.gateway.tls.as_ref();
+    volumes.extend(tls.map(|tls| of_secret(TLS, tls.secret_ref.name.clone())));
+    volumes
+}
+
+fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
 }
 
 /// Requests only: a CPU limit would add latency to every query, and a memory limit would kill all sessions at

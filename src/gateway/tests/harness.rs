@@ -24,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{MemgraphCluster, ledger::Route},
     gateway::{
-        Addresses, FromOutside, Gateway, GatewayError, Statistics, keeper::Keeper, routes::Routes, view::View,
+        Addresses, FromOutside, Gateway, GatewayError, Statistics, certificate::Certificate, keeper::Keeper,
+        routes::Routes, view::View,
     },
     grants::{Grant, Position, Request, VERSION},
     leader::Clock,
@@ -87,13 +88,22 @@ impl TestGateway {
     }
 
     pub(super) async fn start_with_drain(drain: Duration) -> Self {
+        Self::start_with(drain, None).await
+    }
+
+    /// A gateway at which TLS ends. It waits for no session when it is stopped.
+    pub(super) async fn terminating(certificate: Arc<Certificate>) -> Self {
+        Self::start_with(Duration::ZERO, Some(certificate)).await
+    }
+
+    async fn start_with(drain: Duration, certificate: Option<Arc<Certificate>>) -> Self {
         let anywhere = Addresses {
             read_write: loopback(),
             read: loopback(),
             http: loopback(),
             control: loopback(),
         };
-        let gateway = Gateway::listen(&anywhere, drain).await.unwrap();
+        let gateway = Gateway::listen(&anywhere, drain, certificate).await.unwrap();
         let addresses = Addresses {
             read_write: gateway.read_write.local_addr().unwrap(),
             read: gateway.read.local_addr().unwrap(),

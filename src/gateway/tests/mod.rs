@@ -36,6 +36,7 @@ mod relaying;
 mod routing;
 mod shutdown;
 mod stopping;
+mod terminating;
 mod views;
 
 pub(super) use harness::TestClock;

@@ -28,6 +28,11 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
         ),
         (
             "demo",
+            json!({"gateway": {"tls": {"secretRef": {"name": "a/b"}}}}),
+            ["gateway.tls.secretRef.name", "must be the name of a Secret"],
+        ),
+        (
+            "demo",
             json!({"replicas": 0}),
             ["spec.replicas", "greater than or equal to 1"],
         ),
