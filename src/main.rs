@@ -181,6 +181,10 @@ struct GatewayArgs {
     /// passed on as it is.
     #[arg(long, env = "GATEWAY_TLS_CERTIFICATE")]
     tls_certificate: Option<PathBuf>,
+    /// The file with the authorities of the instances' certificates: where TLS ends here, instances that take TLS only must show
+    /// one that is signed by one of these.
+    #[arg(long, env = "GATEWAY_INSTANCES_CA")]
+    instances_ca: Option<PathBuf>,
     /// UID of the pod that this gateway runs in.
     #[arg(long, env = "POD_UID")]
     pod_uid: String,
@@ -393,6 +397,7 @@ async fn gateway(args: GatewayArgs) -> Result<(), Error> {
         pod_uid: args.pod_uid,
         certificates: args.control_certificates,
         tls: args.tls_certificate,
+        instances_ca: args.instances_ca,
         addresses: Addresses {
             read_write: args.bind_address,
             read: args.read_bind_address,

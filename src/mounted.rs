@@ -21,13 +21,15 @@ pub struct Unreadable {
     source: io::Error,
 }
 
-/// The text of a file in a mounted folder.
+/// The text of a mounted file.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn text(folder: &Path, name: &str) -> Result<String, Unreadable> {
-    let path = folder.join(name);
-    fs::read_to_string(&path).map_err(|source| Unreadable { path, source })
+pub fn text(path: &Path) -> Result<String, Unreadable> {
+    fs::read_to_string(path).map_err(|source| Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Calls `look` again and again for ever. A failure is logged when the look before has not failed, as one at what is

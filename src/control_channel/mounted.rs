@@ -59,12 +59,12 @@ impl Mounted {
     fn read(&self) -> Result<Credentials, Unreadable> {
         Ok(Credentials {
             leaf: Leaf {
-                certificate: mounted::text(&self.folder, "tls.crt")?,
-                key: mounted::text(&self.folder, "tls.key")?,
+                certificate: mounted::text(&self.folder.join("tls.crt"))?,
+                key: mounted::text(&self.folder.join("tls.key"))?,
                 // It is the operator who replaces it.
                 renew: Timestamp::MAX,
             },
-            bundle: mounted::text(&self.folder, "ca.crt")?,
+            bundle: mounted::text(&self.folder.join("ca.crt"))?,
         })
     }
 }

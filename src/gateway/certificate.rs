@@ -139,9 +139,17 @@ impl Certificate {
 impl Pair {
     fn read(folder: &Path) -> Result<Self, CertificateError> {
         Ok(Self {
-            certificate: mounted::text(folder, "tls.crt")?,
-            key: mounted::text(folder, "tls.key")?,
+            certificate: mounted::text(&folder.join("tls.crt"))?,
+            key: mounted::text(&folder.join("tls.key"))?,
         })
+    }
+
+    /// Whether a gateway can use it.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn examine(&self) -> Result<(), CertificateError> {
+        self.served().map(drop)
     }
 
     fn served(&self) -> Result<Served, CertificateError> {

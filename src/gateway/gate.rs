@@ -32,6 +32,7 @@ use tokio_util::{
 use super::{
     clearance::Clearance,
     figures::Fences,
+    instances::Instances,
     keeper::Keeper,
     limit::{Limit, Permit},
     patience::{Patience, Wait},
@@ -109,6 +110,8 @@ pub struct Gate {
     opened: watch::Sender<()>,
     /// Done when no line will be put into use any more.
     ended: CancellationToken,
+    /// None: TLS does not end here, and what clients say is passed on as it is.
+    instances: Option<Arc<Instances>>,
 }
 
 impl Gate {
@@ -126,7 +129,24 @@ impl Gate {
             idle_timeout: watch::Sender::new(limits.idle_timeout),
             opened: watch::Sender::default(),
             ended: CancellationToken::new(),
+            instances: None,
         }
+    }
+
+    /// The same, where TLS with clients ends: instances that take TLS only are spoken to so.
+    #[must_use]
+    pub fn encrypting(self, instances: Arc<Instances>) -> Self {
+        Self {
+            instances: Some(instances),
+            ..self
+        }
+    }
+
+    /// By what to know the instance of this target; none: it is sent what clients say, as it is.
+    #[must_use]
+    pub fn encryption(&self, target: &Target) -> Option<&Instances> {
+        let instances = self.instances.as_deref()?;
+        self.keeper.is_encrypted(target.address).then_some(instances)
     }
 
     /// Counts one more session at this port, unless it has as many as the spec allows.

@@ -16,7 +16,7 @@ mod accept;
 mod access;
 mod answers;
 mod attestation;
-mod certificate;
+pub mod certificate;
 mod clearance;
 mod descriptors;
 mod enforce;
@@ -26,6 +26,7 @@ mod follow;
 mod gate;
 mod handshake;
 mod hold;
+mod instances;
 mod keeper;
 mod leading;
 mod limit;
@@ -67,7 +68,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{accept::Door, answers::Answers, certificate::Certificate, figures::Sources};
+use self::{
+    accept::Door, answers::Answers, certificate::Certificate, figures::Sources, instances::Instances,
+};
 pub use self::{
     attestation::{Attestation, Dial, TcpDial, attest},
     clearance::{Clearance, Leave, Now},
@@ -110,6 +113,8 @@ pub struct GatewayConfig {
     pub certificates: PathBuf,
     /// The folder with the certificate by which clients know the gateway; none: TLS does not end here.
     pub tls: Option<PathBuf>,
+    /// The file with the authorities of the instances' certificates, where TLS ends here and they have some.
+    pub instances_ca: Option<PathBuf>,
     /// Where to listen.
     pub addresses: Addresses,
     /// How long sessions may go on after SIGTERM.
@@ -176,8 +181,11 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(GatewayError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(GatewayError::Signals)?;
     descriptors::raise_limit();
-    let certificate = config.tls.as_ref().map(|_| Arc::<Certificate>::default());
-    let gateway = Gateway::listen(&config.addresses, config.drain, certificate.clone()).await?;
+    let termination = config
+        .tls
+        .as_ref()
+        .map(|_| Termination::new(&config.namespace, &config.cluster));
+    let gateway = Gateway::listen(&config.addresses, config.drain, termination.clone()).await?;
     info!(namespace = config.namespace, cluster = config.cluster, addresses = ?config.addresses, "gateway is listening");
 
     let (routes, view) = watch::channel(Routes::default());
@@ -193,9 +201,15 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let attesting = attest(Arc::clone(&keeper), TcpDial);
     let reading = Mounted::new(&config.certificates).follow(found);
     let showing = async {
-        match certificate.zip(config.tls) {
-            Some((certificate, folder)) => certificate.follow(&folder).await,
-            None => std::future::pending().await,
+        match (&termination, config.tls) {
+            (Some(termination), Some(folder)) => termination.certificate.follow(&folder).await,
+            _ => std::future::pending().await,
+        }
+    };
+    let trusting = async {
+        match (&termination, config.instances_ca) {
+            (Some(termination), Some(file)) => termination.instances.follow(&file).await,
+            _ => std::future::pending().await,
         }
     };
     let from_outside = FromOutside {
@@ -221,6 +235,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
         () = attesting => Err(GatewayError::PartStopped("look at MAIN's replicas")),
         () = reading => Err(GatewayError::PartStopped("look at its certificates")),
         () = showing => Err(GatewayError::PartStopped("look at its certificate for clients")),
+        () = trusting => Err(GatewayError::PartStopped("look at the authorities of instances")),
         () = signalled => Err(GatewayError::PartStopped("wait for signals")),
     }
 }
@@ -234,7 +249,26 @@ struct Gateway {
     drain: Duration,
     read_write_statistics: Arc<Statistics>,
     read_statistics: Arc<Statistics>,
-    certificate: Option<Arc<Certificate>>,
+    termination: Option<Termination>,
+}
+
+/// What it takes that TLS ends here.
+#[derive(Clone, Debug)]
+struct Termination {
+    /// By which clients know the gateway.
+    certificate: Arc<Certificate>,
+    /// By what it knows the instances.
+    instances: Arc<Instances>,
+}
+
+impl Termination {
+    /// With no certificate yet, that of a gateway of this cluster.
+    fn new(namespace: &str, cluster: &str) -> Self {
+        Self {
+            certificate: Arc::default(),
+            instances: Arc::new(Instances::new(namespace, cluster)),
+        }
+    }
 }
 
 /// What a gateway is told by others than operators and clients.
@@ -249,7 +283,7 @@ impl Gateway {
     async fn listen(
         addresses: &Addresses,
         drain: Duration,
-        certificate: Option<Arc<Certificate>>,
+        termination: Option<Termination>,
     ) -> Result<Self, GatewayError> {
         let failed = |purpose, address| {
             move |source| GatewayError::Listen {
@@ -272,7 +306,7 @@ impl Gateway {
             drain,
             read_write_statistics: Arc::new(Statistics::new(Port::ReadWrite)),
             read_statistics: Arc::new(Statistics::new(Port::Read)),
-            certificate,
+            termination,
         })
     }
 
@@ -284,8 +318,13 @@ impl Gateway {
             requests,
             read_write: Arc::clone(&self.read_write_statistics),
             read: Arc::clone(&self.read_statistics),
-            certificate: self.certificate.clone(),
+            certificate: self.certificate(),
         }
+    }
+
+    fn certificate(&self) -> Option<Arc<Certificate>> {
+        let termination = self.termination.as_ref()?;
+        Some(Arc::clone(&termination.certificate))
     }
 
     /// Serves what `keeper` wants until `stop`, then takes no new session, and lets those that there are go on for a while.
@@ -297,7 +336,12 @@ impl Gateway {
         figures: Sources,
         stop: CancellationToken,
     ) -> Result<(), GatewayError> {
-        let gate = Arc::new(Gate::new(Arc::clone(&keeper)));
+        let gate = Gate::new(Arc::clone(&keeper));
+        let gate = Arc::new(match &self.termination {
+            Some(termination) => gate.encrypting(Arc::clone(&termination.instances)),
+            None => gate,
+        });
+        let certificate = self.certificate();
         let sessions = TaskTracker::new();
         let (publish, enforced) = watch::channel(Routes::default());
 
@@ -323,7 +367,7 @@ impl Gateway {
             (Port::ReadWrite, self.read_write, self.read_write_statistics),
             (Port::Read, self.read, self.read_statistics),
         ] {
-            let certificate = self.certificate.clone();
+            let certificate = certificate.clone();
             let door = Door::new(port, Arc::clone(&gate), statistics, sessions.clone(), certificate);
             accepting.spawn(door.accept(listener, stop.clone()));
         }

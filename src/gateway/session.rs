@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::{
@@ -93,7 +93,8 @@ impl Session {
     /// Connects to the instance. None: the route has ended meanwhile.
     async fn connect(&mut self, gate: &Gate) -> Option<io::Result<()>> {
         let target = self.ticket.target();
-        let connect = socket::connect(target.address, gate.limits().connect_timeout);
+        let deadline = gate.limits().connect_timeout;
+        let connect = socket::connect(target.address, deadline);
         let connected = tokio::select! {
             biased;
             () = self.ticket.cut() => return None,
@@ -109,7 +110,24 @@ impl Session {
         if let Some(incident) = incident {
             gate.note(target, incident);
         }
-        Some(connected.map(|upstream| self.upstream = Some(upstream.into())))
+        let upstream = match connected {
+            Ok(upstream) => upstream,
+            Err(error) => return Some(Err(error)),
+        };
+        let Some(instances) = gate.encryption(target) else {
+            self.upstream = Some(upstream.into());
+            return Some(Ok(()));
+        };
+        // A certificate that is not trusted says nothing of whether the instance lives. Apart, so that sessions without TLS are no
+        // larger for it.
+        let agree = Box::pin(instances.shake_hands(upstream, &target.instance));
+        let agree = timeout(deadline, agree);
+        let agreed = tokio::select! {
+            biased;
+            () = self.ticket.cut() => return None,
+            agreed = agree => agreed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        };
+        Some(agreed.map(|tls| self.upstream = Some(tls.into())))
     }
 
     /// Ends when nothing was passed on for too long. That bytes were held does not count.

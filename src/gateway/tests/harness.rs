@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{MemgraphCluster, ledger::Route},
     gateway::{
-        Addresses, FromOutside, Gateway, GatewayError, Statistics, certificate::Certificate, keeper::Keeper,
+        Addresses, FromOutside, Gateway, GatewayError, Statistics, Termination, keeper::Keeper,
         routes::Routes, view::View,
     },
     grants::{Grant, Position, Request, VERSION},
@@ -92,18 +92,18 @@ impl TestGateway {
     }
 
     /// A gateway at which TLS ends. It waits for no session when it is stopped.
-    pub(super) async fn terminating(certificate: Arc<Certificate>) -> Self {
-        Self::start_with(Duration::ZERO, Some(certificate)).await
+    pub(super) async fn terminating(termination: Termination) -> Self {
+        Self::start_with(Duration::ZERO, Some(termination)).await
     }
 
-    async fn start_with(drain: Duration, certificate: Option<Arc<Certificate>>) -> Self {
+    async fn start_with(drain: Duration, termination: Option<Termination>) -> Self {
         let anywhere = Addresses {
             read_write: loopback(),
             read: loopback(),
             http: loopback(),
             control: loopback(),
         };
-        let gateway = Gateway::listen(&anywhere, drain, certificate).await.unwrap();
+        let gateway = Gateway::listen(&anywhere, drain, termination).await.unwrap();
         let addresses = Addresses {
             read_write: gateway.read_write.local_addr().unwrap(),
             read: gateway.read.local_addr().unwrap(),

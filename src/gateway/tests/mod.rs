@@ -14,9 +14,11 @@
 //! | SIGTERM: unready, nobody new, drained, cut | `shutdown`; with real processes and pods: `e2e/node` |
 //! | the API server, MAIN and operators as they are found | `following`, `views`, `probing`, `controlled` |
 
+mod certificates;
 mod cluster;
 mod controlled;
 mod descriptors;
+mod encrypting;
 mod fence;
 mod flooding;
 mod flowing;

@@ -10,19 +10,15 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName},
-};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
 use super::{
+    certificates::{Authority, NAME},
     cluster::{Build, demo},
     harness::{
         Instance, TestClock, TestGateway, assert_refused, assert_reset, fill, get, loopback, pattern,
@@ -30,6 +26,7 @@ use super::{
     },
 };
 use crate::gateway::{
+    Termination,
     attestation::Attestation,
     certificate::{Certificate, Pair},
     clearance::{Clearance, Now},
@@ -43,45 +40,6 @@ use crate::gateway::{
     traffic::Traffic,
 };
 
-const NAME: &str = "demo-gateway.graphs";
-
-/// A certificate that signs itself.
-struct Authority {
-    pair: Pair,
-    certificate: CertificateDer<'static>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
-        Self {
-            pair: Pair {
-                certificate: cert.pem(),
-                key: signing_key.serialize_pem(),
-            },
-            certificate: cert.der().clone(),
-        }
-    }
-
-    /// The TLS of a client that trusts this one alone.
-    fn connector(&self) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        TlsConnector::from(Arc::new(config))
-    }
-
-    async fn client_of(&self, gateway: &TestGateway) -> io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from(NAME).unwrap();
-        soon(self.connector().connect(name, gateway.client().await)).await
-    }
-}
-
 struct Scene {
     authority: Authority,
     certificate: Arc<Certificate>,
@@ -92,10 +50,11 @@ struct Scene {
 impl Scene {
     async fn open() -> Self {
         let authority = Authority::new();
-        let certificate = Arc::<Certificate>::default();
+        let termination = Termination::new("graphs", "demo");
+        let certificate = Arc::clone(&termination.certificate);
         certificate.use_from_now_on(&authority.pair).unwrap();
         let main = Instance::start().await;
-        let mut gateway = TestGateway::terminating(Arc::clone(&certificate)).await;
+        let mut gateway = TestGateway::terminating(termination).await;
         gateway.enforce(&demo().main_at("demo-0", main.address)).await;
         Self {
             authority,
@@ -373,7 +332,7 @@ async fn each_client_that_cannot_be_served_is_counted_by_the_reason() {
 
 #[tokio::test]
 async fn without_a_certificate_the_gateway_is_not_ready_and_refuses_clients() {
-    let mut gateway = TestGateway::terminating(Arc::default()).await;
+    let mut gateway = TestGateway::terminating(Termination::new("graphs", "demo")).await;
     gateway.enforce(&demo()).await;
     let (status, reason) = gateway.readyz().await;
     assert_eq!(status, 503);
@@ -425,8 +384,9 @@ async fn mounted_files_are_used_when_they_come_and_change_and_their_end_is_told(
         std::fs::write(folder.join("tls.crt"), &pair.certificate).unwrap();
         std::fs::write(folder.join("tls.key"), &pair.key).unwrap();
     };
-    let certificate = Arc::<Certificate>::default();
-    let gateway = TestGateway::terminating(Arc::clone(&certificate)).await;
+    let termination = Termination::new("graphs", "demo");
+    let certificate = Arc::clone(&termination.certificate);
+    let gateway = TestGateway::terminating(termination).await;
     tokio::time::pause();
     let following = Arc::clone(&certificate);
     let path = folder.clone();
