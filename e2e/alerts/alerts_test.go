@@ -121,6 +121,17 @@ var courses = []course{
 		memgraph_operator_leader 1x60`,
 		map[int][]string{10: nil, 50: {"MemgraphGatewayFull w", "MemgraphGatewayRefusing w"}},
 	},
+	{
+		"certificates of gateways: one is good, one ends tomorrow, one cannot be replaced",
+		`memgraph_gateway_certificate_rejected{namespace="g",pod="good"} 0x60
+		memgraph_gateway_certificate_expiry_timestamp_seconds{namespace="g",pod="good"} 2592000x60
+		memgraph_gateway_certificate_rejected{namespace="g",pod="ending"} 0x60
+		memgraph_gateway_certificate_expiry_timestamp_seconds{namespace="g",pod="ending"} 86400x60
+		memgraph_gateway_certificate_rejected{namespace="g",pod="kept"} 1x60
+		memgraph_gateway_certificate_expiry_timestamp_seconds{namespace="g",pod="kept"} 2592000x60
+		memgraph_operator_leader 1x60`,
+		map[int][]string{50: {"MemgraphGatewayCertificate ending", "MemgraphGatewayCertificate kept"}},
+	},
 }
 
 func TestAlertsFireWhenTheyShould(t *testing.T) {
