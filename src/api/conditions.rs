@@ -142,7 +142,7 @@ pub enum Reason {
     UnfitDefinition,
     /// The Secret of `auth.secretRef` is missing, or cannot be used; the message names the key and the remedy.
     InvalidCredentials,
-    /// The Secret of `tls.secretRef` is missing, or cannot be used; the message names the key and the remedy.
+    /// The Secret of `tls.secretRef` or `gateway.tls.secretRef` is missing, or cannot be used; the message names the key and the remedy.
     InvalidCertificate,
     /// An object of the same name belongs to something else.
     ForeignObject,

@@ -14,6 +14,7 @@ use super::{
     Operator,
     access::Wallet,
     certificates::Certificates,
+    gateway_certificate::GatewayCertificate,
     grants,
     link::GatewayLink,
     objects::Applied,
@@ -54,6 +55,7 @@ pub(super) struct Cluster {
     pub(super) applied: Applied,
     pub(super) wallet: Wallet,
     pub(super) certificates: Certificates,
+    pub(super) gateway_certificate: GatewayCertificate,
     memory: Mutex<Memory>,
     /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
     ledger: watch::Sender<Option<Option<Ledger>>>,
@@ -111,6 +113,7 @@ impl Cluster {
             applied: Applied::default(),
             wallet: Wallet::default(),
             certificates: Certificates::default(),
+            gateway_certificate: GatewayCertificate::default(),
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),

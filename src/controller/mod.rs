@@ -6,6 +6,7 @@ mod certificates;
 mod clusters;
 mod events;
 mod fence;
+mod gateway_certificate;
 mod grants;
 mod lease;
 mod link;

@@ -9,7 +9,10 @@ use kube::{
 };
 use tokio::sync::Mutex;
 
-use super::{access::AccessError, certificates::CertificateError, link::Unprepared, stores::Stores};
+use super::{
+    access::AccessError, certificates::CertificateError, gateway_certificate::GatewayCertificateError,
+    link::Unprepared, stores::Stores,
+};
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::{instances_to_keep, is_older},
@@ -38,6 +41,9 @@ pub enum ObjectError {
     /// The certificate is not as it should be.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The certificate of the gateways is not as it should be.
+    #[error(transparent)]
+    GatewayCertificate(#[from] GatewayCertificateError),
     /// The gateways could not be talked to.
     #[error("cannot prepare the control channel to the gateways")]
     Gateways(#[source] Unprepared),

@@ -14,6 +14,7 @@ use super::{
     certificates::CertificateError,
     clusters::{Cluster, RETRY_UNFIT},
     fence::Gateway,
+    gateway_certificate::GatewayCertificateError,
     grants::attributed,
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
@@ -102,7 +103,9 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     // Also in a pause: without certificates gateways get no grant.
     let prepared = operator.prepare_gateways(&cluster).await;
     let applied = operator.bring_about(&state, &cluster).await;
-    let hindered = tended.and(certified).and(applied).and(prepared).err();
+    // Gateways that lack theirs only wait, and nothing else waits for it.
+    let shown = operator.look_at_gateway_certificate(&state, &cluster).await;
+    let hindered = tended.and(certified).and(applied).and(shown).and(prepared).err();
     let requeue = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
     match hindered.or(published.err()) {
@@ -122,8 +125,9 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
         ObjectError::Access(
             AccessError::Missing(_) | AccessError::MissingKey { .. } | AccessError::Unusable { .. },
         ) => Reason::InvalidCredentials,
-        ObjectError::Certificate(CertificateError::Request { .. }) => return None,
-        ObjectError::Certificate(_) => Reason::InvalidCertificate,
+        ObjectError::Certificate(CertificateError::Request { .. })
+        | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. }) => return None,
+        ObjectError::Certificate(_) | ObjectError::GatewayCertificate(_) => Reason::InvalidCertificate,
         ObjectError::Build(_) | ObjectError::Access(AccessError::Build(_)) => Reason::InvalidSpec,
         // The API server's word on a value that no rule of the definition is about, as in an affinity.
         ObjectError::Request { source, .. } if is_invalid(source) => Reason::InvalidSpec,
@@ -252,6 +256,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let inventory = self.inventory(cluster);
         let certificates = &state.certificates;
         Ok(certificates.tend(&self.client, cluster, &inventory).await?)
+    }
+
+    async fn look_at_gateway_certificate(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+    ) -> Result<(), ObjectError> {
+        Ok(state.gateway_certificate.look(&self.client, cluster).await?)
     }
 
     async fn publish_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {

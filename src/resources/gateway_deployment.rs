@@ -6,14 +6,14 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSpec, PodTemplateSpec,
-            Probe, ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
+            Container, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, ObjectFieldSelector, PodSpec,
+            PodTemplateSpec, Probe, ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{Error, Installation, parent::Parent, pod, pod_template};
+use super::{Error, Installation, parent::Parent, pod, pod_template, tls::AUTHORITIES};
 use crate::{api::names, traces::ENDPOINT_VARIABLE};
 
 /// User and group of the operator's image.
@@ -35,6 +35,13 @@ const TLS: &str = "tls";
 
 /// Where that is mounted.
 const TLS_CERTIFICATE: &str = "/etc/memgraph-gateway/tls";
+
+/// The volume with the authorities of the instances' certificates, where TLS with clients ends here and instances have one.
+const INSTANCES: &str = "instances-ca";
+
+/// Where that is mounted.
+const INSTANCES_FOLDER: &str = "/etc/memgraph-gateway/instances";
+const INSTANCES_CA: &str = "/etc/memgraph-gateway/instances/ca.crt";
 
 /// The Deployment of a cluster's gateways. It runs the operator's own image.
 ///
@@ -99,6 +106,10 @@ fn container(parent: &Parent<'_>, installation: &Installation) -> Result<Contain
     if parent.spec.gateway.tls.is_some() {
         args.extend(["--tls-certificate", TLS_CERTIFICATE]);
         mounts.push(mount(TLS, TLS_CERTIFICATE));
+        if parent.spec.tls.is_some() {
+            args.extend(["--instances-ca", INSTANCES_CA]);
+            mounts.push(mount(INSTANCES, INSTANCES_FOLDER));
+        }
     }
     Ok(Container {
         name: CONTAINER.to_owned(),
@@ -154,17 +165,32 @@ fn environment(installation: &Installation) -> Vec<EnvVar> {
 
 /// Secrets, whose contents the kubelet brings into running pods: a changed certificate replaces no gateway.
 fn volumes(parent: &Parent<'_>) -> Vec<Volume> {
-    let of_secret = |volume: &str, secret: String| Volume {
+    let of_secret = |volume: &str, secret: &str, items: Option<Vec<KeyToPath>>| Volume {
         name: volume.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(secret),
+            secret_name: Some(secret.to_owned()),
+            items,
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
     };
-    let mut volumes = vec![of_secret(CONTROL, names::control_certificates(&parent.name))];
-    let tls = parent.spec.gateway.tls.as_ref();
-    volumes.extend(tls.map(|tls| of_secret(TLS, tls.secret_ref.name.clone())));
+    let mut volumes = vec![of_secret(
+        CONTROL,
+        &names::control_certificates(&parent.name),
+        None,
+    )];
+    if let Some(tls) = &parent.spec.gateway.tls {
+        volumes.push(of_secret(TLS, &tls.secret_ref.name, None));
+        // Without the instances' key, which is none of the gateway's business.
+        let authorities = KeyToPath {
+            key: AUTHORITIES.to_owned(),
+            path: AUTHORITIES.to_owned(),
+            ..KeyToPath::default()
+        };
+        let instances = parent.spec.tls.as_ref();
+        volumes
+            .extend(instances.map(|tls| of_secret(INSTANCES, &tls.secret_ref.name, Some(vec![authorities]))));
+    }
     volumes
 }
 

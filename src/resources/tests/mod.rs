@@ -407,3 +407,31 @@ fn the_longest_name_fits() {
     assert!(names::statefulset(&name).len() + 11 <= 63);
     assert!(names::instance(&name, 19).len() <= 63);
 }
+
+#[test]
+fn gateways_at_which_tls_ends_know_the_authorities_of_instances_and_not_their_key() {
+    let deployment = |spec: Value| {
+        let objects = built(serde_json::from_value(spec).unwrap()).objects;
+        let texts = objects
+            .iter()
+            .map(|object| serde_yaml::to_string(object.content()).unwrap());
+        let mut deployments = texts.filter(|text| text.contains("kind: Deployment"));
+        deployments.next().unwrap()
+    };
+    let passing = deployment(json!({"tls": {"secretRef": {"name": "of-instances"}}}));
+    assert!(!passing.contains("of-instances"), "{passing}");
+    let ending = deployment(json!({
+        "tls": {"secretRef": {"name": "of-instances"}},
+        "gateway": {"tls": {"secretRef": {"name": "for-clients"}}},
+    }));
+    for part in [
+        "--tls-certificate",
+        "secretName: for-clients",
+        "--instances-ca",
+        "secretName: of-instances",
+        "key: ca.crt",
+    ] {
+        assert!(ending.contains(part), "{part}\n{ending}");
+    }
+    assert!(!ending.contains("key: tls.key"), "{ending}");
+}

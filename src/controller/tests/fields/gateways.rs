@@ -40,6 +40,15 @@ pub(super) fn gateways() -> Vec<Row> {
             &[Is(GATEWAYS, "/spec/template/spec/containers/0/resources")],
         ),
         row(
+            "gateway.tls.secretRef.name",
+            json!({}),
+            [json!("b"), json!("c")],
+            &[
+                Is(GATEWAYS, "/spec/template/spec/volumes/1/secret/secretName"),
+                Read("src/controller/gateway_certificate.rs", "tls.secret_ref.name"),
+            ],
+        ),
+        row(
             "gateway.read.enabled",
             json!({}),
             [json!(false), json!(true)],
