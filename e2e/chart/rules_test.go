@@ -42,6 +42,8 @@ var ruleCases = []ruleCase{
 	{said: "gateway.enabled: false needs", refused: "{gateway: {enabled: false}, replication: {mode: Sync}}", accepted: "{gateway: {enabled: false}, replication: {mode: Sync}, failover: {mode: Manual}}"},
 	{said: "auth: cannot be removed", before: "auth: {secretRef: {name: a}}", refused: "{}", accepted: "auth: {secretRef: {name: b}}"},
 	{said: "auth.secretRef.name: must be the name of a Secret", refused: "auth: {secretRef: {name: A_B}}", accepted: "auth: {secretRef: {name: a-b}}"},
+	{said: "tls.secretRef.name: must be the name of a Secret", refused: "tls: {secretRef: {name: A_B}}", accepted: "tls: {secretRef: {name: a-b}}"},
+	{said: "gateway.tls.secretRef.name: must be the name of a Secret", refused: "gateway: {tls: {secretRef: {name: A_B}}}", accepted: "gateway: {tls: {secretRef: {name: a-b}}}"},
 	{said: "config: a flag is written without leading dashes", refused: "config: {--log-level: INFO}", accepted: "config: {log-level: INFO}"},
 	{said: "config: belongs to the operator and cannot be set", refused: "config: {bolt-port: \"7688\"}", accepted: "config: {bolt-num-workers: \"2\"}"},
 	{said: "config: a flag is switched off by its value", refused: "config: {nostorage-gc-aggressive: \"true\"}", accepted: "config: {storage-gc-aggressive: \"false\"}"},
