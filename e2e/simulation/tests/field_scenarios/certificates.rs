@@ -15,6 +15,9 @@ use simulation::{
 };
 use tokio::time::sleep;
 
+/// For how long an update may take: MAIN, which has moved twice, does so again ten minutes later.
+const UPDATE: Duration = Duration::from_secs(900);
+
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn secrets() -> Resource {
@@ -74,11 +77,7 @@ async fn replaces_everybody(world: &World, change: impl FnOnce()) {
         let now = pods(world);
         now.len() == 3 && now.iter().all(|(name, uid)| before[name] != *uid)
     };
-    assert!(
-        world.until(Duration::from_secs(240), everybody).await,
-        "{:?}",
-        world.status()
-    );
+    assert!(world.until(UPDATE, everybody).await, "{:?}", world.status());
     assert!(
         world.settled(1, Duration::from_secs(60)).await,
         "{:?}",
