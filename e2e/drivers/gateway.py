@@ -5,14 +5,17 @@
 
 SIM_VERSIONS says which releases of Memgraph, by default "3.12"; without DRIVERs all are run. For each release there are the
 servers of simulator.py, and a gateway process in front of each; the drivers know the gateways only. A cut connection is one
-between gateway and server. TLS is passed through.
+between gateway and server. All checks are made twice: with TLS that is passed
+through to a server, and with TLS that ends at a gateway.
 """
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import simulator
 import suite
@@ -34,12 +37,28 @@ def build():
     return suite.TARGET / "debug"
 
 
+def mounted(folder):
+    """The certificate of simulator.py, as a pod finds one that has a Secret of type kubernetes.io/tls mounted."""
+    secret = Path(folder) / "secret"
+    secret.mkdir()
+    shutil.copy(Path(folder) / "certificate.pem", secret / "tls.crt")
+    shutil.copy(Path(folder) / "key.pem", secret / "tls.key")
+    return {"GATEWAY_TLS_CERTIFICATE": str(secret)}
+
+
 @contextlib.contextmanager
-def gateways(binaries, ports, log):
+def gateways(binaries, ports, log, environment):
     """A gateway in front of each of these ports; gives theirs."""
     servers = [f"127.0.0.1:{port}" for port in ports]
     command = [binaries / "gateway-bench", binaries / "memgraph-operator", "front", *servers]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    ) as process:
         try:
             addresses = process.stdout.readline().split()
             if len(addresses) != len(ports):
@@ -64,23 +83,25 @@ def main():
             simulator.server(binary, version, simulator.USER, log) as users_port,
             simulator.server(binary, version, {}, log, *simulator.certificate(folder)) as tls_port,
             simulator.cutter(port) as (cut_port, closed_port),
-            gateways(binaries, [port, users_port, tls_port, cut_port], log) as led,
+            gateways(binaries, [port, users_port, tls_port, cut_port], log, {}) as led,
+            gateways(binaries, [port], log, mounted(folder)) as (ending_port,),
         ):
-            port, users_port, tls_port, cut_port = led
-            os.environ.update(
-                BOLT_HOST="127.0.0.1",
-                BOLT_PORT=port,
-                BOLT_USERS_PORT=users_port,
-                BOLT_USER=simulator.USER["MEMGRAPH_USER"],
-                BOLT_PASSWORD=simulator.USER["MEMGRAPH_PASSWORD"],
-                BOLT_TLS_PORT=tls_port,
-                BOLT_CUT_PORT=cut_port,
-                BOLT_CLOSED_PORT=closed_port,
-                BOLT_LONG_SECONDS=LONG_SECONDS,
-            )
-            more_passed, more_failed = suite.run(ready, f"{version}-gateway", logs)
-            passed += more_passed
-            failed += more_failed
+            port, users_port, passing_port, cut_port = led
+            for way, tls_port in (("passed", passing_port), ("ended", ending_port)):
+                os.environ.update(
+                    BOLT_HOST="127.0.0.1",
+                    BOLT_PORT=port,
+                    BOLT_USERS_PORT=users_port,
+                    BOLT_USER=simulator.USER["MEMGRAPH_USER"],
+                    BOLT_PASSWORD=simulator.USER["MEMGRAPH_PASSWORD"],
+                    BOLT_TLS_PORT=tls_port,
+                    BOLT_CUT_PORT=cut_port,
+                    BOLT_CLOSED_PORT=closed_port,
+                    BOLT_LONG_SECONDS=LONG_SECONDS,
+                )
+                more_passed, more_failed = suite.run(ready, f"{version}-tls-{way}", logs)
+                passed += more_passed
+                failed += more_failed
     suite.finish(passed, failed)
 
 
