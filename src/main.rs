@@ -26,6 +26,7 @@ use memgraph_operator::{
     telemetry,
     traces::{self, Collector, CollectorError, Service},
 };
+use tokio::runtime::Builder;
 
 /// Kubernetes operator for Memgraph: replication, automatic failover and a fencing gateway.
 #[derive(Parser)]
@@ -274,7 +275,7 @@ fn run(command: Command) -> Result<(), Error> {
         }
         Command::Gateway(args) => {
             telemetry::start(&args.log.log_level)?;
-            block_on(gateway(args))
+            block_on_in(&mut gateway::runtime(), gateway(args))
         }
     }
 }
@@ -304,11 +305,11 @@ fn reference_page(page: Page) -> String {
 }
 
 fn block_on(task: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)?
-        .block_on(task)
+    block_on_in(Builder::new_multi_thread().enable_all(), task)
+}
+
+fn block_on_in(runtime: &mut Builder, task: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    runtime.build().map_err(Error::Runtime)?.block_on(task)
 }
 
 /// Sends traces while `task` is carried out, if that is wanted.

@@ -117,8 +117,7 @@ impl Door {
     ///
     /// Fails when it is refused, as far as that is known without a byte of it.
     fn receive(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) -> Result<(), Refusal> {
-        socket::prepare_client(&client).map_err(|_| Refusal::Gone)?;
-        // From here on, to drop the client is to reset it.
+        // To drop the client is to reset it: its listener has seen to that (see `socket`).
         let limits = self.gate.limits();
         let proxied = limits.access(self.port).is_balancer(peer.ip());
         if !proxied {

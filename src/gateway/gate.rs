@@ -1,13 +1,13 @@
 //! Who may talk to which instance at this moment, and the fence that ends it.
 //!
 //! Every target has one [`Line`] while it may be used, and every session holds a [`Ticket`] of its line from
-//! before it dials until after both of its sockets are closed. That gives the fence its proof:
+//! before it dials until after both of its connections are reset. That gives the fence its proof:
 //!
 //! 1. A ticket is handed out under the same lock under which [`Gate::cut_all_but`] takes a line out of use. So
 //!    each ticket of a line is either counted before the line is closed, or never made.
 //! 2. [`Gate::cut_all_but`] then wakes every session of the line and waits until no ticket is left. A session
-//!    gives its ticket back only after it has dropped its sockets, also when it is cancelled or panics (see
-//!    `session::Session`), and a dropped socket holds no byte that could still be sent (see `socket`).
+//!    gives its ticket back only after it has reset both connections or dropped their sockets, which resets them too, also when
+//!    it is cancelled or panics (see `session::Session`). Either leaves no byte that could still be sent (see `socket`).
 //! 3. So when `cut_all_but` returns, no session of a former route exists, and nothing can be passed on any more.
 //!
 //! A line whose route is paused ([`Routes::paused`]) is out of use too, but its sessions stay: `cut_all_but` holds their bytes
@@ -50,7 +50,7 @@ pub enum Port {
     Read,
 }
 
-/// The right of one session to use one target. It must outlive the session's sockets.
+/// The right of one session to use one target. It must outlive the session's connections.
 #[derive(Debug)]
 pub struct Ticket {
     line: Arc<Line>,

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `routes`, `view`, `leading`, `reach`, `access` and `rate` are pure. `proxied` reads whom a load balancer speaks for.
-//! `probe` tries MAIN, so that the answers tell whether it is heard here; `patience` knows for how long clients have waited for it.
+//! `probe` tries MAIN, so that the answers tell whether it is heard here; `patience` knows for how long clients have waited for it,
+//! and `turns` sees to it that each session has its turn.
 //! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
 //! out, `flow` that none moves while bytes are held, `attestation` that MAIN's replicas still are replicas, and [`grants`](crate::grants) when that is.
 
@@ -43,6 +44,7 @@ mod socket;
 mod statistics;
 mod tls;
 mod traffic;
+mod turns;
 mod view;
 
 #[cfg(test)]
@@ -84,6 +86,7 @@ pub use self::{
     reach::Incident,
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Standing, Target},
     statistics::{Direction, Ending, Refusal, Statistics},
+    turns::runtime,
 };
 use crate::{
     api::{
@@ -299,8 +302,9 @@ impl Gateway {
             control,
         } = *addresses;
         Ok(Self {
-            read_write: socket::listen(read_write).map_err(failed("sessions to MAIN", read_write))?,
-            read: socket::listen(read).map_err(failed("sessions to replicas", read))?,
+            read_write: socket::listen_for_sessions(read_write)
+                .map_err(failed("sessions to MAIN", read_write))?,
+            read: socket::listen_for_sessions(read).map_err(failed("sessions to replicas", read))?,
             http: http::listen(http).await.map_err(failed("HTTP", http))?,
             control: socket::listen(control).map_err(failed("the operator", control))?,
             drain,

@@ -52,7 +52,7 @@ impl Peer for TcpStream {
     }
 
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
-        TcpStream::readable(self)
+        socket::readable(self)
     }
 
     fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -119,7 +119,7 @@ impl Peer for Wire {
 
     async fn readable(&self) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => stream.readable().await,
+            Self::Plain(stream) => socket::readable(stream).await,
             Self::Tls(tls) => tls.readable().await,
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout},
+};
 use tracing::debug;
 
 use super::{
@@ -30,7 +33,7 @@ pub struct Origin {
 /// A client on its way to an instance.
 ///
 /// Fields are dropped in the order in which they are declared, in whichever way the session ends. The ticket
-/// comes last: giving it back says that the sockets are closed.
+/// comes last: giving it back says that the connections are reset.
 #[derive(Debug)]
 struct Session {
     upstream: Option<Wire>,
@@ -70,6 +73,9 @@ async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<(), Refusal>
                 let (ending, error) = session.run(gate, &origin.statistics).await;
                 begun.end(ending);
                 debug!(?port, client = %origin.address, ?target, ?ending, ?error, "session ended");
+                if ending == Ending::Cut {
+                    session.let_go().await;
+                }
                 return Ok(());
             }
             Some(Err(error)) => {
@@ -183,6 +189,26 @@ impl Session {
                 gate.note(self.ticket.target(), Incident::Refused);
                 (Ending::ByInstance, error)
             }
+        }
+    }
+
+    /// Gives the ticket back, for which a fence waits, as soon as both connections are reset. To close the sockets takes as long
+    /// again, and comes when all others that are cut have been reset too.
+    async fn let_go(self) {
+        let Self {
+            upstream,
+            client,
+            ticket,
+        } = self;
+        let reset = upstream.iter().chain([&client]).try_for_each(|wire| socket::reset(wire.socket()));
+        let sockets = (upstream, client);
+        if reset.is_ok() {
+            drop(ticket);
+            yield_now().await;
+            drop(sockets);
+        } else {
+            drop(sockets);
+            drop(ticket);
         }
     }
 }

@@ -51,10 +51,9 @@ impl Scene {
         let gate = Arc::new(Gate::new(Arc::clone(&keeper)));
         let routes: Routes = keeper.wanted().borrow().clone();
         gate.open(&routes);
-        let listener = socket::listen(loopback()).unwrap();
+        let listener = socket::listen_for_sessions(loopback()).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        socket::prepare_client(&accepted).unwrap();
         let origin = session::Origin {
             port: Port::ReadWrite,
             address: accepted.peer_addr().unwrap(),

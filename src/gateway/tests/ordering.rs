@@ -155,10 +155,9 @@ async fn both_sockets_are_reset_before_the_session_gives_its_ticket_back() {
     let main = Instance::start().await;
     let gate = gate();
     gate.open(&routes(&demo().main_at("demo-0", main.address)));
-    let listener = socket::listen(loopback()).unwrap();
+    let listener = socket::listen_for_sessions(loopback()).unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
-    socket::prepare_client(&accepted).unwrap();
     let origin = session::Origin {
         port: Port::ReadWrite,
         address: accepted.peer_addr().unwrap(),

@@ -92,12 +92,13 @@ impl Scene {
         };
         gate.open(&open.closed());
 
-        let listener = small_listener();
+        let listener = socket::listen_for_sessions(loopback()).unwrap();
+        let received = usize::try_from(4 * RECEIVED).unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(received).unwrap();
         let (act, acts) = watch::channel(Act::Write);
         let client = connect(listener.local_addr().unwrap()).await;
         let client = tokio::spawn(talk(client, &QUESTION, ANSWER.len() - LAST, acts.clone()));
         let (accepted, address) = listener.accept().await.unwrap();
-        socket::prepare_client(&accepted).unwrap();
         SockRef::from(&accepted).set_send_buffer_size(SENT).unwrap();
         let instance = tokio::spawn(async move {
             let (stream, _) = main.accept().await.unwrap();
