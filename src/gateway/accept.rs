@@ -161,7 +161,7 @@ impl Door {
     /// A session of a client that a load balancer names. It has its place among `maxConnections` from before it is named, so
     /// that no more are waited for than there is room for.
     async fn serve_proxied(&self, mut client: TcpStream, peer: SocketAddr) {
-        match self.introduced(&mut client, peer).await {
+        match Box::pin(self.introduced(&mut client, peer)).await {
             Ok(address) => self.serve(client, address).await,
             Err((refusal, address)) => self.statistics.refuse(refusal, Some(address)),
         }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join;
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::Instant};
 
@@ -117,11 +118,13 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
     /// Passes bytes both ways. When one side ends its half, so does the other towards its peer, and the opposite direction
     /// goes on. Returns when both directions have ended and both peers have everything, or when that cannot be any more.
     pub async fn run(&self) -> Ended {
-        let both = futures::future::try_join(
+        // Not by a variable: a future that is moved takes its place twice.
+        match try_join(
             self.pass(Side::Client, self.client, self.instance),
             self.pass(Side::Instance, self.instance, self.client),
-        );
-        match both.await {
+        )
+        .await
+        {
             Ok(_) => {}
             Err(Fault::Expired) => return Ended::Expired,
             Err(Fault::Broken(Side::Client, error)) => return Ended::ByClient(error),
@@ -160,14 +163,15 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
         }
     }
 
-    /// Passes bytes one way until the sender has ended its half.
+    /// Passes bytes one way until the sender has ended its half. Waits that hardly any session has are boxed, so that all others
+    /// do without the memory for them.
     async fn pass(&self, from: Side, sender: &impl Peer, taker: &impl Peer) -> Result<(), Fault> {
         let to = from.other();
         loop {
             sender.readable().await.map_err(|e| Fault::Broken(from, e))?;
             match self.copy(from, taker, |buffer| sender.read_now(buffer))? {
                 Passed::Nothing | Passed::All => {}
-                Passed::Held => self.clearance.flow().released().await,
+                Passed::Held => Box::pin(self.clearance.flow().released()).await,
                 Passed::Except(rest) => {
                     let set_behind = |behind| {
                         if from == Side::Instance {
@@ -175,7 +179,7 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
                         }
                     };
                     set_behind(true);
-                    self.write_all(to, taker, &rest).await?;
+                    Box::pin(self.write_all(to, taker, &rest)).await?;
                     set_behind(false);
                 }
                 Passed::End => break,
@@ -185,7 +189,9 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
         }
         let _first_only = self.ended_by.set(from);
         taker.say_end();
-        self.write_all(to, taker, &[]).await?;
+        if taker.has_unsent() {
+            Box::pin(self.write_all(to, taker, &[])).await?;
+        }
         SockRef::from(taker.socket())
             .shutdown(Shutdown::Write)
             .map_err(|e| Fault::Broken(to, e))

@@ -43,15 +43,27 @@ struct Session {
 
 /// Leads a client to an instance. Holds it while there is none, and resets it when none comes.
 pub async fn serve(gate: Arc<Gate>, origin: Origin, client: impl Into<Wire>) {
-    if let Err(refusal) = lead(&gate, &origin, client.into()).await {
-        origin.statistics.refuse(refusal, Some(origin.address));
+    // In memory of its own, of which a session that has begun is rid.
+    let session = match Box::pin(lead(&gate, &origin, client.into())).await {
+        Ok(session) => session,
+        Err(refusal) => return origin.statistics.refuse(refusal, Some(origin.address)),
+    };
+    let begun = origin.statistics.begin();
+    let (ending, error) = session.run(&gate, &origin.statistics).await;
+    begun.end(ending);
+    let Origin { port, address, .. } = origin;
+    debug!(?port, client = %address, target = ?session.ticket.target(), ?ending, ?error, "session ended");
+    if ending == Ending::Cut {
+        session.let_go().await;
     }
 }
 
+/// Leads it there. The session is connected.
+///
 /// # Errors
 ///
 /// Fails when the client was led nowhere.
-async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<(), Refusal> {
+async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<Session, Refusal> {
     let port = origin.port;
     let since = Instant::now();
     let mut client = client;
@@ -68,16 +80,7 @@ async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<(), Refusal>
         };
         let target = session.ticket.target().clone();
         match session.connect(gate).await {
-            Some(Ok(())) => {
-                let begun = origin.statistics.begin();
-                let (ending, error) = session.run(gate, &origin.statistics).await;
-                begun.end(ending);
-                debug!(?port, client = %origin.address, ?target, ?ending, ?error, "session ended");
-                if ending == Ending::Cut {
-                    session.let_go().await;
-                }
-                return Ok(());
-            }
+            Some(Ok(())) => return Ok(session),
             Some(Err(error)) => {
                 origin.statistics.fail_connect();
                 debug!(?port, ?target, %error, "cannot connect");
@@ -144,7 +147,7 @@ impl Session {
             if !flow.is_held() {
                 return;
             }
-            flow.released().await;
+            Box::pin(flow.released()).await;
             traffic.begin_anew();
         }
     }
@@ -200,7 +203,10 @@ impl Session {
             client,
             ticket,
         } = self;
-        let reset = upstream.iter().chain([&client]).try_for_each(|wire| socket::reset(wire.socket()));
+        let reset = upstream
+            .iter()
+            .chain([&client])
+            .try_for_each(|wire| socket::reset(wire.socket()));
         let sockets = (upstream, client);
         if reset.is_ok() {
             drop(ticket);
@@ -219,4 +225,21 @@ fn is_refusal(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    fn size_of_result<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_session_takes_little_memory() {
+        let bytes = size_of_result(|gate, origin, client: TcpStream| serve(gate, origin, client));
+        assert!(bytes <= 1280, "{bytes} bytes for each session");
+    }
 }

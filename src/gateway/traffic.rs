@@ -59,21 +59,24 @@ impl<'a> Traffic<'a> {
     pub async fn idle(&self, mut timeout: watch::Receiver<Duration>) {
         loop {
             let allowed = *timeout.borrow_and_update();
-            let idle = async {
-                if allowed.is_zero() {
-                    return pending().await;
-                }
-                while self.last() + allowed > Instant::now() {
-                    sleep_until(self.last() + allowed).await;
-                }
-            };
             tokio::select! {
                 biased;
                 changed = timeout.changed() => if changed.is_err() {
                     return pending().await;
                 },
-                () = idle => return,
+                () = self.idle_for(allowed) => return,
             }
+        }
+    }
+
+    /// The same with this timeout.
+    async fn idle_for(&self, allowed: Duration) {
+        if allowed.is_zero() {
+            return pending().await;
+        }
+        while self.last() + allowed > Instant::now() {
+            // Apart, since most sessions may say nothing for as long as they like.
+            Box::pin(sleep_until(self.last() + allowed)).await;
         }
     }
 
