@@ -121,8 +121,8 @@ impl Scene {
         }
     }
 
-    /// What happens around the session: it is held, led to MAIN, held up by both peers, paused, and waits in the end for a
-    /// client that does not take its last bytes.
+    /// What happens around the session: it is held, led to MAIN, held up by both peers, and paused. In the end it waits for a client
+    /// that does not take its last bytes.
     fn direct(&self) -> JoinHandle<()> {
         let (gate, open, statistics) = (
             Arc::clone(&self.gate),
@@ -144,8 +144,6 @@ impl Scene {
             act.send_replace(Act::Read);
             settled(&statistics).await;
             gate.open(&open);
-            settled(&statistics).await;
-            act.send_replace(Act::ReadLast);
         })
     }
 
@@ -292,28 +290,29 @@ fn assert_got(heard: &Heard, said: &[u8], passed: usize, stopped_at: &str) {
 #[tokio::test]
 async fn a_session_that_is_stopped_wherever_it_waits_passes_nothing_more_and_leaves_nothing() {
     for by in [Stop::Cut, Stop::Dropped] {
-        let (mut phases, mut runs) = (BTreeSet::new(), 0);
+        let mut phases = BTreeSet::new();
+        let mut finishing = 0;
         for times in 1.. {
-            runs += 1;
             let mut scene = Scene::begin().await;
             let directing = scene.direct();
-            let ended = scene.go_on(times).await;
+            assert!(
+                !scene.go_on(times).await,
+                "it has ended without the client's last bytes"
+            );
             directing.abort();
             let _ = directing.await;
-            if ended {
-                scene.act.send_replace(Act::ReadLast);
-                assert_eq!(scene.statistics.ended(Ending::Finished), 1);
-                let (client, instance) = soon(async { tokio::join!(scene.client, scene.instance) }).await;
-                let (client, instance) = (client.unwrap(), instance.unwrap());
-                assert!(client.bytes == *ANSWER && instance.bytes == *QUESTION);
-                break;
-            }
-            phases.insert(scene.phase());
+            let phase = scene.phase();
+            phases.insert(phase);
             // Peers that wait for leave to read find the reset.
             scene.act.send_replace(Act::ReadLast);
             scene.stop(by, times).await;
+            // From here on it only waits for the client, ever longer.
+            finishing += usize::from(phase == "finishing");
+            if finishing == 3 {
+                break;
+            }
         }
         let all = ["connecting", "finishing", "held", "passing", "paused"];
-        assert_eq!(phases.into_iter().collect::<Vec<_>>(), all, "{by:?}, {runs} runs");
+        assert_eq!(phases.into_iter().collect::<Vec<_>>(), all, "{by:?}");
     }
 }
