@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use kube::{Client, CustomResourceExt};
+use kube::{Client, Config, CustomResourceExt};
 use memgraph_operator::{
     api::{DurationString, InitNote, MemgraphCluster, names},
     controller::{self, Election, OperatorConfig},
@@ -329,7 +329,12 @@ async fn traced<T>(args: &TraceArgs, name: &'static str, task: impl Future<Outpu
 }
 
 async fn client() -> Result<Client, Error> {
-    Ok(Client::try_default().await.map_err(Box::new)?)
+    let infer = Config::infer().await;
+    let mut config = infer.map_err(|error| Box::new(kube::Error::InferConfig(error)))?;
+    // Whoever asks tries again in its own time. kube's own attempts go on for minutes, at ever longer intervals, while the API
+    // server or something on the way is overloaded, and nothing would be decided meanwhile.
+    config.default_retry = false;
+    Ok(Client::try_from(config).map_err(Box::new)?)
 }
 
 async fn operator(args: OperatorArgs) -> Result<(), Error> {

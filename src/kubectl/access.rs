@@ -1,6 +1,6 @@
 //! The API server, and the operator behind it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{Stream, TryStreamExt};
 use kube::{
@@ -10,12 +10,16 @@ use kube::{
     runtime::watcher,
 };
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::{Error, args::AccessArgs};
 use crate::{
     api::MemgraphCluster,
-    fleet::{ClusterStatus, Counted, FleetStatus, view},
+    fleet::{Advice, ClusterStatus, Counted, FleetStatus, view},
 };
+
+/// How long the operator may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Reaches the API server as the caller does by kubectl.
 pub(super) struct Access {
@@ -39,7 +43,7 @@ impl Access {
             context: args.context.clone(),
             ..KubeConfigOptions::default()
         };
-        let config = match &args.kubeconfig {
+        let mut config = match &args.kubeconfig {
             Some(path) => {
                 let read = Kubeconfig::read_from(path).map_err(boxed)?;
                 Config::from_custom_kubeconfig(read, &options)
@@ -49,6 +53,8 @@ impl Access {
             None if args.context.is_some() => Config::from_kubeconfig(&options).await.map_err(boxed)?,
             None => Config::infer().await.map_err(boxed)?,
         };
+        // kube's own attempts go on for minutes where no operator process is there to answer.
+        config.default_retry = false;
         let client = Client::try_from(config).map_err(boxed)?;
         Ok(Self::of(client, args))
     }
@@ -105,7 +111,8 @@ impl Access {
             }
         };
         found.sort_by_key(|cluster| (cluster.namespace(), cluster.name_any()));
-        let (live, blind) = match self.operator_status().await {
+        let answer = timeout(PATIENCE, self.operator_status()).await;
+        let (live, blind) = match answer.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
             Ok(status) => (status.clusters, None),
             Err(why) => (Vec::new(), Some(why)),
         };
@@ -113,14 +120,33 @@ impl Access {
             .into_iter()
             .map(|cluster| (cluster.uid.clone(), cluster))
             .collect();
+        let unasked = blind.as_ref().map(|_| self.unasked());
         let clusters = found.iter().map(|cluster| {
             let uid = cluster.uid().unwrap_or_default();
-            merged(view(cluster, Counted::default(), None), live.get(&uid))
+            let mut seen = merged(view(cluster, Counted::default(), None), live.get(&uid));
+            seen.advice.extend(unasked.clone());
+            seen
         });
         Ok(Seen {
             clusters: clusters.collect(),
             blind,
         })
+    }
+
+    /// What to do where the operator could not be asked: it may be that there is none.
+    fn unasked(&self) -> Advice {
+        Advice {
+            about: "operator".to_owned(),
+            reason: "Unasked".to_owned(),
+            needed: false,
+            text: "it could not be asked. This is what the cluster's status has said last; if no process of the operator runs, it is \
+                   not kept up to date, and a MAIN that is lost is not replaced"
+                .to_owned(),
+            command: Some(format!(
+                "kubectl get pods -n {} -l app.kubernetes.io/name=memgraph-operator",
+                self.operator_namespace
+            )),
+        }
     }
 
     /// What the operator process that leads tells.

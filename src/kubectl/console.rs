@@ -253,6 +253,12 @@ async fn talk(asked: &ConsoleArgs, server: &Server) -> Result<(), Error> {
             }
         }
     }
+    if !asked.arguments.is_empty() {
+        return Err(Error::Usage(format!(
+            "the arguments after -- are for {}, and the shell that is built in knows none: install it, or leave them out",
+            asked.program
+        )));
+    }
     let server = server.clone();
     let talking = tokio::task::spawn_blocking(move || shell(&server));
     match talking.await {

@@ -309,7 +309,8 @@ fn redacted(mut object: Value) -> Value {
     }
     if text(&object, "/kind") == "Secret" {
         for part in ["data", "stringData"] {
-            for (_, value) in object[part].as_object_mut().into_iter().flatten() {
+            let values = object.get_mut(part).and_then(Value::as_object_mut);
+            for (_, value) in values.into_iter().flatten() {
                 *value = json!("left out");
             }
         }

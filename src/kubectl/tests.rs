@@ -89,6 +89,8 @@ async fn status_shows_the_topology_and_what_to_do() {
     assert!(text.contains("2.0 s  Fence 200 ms"), "{text}");
     let blind = "Lag and sessions are not shown, because the operator could not be asked: there is no services/memgraph-operator:http";
     assert!(progress.contains(blind), "{progress}");
+    let next = "operator: it could not be asked";
+    assert!(text.contains(next), "{text}");
 }
 
 #[tokio::test]

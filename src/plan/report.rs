@@ -199,6 +199,9 @@ impl<'a> Facts<'a> {
             .as_ref()
             .map(|members| switchover::consider(members, request))
         {
+            _ if self.is_paused() => {
+                "it begins once the cluster is not paused any more (spec.paused)".to_owned()
+            }
             Some(Standing::Waiting(why)) => why,
             Some(_) => "it begins once every gateway answers".to_owned(),
             None => "it begins once MAIN serves".to_owned(),

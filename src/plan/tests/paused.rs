@@ -3,7 +3,7 @@
 use super::{
     super::{
         Situation, plan,
-        report::{GatewayState, report},
+        report::{GatewayState, Report, report},
     },
     decisions::running,
     world::{World, settings},
@@ -14,14 +14,18 @@ use crate::api::{
     ledger::Route,
 };
 
-/// The phase, and what the condition Paused says.
-fn told(world: &World) -> (Phase, Truth, Reason) {
+fn reported(world: &World) -> Report {
     let seen = world.observe();
     let gateway = GatewayState {
         enabled: true,
         ready: 1,
     };
-    let report = report(&seen, seen.ledger.as_ref(), &plan(&seen).situation, gateway);
+    report(&seen, seen.ledger.as_ref(), &plan(&seen).situation, gateway)
+}
+
+/// The phase, and what the condition Paused says.
+fn told(world: &World) -> (Phase, Truth, Reason) {
+    let report = reported(world);
     let verdict = report
         .verdicts
         .iter()
@@ -56,6 +60,8 @@ fn nobody_is_moved_registered_or_set_up_in_a_pause() {
     let before = world.ledger.clone();
     world.settle();
     assert_eq!((&world.ledger, world.main()), (&before, Some(0)));
+    let asked = reported(&world).switchover.unwrap();
+    assert!(asked.message.contains("spec.paused"), "{asked:?}");
 
     let mut new = World::new(3);
     new.settings.paused = true;
