@@ -270,9 +270,12 @@ impl<'a> Processes<'a> {
             if replies.len() >= count {
                 return Ok(replies);
             }
-            match connection.stream.read(&mut buffer)? {
-                0 => return Ok(replies),
-                read => connection.input.extend(&buffer[..read]),
+            match connection.stream.read(&mut buffer) {
+                Ok(0) => return Ok(replies),
+                Ok(read) => connection.input.extend(&buffer[..read]),
+                // A machine that is stopped and goes on interrupts reads with a time limit, signal(7).
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
