@@ -9,6 +9,7 @@
 //! | clients wait for MAIN, readers are spread and led on | `holding`, `reading`, `routing` |
 //! | bounds are exact and can be changed, what is refused is counted | `limits`, `flooding`, `idling`, `descriptors` |
 //! | bad clients (slow, silent, half-open, resetting, in floods) hurt nobody | `flooding` |
+//! | a peer that vanishes without a word is given up, and hurts nobody meanwhile | `vanishing` |
 //! | who a client is and from where it may come | `proxied` |
 //! | no certificate, another cluster's, one that has ended, a replayed grant, a lower term, another UID: nothing changes | `refusing` |
 //! | SIGTERM: unready, nobody new, drained, cut | `shutdown`; with real processes and pods: `e2e/node` |
@@ -39,6 +40,7 @@ mod routing;
 mod shutdown;
 mod stopping;
 mod terminating;
+mod vanishing;
 mod views;
 
 pub(super) use harness::TestClock;
