@@ -93,7 +93,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
 ) -> Result<Requeue, ReconcileError> {
     if cluster.metadata.deletion_timestamp.is_some() {
         // Everything that belongs to it goes with it, by owner references.
-        return Ok(Requeue::await_change());
+        return operator.take_leave(&cluster).await;
     }
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
@@ -142,6 +142,10 @@ fn is_invalid(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(answer) if answer.code == 422)
 }
 
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(answer) if answer.code == 404)
+}
+
 fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
     cluster.status.as_ref()?.ledger.as_ref()
 }
@@ -164,6 +168,20 @@ fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situa
 }
 
 impl<B: Bolt, G: GatewayLink> Operator<B, G> {
+    /// Says that a cluster is being deleted, which is to be seen where somebody waits for its objects (foreground deletion).
+    async fn take_leave(&self, cluster: &MemgraphCluster) -> Result<Requeue, ReconcileError> {
+        let status = status::terminating(cluster, &Time(self.wall.now()));
+        if cluster.status.as_ref() != Some(&status) {
+            match status::write(&self.client, cluster, &status).await {
+                // Whoever wrote in between has the watch tell of it.
+                Ok(_) | Err(StatusError::Conflict { .. }) => {}
+                Err(StatusError::Write { source, .. }) if is_gone(&source) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Requeue::await_change())
+    }
+
     /// Plans and acts until there is nothing to do or something must be waited for, and reports it.
     async fn advance(
         &self,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -13,7 +13,8 @@ use super::{certificates::takes_tls, observe::Inventory};
 use crate::{
     api::{
         DurationString, FailoverRecord, GatewayStatus, InstanceStatus, MemgraphCluster,
-        MemgraphClusterStatus, OperationRecord, StepRecord, conditions,
+        MemgraphClusterStatus, OperationRecord, Phase, StepRecord,
+        conditions::{self, ConditionType, Reason, Truth, Verdict},
         ledger::{Ledger, OperationKind, Route},
         names,
     },
@@ -119,6 +120,33 @@ pub(super) fn compose(
             now,
         ),
         ledger,
+    }
+}
+
+/// The status of a cluster that is being deleted: nothing is looked at any more, so what was seen last stays as it is.
+pub(super) fn terminating(cluster: &MemgraphCluster, now: &Time) -> MemgraphClusterStatus {
+    let before = cluster.status.clone().unwrap_or_default();
+    let verdict = |condition, status| Verdict {
+        condition,
+        status,
+        reason: Reason::Terminating,
+        message: "the cluster is being deleted".to_owned(),
+    };
+    let verdicts = [
+        verdict(ConditionType::Ready, Truth::False),
+        verdict(ConditionType::Reconciling, Truth::True),
+        verdict(ConditionType::Stalled, Truth::False),
+    ];
+    let generation = cluster.metadata.generation;
+    let mut conditions = conditions::merge(&before.conditions, &verdicts, generation, now);
+    let told = |old: &Condition| conditions.iter().any(|new| new.type_ == old.type_);
+    let (_, untold): (Vec<_>, Vec<_>) = before.conditions.into_iter().partition(told);
+    conditions.extend(untold);
+    MemgraphClusterStatus {
+        observed_generation: generation,
+        phase: Some(Phase::Terminating),
+        conditions,
+        ..before
     }
 }
 

@@ -13,7 +13,7 @@ mod input;
 mod interactive;
 mod output;
 mod temporal;
-mod tls;
+pub mod tls;
 mod values;
 
 use std::{

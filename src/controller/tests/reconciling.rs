@@ -353,6 +353,33 @@ async fn nothing_is_done_on_a_ledger_that_was_not_kept() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_being_deleted_says_so_once() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let before = cluster(&api).status.unwrap();
+    let mut leaving = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    api.put("memgraphclusters", leaving);
+    api.take_requests();
+    for _ in 0..2 {
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .unwrap();
+    }
+    assert_eq!(api.take_requests().len(), 1);
+    let status = cluster(&api).status.unwrap();
+    assert_eq!(status.phase, Some(Phase::Terminating));
+    assert_eq!(status.ledger, before.ledger);
+    assert_eq!(status.conditions.len(), before.conditions.len());
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "Terminating")
+    );
+}
+
+#[tokio::test]
 async fn an_object_of_somebody_else_is_left_alone_and_named() {
     let api = api();
     let foreign = json!({
