@@ -20,7 +20,7 @@ use super::{
     objects::Applied,
     presence,
     sightings::{Sightings, Whom},
-    trial,
+    snapshots, trial,
     wall::Wall,
 };
 use crate::{
@@ -417,7 +417,7 @@ pub(super) struct Clusters {
 
 struct Entry {
     cluster: Arc<Cluster>,
-    _tasks: [AbortOnDropHandle<()>; 4],
+    _tasks: [AbortOnDropHandle<()>; 5],
 }
 
 impl Clusters {
@@ -441,6 +441,8 @@ impl Clusters {
             let watch =
                 presence::watch_processes(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let trial = trial::try_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
+            let snapshots =
+                snapshots::settle_all(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let attendants =
                 grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
             Entry {
@@ -449,6 +451,7 @@ impl Clusters {
                     AbortOnDropHandle::new(tokio::spawn(lookout)),
                     AbortOnDropHandle::new(tokio::spawn(watch)),
                     AbortOnDropHandle::new(tokio::spawn(trial)),
+                    AbortOnDropHandle::new(tokio::spawn(snapshots)),
                     AbortOnDropHandle::new(tokio::spawn(attendants)),
                 ],
             }

@@ -16,6 +16,7 @@ mod presence;
 mod reconcile;
 mod settings;
 mod sightings;
+mod snapshots;
 mod status;
 mod stores;
 #[cfg(test)]

@@ -37,10 +37,10 @@ const SAME_PROCESS: Duration = Duration::from_millis(50);
 
 /// A process that is watched: an instance in the life that the ledger names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Process {
-    instance: String,
-    life: Incarnation,
-    at: SocketAddr,
+pub(super) struct Process {
+    pub(super) instance: String,
+    pub(super) life: Incarnation,
+    pub(super) at: SocketAddr,
 }
 
 /// Watches the processes on which the ledger of a cluster relies. It ends with the operator, which owns it.
@@ -118,7 +118,7 @@ async fn watch<B: Bolt, G: GatewayLink>(
 }
 
 /// The processes on which this ledger relies, where it tells their addresses.
-fn relied_on(ledger: &Ledger) -> Vec<Process> {
+pub(super) fn relied_on(ledger: &Ledger) -> Vec<Process> {
     let main = main(ledger).map(|at| Process {
         instance: ledger.main.instance.clone(),
         life: ledger.main.incarnation.clone(),

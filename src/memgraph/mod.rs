@@ -9,9 +9,9 @@ mod credentials;
 mod hurry;
 mod led;
 mod marker;
-mod position;
 mod rows;
 mod signed_in;
+mod snapshots;
 pub mod tls;
 mod tunnel;
 mod users;
@@ -28,8 +28,8 @@ pub use admin::{
 pub use bolt::Neo4rsBolt;
 pub use credentials::{Credentials, UnusableCredentials};
 pub use led::Led;
-pub use position::position;
 pub use signed_in::{Keyring, Pool, SignedIn};
+pub use snapshots::{position, settle_snapshots};
 pub use tls::{Encryption, Trust};
 pub use users::{Known, settle_users};
 

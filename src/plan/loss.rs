@@ -4,6 +4,7 @@ use std::{cmp::Reverse, time::Duration};
 
 use super::{
     Action, Plan, Situation, Step, addresses, brake,
+    members::Members,
     observation::{Container, Instance, Observation, Role, Sight},
     silence::{self, Others},
 };
@@ -248,8 +249,8 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
     }
 }
 
-/// Demotes the ledger's own instance, which runs as MAIN without our word because its start gate failed, behind a
-/// closed route. As a replica on its old volume it is promoted again, under a term of its own.
+/// Demotes an instance that runs as MAIN without our word, behind a closed route: the ledger's own, whose start gate failed,
+/// or the one before it. As a replica on its old volume it is promoted again, under a term of its own.
 fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) -> Plan {
     let mut steps = Vec::new();
     let mut term = ledger.term;
@@ -278,14 +279,28 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
         steps.push(Step::write(next));
     }
     steps.push(Step::Do(Action::Fence { term }));
-    steps.push(Step::Do(Action::Demote {
-        instance: main.name.clone(),
-    }));
+    steps.push(Members::put_down(main));
     Plan {
         steps,
         situation: Situation::Working(OperationKind::Restart, why.to_owned()),
         numbers,
     }
+}
+
+/// The MAIN before the ledger's, where it goes on as one: it stood still, say, while its successor was promoted and lost again.
+/// Nothing was acknowledged since the route was closed, so that it holds everything.
+fn former_main<'a>(seen: &'a Observation, ledger: &Ledger) -> Option<&'a Instance> {
+    if ledger.route == Route::Open {
+        return None;
+    }
+    let former = ledger.candidates.iter().filter(|m| m.generation == 0);
+    former
+        .filter(|m| !seen.settings.is_fenced(&m.instance))
+        .find_map(|member| {
+            let instance = seen.instance(&member.instance)?;
+            let is_main = instance.role() == Some(Role::Main);
+            (is_main && is_candidate(instance, member) && instance.carries(ledger)).then_some(instance)
+        })
 }
 
 /// For how long the only instance that can be MAIN may take before its pod is replaced.
@@ -362,7 +377,7 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
             automatic && seen.settings.mode == ReplicationMode::StrictSync,
         ),
     };
-    let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
+    let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) || has_lost_its_data(seen, ledger);
     let to = successor(seen, ledger, others)
         .or_else(|| successor(seen, ledger, automatic).filter(|_| !matches!(fate, Fate::Demoted(_))))
         .or_else(|| restarted_member(seen, ledger).filter(|_| automatic))
@@ -388,6 +403,9 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
         .filter(|main| main.role() == Some(Role::Main))
     {
         return Some(take_back(seen, ledger, main, why));
+    }
+    if let Some(former) = former_main(seen, ledger).filter(|_| automatic) {
+        return Some(take_back(seen, ledger, former, why));
     }
     Some(Plan::new(seen, nobody(seen, ledger, fate, automatic, why)))
 }
@@ -417,15 +435,20 @@ fn replace_stuck(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
     }))
 }
 
-/// What each copy that once held everything lacks now, and MAIN itself where it is back.
-fn shortcomings(seen: &Observation, ledger: &Ledger) -> String {
+/// The copies beside MAIN that held everything when somebody was led to it last.
+fn waited_for(ledger: &Ledger) -> impl Iterator<Item = &Member> {
     let pool = if ledger.route == Route::Open {
         &ledger.in_sync
     } else {
         &ledger.candidates
     };
+    pool.iter().filter(|m| m.instance != ledger.main.instance)
+}
+
+/// What each copy that once held everything lacks now, and MAIN itself where it is back.
+fn shortcomings(seen: &Observation, ledger: &Ledger) -> String {
     let mut text = String::new();
-    for member in pool.iter().filter(|m| m.instance != ledger.main.instance) {
+    for member in waited_for(ledger) {
         let instance = seen.instance(&member.instance);
         let lacks = shortcoming(instance, &member.incarnation, ledger).unwrap_or("has restarted");
         text.push_str(&format!(". {} {lacks}", member.instance));
@@ -489,35 +512,38 @@ fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, w
     })
 }
 
-/// A member that is not in the life any more in which it was seen in sync, where MAIN does not come back: its volume is
+/// Whether MAIN is back without what it held: on another volume, or on its own, which does not show the mark of this history.
+/// What it cannot tell yet is not taken for lost.
+fn has_lost_its_data(seen: &Observation, ledger: &Ledger) -> bool {
+    let Some(main) = seen.instance(&ledger.main.instance) else {
+        return false;
+    };
+    let Some(view) = main.view() else {
+        return false;
+    };
+    let other_volume = main.incarnation.is_some() && !main.has_volume_of(&ledger.main.incarnation);
+    let unmarked = ledger.opened && view.contents.is_some() && !main.carries(ledger);
+    other_volume || unmarked
+}
+
+/// A member that is not in the life any more in which it was seen in sync, where MAIN does not come back: its data is
 /// gone, or it has been away for `hangTimeout`. MAIN has waited for this member before it acknowledged a write, also while
 /// that restarted (STRICT_SYNC); on the same volume, flushed, it still has all of them.
 fn restarted_member(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
     let settings = &seen.settings;
     let main = seen.instance(&ledger.main.instance);
-    let other_volume = main.is_some_and(|main| {
-        main.incarnation.is_some() && !main.has_volume_of(&ledger.main.incarnation) && main.view().is_some()
-    });
     let long_gone = main.is_none_or(|main| main.view().is_none() && main.away_for >= settings.hang_timeout);
-    if settings.mode != ReplicationMode::StrictSync || !(other_volume || long_gone) {
+    if settings.mode != ReplicationMode::StrictSync || !(has_lost_its_data(seen, ledger) || long_gone) {
         return None;
     }
-    let pool = if ledger.route == Route::Open {
-        &ledger.in_sync
-    } else {
-        &ledger.candidates
-    };
-    let copy = pool
-        .iter()
-        .filter(|m| m.instance != ledger.main.instance)
-        .find_map(|member| {
-            let instance = seen.instance(&member.instance)?;
-            let fit = instance.is_replica()
-                && instance.carries(ledger)
-                && instance.kept_all_of(&member.incarnation)
-                && !settings.is_fenced(&instance.name);
-            if fit { instance.copy() } else { None }
-        })?;
+    let copy = waited_for(ledger).find_map(|member| {
+        let instance = seen.instance(&member.instance)?;
+        let fit = instance.is_replica()
+            && instance.carries(ledger)
+            && instance.kept_all_of(&member.incarnation)
+            && !settings.is_fenced(&instance.name);
+        if fit { instance.copy() } else { None }
+    })?;
     Some(Successor {
         copy,
         kind: OperationKind::Failover,
@@ -554,6 +580,9 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
         );
         return Situation::Stalled(Reason::FencedInstance, text);
     }
+    if let Some(situation) = for_good(seen, ledger, why).filter(|_| automatic) {
+        return situation;
+    }
     let manual = !automatic && matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
     let (reason, remedy) = if manual && ledger.route == Route::Open {
         (
@@ -568,4 +597,25 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
         return Situation::MainLost(Reason::NoCandidate, text);
     };
     Situation::MainLost(reason, format!("{why}; {remedy}"))
+}
+
+/// What to say where waiting ends nothing: MAIN is back without its data, and every copy that held everything has shown that it
+/// cannot be known to hold it any more.
+fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation> {
+    let all_shown =
+        waited_for(ledger).all(|m| seen.instance(&m.instance).is_some_and(|i| i.view().is_some()));
+    if !(all_shown && has_lost_its_data(seen, ledger)) {
+        return None;
+    }
+    let mut others = seen.declared().filter(|i| i.name != ledger.main.instance);
+    let remedy = if others.any(|i| seen.electable(i) && i.is_replica() && i.carries(ledger)) {
+        "To go on with the replica that was the least behind, and without what it lacks, set failover.candidates to MostRecent"
+    } else {
+        "To begin with what the volumes hold, delete the MemgraphCluster, which keeps them, and make it again"
+    };
+    let text = format!(
+        "{why}, and without its data; no other copy is known to hold every acknowledged write{}. {remedy}",
+        shortcomings(seen, ledger)
+    );
+    Some(Situation::Stalled(Reason::NoCandidate, text))
 }

@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 18] = [
+pub const REGRESSIONS: [Regression; 20] = [
     showed(
         6,
         600,
@@ -118,5 +118,15 @@ pub const REGRESSIONS: [Regression; 18] = [
         2828,
         525,
         "a restarted member showed that the restarted MAIN was the older one, and a third copy was filled from it all the same",
+    ),
+    showed(
+        2465,
+        525,
+        "a replica that was empty when it took a snapshot became MAIN and came back empty: a restarted member was not promoted",
+    ),
+    showed(
+        3712,
+        525,
+        "the same, while the former MAIN stood still: it went on as MAIN, and nobody made it one of ours",
     ),
 ];

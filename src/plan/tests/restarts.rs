@@ -57,6 +57,75 @@ fn it_follows_at_once_a_main_whose_volume_is_lost() {
     world.check();
 }
 
+/// Its volume is the one it had, and what was on it is not there any more.
+fn forget_data(world: &mut World, index: usize) {
+    world.servers[index].marker = None;
+    world.servers[index].data.clear();
+}
+
+#[test]
+fn it_follows_at_once_a_main_that_is_back_without_its_data() {
+    let mut world = power_loss();
+    world.restart(0, true);
+    forget_data(&mut world, 0);
+    let mut unread = world.observe();
+    if let Sight::Serving(view) = &mut unread.instances[0].sight {
+        view.contents = None;
+    }
+    assert!(plan(&unread).steps.is_empty());
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.check();
+}
+
+/// In `Sync` MAIN does not wait for a replica that restarts.
+#[test]
+fn where_waiting_ends_nothing_a_human_is_told_what_to_do() {
+    let mut world = running();
+    world.settings.mode = ReplicationMode::Sync;
+    world.settle();
+    world.restart(1, true);
+    world.restart(0, false);
+    let remedy = |world: &World| match plan(&world.observe()).situation {
+        Situation::Stalled(Reason::NoCandidate, text) => text,
+        other => panic!("{other:?}"),
+    };
+    assert!(remedy(&world).contains("MostRecent"), "{}", remedy(&world));
+    let mut recent = world.clone();
+    recent.settings.most_recent = true;
+    assert!(!plan(&recent.observe()).steps.is_empty());
+    forget_data(&mut world, 1);
+    forget_data(&mut world, 2);
+    assert!(remedy(&world).contains("make it again"), "{}", remedy(&world));
+    world.servers[1].up = false;
+    assert!(matches!(
+        plan(&world.observe()).situation,
+        Situation::MainLost(Reason::NoCandidate, _)
+    ));
+}
+
+#[test]
+fn a_former_main_that_goes_on_as_one_leads_again_where_its_successor_is_lost() {
+    let mut world = running();
+    world.servers[0].up = false;
+    world.step(1);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+    world.servers[0].up = true;
+    world.restart(1, true);
+    forget_data(&mut world, 1);
+    let mut fenced = world.clone();
+    fenced.settings.fenced = vec!["demo-0".to_owned()];
+    assert!(plan(&fenced.observe()).steps.is_empty());
+    let steps = plan(&world.observe()).steps;
+    assert!(
+        matches!(&steps[..], [Step::Do(Action::Fence { .. }), Step::Do(Action::Demote { instance })] if instance == "demo-0"),
+        "{steps:?}"
+    );
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    world.check();
+}
+
 #[test]
 fn a_member_that_may_have_lost_what_it_had_is_not_promoted() {
     type Change = fn(&mut World);

@@ -6,6 +6,7 @@ mod addresses;
 
 use std::time::Duration;
 
+use serde_json::json;
 use simulation::{
     script::play,
     world::{Options, World},
@@ -92,5 +93,45 @@ fn a_replica_that_cannot_read_its_data_is_filled_anew() {
         );
         assert!(world.settled(1, secs(60)).await);
         assert_ne!(world.condition("Stalled").0, "True");
+    });
+}
+
+/// MAIN fills it from its log, and its next start would take the UUID of its snapshot and pass over that.
+#[test]
+fn a_replica_that_was_empty_when_it_took_a_snapshot_takes_another_one() {
+    let options = Options {
+        spec: json!({"replication": {"syncReplicas": 2}}),
+        ..Options::default()
+    };
+    play(&options, async |world| {
+        assert!(world.settled(2, secs(60)).await);
+        let before = world.instances.named("demo-2").unwrap().volume;
+        for operator in &world.operators {
+            operator.set_power(false);
+        }
+        world.delete_claim("demo-2");
+        world.delete_pod("demo-2");
+        let fresh = |world: &World| {
+            let instance = world.instances.named("demo-2");
+            instance.is_some_and(|instance| instance.volume != before)
+        };
+        assert!(world.until(secs(60), fresh).await);
+        let volume = world.instances.named("demo-2").unwrap().volume;
+        let newest = |world: &World| {
+            let snapshots = world.memgraphs.disk(volume, |disk| disk.list("snapshots"));
+            snapshots.into_iter().max().unwrap_or_default()
+        };
+        let deadline = Instant::now() + secs(20);
+        while world.command("demo-2", "CREATE SNAPSHOT").await.is_err() {
+            assert!(Instant::now() < deadline, "demo-2 does not answer");
+            sleep(secs(1)).await;
+        }
+        assert!(newest(&world).ends_with("_timestamp_0"), "{}", newest(&world));
+        for operator in &world.operators {
+            operator.set_power(true);
+        }
+        assert!(world.settled(2, secs(120)).await);
+        let another = |world: &World| !newest(world).ends_with("_timestamp_0");
+        assert!(world.until(secs(10), another).await, "{}", newest(&world));
     });
 }
