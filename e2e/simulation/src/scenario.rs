@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     coverage::Coverage,
     demands::Course,
-    faults::{FAULTS, Kind, Planned, Striker, Wanted, plan},
+    faults::{FAULTS, Kind, Planned, Striker, Wanted, is_early, plan},
     invariants::Promise,
     run::{Outcome, run},
     world::{Options, World},
@@ -96,7 +96,7 @@ impl Scenario {
         let kinds = allowed(&self.kinds, &options);
         // Half of all seeds have MAIN killed in each phase of a commit.
         let phases = self.seed.is_multiple_of(2) && kinds.contains(&Kind::CommitPhase);
-        let early = chance.f64() < 0.25;
+        let early = is_early(self.seed);
         let wanted = Wanted {
             seed: self.seed,
             time: self.time,

@@ -7,5 +7,5 @@ mod strike;
 
 pub use kind::Kind;
 pub use phase::Phase;
-pub use plan::{FAULTS, Planned, Wanted, plan};
+pub use plan::{FAULTS, Planned, Wanted, is_early, plan};
 pub use strike::Striker;

@@ -51,8 +51,10 @@ const STEPS: [Step; 8] = [
     Step::Dropping,
     Step::Probing,
 ];
-/// After these a registration is removed, mostly while the route is open.
-const BEFORE_A_DROP: [Kind; 4] = [
+/// After these a registration is removed, mostly while the route is open; surely where a pod comes back at another address.
+const BEFORE_A_DROP: [Kind; 6] = [
+    Kind::PodDelete,
+    Kind::PodDelete,
     Kind::PodDelete,
     Kind::ReplicationCut,
     Kind::ReplicaKill,
@@ -67,8 +69,18 @@ const EARLY_STEPS: [Step; 6] = [
     Step::Marking,
     Step::Probing,
 ];
+/// One of so many seeds has its first fault while the cluster is set up.
+const EARLY_AMONG: u64 = 4;
 /// How likely a fault strikes where it is its turn to, and not anywhere.
 const STEERED: f64 = 0.8;
+
+/// Whether the first fault of a seed strikes while the cluster is set up: each such seed brings the next kind to the next step.
+/// Its turn goes through even and odd seeds alike, since only every other one has MAIN killed in each phase of a commit.
+#[must_use]
+pub fn is_early(seed: u64) -> bool {
+    let turn = seed / EARLY_AMONG;
+    seed % EARLY_AMONG == turn % EARLY_AMONG
+}
 
 /// The faults of a seed: pairs, of which the first begins an operation if it can, and the second strikes at one of its
 /// steps.
@@ -115,9 +127,12 @@ pub fn plan(chance: &mut Rng, wanted: &Wanted<'_>) -> Vec<Planned> {
             kind: first,
             phase,
         });
+        // An operation is over in a tenth of a second: who begins to wait for its steps later misses the first ones.
+        let awaits = (chance.f64() < 0.95).then_some(step);
+        let late = Duration::from_millis(chance.u64(1..=300));
         planned.push(Planned {
-            at: at + Duration::from_millis(chance.u64(1..=300)),
-            awaits: (chance.f64() < 0.95).then_some(step),
+            at: at + if awaits.is_some() { Duration::ZERO } else { late },
+            awaits,
             kind,
             phase: None,
         });
@@ -126,7 +141,7 @@ pub fn plan(chance: &mut Rng, wanted: &Wanted<'_>) -> Vec<Planned> {
 }
 
 fn at_setting_up(wanted: &Wanted<'_>) -> Planned {
-    let turn = usize::try_from(wanted.seed / 4).unwrap_or_default();
+    let turn = usize::try_from(wanted.seed / EARLY_AMONG).unwrap_or_default();
     let kinds = wanted.kinds.len().max(1);
     Planned {
         at: Duration::ZERO,
@@ -172,6 +187,30 @@ mod tests {
         let turns = u64::try_from(kinds.len() * STEPS.len()).unwrap();
         let met: BTreeSet<_> = (1_000..1_000 + turns).map(|turn| in_turn(turn, &kinds)).collect();
         assert_eq!(met.len(), kinds.len() * STEPS.len());
+    }
+
+    #[test]
+    fn one_seed_in_four_strikes_early_and_each_has_a_turn_of_its_own() {
+        let early: Vec<u64> = (0..400).filter(|seed| is_early(*seed)).collect();
+        let turns: BTreeSet<_> = early.iter().map(|seed| seed / EARLY_AMONG).collect();
+        assert_eq!((early.len(), turns.len()), (100, 100));
+        assert_eq!(early.iter().filter(|seed| seed.is_multiple_of(2)).count(), 50);
+    }
+
+    #[test]
+    fn who_waits_for_a_step_waits_from_the_first_fault_on() {
+        let wanted = Wanted {
+            seed: 1,
+            time: Duration::from_secs(500),
+            kinds: &Kind::ALL,
+            phases: false,
+            early: false,
+        };
+        let planned = plan(&mut Rng::with_seed(1), &wanted);
+        for pair in planned.chunks(2) {
+            let late = pair[1].at - pair[0].at;
+            assert_eq!(pair[1].awaits.is_some(), late.is_zero(), "{pair:?}");
+        }
     }
 
     #[test]
