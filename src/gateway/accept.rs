@@ -23,7 +23,8 @@ use super::{
     proxied::{self, Unknown},
     rate::RateLimiter,
     routes::Limits,
-    session, socket,
+    session::{self, Session},
+    socket,
     statistics::{Refusal, Statistics},
 };
 
@@ -124,19 +125,15 @@ impl Door {
             self.check(&limits, peer)?;
         }
         let permit = self.gate.admit(self.port).ok_or(Refusal::TooMany)?;
-        if proxied {
-            let door = Arc::clone(self);
-            self.sessions.spawn(async move {
-                door.serve_proxied(client, peer).await;
-                drop(permit);
-            });
-        } else {
-            let door = Arc::clone(self);
-            self.sessions.spawn(async move {
-                door.serve(client, peer).await;
-                drop(permit);
-            });
-        }
+        let door = Arc::clone(self);
+        // In memory of its own, of which a session that has begun is rid.
+        let leading = Box::pin(async move { door.lead(client, peer, proxied).await });
+        self.sessions.spawn(async move {
+            if let Some(session) = leading.await {
+                session.run().await;
+            }
+            drop(permit);
+        });
         Ok(())
     }
 
@@ -158,12 +155,29 @@ impl Door {
         }
     }
 
-    /// A session of a client that a load balancer names. It has its place among `maxConnections` from before it is named, so
-    /// that no more are waited for than there is room for.
-    async fn serve_proxied(&self, mut client: TcpStream, peer: SocketAddr) {
-        match Box::pin(self.introduced(&mut client, peer)).await {
-            Ok(address) => self.serve(client, address).await,
-            Err((refusal, address)) => self.statistics.refuse(refusal, Some(address)),
+    /// Leads a client to an instance, after a load balancer has named it, and TLS was agreed on, where that is to be. It has its
+    /// place among `maxConnections` from before that, so that no more are waited for than there is room for.
+    async fn lead(&self, mut client: TcpStream, peer: SocketAddr, proxied: bool) -> Option<Session> {
+        let mut address = peer;
+        if proxied {
+            match Box::pin(self.introduced(&mut client, peer)).await {
+                Ok(named) => address = named,
+                Err((refusal, address)) => {
+                    self.statistics.refuse(refusal, Some(address));
+                    return None;
+                }
+            }
+        }
+        let agreed = match &self.certificate {
+            Some(certificate) => Box::pin(shake_hands(&self.gate, certificate.config(), client)).await,
+            None => Ok(Wire::from(client)),
+        };
+        match agreed {
+            Ok(client) => session::lead(Arc::clone(&self.gate), self.origin(address), client).await,
+            Err(refusal) => {
+                self.statistics.refuse(refusal, Some(address));
+                None
+            }
         }
     }
 
@@ -192,19 +206,6 @@ impl Door {
             port: self.port,
             address,
             statistics: Arc::clone(&self.statistics),
-        }
-    }
-
-    /// A session of a client of this address, after TLS was agreed on where it ends here.
-    async fn serve(&self, client: TcpStream, address: SocketAddr) {
-        let agreed = match &self.certificate {
-            // Apart, so that sessions without TLS are no larger for it.
-            Some(certificate) => Box::pin(shake_hands(&self.gate, certificate.config(), client)).await,
-            None => Ok(Wire::from(client)),
-        };
-        match agreed {
-            Ok(client) => session::serve(Arc::clone(&self.gate), self.origin(address), client).await,
-            Err(refusal) => self.statistics.refuse(refusal, Some(address)),
         }
     }
 }

@@ -19,13 +19,17 @@
 //! nobody reaches it or because it is frozen, passes nothing after that moment all the same.
 
 use std::{
+    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tokio_util::{
-    sync::CancellationToken,
+    sync::{CancellationToken, WaitForCancellationFuture},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
@@ -40,6 +44,10 @@ use super::{
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Target},
 };
 use crate::grants::SessionCounts;
+
+/// So often at most is it looked for idle sessions within the time that they may be: each look is at all of them, and finds one so
+/// much of that time too late at most.
+const IDLE_LOOKS: u32 = 16;
 
 /// By which port a session came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,10 +228,35 @@ impl Gate {
         self.lock().limits.clone()
     }
 
-    /// How long a session may pass nothing before it is cut; zero: for ever. Marked changed only when it is.
-    #[must_use]
-    pub fn idle_timeout(&self) -> watch::Receiver<Duration> {
-        self.idle_timeout.subscribe()
+    /// Finds sessions that pass nothing for `idleTimeout`, and tells them, for as long as this is polled.
+    pub async fn find_idle(&self) {
+        let mut timeout = self.idle_timeout.subscribe();
+        loop {
+            let allowed = *timeout.borrow_and_update();
+            let until_the_next = async {
+                if allowed.is_zero() {
+                    pending::<()>().await;
+                }
+                let soonest = Instant::now() + allowed / IDLE_LOOKS;
+                sleep_until(self.idle_now(allowed).max(soonest)).await;
+            };
+            tokio::select! {
+                biased;
+                // The sender is this gate's own.
+                _ = timeout.changed() => {}
+                () = until_the_next => {}
+            }
+        }
+    }
+
+    /// Tells those of now. Returns when the next one will be idle, at the earliest.
+    fn idle_now(&self, allowed: Duration) -> Instant {
+        let lines = self.lock();
+        // Sessions that are paused are not idle.
+        let of_readers = lines.read.iter().map(|r| &r.line);
+        let in_use = lines.read_write.iter().chain(of_readers);
+        let next = in_use.map(|line| line.patience.find_idle(allowed)).min();
+        next.unwrap_or_else(|| Instant::now() + allowed)
     }
 
     /// Number of sessions that hold a ticket of a line that is in use or paused.
@@ -310,6 +343,7 @@ impl Gate {
             // After that: what was held passes under the new grant. Lines that were not paused are let be: to release one has
             // its copies wait for a moment.
             if line.clearance.flow().is_held() {
+                line.patience.begin_anew();
                 line.clearance.flow().release();
             }
         }
@@ -407,14 +441,14 @@ impl Ticket {
         &self.line.clearance
     }
 
-    /// To be told when the session passes bytes on.
+    /// To be told when the session passes bytes on. It tells the session when it is idle.
     #[must_use]
     pub fn wait(&self) -> &Wait {
         &self.wait
     }
 
     /// Ends when the session must end.
-    pub async fn cut(&self) {
-        self.line.cut.cancelled().await;
+    pub fn cut(&self) -> WaitForCancellationFuture<'_> {
+        self.line.cut.cancelled()
     }
 }

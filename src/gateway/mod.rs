@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `routes`, `view`, `leading`, `reach`, `access` and `rate` are pure. `proxied` reads whom a load balancer speaks for.
-//! `probe` tries MAIN, so that the answers tell whether it is heard here; `patience` knows for how long clients have waited for it,
+//! `probe` tries MAIN, so that the answers tell whether it is heard here; `patience` knows for how long clients have waited for it or said nothing,
 //! and `turns` sees to it that each session has its turn.
 //! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
 //! out, `flow` that none moves while bytes are held, `attestation` that MAIN's replicas still are replicas, and [`grants`](crate::grants) when that is.
@@ -350,6 +350,10 @@ impl Gateway {
         let (publish, enforced) = watch::channel(Routes::default());
 
         let mut enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish));
+        let mut finding_idle = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.find_idle().await }
+        });
         let stop_answers = CancellationToken::new();
         let mut controlled = tokio::spawn(control_channel::serve(
             self.control,
@@ -380,6 +384,7 @@ impl Gateway {
             biased;
             () = stop.cancelled() => {}
             _ = &mut enforcing => return Err(GatewayError::PartStopped("enforcement of routes")),
+            _ = &mut finding_idle => return Err(GatewayError::PartStopped("look for idle sessions")),
             _ = &mut answering => return Err(GatewayError::PartStopped("HTTP server")),
             _ = &mut controlled => return Err(GatewayError::PartStopped("end of the control channel")),
             _ = accepting.join_next() => return Err(GatewayError::PartStopped("listener for sessions")),
@@ -397,6 +402,7 @@ impl Gateway {
         gate.cut_all_but(&Routes::default()).await;
         gate.end();
         sessions.wait().await;
+        finding_idle.abort();
         stop_answers.cancel();
         let _finished = answering.await;
         let _finished = controlled.await;

@@ -1,31 +1,51 @@
-//! For how long clients have been waiting for an answer.
+//! For how long clients have been waiting for an answer, and for how long nothing was said.
 //!
 //! A query may take as long as it likes: that a client waits says nothing of MAIN by itself. It is what the operator has MAIN
-//! tried for.
+//! tried for. Whose session is idle is found out for all clients of an instance together, so that none needs a timer.
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use super::clearance::Now;
+use futures::task::AtomicWaker;
+use tokio::time::Instant;
+
+use super::{clearance::Now, statistics::Direction};
 
 /// The clients of one instance.
 #[derive(Debug)]
 pub struct Patience {
-    now: Now,
+    clocks: Arc<Clocks>,
     waits: Mutex<Vec<Weak<Wait>>>,
+    /// Until when nobody could say anything, in nanoseconds since [`Clocks::began`].
+    held_until: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Clocks {
+    /// By which clients wait.
+    now: Now,
+    /// By which they are idle.
+    began: Instant,
 }
 
 /// One client, who says something and waits for an answer.
 #[derive(Debug)]
 pub struct Wait {
-    now: Now,
+    clocks: Arc<Clocks>,
     /// When it has said something for the first time after the last byte of an answer, in nanoseconds; 0: it does not wait.
     since: AtomicU64,
+    /// When something was said last, by either side, in nanoseconds since [`Clocks::began`].
+    last: AtomicU64,
+    idle: AtomicBool,
+    /// Of the session, which is told that it is idle.
+    waker: AtomicWaker,
 }
 
 impl Patience {
@@ -33,8 +53,12 @@ impl Patience {
     #[must_use]
     pub fn new(now: Now) -> Self {
         Self {
-            now,
+            clocks: Arc::new(Clocks {
+                now,
+                began: Instant::now(),
+            }),
             waits: Mutex::default(),
+            held_until: AtomicU64::new(0),
         }
     }
 
@@ -42,8 +66,11 @@ impl Patience {
     #[must_use]
     pub fn client(&self) -> Arc<Wait> {
         let wait = Arc::new(Wait {
-            now: self.now.clone(),
+            clocks: Arc::clone(&self.clocks),
             since: AtomicU64::new(0),
+            last: AtomicU64::new(self.clocks.elapsed()),
+            idle: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
         });
         let mut waits = self.lock();
         if waits.len() == waits.capacity() {
@@ -59,7 +86,32 @@ impl Patience {
         let mut waits = self.lock();
         waits.retain(|wait| wait.strong_count() > 0);
         let since = waits.iter().filter_map(|wait| wait.upgrade()?.since()).min()?;
-        Some(self.now.get().saturating_sub(since))
+        Some(self.clocks.now.get().saturating_sub(since))
+    }
+
+    /// Up to now nobody could say anything: that is not their idleness.
+    pub fn begin_anew(&self) {
+        self.held_until.store(self.clocks.elapsed(), Ordering::Relaxed);
+    }
+
+    /// Tells all clients that they are [idle](Wait::idle) who have said and heard nothing for so long. Returns when the next one
+    /// will be, at the earliest.
+    pub fn find_idle(&self, allowed: Duration) -> Instant {
+        let now = self.clocks.elapsed();
+        let allowed = nanos(allowed);
+        let held_until = self.held_until.load(Ordering::Relaxed);
+        let mut next = now.saturating_add(allowed);
+        for wait in self.lock().iter().filter_map(Weak::upgrade) {
+            let last = wait.last.load(Ordering::Relaxed).max(held_until);
+            let ends = last.saturating_add(allowed);
+            if ends <= now {
+                wait.idle.store(true, Ordering::Release);
+                wait.waker.wake();
+            } else {
+                next = next.min(ends);
+            }
+        }
+        self.clocks.began + Duration::from_nanos(next)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Wait>>> {
@@ -68,11 +120,48 @@ impl Patience {
     }
 }
 
+impl Clocks {
+    fn elapsed(&self) -> u64 {
+        nanos(self.began.elapsed())
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Wait {
-    /// Bytes of the client were handed to the instance.
+    /// Bytes were handed to the one that they are for: that counts for both.
+    pub fn passed(&self, direction: Direction) {
+        match direction {
+            Direction::Up => self.asked(),
+            Direction::Down => self.answered(),
+        }
+        self.begin_anew();
+    }
+
+    /// As if something had been said now.
+    pub fn begin_anew(&self) {
+        self.last.store(self.clocks.elapsed(), Ordering::Relaxed);
+        self.idle.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends when nothing was said for too long. Only one at a time may wait for it.
+    pub async fn idle(&self) {
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            match self.idle.load(Ordering::Acquire) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// Bytes of the client were handed to the instance: it waits for an answer.
     pub fn asked(&self) {
         if self.since.load(Ordering::Relaxed) == 0 {
-            let now = u64::try_from(self.now.get().as_nanos()).unwrap_or(u64::MAX);
+            let now = nanos(self.clocks.now.get());
             self.since.store(now.max(1), Ordering::Relaxed);
         }
     }

@@ -95,7 +95,7 @@ pub struct Relay<'a, C, I> {
     client: &'a C,
     instance: &'a I,
     clearance: &'a Clearance,
-    traffic: &'a Traffic<'a>,
+    traffic: Traffic<'a>,
     /// The instance has said something that the client has not taken yet.
     behind: AtomicBool,
     /// Who has ended its half first.
@@ -104,7 +104,7 @@ pub struct Relay<'a, C, I> {
 
 impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
     /// A session between these two. Each copy needs the `clearance`, and is noted in `traffic`.
-    pub fn new(client: &'a C, instance: &'a I, clearance: &'a Clearance, traffic: &'a Traffic<'a>) -> Self {
+    pub fn new(client: &'a C, instance: &'a I, clearance: &'a Clearance, traffic: Traffic<'a>) -> Self {
         Self {
             client,
             instance,
@@ -131,10 +131,11 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
             Err(Fault::Broken(Side::Instance, error)) => return Ended::ByInstance(Some(error)),
         }
         let deadline = Instant::now() + FINISH_DEADLINE;
-        if let Err(error) = finish(self.client.socket(), deadline).await {
+        // Apart, since it has a timer, and is soon over.
+        if let Err(error) = Box::pin(finish(self.client.socket(), deadline)).await {
             return Ended::ByClient(error);
         }
-        if let Err(error) = finish(self.instance.socket(), deadline).await {
+        if let Err(error) = Box::pin(finish(self.instance.socket(), deadline)).await {
             return Ended::ByInstance(Some(error));
         }
         match self.ended_by.get() {
@@ -165,36 +166,44 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
 
     /// Passes bytes one way until the sender has ended its half. Waits that hardly any session has are boxed, so that all others
     /// do without the memory for them.
-    async fn pass(&self, from: Side, sender: &impl Peer, taker: &impl Peer) -> Result<(), Fault> {
+    fn pass<'b>(
+        &'b self,
+        from: Side,
+        sender: &'b impl Peer,
+        taker: &'b impl Peer,
+    ) -> impl Future<Output = Result<(), Fault>> + Send + 'b {
         let to = from.other();
-        loop {
-            sender.readable().await.map_err(|e| Fault::Broken(from, e))?;
-            match self.copy(from, taker, |buffer| sender.read_now(buffer))? {
-                Passed::Nothing | Passed::All => {}
-                Passed::Held => Box::pin(self.clearance.flow().released()).await,
-                Passed::Except(rest) => {
-                    let set_behind = |behind| {
-                        if from == Side::Instance {
-                            self.behind.store(behind, Ordering::Relaxed);
-                        }
-                    };
-                    set_behind(true);
-                    Box::pin(self.write_all(to, taker, &rest)).await?;
-                    set_behind(false);
+        async move {
+            loop {
+                sender.readable().await.map_err(|e| Fault::Broken(from, e))?;
+                match self.copy(from, taker, |buffer| sender.read_now(buffer))? {
+                    Passed::Nothing | Passed::All => {}
+                    Passed::Held => Box::pin(self.clearance.flow().released()).await,
+                    Passed::Except(rest) => {
+                        self.is_behind(from, true);
+                        Box::pin(self.write_all(to, taker, rest)).await?;
+                        self.is_behind(from, false);
+                    }
+                    Passed::End => break,
                 }
-                Passed::End => break,
+                // A sender that is never out of data must not keep its thread from other sessions, nor from a cut.
+                tokio::task::consume_budget().await;
             }
-            // A sender that is never out of data must not keep its thread from other sessions, nor from a cut.
-            tokio::task::consume_budget().await;
+            let _first_only = self.ended_by.set(from);
+            taker.say_end();
+            if taker.has_unsent() {
+                Box::pin(self.write_all(to, taker, Vec::new())).await?;
+            }
+            SockRef::from(taker.socket())
+                .shutdown(Shutdown::Write)
+                .map_err(|e| Fault::Broken(to, e))
         }
-        let _first_only = self.ended_by.set(from);
-        taker.say_end();
-        if taker.has_unsent() {
-            Box::pin(self.write_all(to, taker, &[])).await?;
+    }
+
+    fn is_behind(&self, from: Side, behind: bool) {
+        if from == Side::Instance {
+            self.behind.store(behind, Ordering::Relaxed);
         }
-        SockRef::from(taker.socket())
-            .shutdown(Shutdown::Write)
-            .map_err(|e| Fault::Broken(to, e))
     }
 
     fn copy(
@@ -251,7 +260,8 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
     }
 
     /// Nothing more is read while this waits, so a peer that does not read holds up its sender, and no memory grows.
-    async fn write_all(&self, to: Side, taker: &impl Peer, mut rest: &[u8]) -> Result<(), Fault> {
+    async fn write_all(&self, to: Side, taker: &impl Peer, rest: Vec<u8>) -> Result<(), Fault> {
+        let mut rest = &rest[..];
         let mut attested = Attested::No;
         while !rest.is_empty() || taker.has_unsent() {
             if to == Side::Client && attested == Attested::No && self.clearance.leave() == Leave::Attested {

@@ -35,35 +35,39 @@ pub struct Origin {
 /// Fields are dropped in the order in which they are declared, in whichever way the session ends. The ticket
 /// comes last: giving it back says that the connections are reset.
 #[derive(Debug)]
-struct Session {
+struct Way {
     upstream: Option<Wire>,
     client: Wire,
     ticket: Ticket,
 }
 
-/// Leads a client to an instance. Holds it while there is none, and resets it when none comes.
-pub async fn serve(gate: Arc<Gate>, origin: Origin, client: impl Into<Wire>) {
-    // In memory of its own, of which a session that has begun is rid.
-    let session = match Box::pin(lead(&gate, &origin, client.into())).await {
-        Ok(session) => session,
-        Err(refusal) => return origin.statistics.refuse(refusal, Some(origin.address)),
-    };
-    let begun = origin.statistics.begin();
-    let (ending, error) = session.run(&gate, &origin.statistics).await;
-    begun.end(ending);
-    let Origin { port, address, .. } = origin;
-    debug!(?port, client = %address, target = ?session.ticket.target(), ?ending, ?error, "session ended");
-    if ending == Ending::Cut {
-        session.let_go().await;
+/// A client that was led to an instance.
+#[derive(Debug)]
+pub struct Session {
+    way: Way,
+    origin: Origin,
+    gate: Arc<Gate>,
+}
+
+/// Leads a client to an instance. Holds it while there is none, and resets it when none comes: then there is no session.
+///
+/// What it needs for that is worth memory of its own, of which a session that has begun is rid.
+pub async fn lead(gate: Arc<Gate>, origin: Origin, client: Wire) -> Option<Session> {
+    match find_way(&gate, &origin, client).await {
+        Ok(way) => Some(Session { way, origin, gate }),
+        Err(refusal) => {
+            origin.statistics.refuse(refusal, Some(origin.address));
+            None
+        }
     }
 }
 
-/// Leads it there. The session is connected.
+/// Connects it.
 ///
 /// # Errors
 ///
 /// Fails when the client was led nowhere.
-async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<Session, Refusal> {
+async fn find_way(gate: &Gate, origin: &Origin, client: Wire) -> Result<Way, Refusal> {
     let port = origin.port;
     let since = Instant::now();
     let mut client = client;
@@ -73,14 +77,14 @@ async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<Session, Ref
             Some(ticket) => (client, ticket),
             None => wait_for_route(gate, port, client, &tried, since).await?,
         };
-        let mut session = Session {
+        let mut way = Way {
             upstream: None,
             client: waiting,
             ticket,
         };
-        let target = session.ticket.target().clone();
-        match session.connect(gate).await {
-            Some(Ok(())) => return Ok(session),
+        let target = way.ticket.target().clone();
+        match way.connect(gate).await {
+            Some(Ok(())) => return Ok(way),
             Some(Err(error)) => {
                 origin.statistics.fail_connect();
                 debug!(?port, ?target, %error, "cannot connect");
@@ -93,12 +97,39 @@ async fn lead(gate: &Gate, origin: &Origin, client: Wire) -> Result<Session, Ref
         }
         tried.push(target);
         // The ticket goes back while the client waits.
-        let Session { client: unserved, .. } = session;
+        let Way { client: unserved, .. } = way;
         client = unserved;
     }
 }
 
 impl Session {
+    /// Passes bytes until the session ends, and gives back what it has.
+    ///
+    /// There are very many at the same time, so what is returned is small: nothing is kept in it twice, as arguments of
+    /// `async fn` are, and what hardly any session needs is apart.
+    pub fn run(self) -> impl Future<Output = ()> + Send {
+        let Self { way, origin, gate } = self;
+        async move {
+            let begun = origin.statistics.begin();
+            let (ending, error) = match (&way.client, &way.upstream) {
+                (_, None) => (Ending::Cut, None),
+                (Wire::Plain(client), Some(Wire::Plain(upstream))) => {
+                    way.pass(&gate, &origin.statistics, client, upstream).await
+                }
+                (client, Some(upstream)) => {
+                    Box::pin(way.pass(&gate, &origin.statistics, client, upstream)).await
+                }
+            };
+            begun.end(ending);
+            debug!(port = ?origin.port, client = %origin.address, target = ?way.ticket.target(), ?ending, ?error, "session ended");
+            if ending == Ending::Cut {
+                way.let_go().await;
+            }
+        }
+    }
+}
+
+impl Way {
     /// Connects to the instance. None: the route has ended meanwhile.
     async fn connect(&mut self, gate: &Gate) -> Option<io::Result<()>> {
         let target = self.ticket.target();
@@ -139,58 +170,37 @@ impl Session {
         Some(agreed.map(|tls| self.upstream = Some(tls.into())))
     }
 
-    /// Ends when nothing was passed on for too long. That bytes were held does not count.
-    async fn idle(&self, gate: &Gate, traffic: &Traffic<'_>) {
-        let flow = self.ticket.clearance().flow();
-        loop {
-            traffic.idle(gate.idle_timeout()).await;
-            if !flow.is_held() {
-                return;
-            }
-            Box::pin(flow.released()).await;
-            traffic.begin_anew();
-        }
-    }
-
-    async fn run(&self, gate: &Gate, statistics: &Statistics) -> (Ending, Option<io::Error>) {
-        match (&self.client, &self.upstream) {
-            (_, None) => (Ending::Cut, None),
-            (Wire::Plain(client), Some(Wire::Plain(upstream))) => {
-                self.pass(gate, statistics, client, upstream).await
-            }
-            // Apart, so that sessions without TLS are no larger for it.
-            (client, Some(upstream)) => Box::pin(self.pass(gate, statistics, client, upstream)).await,
-        }
-    }
-
     /// Passes bytes between these two, the client and the instance of this session.
-    async fn pass(
-        &self,
-        gate: &Gate,
-        statistics: &Statistics,
-        client: &impl Peer,
-        upstream: &impl Peer,
-    ) -> (Ending, Option<io::Error>) {
+    fn pass<'a>(
+        &'a self,
+        gate: &'a Gate,
+        statistics: &'a Statistics,
+        client: &'a impl Peer,
+        upstream: &'a impl Peer,
+    ) -> impl Future<Output = (Ending, Option<io::Error>)> + Send + 'a {
         let traffic = Traffic::new(statistics, self.ticket.wait());
-        let relay = Relay::new(client, upstream, self.ticket.clearance(), &traffic);
-        // The cut is looked at first in each turn, so also before the first: a route that changed while the connect was
-        // under way gets no byte.
-        let ended = tokio::select! {
-            biased;
-            () = self.ticket.cut() => {
-                relay.drain();
-                return (Ending::Cut, None);
-            }
-            ended = relay.run() => ended,
-            () = self.idle(gate, &traffic) => return (Ending::Idle, None),
-        };
-        match ended {
-            Ended::Finished => (Ending::Finished, None),
-            Ended::Expired => (Ending::Expired, None),
-            Ended::ByClient(error) => (Ending::ByClient, Some(error)),
-            Ended::ByInstance(error) => {
-                gate.note(self.ticket.target(), Incident::Refused);
-                (Ending::ByInstance, error)
+        let relay = Relay::new(client, upstream, self.ticket.clearance(), traffic);
+        self.ticket.wait().begin_anew();
+        async move {
+            // The cut is looked at first in each turn, so also before the first: a route that changed while the connect was
+            // under way gets no byte.
+            let ended = tokio::select! {
+                biased;
+                () = self.ticket.cut() => {
+                    relay.drain();
+                    return (Ending::Cut, None);
+                }
+                ended = relay.run() => ended,
+                () = self.ticket.wait().idle() => return (Ending::Idle, None),
+            };
+            match ended {
+                Ended::Finished => (Ending::Finished, None),
+                Ended::Expired => (Ending::Expired, None),
+                Ended::ByClient(error) => (Ending::ByClient, Some(error)),
+                Ended::ByInstance(error) => {
+                    gate.note(self.ticket.target(), Incident::Refused);
+                    (Ending::ByInstance, error)
+                }
             }
         }
     }
@@ -229,17 +239,15 @@ fn is_refusal(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
-
     use super::*;
 
-    fn size_of_result<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+    fn size_of_result<A, F>(_: impl FnOnce(A) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn a_session_takes_little_memory() {
-        let bytes = size_of_result(|gate, origin, client: TcpStream| serve(gate, origin, client));
-        assert!(bytes <= 1280, "{bytes} bytes for each session");
+        let bytes = size_of_result(Session::run);
+        assert!(bytes <= 640, "{bytes} bytes for each session");
     }
 }

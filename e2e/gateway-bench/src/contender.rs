@@ -15,7 +15,7 @@ use crate::{
     gateway::{self, Operator},
     haproxy,
     instance::{Instance, hold},
-    process::Process,
+    process::{Process, Processors},
 };
 
 /// A proxy, in a way to run it.
@@ -113,37 +113,49 @@ impl Stand {
     /// Returns where it listens.
     pub async fn gateway(
         &self,
+        processors: Processors,
         server: SocketAddr,
         sessions: usize,
     ) -> Result<(SocketAddr, Process, Operator)> {
         let address = free_address()?;
-        let (process, operator) =
-            gateway::start(&self.program, &self.folder.0, address, server, sessions).await?;
+        let (process, operator) = gateway::start(
+            &self.program,
+            processors,
+            &self.folder.0,
+            address,
+            server,
+            sessions,
+        )
+        .await?;
         Ok((address, process, operator))
     }
 
     /// Starts this contender with room for so many sessions, and waits until it serves.
     pub async fn start(&self, contender: Contender, sessions: usize) -> Result<Running> {
+        if contender == Contender::Gateway {
+            return self.start_gateway(Processors::One, sessions).await;
+        }
         let instance = Instance::start().await?;
-        let mut running = match contender {
-            Contender::Gateway => {
-                let (address, process, operator) = self.gateway(instance.address, sessions).await?;
-                Running {
-                    address,
-                    process,
-                    instance,
-                    operator: Some(operator),
-                }
-            }
-            _ => {
-                let address = free_address()?;
-                Running {
-                    address,
-                    process: haproxy::start(contender, &self.folder.0, address, instance.address, sessions)?,
-                    instance,
-                    operator: None,
-                }
-            }
+        let address = free_address()?;
+        let mut running = Running {
+            address,
+            process: haproxy::start(contender, &self.folder.0, address, instance.address, sessions)?,
+            instance,
+            operator: None,
+        };
+        running.until_it_serves().await?;
+        Ok(running)
+    }
+
+    /// The same with a gateway on these processors.
+    pub async fn start_gateway(&self, processors: Processors, sessions: usize) -> Result<Running> {
+        let instance = Instance::start().await?;
+        let (address, process, operator) = self.gateway(processors, instance.address, sessions).await?;
+        let mut running = Running {
+            address,
+            process,
+            instance,
+            operator: Some(operator),
         };
         running.until_it_serves().await?;
         Ok(running)

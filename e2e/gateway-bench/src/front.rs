@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::contender::Stand;
+use crate::{contender::Stand, process::Processors};
 
 /// Room for so many sessions in each.
 const SESSIONS: usize = 1_000;
@@ -17,7 +17,7 @@ const SESSIONS: usize = 1_000;
 pub async fn run(stand: &Stand, servers: &[SocketAddr]) -> Result<()> {
     let mut gateways = Vec::new();
     for server in servers {
-        let gateway = stand.gateway(*server, SESSIONS).await;
+        let gateway = stand.gateway(Processors::One, *server, SESSIONS).await;
         gateways.push(gateway.with_context(|| format!("cannot start a gateway in front of {server}"))?);
     }
     let addresses: Vec<String> = gateways.iter().map(|(address, ..)| address.to_string()).collect();

@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     api_server::{self, ApiServer},
     contender::free_address,
-    process::Process,
+    process::{Process, Processors},
 };
 
 /// The only cluster's UID and name.
@@ -59,9 +59,10 @@ struct Exchange {
     main_address: SocketAddr,
 }
 
-/// Starts it with room for so many sessions, which have one thread because there is one processor.
+/// Starts it with room for so many sessions, which have a thread for each processor.
 pub async fn start(
     program: &Path,
+    processors: Processors,
     folder: &Path,
     listen: SocketAddr,
     main_address: SocketAddr,
@@ -93,7 +94,7 @@ pub async fn start(
         .arg("--control-certificates")
         .arg(&certificates)
         .env("KUBECONFIG", &kubeconfig);
-    let mut process = Process::start(&command)?;
+    let mut process = Process::start(&command, processors)?;
 
     let exchange = || Exchange::new(control.port(), &own, main_address);
     let (renewal, exchange) = (exchange()?, exchange()?);

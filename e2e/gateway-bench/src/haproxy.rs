@@ -4,7 +4,10 @@ use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::{contender::Contender, process::Process};
+use crate::{
+    contender::Contender,
+    process::{Process, Processors},
+};
 
 /// Starts it with one thread and room for so many sessions, further ones waiting in the backlog.
 pub fn start(
@@ -30,5 +33,5 @@ pub fn start(
     fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
     let mut command = Command::new("haproxy");
     command.arg("-db").arg("-q").arg("-f").arg(&path);
-    Process::start(&command)
+    Process::start(&command, Processors::One)
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read},
     net::TcpStream,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,7 @@ use crate::{
     contender::{Contender, Running, Stand},
     figures::{Better, Series},
     instance,
+    process::Processors,
 };
 
 /// Sessions that are begun at the same time.
@@ -47,29 +49,31 @@ pub async fn measure(stand: &Stand, repetition: usize, series: &mut Series) -> R
     Ok(())
 }
 
-/// Measures the gateway's fence once.
+/// Measures the gateway's fence once, with one processor as everywhere, and with both: clients and instance have nothing to do then.
 pub async fn measure_fence(stand: &Stand, series: &mut Series) -> Result<()> {
-    let mut running = stand.start(Contender::Gateway, MANY + 10).await?;
-    let mut clients = Vec::new();
-    fill(&running, &mut clients, MANY).await?;
-    let operator = running.operator.take().context("a gateway has an operator")?;
-    let cpu = running.process.cpu_time()?;
-    let took = operator.fence().await?;
-    let cpu = running.process.cpu_time()? - cpu;
-    // The confirmation says that none is left: so this finds all of them reset already.
-    for client in &mut clients {
-        let found = client.read(&mut [0]).map_err(|error| error.kind());
-        ensure!(
-            found == Err(ErrorKind::ConnectionReset),
-            "a session was not reset when that was confirmed: {found:?}"
-        );
+    for (processors, which) in [(Processors::One, "one processor"), (Processors::Both, "both")] {
+        let mut running = stand.start_gateway(processors, MANY + 10).await?;
+        let mut clients = Vec::new();
+        fill(&running, &mut clients, MANY).await?;
+        let operator = running.operator.take().context("a gateway has an operator")?;
+        let cpu = running.process.cpu_time()?;
+        let took = operator.fence().await?;
+        let cpu = running.process.cpu_time()? - cpu;
+        // The confirmation says that none is left: so this finds all of them reset already.
+        for client in &mut clients {
+            let found = client.read(&mut [0]).map_err(|error| error.kind());
+            ensure!(
+                found == Err(ErrorKind::ConnectionReset),
+                "a session was not reset when that was confirmed: {found:?}"
+            );
+        }
+        let mut add = |what, took: Duration| {
+            let name = format!("8000 sessions, {which}: {what}");
+            series.add(name, Better::Lower, Contender::Gateway, took.as_secs_f64() * 1e3);
+        };
+        add("ms until all are reset, and that is confirmed", took);
+        add("ms of CPU", cpu);
     }
-    let mut add = |name, millis: f64| series.add(name, Better::Lower, Contender::Gateway, millis);
-    add(
-        "8000 sessions: ms until all are reset, and that is confirmed",
-        took.as_secs_f64() * 1e3,
-    );
-    add("8000 sessions: ms of CPU", cpu.as_secs_f64() * 1e3);
     Ok(())
 }
 

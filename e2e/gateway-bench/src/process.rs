@@ -13,16 +13,29 @@ const PROXY_PROCESSOR: usize = 0;
 /// The processor of clients and instance.
 pub const LOAD_PROCESSOR: usize = 1;
 
+/// Where a proxy runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processors {
+    /// On the proxies' own one.
+    One,
+    /// On that of clients and instance, too.
+    Both,
+}
+
 /// A process that ends with this value.
 pub struct Process(Child);
 
 impl Process {
-    /// Starts it on the proxies' processor.
-    pub fn start(command: &Command) -> Result<Self> {
+    /// Starts a proxy.
+    pub fn start(command: &Command, processors: Processors) -> Result<Self> {
+        let list = match processors {
+            Processors::One => PROXY_PROCESSOR.to_string(),
+            Processors::Both => format!("{PROXY_PROCESSOR},{LOAD_PROCESSOR}"),
+        };
         let mut pinned = Command::new("taskset");
         pinned
             .arg("--cpu-list")
-            .arg(PROXY_PROCESSOR.to_string())
+            .arg(list)
             .arg(command.get_program())
             .args(command.get_args());
         for (name, value) in command.get_envs() {

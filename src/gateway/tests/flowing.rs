@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     cluster::{Build, demo},
-    harness::{Instance, POD, TestClock, loopback, pattern, soon},
+    harness::{Instance, POD, TestClock, loopback, pattern, serve, soon},
 };
 use crate::{
     api::MemgraphCluster,
@@ -59,7 +59,7 @@ impl Scene {
             address: accepted.peer_addr().unwrap(),
             statistics: Arc::new(Statistics::new(Port::ReadWrite)),
         };
-        let serving = tokio::spawn(session::serve(Arc::clone(&gate), origin, accepted));
+        let serving = tokio::spawn(serve(Arc::clone(&gate), origin, accepted));
         let attesting = tokio::spawn(attest(Arc::clone(&keeper), TcpDial));
         let instance = main.accept().await;
         let mut scene = Self {

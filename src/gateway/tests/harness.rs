@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{MemgraphCluster, ledger::Route},
     gateway::{
-        Addresses, FromOutside, Gateway, GatewayError, Statistics, Termination, keeper::Keeper,
-        routes::Routes, view::View,
+        Addresses, FromOutside, Gate, Gateway, GatewayError, Statistics, Termination, keeper::Keeper,
+        routes::Routes, session, view::View,
     },
     grants::{Grant, Position, Request, VERSION},
     leader::Clock,
@@ -248,6 +248,13 @@ impl TestGateway {
     pub(super) async fn read_session(&self, replica: &Instance) -> (TcpStream, TcpStream) {
         let client = self.reader().await;
         (client, replica.accept().await)
+    }
+}
+
+/// A session from its accepted connection to its end.
+pub(super) async fn serve(gate: Arc<Gate>, origin: session::Origin, client: TcpStream) {
+    if let Some(session) = session::lead(gate, origin, client.into()).await {
+        session.run().await;
     }
 }
 

@@ -1,17 +1,123 @@
 //! Sessions that pass nothing are cut, and no other ones.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
 
 use super::{
     cluster::{Build, demo},
-    harness::{Instance, TestGateway, assert_reset, fill, soon, until},
+    harness::{Instance, POD, TestClock, TestGateway, assert_reset, fill, loopback, soon, until},
 };
 use crate::{
     api::{DurationString, MemgraphCluster},
-    gateway::Ending,
+    gateway::{Direction, Ending, Gate, Keeper, Port, Routes, Ticket},
 };
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// In virtual time: a gate to a MAIN that nobody asks, and the right to go there.
+struct Still {
+    gate: Gate,
+    open: Routes,
+    ticket: Ticket,
+    begun: tokio::time::Instant,
+}
+
+impl Still {
+    fn with_timeout(timeout: Duration) -> Self {
+        let gate = Gate::new(Keeper::new(TestClock::default(), POD.to_owned(), 1));
+        let open = Routes {
+            granted_until: Some(MINUTE),
+            ..Routes::derive(&demo().main_at("demo-0", loopback()))
+        };
+        gate.open(&Self::timed(&open, timeout));
+        Self {
+            ticket: gate.enter(Port::ReadWrite, &[]).unwrap(),
+            gate,
+            open,
+            begun: tokio::time::Instant::now(),
+        }
+    }
+
+    fn timed(routes: &Routes, timeout: Duration) -> Routes {
+        let mut routes = routes.clone();
+        routes.limits.idle_timeout = timeout;
+        routes
+    }
+
+    fn set_timeout(&self, timeout: Duration) {
+        self.gate.open(&Self::timed(&self.open, timeout));
+    }
+
+    /// After how many seconds the session is idle while this happens.
+    async fn idle_after(&self, happens: impl Future) -> u64 {
+        tokio::select! {
+            biased;
+            () = self.gate.find_idle() => unreachable!(),
+            _ = async { tokio::join!(biased; happens, self.ticket.wait().idle()) } => self.begun.elapsed().as_secs(),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_idle_when_its_last_byte_in_either_direction_is_as_long_ago_as_is_allowed() {
+    let still = Still::with_timeout(MINUTE);
+    let talk = async {
+        sleep(MINUTE * 9 / 10).await;
+        still.ticket.wait().passed(Direction::Up);
+        sleep(MINUTE * 9 / 10).await;
+        still.ticket.wait().passed(Direction::Down);
+    };
+    assert_eq!(still.idle_after(talk).await, 54 + 54 + 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_timeout_counts_from_the_last_byte() {
+    let still = Still::with_timeout(Duration::ZERO);
+    let change = async {
+        sleep(MINUTE * 60).await;
+        still.set_timeout(MINUTE * 61);
+        sleep(MINUTE / 2).await;
+        still.set_timeout(MINUTE * 62);
+    };
+    // It is looked for idle sessions now and then.
+    let late = 62 * 60 / 16;
+    assert!((62 * 60..=62 * 60 + late).contains(&still.idle_after(change).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_bytes_are_held_is_not_idle_and_begins_anew_afterwards() {
+    let still = Still::with_timeout(MINUTE);
+    let pause = async {
+        let paused = Routes {
+            paused: still.open.read_write.clone(),
+            ..Still::timed(&still.open.closed(), MINUTE)
+        };
+        still.gate.cut_all_but(&paused).await;
+        still.gate.open(&paused);
+        sleep(MINUTE * 3).await;
+        still.set_timeout(MINUTE);
+    };
+    assert_eq!(still.idle_after(pause).await, 4 * 60);
+}
+
+/// One that is found idle at the moment at which it says something is not.
+#[tokio::test(start_paused = true)]
+async fn a_byte_in_the_last_moment_counts() {
+    let still = Still::with_timeout(MINUTE);
+    let late = async {
+        sleep(MINUTE).await;
+        // It was found a moment ago, and has not been told yet.
+        still.ticket.wait().passed(Direction::Up);
+    };
+    assert_eq!(still.idle_after(late).await, 120);
+}
 
 fn with_timeout(main: &Instance, millis: u64) -> MemgraphCluster {
     demo()

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     cluster::{Build, demo, replica},
-    harness::{Instance, POD, TestClock, fill, loopback, read_all_now, soon},
+    harness::{Instance, POD, TestClock, fill, loopback, read_all_now, serve, soon},
 };
 use crate::{
     api::MemgraphCluster,
@@ -163,7 +163,7 @@ async fn both_sockets_are_reset_before_the_session_gives_its_ticket_back() {
         address: accepted.peer_addr().unwrap(),
         statistics: Arc::new(Statistics::new(Port::ReadWrite)),
     };
-    let session = tokio::spawn(session::serve(Arc::clone(&gate), origin, accepted));
+    let session = tokio::spawn(serve(Arc::clone(&gate), origin, accepted));
     let mut instance = main.accept().await;
     // A client whose session has not begun when the route ends is held for the next one, and not reset.
     client.write_u8(1).await.unwrap();

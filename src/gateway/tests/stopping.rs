@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     cluster::{Build, demo},
-    harness::{POD, TestClock, loopback, pattern, soon},
+    harness::{POD, TestClock, loopback, pattern, serve, soon},
 };
 use crate::{
     api::DurationString,
@@ -111,7 +111,7 @@ impl Scene {
             statistics: Arc::clone(&statistics),
         };
         Self {
-            session: Box::pin(session::serve(Arc::clone(&gate), origin, accepted)),
+            session: Box::pin(serve(Arc::clone(&gate), origin, accepted)),
             gate,
             open,
             statistics,

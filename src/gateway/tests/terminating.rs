@@ -255,7 +255,7 @@ async fn what_was_taken_in_time_and_is_unsent_is_not_sent_too_late() {
     let statistics = Statistics::new(Port::ReadWrite);
     let wait = Patience::new(Now::of(clock)).client();
     let traffic = Traffic::new(&statistics, &wait);
-    let relay = Relay::new(&client, &upstream, &clearance, &traffic);
+    let relay = Relay::new(&client, &upstream, &clearance, traffic);
     instance.write_all(b"committed").await.unwrap();
     assert!(matches!(soon(relay.run()).await, Ended::Expired));
     assert_eq!(client.writes.load(Ordering::SeqCst), 1);
