@@ -1,11 +1,14 @@
 //! What goes wrong, and when.
 
+mod ambush;
+mod human;
 mod kind;
 mod phase;
 mod plan;
 mod strike;
+mod striker;
 
 pub use kind::Kind;
 pub use phase::Phase;
 pub use plan::{FAULTS, Planned, Wanted, is_early, plan};
-pub use strike::Striker;
+pub use striker::Striker;

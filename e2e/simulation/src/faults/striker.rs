@@ -1,0 +1,201 @@
+//! Who strikes: what it knows of the world, and whom it chooses.
+
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
+
+use fastrand::Rng;
+use tokio::{task::spawn_local, time::sleep};
+
+use super::{
+    ambush::{self, Ambush},
+    phase::Phase,
+};
+use crate::{
+    memgraph::{Disk, Place, Volume},
+    processes::{Gateway, Instance, OperatorSlot},
+    world::{CLUSTER, World},
+};
+
+/// Strikes at the world.
+pub struct Striker {
+    pub(super) world: Rc<World>,
+    pub(super) chance: RefCell<Rng>,
+    pub(super) ambush: Rc<RefCell<Option<Ambush>>>,
+    /// Phases of commits in which MAIN was killed as planned.
+    pub(super) phases: Rc<RefCell<BTreeSet<Phase>>>,
+    /// Copies of volumes, to be put back later.
+    pub(super) copies: RefCell<Vec<(Volume, Disk)>>,
+    pub(super) requests: std::cell::Cell<u32>,
+    /// Whether a copy of the data was taken away and the cluster was not whole again since.
+    pub(super) fragile: std::cell::Cell<bool>,
+}
+
+impl Striker {
+    /// One that has done nothing yet.
+    #[must_use]
+    pub fn new(world: Rc<World>, chance: Rng) -> Rc<Self> {
+        let ambush: Rc<RefCell<Option<Ambush>>> = Rc::default();
+        let waiting = Rc::clone(&ambush);
+        let phases: Rc<RefCell<BTreeSet<Phase>>> = Rc::default();
+        let met = Rc::clone(&phases);
+        let trace = world.trace.clone();
+        world
+            .memgraphs
+            .on_step(move |step| ambush::strike_at(step, &waiting, &met, &trace));
+        Rc::new(Self {
+            world,
+            chance: chance.into(),
+            ambush,
+            phases,
+            copies: RefCell::default(),
+            requests: std::cell::Cell::new(0),
+            fragile: std::cell::Cell::new(false),
+        })
+    }
+
+    pub(super) fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut self.chance.borrow_mut())
+    }
+
+    pub(super) fn any<T>(&self, list: impl IntoIterator<Item = T>) -> Option<T> {
+        let list: Vec<T> = list.into_iter().collect();
+        if list.is_empty() {
+            return None;
+        }
+        let at = self.draw(|chance| chance.usize(0..list.len()));
+        list.into_iter().nth(at)
+    }
+
+    /// A time of up to `most`: short ones are as likely as long ones.
+    pub(super) fn time(&self, most: Duration) -> Duration {
+        let part = self.draw(Rng::f64);
+        Duration::from_millis(50) + most.mul_f64(part * part * part)
+    }
+
+    pub(super) fn replicas(&self) -> Vec<Instance> {
+        let main = self.world.main().map(|main| main.name);
+        let mut all = self.world.instances.live();
+        all.retain(|instance| Some(&instance.name) != main.as_ref());
+        all
+    }
+
+    pub(super) fn standby(&self) -> Option<Rc<OperatorSlot>> {
+        let leader = self.world.leader().map(|leader| leader.name().to_owned());
+        let mut slots = self.world.operators.iter();
+        slots.find(|slot| Some(slot.name()) != leader.as_deref()).cloned()
+    }
+
+    pub(super) fn gateway(&self) -> Option<Gateway> {
+        self.any(self.world.gateways.all())
+    }
+
+    pub(super) fn places(&self) -> Vec<Place> {
+        let nodes = self.world.kubernetes.instance_nodes().iter();
+        let names = nodes
+            .chain(self.world.kubernetes.gateway_nodes())
+            .map(|node| node.name());
+        let operators = self.world.operators.iter().map(|operator| operator.name());
+        names
+            .chain(operators)
+            .map(|name| self.world.memgraphs.place(name))
+            .collect()
+    }
+
+    pub(super) fn ways(&self) -> Vec<String> {
+        let nodes = self
+            .world
+            .kubernetes
+            .gateway_nodes()
+            .iter()
+            .map(|node| node.name());
+        let operators = self.world.operators.iter().map(|operator| operator.name());
+        nodes.chain(operators).map(str::to_owned).collect()
+    }
+
+    /// Does something later.
+    pub(super) fn later(self: &Rc<Self>, time: Duration, deed: impl FnOnce(&Self) + 'static) {
+        let striker = Rc::clone(self);
+        spawn_local(async move {
+            sleep(time).await;
+            deed(&striker);
+        });
+    }
+
+    /// Takes a copy of every volume as soon as all are there, and then from time to time, for as long as the world lasts.
+    pub async fn keep_copies(self: Rc<Self>) {
+        let mut pause = Duration::from_millis(200);
+        loop {
+            sleep(pause).await;
+            let live = self.world.instances.live();
+            let copies: Vec<_> = live
+                .iter()
+                .map(|instance| (instance.volume, self.world.memgraphs.copy(instance.volume)))
+                .collect();
+            if copies.len() >= self.world.kubernetes.instance_nodes().len() {
+                pause = Duration::from_secs(30);
+            }
+            *self.copies.borrow_mut() = copies;
+        }
+    }
+
+    /// Whether a fault may strike now. One copy of the data may be lost at a time: until the cluster is whole again, nothing
+    /// else happens, and if it does not become whole, nothing at all.
+    pub async fn is_whole(self: &Rc<Self>) -> bool {
+        if !self.fragile.get() {
+            return true;
+        }
+        let patience = Duration::from_secs(120);
+        if !self.world.settled(self.world.promise.in_sync(), patience).await {
+            return false;
+        }
+        // What was seen may be older than the loss.
+        sleep(Duration::from_secs(3)).await;
+        if !self.world.settled(self.world.promise.in_sync(), patience).await {
+            return false;
+        }
+        self.fragile.set(false);
+        self.world.watchman.set_meddled(false);
+        true
+    }
+
+    /// Phases of commits in which MAIN was killed as planned.
+    #[must_use]
+    pub fn phases(&self) -> usize {
+        self.phases.borrow().len()
+    }
+
+    /// An instance whose data may be lost now: any one while all is well, and else one that the ledger does not rely on.
+    pub(super) fn expendable(&self) -> Option<Instance> {
+        let mut instances = self.world.instances.live();
+        if !self.world.is_settled(self.world.promise.in_sync()) {
+            let ledger = self.world.ledger()?;
+            instances.retain(|instance| !ledger.relies_on(&instance.name));
+        }
+        self.any(instances)
+    }
+
+    /// Everything is as it should be from now on, except for what was done to data.
+    pub fn heal(&self) {
+        *self.ambush.borrow_mut() = None;
+        self.world.memgraphs.mend_all();
+        self.world.gateways.repeat(None);
+        let nodes = self.world.kubernetes.instance_nodes().iter();
+        for node in nodes.chain(self.world.kubernetes.gateway_nodes()) {
+            node.set_power(true);
+            node.set_connected(true);
+            node.set_lag(None);
+        }
+        for name in self.ways() {
+            self.world
+                .way(&name)
+                .set(|now| *now = crate::api::Conditions::default());
+        }
+        for instance in self.world.instances.live() {
+            if let Some(process) = instance.process {
+                self.world.memgraphs.thaw(process);
+            }
+        }
+        self.world
+            .trace
+            .note(|| format!("the faults of {CLUSTER} are over"));
+    }
+}
