@@ -24,7 +24,7 @@ use memgraph_operator::{
     reference,
     resources::{InvalidPodLabels, OperatorImage, OperatorPods, PASSWORD_VARIABLE, USER_VARIABLE},
     telemetry,
-    traces::{self, Collector, CollectorError, Service},
+    traces::{self, Collector, CollectorError, Service, Traces},
 };
 use tokio::runtime::Builder;
 
@@ -312,20 +312,20 @@ fn block_on_in(runtime: &mut Builder, task: impl Future<Output = Result<(), Erro
     runtime.build().map_err(Error::Runtime)?.block_on(task)
 }
 
-/// Sends traces while `task` is carried out, if that is wanted.
-async fn traced<T>(args: &TraceArgs, name: &'static str, task: impl Future<Output = T>) -> Result<T, Error> {
+/// Where this process tells of its part in changes of MAIN, if that is wanted.
+fn traces(args: &TraceArgs, name: &'static str) -> Result<Traces, Error> {
     let Some(endpoint) = &args.otlp_endpoint else {
-        return Ok(task.await);
+        return Ok(Traces::default());
     };
     let service = Service {
         name,
         // That of the pod.
         instance: std::env::var("HOSTNAME").unwrap_or_default(),
     };
-    let sending = tokio::spawn(traces::send(Collector::at(endpoint, &service)?));
-    let done = task.await;
-    sending.abort();
-    Ok(done)
+    let (traces, sending) = Traces::to(Collector::at(endpoint, &service)?);
+    // It ends with the process.
+    tokio::spawn(sending);
+    Ok(traces)
 }
 
 async fn client() -> Result<Client, Error> {
@@ -346,10 +346,10 @@ async fn operator(args: OperatorArgs) -> Result<(), Error> {
         election: election(args.election)?,
         pods,
         keepsakes: args.keepsakes,
-        collector: args.traces.otlp_endpoint.clone(),
+        traces: traces(&args.traces, "memgraph-operator")?,
+        collector: args.traces.otlp_endpoint,
     };
-    let running = controller::run(client().await?, Neo4rsBolt::anonymous(), config);
-    Ok(traced(&args.traces, "memgraph-operator", running).await??)
+    Ok(controller::run(client().await?, Neo4rsBolt::anonymous(), config).await?)
 }
 
 fn election(args: ElectionArgs) -> Result<Election, TimingError> {
@@ -411,6 +411,7 @@ async fn gateway(args: GatewayArgs) -> Result<(), Error> {
             control: args.control_bind_address,
         },
         drain: Duration::from_secs(args.drain_seconds),
+        traces: traces(&args.traces, "memgraph-gateway")?,
     };
-    Ok(traced(&args.traces, "memgraph-gateway", gateway::run(config)).await??)
+    Ok(gateway::run(config).await?)
 }

@@ -74,7 +74,7 @@ var ruleCases = []ruleCase{
 	{said: "podTemplate.metadata.annotations: belong to the operator", refused: "podTemplate: {metadata: {annotations: {memgraph.dev/reset: a}}}", accepted: "podTemplate: {metadata: {annotations: {kubectl.kubernetes.io/restartedAt: a b}}}"},
 	{said: "podTemplate.spec.volumes: each has exactly one", refused: "podTemplate: {spec: {volumes: [{name: a}]}}", accepted: "podTemplate: {spec: {volumes: [{name: a, image: {reference: b}}]}}"},
 	{said: "podTemplate.spec.volumes: the names of the operator's own", refused: "podTemplate: {spec: {volumes: [{name: data, emptyDir: {}}]}}", accepted: "podTemplate: {spec: {volumes: [{name: data-2, emptyDir: {}}]}}"},
-	{said: "gateway.podTemplate.container.env: of a gateway only", refused: "gateway: {podTemplate: {container: {env: [{name: POD_UID, value: a}]}}}", accepted: "gateway: {podTemplate: {container: {env: [{name: LOG_LEVEL, value: debug}]}}}"},
+	{said: "gateway.podTemplate.container.env: of a gateway only", refused: "gateway: {podTemplate: {container: {env: [{name: POD_UID, value: a}]}}}", accepted: "gateway: {podTemplate: {container: {env: [{name: OTEL_EXPORTER_OTLP_HEADERS, valueFrom: {secretKeyRef: {name: a, key: b}}}]}}}"},
 }
 
 // whole is a cluster with this spec, as it is stored: with the defaults.

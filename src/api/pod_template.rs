@@ -59,13 +59,14 @@ pub struct GatewayPodTemplate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayContainerTemplate {
-    /// Environment variables: `LOG_LEVEL` (`debug`) and `RUST_BACKTRACE`. All else has a field in `gateway`.
+    /// Environment variables: `LOG_LEVEL` (`debug`), `RUST_BACKTRACE`, and `OTEL_EXPORTER_OTLP_HEADERS` and
+    /// `OTEL_RESOURCE_ATTRIBUTES` for traces. All else has a field in `gateway`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[x_kube(validation = (
-        "self.all(e, e.name in ['LOG_LEVEL', 'RUST_BACKTRACE'])",
-        "gateway.podTemplate.container.env: of a gateway only LOG_LEVEL and RUST_BACKTRACE can be set"
+        "self.all(e, e.name in ['LOG_LEVEL', 'RUST_BACKTRACE', 'OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_RESOURCE_ATTRIBUTES'])",
+        "gateway.podTemplate.container.env: of a gateway only LOG_LEVEL, RUST_BACKTRACE, OTEL_EXPORTER_OTLP_HEADERS and OTEL_RESOURCE_ATTRIBUTES can be set"
     ))]
     pub env: Vec<TemplateVariable>,
 }

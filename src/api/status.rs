@@ -34,7 +34,7 @@ pub struct MemgraphClusterStatus {
     #[serde(default)]
     pub ready_replicas: i32,
 
-    /// Number of replicas that hold every acknowledged write.
+    /// Number of replicas that follow MAIN and hold every acknowledged write.
     #[serde(default)]
     pub in_sync_replicas: i32,
 
@@ -147,6 +147,10 @@ pub struct InstanceStatus {
     /// Its Bolt port takes TLS only. Pods get what `spec.tls` asks for one after the other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
+    /// What keeps its pod from running, as Kubernetes says it: its image, its node, its process. None: it runs, or Kubernetes says
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
 }
 
 /// What an instance does in the cluster.

@@ -12,6 +12,7 @@ mod lease;
 mod link;
 mod objects;
 mod observe;
+mod obstacle;
 mod presence;
 mod reconcile;
 mod settings;
@@ -73,6 +74,7 @@ use crate::{
     memgraph::{Bolt, Led, Pool, SignedIn},
     metrics::ApiRequests,
     resources::{Installation, OperatorImage, OperatorPods},
+    traces::Traces,
 };
 
 /// How soon a step is tried again that failed for the first time.
@@ -100,6 +102,8 @@ pub struct OperatorConfig {
     pub keepsakes: Option<PathBuf>,
     /// Where traces are sent to, by gateways too. None: nowhere.
     pub collector: Option<String>,
+    /// Where this process tells of each change of MAIN.
+    pub traces: Traces,
 }
 
 /// How this process takes part in the election of the one that acts.
@@ -163,6 +167,7 @@ pub struct Operator<B: Bolt, G> {
     name: String,
     wall: Wall,
     vitals: Arc<Vitals>,
+    traces: Traces,
 }
 
 impl<B: Bolt, G: GatewayLink> Eyes for Operator<B, G> {
@@ -223,6 +228,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             name: config.election.name,
             wall: Wall::set(Timestamp::now()),
             vitals,
+            traces: config.traces,
             client,
         }
     }

@@ -7,6 +7,7 @@ use kube::{ResourceExt, core::DynamicObject};
 
 use super::{
     certificates::takes_tls,
+    obstacle::obstacle,
     settings::settings,
     sightings::{Sightings, Target},
 };
@@ -245,6 +246,7 @@ impl Inventory {
         GatewayState {
             enabled: cluster.spec.gateway.enabled,
             ready: i32::try_from(ready).unwrap_or(i32::MAX),
+            obstacle: self.gateways.iter().find_map(|pod| obstacle(pod)),
         }
     }
 
@@ -311,6 +313,7 @@ impl Inventory {
                 stuck_for: sighting.stuck_for,
                 has_answered: sighting.has_answered,
                 crash_loop: slot.pod.and_then(crash_loop),
+                obstacle: slot.pod.and_then(obstacle),
                 adamant: sighting.adamant,
                 unregistrable: sighting.unregistrable,
                 may_have_ended: sighting.may_have_ended,

@@ -425,14 +425,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
 
     /// Tells of a change that this write ends.
     fn trace(&self, state: &Cluster, before: &MemgraphCluster, written: &MemgraphCluster) {
-        if !traces::wanted() {
+        if !self.traces.wanted() {
             return;
         }
         let newest = |cluster: &MemgraphCluster| cluster.status.as_ref()?.history.first().cloned();
         let Some(record) = newest(written).filter(|record| newest(before).as_ref() != Some(record)) else {
             return;
         };
-        traces::tell(|| {
+        self.traces.tell(|| {
             let place = (written.uid(), written.namespace(), written.name_any());
             let (uid, namespace) = (place.0.unwrap_or_default(), place.1.unwrap_or_default());
             traces::change((&uid, &namespace, &place.2), &record, &state.step_times())

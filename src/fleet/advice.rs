@@ -104,6 +104,14 @@ fn command(cluster: &MemgraphCluster, kind: ConditionType, reason: &str) -> Opti
     if is(Reason::InvalidSpec) || is(Reason::AmbiguousState) {
         return Some(format!("kubectl edit memgraphcluster {name} -n {namespace}"));
     }
+    if is(Reason::ManualFailover) {
+        return Some(format!(
+            r#"kubectl patch memgraphcluster {name} -n {namespace} --type=merge -p '{{"spec": {{"failover": {{"mode": "Automatic"}}}}}}'"#
+        ));
+    }
+    if is(Reason::Paused) {
+        return Some(plugin(cluster, "resume"));
+    }
     match kind {
         ConditionType::Paused => Some(plugin(cluster, "resume")),
         ConditionType::GatewayAvailable => Some(pods("gateway")),

@@ -113,6 +113,8 @@ pub struct InstanceState {
     pub mode: Option<RegistrationMode>,
     /// Whether it answers.
     pub health: Health,
+    /// What keeps its pod from running, as Kubernetes says it; none: it runs, or Kubernetes says nothing.
+    pub obstacle: Option<String>,
     /// What MAIN says of its data: `ready`, `recovery`, `invalid`, `diverged`, or `ghost` where MAIN lists it but does not feed it.
     pub data_status: Option<String>,
     /// Whether it is known to hold every acknowledged write, so that it may be promoted.
@@ -243,6 +245,7 @@ fn instance(cluster: &MemgraphCluster, status: &InstanceStatus, live: Option<&Li
         role: status.role,
         mode: status.mode,
         health: status.health,
+        obstacle: status.obstacle.clone(),
         data_status: status.data_status.clone(),
         in_sync: ledger.is_some_and(|l| l.in_sync.iter().any(|member| member.instance == status.name)),
         fenced: cluster.spec.fenced_instances.contains(&status.name),

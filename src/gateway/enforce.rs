@@ -15,21 +15,26 @@ use super::{
     gate::Gate,
     routes::{Duty, Routes, Standing},
 };
-use crate::traces::{self, Lasted, Trace};
+use crate::traces::{Lasted, Trace, Traces};
 
 /// Enforces the newest of the wanted routes, again with each change, and publishes each once it is in force.
 /// Ends when nobody can want another any more.
 ///
 /// The order is: take away, wait until it is gone, open, publish. Published routes are therefore never ahead of
 /// what holds. One task does this for the whole gateway, so two changes cannot overtake each other.
-pub async fn enforce(gate: Arc<Gate>, mut wanted: watch::Receiver<Routes>, enforced: watch::Sender<Routes>) {
+pub async fn enforce(
+    gate: Arc<Gate>,
+    mut wanted: watch::Receiver<Routes>,
+    enforced: watch::Sender<Routes>,
+    traces: Traces,
+) {
     let mut gap = Gap::default();
     loop {
         let routes = wanted.borrow_and_update().clone();
-        let begun = traces::moment();
+        let begun = traces.moment();
         let cut = gate.cut_all_but(&routes).await;
         gate.open(&routes);
-        gap.traced(&enforced.borrow(), &routes, begun, cut);
+        gap.traced(&traces, &enforced.borrow(), &routes, begun, cut);
         log_change(&enforced.borrow(), &routes, cut);
         enforced.send_replace(routes);
         if wanted.changed().await.is_err() {
@@ -46,8 +51,15 @@ struct Gap {
 }
 
 impl Gap {
-    fn traced(&mut self, before: &Routes, now: &Routes, begun: Option<SystemTime>, cut: usize) {
-        let (Some(begun), Some(ended)) = (begun, traces::moment()) else {
+    fn traced(
+        &mut self,
+        traces: &Traces,
+        before: &Routes,
+        now: &Routes,
+        begun: Option<SystemTime>,
+        cut: usize,
+    ) {
+        let (Some(begun), Some(ended)) = (begun, traces.moment()) else {
             return;
         };
         if before.read_write.is_some() && before.read_write != now.read_write {
@@ -67,7 +79,7 @@ impl Gap {
         };
         let sessions = i64::try_from(cut).unwrap_or(i64::MAX);
         let sessions = KeyValue::new("memgraph.sessions.cut", sessions);
-        traces::tell(|| {
+        traces.tell(|| {
             vec![
                 trace.part("Sessions are cut", closing, about(Some(sessions))),
                 trace.part("Writers wait", (closing.1, ended), about(None)),

@@ -99,6 +99,7 @@ use crate::{
     leader::BootClock,
     memgraph::Neo4rsBolt,
     metrics::ApiRequests,
+    traces::Traces,
 };
 
 /// How the gateway is set up. What the user may choose stands in the `MemgraphCluster`.
@@ -122,6 +123,8 @@ pub struct GatewayConfig {
     pub addresses: Addresses,
     /// How long sessions may go on after SIGTERM.
     pub drain: Duration,
+    /// Where its part of each change of MAIN is told.
+    pub traces: Traces,
 }
 
 /// Where the gateway listens.
@@ -183,6 +186,27 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(GatewayError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(GatewayError::Signals)?;
+    let signalled = async {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM"),
+            _ = interrupt.recv() => info!("SIGINT"),
+        }
+        stop.cancel();
+        // What follows is told by the gateway itself.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = run_until(config, stop.clone()) => served,
+        () = signalled => Err(GatewayError::PartStopped("wait for signals")),
+    }
+}
+
+/// Runs the gateway until `stop`, and then until its sessions have ended or were cut.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) async fn run_until(config: GatewayConfig, stop: CancellationToken) -> Result<(), GatewayError> {
     descriptors::raise_limit();
     let termination = config
         .tls
@@ -220,16 +244,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
         certificates,
     };
     let figures = gateway.figures(&config.namespace, &config.cluster, requests);
-    let serving = gateway.serve(Arc::clone(&keeper), from_outside, figures, stop.clone());
-    let signalled = async {
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM"),
-            _ = interrupt.recv() => info!("SIGINT"),
-        }
-        stop.cancel();
-        // What follows is told by `serving`.
-        std::future::pending::<()>().await;
-    };
+    let serving = gateway.serve(Arc::clone(&keeper), from_outside, figures, config.traces, stop);
     tokio::select! {
         served = serving => served,
         () = following => Err(GatewayError::PartStopped("watch of the MemgraphCluster")),
@@ -239,7 +254,6 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
         () = reading => Err(GatewayError::PartStopped("look at its certificates")),
         () = showing => Err(GatewayError::PartStopped("look at its certificate for clients")),
         () = trusting => Err(GatewayError::PartStopped("look at the authorities of instances")),
-        () = signalled => Err(GatewayError::PartStopped("wait for signals")),
     }
 }
 
@@ -338,6 +352,7 @@ impl Gateway {
         keeper: Arc<Keeper>,
         from_outside: FromOutside,
         figures: Sources,
+        traces: Traces,
         stop: CancellationToken,
     ) -> Result<(), GatewayError> {
         let gate = Gate::new(Arc::clone(&keeper));
@@ -349,7 +364,7 @@ impl Gateway {
         let sessions = TaskTracker::new();
         let (publish, enforced) = watch::channel(Routes::default());
 
-        let mut enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish));
+        let mut enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish, traces));
         let mut finding_idle = tokio::spawn({
             let gate = Arc::clone(&gate);
             async move { gate.find_idle().await }

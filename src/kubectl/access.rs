@@ -14,12 +14,15 @@ use tokio::time::timeout;
 
 use super::{Error, args::AccessArgs};
 use crate::{
-    api::MemgraphCluster,
+    api::{MemgraphCluster, names::HTTP_PORT},
     fleet::{Advice, ClusterStatus, Counted, FleetStatus, view},
 };
 
 /// How long the operator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often the Service is asked for the process that leads, where its pod may not be asked.
+const CHANCES: usize = 6;
 
 /// Reaches the API server as the caller does by kubectl.
 pub(super) struct Access {
@@ -151,14 +154,36 @@ impl Access {
 
     /// What the operator process that leads tells.
     async fn operator_status(&self) -> Result<FleetStatus, String> {
-        let namespace = &self.operator_namespace;
-        let service = format!("services/{}:http", self.operator_service);
-        let any: FleetStatus = self.proxied(namespace, &service).await?;
+        let any = self.any_status().await?;
         if any.operator.leads {
             return Ok(any);
         }
         let leader = any.operator.leader.ok_or("no operator process leads")?;
-        self.proxied(namespace, &format!("pods/{leader}:8080")).await
+        let target = format!("pods/{leader}:{HTTP_PORT}");
+        let refused = match self.proxied(&self.operator_namespace, &target).await {
+            Ok(status) => return Ok(status),
+            Err(refused) => refused,
+        };
+        // Whoever may use the Service only gets a process by chance.
+        for _ in 0..CHANCES {
+            let any = self.any_status().await?;
+            if any.operator.leads {
+                return Ok(any);
+            }
+        }
+        Err(refused)
+    }
+
+    /// What one of the operator's processes tells.
+    async fn any_status(&self) -> Result<FleetStatus, String> {
+        let service = format!("services/{}:http", self.operator_service);
+        self.proxied(&self.operator_namespace, &service).await
+    }
+
+    /// The pod of the operator process that leads, if one of them says so in time.
+    pub(super) async fn leader(&self) -> Option<String> {
+        let any = timeout(PATIENCE, self.any_status()).await.ok()?.ok()?;
+        any.operator.leader
     }
 
     async fn proxied<T: DeserializeOwned>(&self, namespace: &str, target: &str) -> Result<T, String> {

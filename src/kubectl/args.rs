@@ -38,6 +38,8 @@ pub(super) enum Command {
     Resume(PauseArgs),
     /// Opens a console: mgconsole where it is installed, a small shell of its own where it is not. The end of the input ends it.
     Console(ConsoleArgs),
+    /// Shows the status page of the operator process that leads in a browser of this machine, through the API server.
+    Page(PageArgs),
     /// Writes a file for whoever is to help: the cluster, its objects, status, Events and logs, without the contents of Secrets.
     Report(ReportArgs),
     /// Prints a completion script for a shell.
@@ -153,7 +155,8 @@ pub(super) struct ConsoleArgs {
     /// operator writes for applications, where `spec.auth` is set.
     #[arg(long, env = "MEMGRAPH_USERNAME")]
     pub(super) username: Option<String>,
-    /// Whether to speak TLS; certificates are not checked.
+    /// Whether to speak TLS although neither `spec.tls` nor `spec.gateway.tls` asks for it. Certificates are not checked: the
+    /// connection is the API server's.
     #[arg(long)]
     pub(super) tls: bool,
     /// The program that is started, with `--host` and `--port` as mgconsole takes them.
@@ -165,6 +168,13 @@ pub(super) struct ConsoleArgs {
     /// Further arguments of the program, after `--`.
     #[arg(last = true)]
     pub(super) arguments: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PageArgs {
+    /// The port of this machine at which the page is to be found. 0: any that is free.
+    #[arg(long, default_value_t = crate::api::names::HTTP_PORT)]
+    pub(super) port: u16,
 }
 
 #[derive(Args, Debug)]

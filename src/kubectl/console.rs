@@ -5,11 +5,12 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     process::Stdio,
     sync::Arc,
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, ResourceExt, api::ListParams};
-use mgconsole::{Server, shell};
+use mgconsole::{Failure, Server, Stopped, shell};
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional},
     net::TcpListener,
@@ -24,9 +25,12 @@ use super::{
     args::ConsoleArgs,
 };
 use crate::{
-    api::{MemgraphCluster, names},
+    api::{InstanceRole, InstanceStatus, MemgraphCluster, names},
     resources,
 };
+
+/// For how long the own shell tries to get back to MAIN when its connection is lost: longer than most failovers take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where connections are led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ struct Way {
     port: u16,
     /// For people.
     name: &'static str,
+    /// The field that asks for TLS there, if one does.
+    tls: Option<&'static str>,
 }
 
 impl Way {
@@ -55,7 +61,10 @@ impl Way {
             return Err(Error::Usage(format!("{name} has no address for readers")));
         }
         if cluster.spec.gateway.enabled {
+            // Where TLS does not end at the gateways, they pass on what instances speak.
+            let at_gateways = cluster.spec.gateway.tls.as_ref().map(|_| "spec.gateway.tls");
             return Ok(Self {
+                tls: at_gateways.or_else(|| by_instances(cluster, reads)),
                 pods: selector(names::GATEWAY),
                 pod: None,
                 port: if reads {
@@ -73,6 +82,7 @@ impl Way {
         let main = cluster.status.as_ref().and_then(|status| status.main.clone());
         let main = main.ok_or_else(|| Error::Usage(format!("{name} has no MAIN now")))?;
         Ok(Self {
+            tls: by_instances(cluster, false),
             pods: selector(names::INSTANCE),
             pod: Some(main),
             port: names::BOLT_PORT,
@@ -81,17 +91,31 @@ impl Way {
     }
 
     fn leads_to(&self, pod: &Pod) -> bool {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let ready = conditions
-            .into_iter()
-            .flatten()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
         match &self.pod {
             // It answers before Kubernetes calls it ready, and it is the only one.
             Some(name) => pod.name_any() == *name,
-            None => ready && pod.metadata.deletion_timestamp.is_none(),
+            None => is_ready(pod),
         }
     }
+}
+
+/// Whether a pod takes connections, and goes on to.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// The field that asks for TLS at the instance that is led to: MAIN, or any replica. Pods come to take it one after the other.
+fn by_instances(cluster: &MemgraphCluster, reads: bool) -> Option<&'static str> {
+    let status = cluster.status.as_ref();
+    let instances = status.map_or(&[][..], |status| &status.instances);
+    let led_to = |instance: &&InstanceStatus| (instance.role == InstanceRole::Main) != reads;
+    let known = instances.iter().find(led_to).map(|instance| instance.tls);
+    known.unwrap_or(cluster.spec.tls.is_some()).then_some("spec.tls")
 }
 
 pub(super) async fn open(
@@ -106,18 +130,25 @@ pub(super) async fn open(
     let server = Server {
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: listener.local_addr()?.port(),
-        tls: asked.tls,
+        tls: asked.tls || way.tls.is_some(),
         username,
         password,
+        patience: PATIENCE,
     };
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     // Whoever is at the terminal learns at once that there is no way.
     choose(&pods, &way).await?;
+    let tls = match way.tls {
+        _ if !server.tls => String::new(),
+        Some(field) => format!(", by TLS as {field} asks; its certificate is not checked"),
+        None => ", by TLS as --tls asks; its certificate is not checked".to_owned(),
+    };
     writeln!(
         progress,
-        "connecting to {} of {}, through the API server",
+        "connecting to {} of {}, through the API server{tls}",
         way.name, asked.name
     )?;
+    let name = way.name;
     let (troubles, mut told) = mpsc::unbounded_channel();
     let connect = {
         let (pods, way) = (pods, Arc::new(way));
@@ -127,7 +158,7 @@ pub(super) async fn open(
         }
     };
     tokio::select! {
-        ended = talk(asked, &server) => ended?,
+        ended = talk(asked, &server, name) => ended?,
         ended = forward(&listener, connect, troubles) => ended?,
         () = async {
             while let Some(trouble) = told.recv().await {
@@ -182,18 +213,24 @@ async fn choose(pods: &Api<Pod>, way: &Way) -> Result<String, Error> {
 /// A connection to the database. A pod that has gone since the last one is no longer chosen.
 async fn connect(pods: &Api<Pod>, way: &Way) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Error> {
     let pod = choose(pods, way).await?;
-    let forwarded = pods.portforward(&pod, &[way.port]).await;
+    stream_to(pods, &pod, way.port).await
+}
+
+/// A connection to a port of a pod.
+pub(super) async fn stream_to(
+    pods: &Api<Pod>,
+    pod: &str,
+    port: u16,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Error> {
+    let forwarded = pods.portforward(pod, &[port]).await;
     let mut forwarded = forwarded.map_err(failed(format!("forward a port of the pod {pod}")))?;
-    forwarded.take_stream(way.port).ok_or_else(|| {
-        Error::Usage(format!(
-            "the API server does not forward port {} of {pod}",
-            way.port
-        ))
-    })
+    forwarded
+        .take_stream(port)
+        .ok_or_else(|| Error::Usage(format!("the API server does not forward port {port} of {pod}")))
 }
 
 /// Leads each connection that is taken to one that `connect` makes. Ends only when no connection can be taken any more.
-async fn forward<S, F>(
+pub(super) async fn forward<S, F>(
     listener: &TcpListener,
     connect: impl Fn() -> F,
     troubles: mpsc::UnboundedSender<String>,
@@ -225,8 +262,8 @@ where
     }
 }
 
-/// Has the program talk with whoever is at the terminal; the own shell where there is no such program.
-async fn talk(asked: &ConsoleArgs, server: &Server) -> Result<(), Error> {
+/// Has the program talk with whoever is at the terminal; the own shell where there is no such program. `way` is for people.
+async fn talk(asked: &ConsoleArgs, server: &Server, way: &'static str) -> Result<(), Error> {
     if !asked.builtin {
         let mut command = program(asked, server);
         match command.spawn() {
@@ -262,6 +299,12 @@ async fn talk(asked: &ConsoleArgs, server: &Server) -> Result<(), Error> {
     let server = server.clone();
     let talking = tokio::task::spawn_blocking(move || shell(&server));
     match talking.await {
+        Ok(Err(Stopped::Lost(why))) => Err(Error::Lost(why)),
+        Ok(Err(Stopped::Connection(source @ Failure::Connection(_)))) => Err(Error::Untaken {
+            cluster: asked.name.clone(),
+            way,
+            source,
+        }),
         Ok(ended) => Ok(ended?),
         Err(error) => Err(Error::Write(io::Error::other(error))),
     }
@@ -335,6 +378,44 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_spoken_where_the_cluster_asks_for_it() {
+        let by = |spec: serde_json::Value, main_takes_tls: Option<bool>| {
+            let mut cluster = cluster(spec);
+            let main = main_takes_tls
+                .map(|tls| json!({"name": "demo-2", "role": "Main", "health": "Up", "tls": tls}));
+            let instances: Vec<_> = main.into_iter().collect();
+            cluster.status.as_mut().unwrap().instances = serde_json::from_value(json!(instances)).unwrap();
+            Way::to(&cluster, false).unwrap().tls
+        };
+        let tls = json!({"secretRef": {"name": "graph-tls"}});
+        assert_eq!(by(json!({}), Some(false)), None);
+        assert_eq!(
+            by(json!({"gateway": {"tls": tls}}), Some(false)),
+            Some("spec.gateway.tls")
+        );
+        assert_eq!(by(json!({"tls": tls}), None), Some("spec.tls"));
+        assert_eq!(by(json!({"tls": tls}), Some(true)), Some("spec.tls"));
+        // Its pod has not been replaced yet.
+        assert_eq!(by(json!({"tls": tls}), Some(false)), None);
+        assert_eq!(
+            by(json!({"tls": tls, "gateway": {"enabled": false}}), Some(true)),
+            Some("spec.tls")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_shell_that_nobody_answers_says_what_shows_why() {
+        let asked = asked("demo --builtin");
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = nobody.local_addr().unwrap().port();
+        drop(nobody);
+        let server = Server { port, ..server() };
+        let refused = talk(&asked, &server, "the gateway").await.unwrap_err();
+        let expected = "the gateway of demo takes no connection; `kubectl memgraph status demo` says why";
+        assert_eq!(refused.to_string(), expected);
+    }
+
+    #[test]
     fn only_a_ready_gateway_will_do() {
         let pod = |ready: &str, deleted: Option<&str>| -> Pod {
             serde_json::from_value(json!({
@@ -356,6 +437,7 @@ mod tests {
             tls: false,
             username: "ada".to_owned(),
             password: "hush".to_owned(),
+            patience: PATIENCE,
         }
     }
 
@@ -380,8 +462,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_fails_is_told_of() {
-        talk(&asked("demo --program true"), &server()).await.unwrap();
-        let failed = talk(&asked("demo --program false"), &server()).await.unwrap_err();
+        talk(&asked("demo --program true"), &server(), "MAIN")
+            .await
+            .unwrap();
+        let failed = talk(&asked("demo --program false"), &server(), "MAIN").await;
+        let failed = failed.unwrap_err();
         assert!(failed.to_string().starts_with("false has ended with"), "{failed}");
     }
 

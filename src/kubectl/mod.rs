@@ -7,6 +7,7 @@ mod access;
 mod args;
 mod change;
 mod console;
+mod page;
 mod render;
 mod report;
 mod status;
@@ -85,6 +86,30 @@ pub enum Error {
     /// The own shell has stopped.
     #[error(transparent)]
     Shell(#[from] mgconsole::Stopped),
+    /// The shell's connection has ended in the middle of a statement.
+    #[error(
+        "the connection has ended while an answer was waited for ({0}), as it does when MAIN moves: it is not known whether that \
+         statement was carried out. Look before it is repeated"
+    )]
+    Lost(String),
+    /// Nobody has taken the shell's connection.
+    #[error("{way} of {cluster} takes no connection; `kubectl memgraph status {cluster}` says why")]
+    Untaken {
+        /// The cluster.
+        cluster: String,
+        /// Where to.
+        way: &'static str,
+        /// What was said.
+        source: mgconsole::Failure,
+    },
+    /// A port of this machine cannot be had.
+    #[error("cannot listen on {address}; --port names another one")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("cannot write {}", .path.display())]
     File {
@@ -142,6 +167,7 @@ async fn carry_out(
         Command::Pause(asked) => change::pause(&asked, true, access, progress).await,
         Command::Resume(asked) => change::pause(&asked, false, access, progress).await,
         Command::Console(asked) => console::open(&asked, access, progress).await,
+        Command::Page(asked) => page::open(&asked, access, progress).await,
         Command::Report(asked) => report::write(&asked, access, progress).await,
         Command::Completion { .. } => Ok(Outcome::Done),
     }

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use crate::{
-    api::{Health, InstanceRole, Phase, ledger::Route},
+    api::{Health, InstanceRole, OperationRecord, Phase, ledger::Route},
     fleet::{ClusterStatus, GatewayState, InstanceState},
 };
 
@@ -183,6 +183,11 @@ pub(super) fn cluster(cluster: &ClusterStatus, now: Timestamp) -> String {
         ],
         &rows,
     );
+    for instance in &state.instances {
+        if let Some(obstacle) = &instance.obstacle {
+            let _ = writeln!(text, "{DOUBTFUL}{}{DOUBTFUL:#}: {obstacle}", instance.name);
+        }
+    }
     if let Some(gateways) = cluster.gateways.as_ref().filter(|gateways| !gateways.is_empty()) {
         text.push('\n');
         let rows: Vec<_> = gateways.iter().map(gateway).collect();
@@ -294,7 +299,27 @@ fn history(cluster: &ClusterStatus, now: Timestamp) -> String {
         })
         .collect();
     let table = table(&["TERM", "CHANGE", "FROM", "TO", "WHEN", "TOOK", "STEPS"], &rows);
-    format!("\n{table}")
+    format!("\n{table}{}", left_out(history))
+}
+
+/// Says of the terms between those of the history, newest first, why they are not there.
+fn left_out(history: &[OperationRecord]) -> String {
+    let gaps = history.windows(2).rev().filter_map(|pair| {
+        let (first, last) = (pair[1].term + 1, pair[0].term - 1);
+        match last - first {
+            ..0 => None,
+            0 => Some(first.to_string()),
+            _ => Some(format!("{first}-{last}")),
+        }
+    });
+    let gaps: Vec<_> = gaps.collect();
+    if gaps.is_empty() {
+        return String::new();
+    }
+    format!(
+        "Terms {}: begun, and taken over by the next change before clients were let in.\n",
+        gaps.join(", ")
+    )
 }
 
 fn conditions(cluster: &ClusterStatus) -> String {

@@ -1,9 +1,8 @@
 //! A report for whoever is to help: all about one cluster in one file, without what is secret.
 
 use std::{
-    fs::File,
     io::{self, Cursor, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
@@ -13,6 +12,7 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams, LogParams},
 };
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use super::{Error, Outcome, access::Access, args::ReportArgs, render};
@@ -111,7 +111,12 @@ pub(super) async fn write(
         source,
     };
     // What somebody has stays, and a place that cannot be written to is noticed before anything is read.
-    let mut file = File::create_new(&path).map_err(failed)?;
+    if path.try_exists().map_err(failed)? {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let file = || NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed);
+    drop(file()?);
     let mut archive = Archive {
         zip: ZipWriter::new(Cursor::new(Vec::new())),
         folder: stem,
@@ -123,17 +128,14 @@ pub(super) async fn write(
     let (files, unread) = (archive.files, archive.unread.len());
     let written = collected.and_then(|()| {
         let bytes = archive.zip.finish()?.into_inner();
+        // It gets its name when it is whole: half a report is none.
+        let mut file = file()?;
         file.write_all(&bytes).map_err(failed)?;
+        file.persist_noclobber(&path)
+            .map_err(|refused| failed(refused.error))?;
         Ok(bytes.len())
     });
-    let size = match written {
-        Ok(size) => size,
-        Err(error) => {
-            // Half a report is none. That it failed is told, whether the rest of it can be removed or not.
-            let _ = std::fs::remove_file(&path);
-            return Err(error);
-        }
-    };
+    let size = written?;
     writeln!(
         progress,
         "{}: {files} files, {} kB. Secrets are left out; logs are as they were written: look through them before you pass them on",

@@ -67,7 +67,7 @@ async fn call(api: &FakeApi, line: &str) -> (Result<Outcome, Error>, String, Str
     let access = Access::of(api.client(), &arguments.access);
     let (mut out, mut progress) = (Vec::new(), Vec::new());
     let done = carry_out(arguments.command, &access, &mut out, &mut progress);
-    let done = timeout(Duration::from_secs(20), done).await.expect("an end");
+    let done = timeout(Duration::from_secs(60), done).await.expect("an end");
     let text = |bytes: Vec<u8>| anstream::adapter::strip_bytes(&bytes).into_vec();
     let text = |bytes| String::from_utf8(text(bytes)).unwrap();
     (done, text(out), text(progress))
@@ -91,6 +91,26 @@ async fn status_shows_the_topology_and_what_to_do() {
     assert!(progress.contains(blind), "{progress}");
     let next = "operator: it could not be asked";
     assert!(text.contains(next), "{text}");
+}
+
+#[tokio::test]
+async fn status_says_what_keeps_a_pod_from_running_and_which_terms_have_no_line() {
+    let (api, mut sick) = (api(), demo());
+    sick["status"]["instances"][2]["obstacle"] = json!("no node takes it: Insufficient memory");
+    let record = |term: i64| {
+        let mut record = sick["status"]["history"][0].clone();
+        record["term"] = json!(term);
+        record
+    };
+    sick["status"]["history"] = json!([record(9), record(7), record(6), record(3)]);
+    api.put("memgraphclusters", sick);
+    let (_, text, _) = call(&api, "status demo").await;
+    for line in [
+        "demo-2: no node takes it: Insufficient memory",
+        "Terms 4-5, 8: begun, and taken over by the next change before clients were let in.",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
 }
 
 #[tokio::test]
@@ -279,18 +299,14 @@ async fn a_reset_annotates_the_pod() {
     );
 }
 
-/// Plays the operator: says of the cluster that it is paused or not, for ever.
+/// Plays the operator: says of the cluster that it is paused or not, each time in other words, as a watch may begin at any time.
 async fn answer_pause(api: &FakeApi) {
-    loop {
+    for number in 0.. {
         let mut cluster = cluster(api);
         let paused = cluster["spec"]["paused"].as_bool().unwrap_or_default();
         let status = if paused { "True" } else { "False" };
-        cluster["status"]["conditions"] = json!([condition(
-            "Paused",
-            status,
-            "Paused",
-            "a failover is finished first"
-        )]);
+        let message = format!("a failover is finished first {number}");
+        cluster["status"]["conditions"] = json!([condition("Paused", status, "Paused", &message)]);
         api.put("memgraphclusters", cluster);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -418,10 +434,11 @@ async fn a_report_holds_all_but_secrets() {
             "{name}"
         );
     }
-    // What is there stays.
+    // What is there stays, and nothing else is left.
     let (outcome, _, _) = call(&api, &line).await;
     assert!(outcome.unwrap_err().to_string().starts_with("cannot write"));
     assert_eq!(unpacked(&path), files);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -584,19 +584,21 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
         return situation;
     }
     let manual = !automatic && matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
-    let (reason, remedy) = if manual && ledger.route == Route::Open {
-        (
-            Reason::ManualFailover,
-            "failover.mode is Manual: bring it back, or set failover.mode to Automatic to promote an in-sync replica",
-        )
-    } else {
+    if manual
+        && ledger.route == Route::Open
+        && let Some(next) = successor(seen, ledger, true)
+    {
         let text = format!(
-            "{why}; no other copy is known to hold every acknowledged write; waiting for it to return{}",
-            shortcomings(seen, ledger)
+            "{why}; failover.mode is Manual: bring it back, or set failover.mode to Automatic to have {} promoted",
+            next.copy.instance
         );
-        return Situation::MainLost(Reason::NoCandidate, text);
-    };
-    Situation::MainLost(reason, format!("{why}; {remedy}"))
+        return Situation::MainLost(Reason::ManualFailover, text);
+    }
+    let text = format!(
+        "{why}; no other copy is known to hold every acknowledged write; waiting for it to return{}",
+        shortcomings(seen, ledger)
+    );
+    Situation::MainLost(Reason::NoCandidate, text)
 }
 
 /// What to say where waiting ends nothing: MAIN is back without its data, and every copy that held everything has shown that it

@@ -8,6 +8,7 @@ mod addresses;
 mod bootstrap;
 mod brake;
 mod closed;
+mod durability;
 mod failing;
 mod loss;
 mod members;

@@ -191,6 +191,8 @@ pub struct Instance {
     pub has_answered: bool,
     /// Kubernetes waits before it starts its process again, because that has ended again and again.
     pub crash_loop: Option<CrashLoop>,
+    /// What keeps its pod from running, as Kubernetes says it: for people. None: it runs, or Kubernetes says nothing.
+    pub obstacle: Option<String>,
     /// MAIN has refused this incarnation in this term, because it holds writes that MAIN does not.
     pub refused: bool,
     /// How far it was behind when MAIN, while it was MAIN, told of it for the last time (0 or negative, in

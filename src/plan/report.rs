@@ -1,7 +1,7 @@
 //! What the status says of a cluster: a pure function of what was observed and what is being done about it.
 
 use super::{
-    Situation,
+    Situation, durability,
     members::Members,
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
     paused, reset,
@@ -18,12 +18,14 @@ use crate::{
 };
 
 /// What is known of the gateway beside the instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayState {
     /// Whether the spec asks for one.
     pub enabled: bool,
     /// Number of gateway pods that are ready.
     pub ready: i32,
+    /// What keeps one of its pods from running, as Kubernetes says it.
+    pub obstacle: Option<String>,
 }
 
 /// The report on one cluster.
@@ -154,6 +156,7 @@ impl<'a> Facts<'a> {
             data_status: registration.map(|r| data_status(r).to_owned()),
             // Its pod tells.
             tls: false,
+            obstacle: instance.obstacle.clone(),
         }
     }
 
@@ -297,11 +300,7 @@ impl<'a> Facts<'a> {
             return (Truth::False, Reason::NoInSyncReplica, message);
         }
         if !self.gateway_serves() {
-            return (
-                Truth::False,
-                Reason::GatewayNotReady,
-                "no gateway pod is ready".into(),
-            );
+            return (Truth::False, Reason::GatewayNotReady, self.no_gateway());
         }
         (
             Truth::True,
@@ -310,8 +309,29 @@ impl<'a> Facts<'a> {
         )
     }
 
-    /// What the situation itself says is wrong.
+    /// What the situation itself says is wrong, and what keeps pods from running, as Kubernetes says it.
     fn trouble(&self) -> Option<(Reason, String)> {
+        let (reason, message) = self.situation_says()?;
+        Some((reason, self.with_obstacles(message)))
+    }
+
+    fn with_obstacles(&self, message: String) -> String {
+        let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
+        for instance in self.seen.declared() {
+            let Some(obstacle) = instance.obstacle.as_deref() else {
+                continue;
+            };
+            match told.iter_mut().find(|(same, _)| *same == obstacle) {
+                Some((_, names)) => names.push(&instance.name),
+                None => told.push((obstacle, vec![&instance.name])),
+            }
+        }
+        told.into_iter().fold(message, |message, (obstacle, names)| {
+            format!("{message}; {}: {obstacle}", names.join(", "))
+        })
+    }
+
+    fn situation_says(&self) -> Option<(Reason, String)> {
         match self.situation {
             Situation::Waiting(reason, message)
             | Situation::Stalled(reason, message)
@@ -333,11 +353,13 @@ impl<'a> Facts<'a> {
             let message = "nothing is done before spec.paused is false";
             return (Truth::False, Reason::Paused, message.into());
         }
-        match (self.situation, self.trouble(), self.lacking()) {
-            (Situation::Stalled(..), Some((reason, message)), _) => (Truth::False, reason, message),
-            (_, Some((reason, message)), _) => (Truth::True, reason, message),
-            (_, None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
-            (_, None, None) => match self.outdated() {
+        if let Some((reason, message)) = self.waits_for_human() {
+            return (Truth::False, reason, message);
+        }
+        match (self.trouble(), self.lacking()) {
+            (Some((reason, message)), _) => (Truth::True, reason, message),
+            (None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
+            (None, None) => match self.outdated() {
                 Some((reason, message)) => (Truth::True, reason, message),
                 None => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
             },
@@ -353,7 +375,7 @@ impl<'a> Facts<'a> {
         }
         let left = format!("still with an earlier configuration: {}", names.join(", "));
         Some(match self.members.as_ref().map(update::next) {
-            Some(update::Next::Wait(reason, why)) => (reason, format!("{left}; {why}")),
+            Some(update::Next::Wait(reason, why)) => (reason, self.with_obstacles(format!("{left}; {why}"))),
             _ => (Reason::Updating, left),
         })
     }
@@ -380,13 +402,19 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// What nothing goes on before.
+    fn waits_for_human(&self) -> Option<(Reason, String)> {
+        let waits = matches!(
+            self.situation,
+            Situation::Stalled(..) | Situation::MainLost(Reason::ManualFailover | Reason::Paused, _)
+        );
+        self.trouble().filter(|_| waits)
+    }
+
     fn stalled(&self) -> (Truth, Reason, String) {
-        match self.situation {
-            Situation::Stalled(reason, message)
-            | Situation::MainLost(reason @ Reason::ManualFailover, message) => {
-                (Truth::True, *reason, message.clone())
-            }
-            _ => (
+        match self.waits_for_human() {
+            Some((reason, message)) => (Truth::True, reason, message),
+            None => (
                 Truth::False,
                 Reason::AsExpected,
                 "nothing waits for a human".into(),
@@ -397,7 +425,7 @@ impl<'a> Facts<'a> {
     fn main_available(&self) -> (Truth, Reason, String) {
         match self.situation {
             Situation::MainLost(reason @ Reason::MainUnreachable, message) => {
-                (Truth::Unknown, *reason, message.clone())
+                (Truth::Unknown, *reason, self.with_obstacles(message.clone()))
             }
             _ if self.is_open() && self.main_serves() => {
                 (Truth::True, Reason::AsExpected, "MAIN answers".into())
@@ -410,20 +438,9 @@ impl<'a> Facts<'a> {
     }
 
     fn durable(&self) -> (Truth, Reason, String) {
-        let live = count(self.live_members());
-        if sync_replicas(self.seen) == 0 {
-            let message = "the spec asks for no in-sync replica: losing MAIN's volume loses writes".into();
-            (Truth::False, Reason::NotRequired, message)
-        } else if live == 0 {
-            let message = "no replica is known to hold every acknowledged write".into();
-            (Truth::False, Reason::NoInSyncReplica, message)
-        } else {
-            (
-                Truth::True,
-                Reason::AsExpected,
-                format!("{live} in-sync replica(s) hold every acknowledged write"),
-            )
-        }
+        let trouble = self.trouble().map(|(reason, _)| reason);
+        let following = count(self.live_members());
+        durability::durable(self.seen, self.ledger, trouble, following, self.main_serves())
     }
 
     fn replication_healthy(&self) -> (Truth, Reason, String) {
@@ -450,6 +467,9 @@ impl<'a> Facts<'a> {
                 }
                 None if i.refused => format!("{} (diverged: it holds writes that MAIN does not)", i.name),
                 None if i.crash_loop.is_some() => format!("{} (its process ends again and again)", i.name),
+                None if i.obstacle.is_some() => {
+                    format!("{} ({})", i.name, i.obstacle.as_deref().unwrap_or_default())
+                }
                 None if i.sight == Sight::Barred => format!("{} (it refuses the password)", i.name),
                 None if matches!(i.sight, Sight::Untrusted { .. }) => {
                     format!("{} (its certificate cannot be trusted)", i.name)
@@ -481,12 +501,14 @@ impl<'a> Facts<'a> {
         } else if self.gateway.ready > 0 {
             (Truth::True, Reason::AsExpected, "gateway pods are ready".into())
         } else {
-            (
-                Truth::False,
-                Reason::GatewayNotReady,
-                "no gateway pod is ready".into(),
-            )
+            (Truth::False, Reason::GatewayNotReady, self.no_gateway())
         }
+    }
+
+    fn no_gateway(&self) -> String {
+        let told = self.gateway.obstacle.as_ref();
+        let why = told.map(|obstacle| format!(": {obstacle}")).unwrap_or_default();
+        format!("no gateway pod is ready{why}")
     }
 }
 

@@ -6,11 +6,10 @@
 
 mod export;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     hash::Hasher,
-    sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
@@ -32,36 +31,41 @@ pub const ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// Spans that wait for the collector. Further ones are dropped: nobody waits for it.
 const WAITING: usize = 1_024;
 
-static SINK: OnceLock<mpsc::Sender<SpanData>> = OnceLock::new();
+/// Where a process hands its spans over. The default one wants none.
+#[derive(Clone, Debug, Default)]
+pub struct Traces {
+    sink: Option<mpsc::Sender<SpanData>>,
+}
 
-/// Sends all spans of this process to a collector, from now on, until the future is dropped.
-pub async fn send(collector: Collector) {
-    let (sink, spans) = mpsc::channel(WAITING);
-    if SINK.set(sink).is_ok() {
-        collector.take(spans).await;
+impl Traces {
+    /// What is handed over is sent to this collector for as long as the future goes on, which ends when nobody can hand over
+    /// anything any more.
+    pub fn to(collector: Collector) -> (Self, impl Future<Output = ()> + Send) {
+        let (sink, spans) = mpsc::channel(WAITING);
+        (Self { sink: Some(sink) }, collector.take(spans))
     }
-}
 
-/// Whether anybody wants spans.
-#[must_use]
-pub fn wanted() -> bool {
-    SINK.get().is_some_and(|sink| !sink.is_closed())
-}
+    /// Whether anybody wants spans.
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| !sink.is_closed())
+    }
 
-/// The time, if anybody wants spans.
-#[must_use]
-pub fn moment() -> Option<SystemTime> {
-    wanted().then(SystemTime::now)
-}
+    /// The time, if anybody wants spans.
+    #[must_use]
+    pub fn moment(&self) -> Option<SystemTime> {
+        self.wanted().then(SystemTime::now)
+    }
 
-/// Hands spans over, if anybody wants them. Never waits.
-pub fn tell(make: impl FnOnce() -> Vec<SpanData>) {
-    let Some(sink) = SINK.get().filter(|sink| !sink.is_closed()) else {
-        return;
-    };
-    for span in make() {
-        if sink.try_send(span).is_err() {
-            tracing::debug!("the collector of traces is slow: a span is dropped");
+    /// Hands spans over, if anybody wants them. Never waits.
+    pub fn tell(&self, make: impl FnOnce() -> Vec<SpanData>) {
+        let Some(sink) = self.sink.as_ref().filter(|sink| !sink.is_closed()) else {
+            return;
+        };
+        for span in make() {
+            if sink.try_send(span).is_err() {
+                tracing::debug!("the collector of traces is slow: a span is dropped");
+            }
         }
     }
 }

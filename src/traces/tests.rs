@@ -1,8 +1,10 @@
 //! A collector in the test, and what reaches it.
 
-use std::{collections::BTreeMap, convert::Infallible, time::UNIX_EPOCH};
+use std::{convert::Infallible, time::UNIX_EPOCH};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value,
+};
 use prost::Message;
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -48,7 +50,7 @@ fn a_change_is_a_span_over_its_steps() {
 }
 
 /// A collector, and what it takes.
-fn collector() -> (
+pub(crate) fn collector() -> (
     std::net::SocketAddr,
     impl Future<Output = ()>,
     UnboundedReceiver<ExportTraceServiceRequest>,
@@ -72,70 +74,77 @@ fn collector() -> (
     (address, warp::serve(traces).incoming(listener).run(), received)
 }
 
-/// Of each trace: the names of its spans, each with who tells it.
-async fn until(
-    received: &mut UnboundedReceiver<ExportTraceServiceRequest>,
-    count: usize,
-) -> BTreeMap<Vec<u8>, Vec<(String, String)>> {
-    let mut traces: BTreeMap<Vec<u8>, Vec<(String, String)>> = BTreeMap::new();
-    while traces.values().map(Vec::len).sum::<usize>() < count {
-        for told in received.recv().await.unwrap().resource_spans {
-            let resource = told.resource.unwrap();
-            let service = resource.attributes.iter().find(|it| it.key == "service.name");
-            let service = format!("{:?}", service.unwrap().value);
-            for span in told.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                let spans = traces.entry(span.trace_id).or_default();
-                spans.push((service.clone(), span.name));
+/// A span as it has reached the collector.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Taken {
+    pub(crate) trace: Vec<u8>,
+    /// What tells it, and which of several.
+    pub(crate) service: String,
+    pub(crate) instance: String,
+    pub(crate) name: String,
+}
+
+/// The spans of a request.
+pub(crate) fn taken(request: ExportTraceServiceRequest) -> Vec<Taken> {
+    let mut all = Vec::new();
+    for told in request.resource_spans {
+        let attributes = told.resource.unwrap().attributes;
+        let text = |key: &str| {
+            let attribute = attributes.iter().find(|it| it.key == key).unwrap();
+            match attribute.value.as_ref().unwrap().value.as_ref().unwrap() {
+                Value::StringValue(text) => text.clone(),
+                other => panic!("{other:?}"),
             }
-        }
+        };
+        let (service, instance) = (text("service.name"), text("service.instance.id"));
+        all.extend(
+            told.scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans)
+                .map(|span| Taken {
+                    trace: span.trace_id,
+                    service: service.clone(),
+                    instance: instance.clone(),
+                    name: span.name,
+                }),
+        );
     }
-    traces
+    all
 }
 
 #[tokio::test]
-async fn spans_of_two_services_make_one_trace() {
+async fn spans_reach_the_collector_with_who_tells_them() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (address, serving, mut received) = collector();
-    let service = |name| Service {
-        name,
+    let service = Service {
+        name: "memgraph-operator",
         instance: "pod".to_owned(),
     };
-    let endpoint = format!("http://{address}/");
-    let (operator, spans) = mpsc::channel(8);
-    let operating = Collector::at(&endpoint, &service("memgraph-operator"))
-        .unwrap()
-        .take(spans);
-    let (gateway, spans) = mpsc::channel(8);
-    let leading = Collector::at(&endpoint, &service("memgraph-gateway"))
-        .unwrap()
-        .take(spans);
+    let (traces, sending) = Traces::to(Collector::at(&format!("http://{address}/"), &service).unwrap());
     let telling = async {
-        for span in change(("u", "graphs", "demo"), &record(), &[]) {
-            operator.send(span).await.unwrap();
-        }
-        let lasted = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1));
-        let part = Trace::of("u", 7).part("Clients wait", lasted, Vec::new());
-        gateway.send(part).await.unwrap();
-        until(&mut received, 2).await
+        assert!(traces.wanted());
+        traces.tell(|| change(("u", "graphs", "demo"), &record(), &[]));
+        taken(received.recv().await.unwrap())
     };
-    let traces = tokio::select! {
+    let found = tokio::select! {
         () = serving => panic!("the collector has ended"),
-        () = operating => panic!("the operator's part has ended"),
-        () = leading => panic!("the gateway's part has ended"),
-        traces = telling => traces,
+        () = sending => panic!("nothing is sent any more"),
+        found = telling => found,
     };
-    let [spans] = &traces.into_values().collect::<Vec<_>>()[..] else {
-        panic!("there is more than one trace")
+    let expected = Taken {
+        trace: Trace::of("u", 7).id.to_bytes().to_vec(),
+        service: "memgraph-operator".to_owned(),
+        instance: "pod".to_owned(),
+        name: "Failover".to_owned(),
     };
-    for (service, name) in [
-        ("memgraph-operator", "Failover"),
-        ("memgraph-gateway", "Clients wait"),
-    ] {
-        let told = spans
-            .iter()
-            .any(|(by, what)| by.contains(service) && what == name);
-        assert!(told, "{service} {name}: {spans:?}");
-    }
+    assert_eq!(found, [expected]);
+}
+
+#[test]
+fn without_a_collector_nothing_is_even_made() {
+    let traces = Traces::default();
+    assert!(!traces.wanted() && traces.moment().is_none());
+    traces.tell(|| panic!("nobody wants it"));
 }
 
 #[test]

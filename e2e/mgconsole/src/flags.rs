@@ -1,6 +1,6 @@
 //! The command line, in the forms that gflags takes.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 /// How rows are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct Flags {
     pub(crate) format: Format,
     pub(crate) fit_to_screen: bool,
     pub(crate) csv: Csv,
+    /// For how long a connection that is lost is made anew.
+    pub(crate) patience: Duration,
 }
 
 /// What is to be done.
@@ -150,6 +152,8 @@ impl Default for Flags {
                 delimiter: ",".to_owned(),
                 escape: "\"".to_owned(),
             },
+            // Three attempts, as mgconsole has them.
+            patience: Duration::from_secs(3),
         }
     }
 }
@@ -220,6 +224,7 @@ impl Flags {
                 delimiter: value("csv_delimiter").to_owned(),
                 escape,
             },
+            ..Self::default()
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, BufRead, Write},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -15,6 +16,8 @@ use crate::{
     output,
 };
 
+/// How soon it is tried again to connect.
+const AGAIN: Duration = Duration::from_secs(1);
 const PROMPT: &str = "memgraph> ";
 const NEXT_LINE: &str = "       -> ";
 const HELP: &str = "In interactive mode, user can enter Cypher queries and supported commands.\n\n\
@@ -54,14 +57,28 @@ pub(crate) fn run(mut flags: Flags) -> Result<(), Stopped> {
             }
             Err(Failure::Query(reason)) => println!("Client received query exception: {reason}"),
             Err(Failure::Connection(reason)) => {
-                println!("Client received connection exception: {reason}\nTrying to reconnect...");
-                session = Session::connect(&flags).map_err(Stopped::Connection)?;
+                println!("Client received connection exception: {reason}");
+                println!("Whether the statement was carried out is not known: look before it is repeated.");
+                println!("Trying to reconnect...");
+                session = reconnect(&flags)?;
                 println!("Connected to '{server}'");
             }
         }
     }
     println!("Bye");
     Ok(())
+}
+
+/// Connects again to whoever takes the place of the one that has gone, for as long as [`Flags::patience`] lasts.
+fn reconnect(flags: &Flags) -> Result<Session, Stopped> {
+    let limit = Instant::now() + flags.patience;
+    loop {
+        match Session::connect(flags) {
+            Ok(session) => return Ok(session),
+            Err(Failure::Connection(_)) if Instant::now() < limit => thread::sleep(AGAIN),
+            Err(failure) => return Err(Stopped::Connection(failure)),
+        }
+    }
 }
 
 fn prompt(first: bool) -> io::Result<()> {

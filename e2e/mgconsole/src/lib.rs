@@ -19,6 +19,7 @@ mod values;
 use std::{
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 pub use self::{client::Failure, output::Error};
@@ -69,6 +70,8 @@ pub struct Server {
     pub username: String,
     /// The password. Empty: a terminal is asked for it, if there is a user.
     pub password: String,
+    /// For how long a terminal's connection that is lost is made anew, before the shell ends.
+    pub patience: Duration,
 }
 
 /// Executes statements from standard input and shows their rows as tables: those of a pipe up to the first failure, those of a
@@ -83,6 +86,7 @@ pub fn shell(server: &Server) -> Result<(), Stopped> {
         username: server.username.clone(),
         password: server.password.clone(),
         tls: server.tls,
+        patience: server.patience,
         ..Flags::default()
     })
 }

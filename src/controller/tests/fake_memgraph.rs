@@ -24,6 +24,8 @@ struct Server {
 
 #[derive(Clone)]
 pub(super) struct FakeMemgraph {
+    /// What the addresses of the instances begin with.
+    network: [u8; 3],
     servers: Arc<Mutex<BTreeMap<IpAddr, Server>>>,
 }
 
@@ -36,12 +38,28 @@ pub(super) struct FakeSession {
 impl FakeMemgraph {
     /// New instances behind the start gate.
     pub(super) fn fresh(instances: u8) -> Self {
+        Self::fresh_in([10, 0, 0], instances)
+    }
+
+    /// The same, at other addresses.
+    pub(super) fn fresh_in(network: [u8; 3], instances: u8) -> Self {
         let servers = (0..instances)
-            .map(|n| (IpAddr::from([10, 0, 0, n]), Server::default()))
+            .map(|n| (Self::address(network, n), Server::default()))
             .collect();
         Self {
+            network,
             servers: Arc::new(Mutex::new(servers)),
         }
+    }
+
+    fn address([a, b, c]: [u8; 3], number: u8) -> IpAddr {
+        IpAddr::from([a, b, c, number])
+    }
+
+    /// Ends the process of the one with this number for good.
+    pub(super) fn stop(&self, number: u8) {
+        let mut servers = self.servers.lock().unwrap();
+        servers.remove(&Self::address(self.network, number));
     }
 
     /// Whether each instance is MAIN, and what is registered on it.
@@ -56,7 +74,7 @@ impl FakeMemgraph {
     /// The users of the instance with this number, and their passwords.
     pub(super) fn users(&self, number: u8) -> BTreeMap<String, String> {
         let servers = self.servers.lock().unwrap();
-        servers[&IpAddr::from([10, 0, 0, number])].users.clone()
+        servers[&Self::address(self.network, number)].users.clone()
     }
 
     fn lets_in(&self, at: IpAddr, credentials: Option<&Credentials>) -> bool {

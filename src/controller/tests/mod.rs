@@ -9,4 +9,5 @@ mod fake_memgraph;
 mod fields;
 mod outside;
 mod reconciling;
+mod traced;
 mod volumes;

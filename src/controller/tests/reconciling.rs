@@ -18,7 +18,7 @@ use tokio::{sync::mpsc::unbounded_channel, time::Instant};
 
 use super::{
     super::{
-        Election, Means, Operator, OperatorConfig,
+        Election, GatewayLink, Means, Operator, OperatorConfig,
         act::ActError,
         fence::Gateway,
         reconcile::{ReconcileError, reconcile},
@@ -36,6 +36,7 @@ use crate::{
     },
     leader::{Leadership, Timing},
     resources::{OperatorImage, OperatorPods},
+    traces::Traces,
 };
 
 pub(super) const NAMESPACE: &str = "db";
@@ -45,7 +46,7 @@ fn labels(component: &str) -> Value {
     json!(names::labels("demo", component))
 }
 
-fn pod(name: &str, component: &str, container: &str, ip: &str) -> Value {
+pub(super) fn pod(name: &str, component: &str, container: &str, ip: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels(component), "uid": name},
@@ -112,6 +113,16 @@ pub(super) async fn operator(
     api: &FakeApi,
     memgraph: &FakeMemgraph,
 ) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
+    operator_with(api, memgraph, gateways(), Traces::default()).await
+}
+
+/// One that reaches its gateways like this, and tells there of changes of MAIN.
+pub(super) async fn operator_with<G: GatewayLink>(
+    api: &FakeApi,
+    memgraph: &FakeMemgraph,
+    gateways: G,
+    traces: Traces,
+) -> Arc<Operator<FakeMemgraph, G>> {
     let client = api.client();
     let (pokes, _) = unbounded_channel();
     let stores = stores(&client, &pokes).await;
@@ -123,9 +134,9 @@ pub(super) async fn operator(
     tokio::spawn(watch.for_each(|_| async {}));
     cached.wait_until_ready().await.unwrap();
     Arc::new(Operator::new(
-        means(client.clone(), memgraph, gateways()),
+        means(client.clone(), memgraph, gateways),
         Leadership::for_ever(),
-        config(),
+        OperatorConfig { traces, ..config() },
         stores,
         cached,
         pokes,
@@ -159,11 +170,7 @@ async fn successor(
     ))
 }
 
-fn means(
-    client: kube::Client,
-    memgraph: &FakeMemgraph,
-    gateways: FakeGateways,
-) -> Means<FakeMemgraph, FakeGateways, ()> {
+fn means<G>(client: kube::Client, memgraph: &FakeMemgraph, gateways: G) -> Means<FakeMemgraph, G, ()> {
     Means {
         client,
         bolt: memgraph.clone(),
@@ -181,6 +188,7 @@ fn config() -> OperatorConfig {
         pods: OperatorPods::new(NAMESPACE, "app=operator").unwrap(),
         keepsakes: None,
         collector: None,
+        traces: Traces::default(),
         election: Election {
             namespace: NAMESPACE.into(),
             lease: "operator".into(),

@@ -36,6 +36,7 @@ pub(super) fn replica(name: &str, address: &str) -> InstanceStatus {
         health: Health::Up,
         data_status: Some("ready".to_owned()),
         tls: false,
+        obstacle: None,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     grants::{Grant, Position, Request, VERSION},
     leader::Clock,
     metrics::ApiRequests,
+    traces::Traces,
 };
 
 /// Against hangs only: nothing is expected to take so long.
@@ -125,7 +126,14 @@ impl TestGateway {
             certificates: found,
         };
         let figures = gateway.figures("graphs", "demo", ApiRequests::default());
-        let served = tokio::spawn(gateway.serve(Arc::clone(&keeper), from_outside, figures, stop.clone()));
+        let serving = gateway.serve(
+            Arc::clone(&keeper),
+            from_outside,
+            figures,
+            Traces::default(),
+            stop.clone(),
+        );
+        let served = tokio::spawn(serving);
         Self {
             clock,
             keeper,

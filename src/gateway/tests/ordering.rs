@@ -29,6 +29,7 @@ use crate::{
         session, socket,
         statistics::Statistics,
     },
+    traces::Traces,
 };
 
 fn routes(cluster: &MemgraphCluster) -> Routes {
@@ -49,7 +50,8 @@ macro_rules! enforcer {
         let $gate = gate();
         let ($wanted, receiver) = watch::channel(routes($first));
         let (publish, $enforced) = watch::channel(Routes::default());
-        let mut $enforcer = pin!(enforce(Arc::clone(&$gate), receiver, publish));
+        let enforcing = enforce(Arc::clone(&$gate), receiver, publish, Traces::default());
+        let mut $enforcer = pin!(enforcing);
         assert!(poll!($enforcer.as_mut()).is_pending());
         assert_eq!(*$enforced.borrow(), routes($first));
     };

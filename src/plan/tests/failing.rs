@@ -189,6 +189,7 @@ fn the_only_member_leaves_only_where_main_may_go_on_alone() {
     let gateway = report::GatewayState {
         enabled: true,
         ready: 1,
+        ..Default::default()
     };
     let report = report::report(&seen, seen.ledger.as_ref(), &plan(&seen).situation, gateway);
     assert_eq!(report.phase, Phase::WritesBlocked);

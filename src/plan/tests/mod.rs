@@ -15,5 +15,6 @@ mod safeguards;
 mod scaling;
 mod silence;
 mod stuck;
+mod telling;
 mod update;
 mod world;

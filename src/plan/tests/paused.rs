@@ -19,6 +19,7 @@ fn reported(world: &World) -> Report {
     let gateway = GatewayState {
         enabled: true,
         ready: 1,
+        ..Default::default()
     };
     report(&seen, seen.ledger.as_ref(), &plan(&seen).situation, gateway)
 }

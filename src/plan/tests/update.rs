@@ -40,6 +40,7 @@ fn told(world: &World) -> (Phase, Truth, Reason, String) {
     let gateway = report::GatewayState {
         enabled: true,
         ready: 1,
+        ..Default::default()
     };
     let seen = world.observe();
     let report = report::report(&seen, seen.ledger.as_ref(), &Situation::Serving, gateway);

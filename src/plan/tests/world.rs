@@ -300,6 +300,7 @@ impl World {
                 },
                 stuck_for: Duration::ZERO,
                 has_answered: true,
+                obstacle: None,
                 crash_loop: self.servers[index]
                     .unreadable
                     .then_some(CrashLoop { exit_code: Some(134) }),

@@ -13,6 +13,7 @@ mod faults;
 mod grants;
 mod manifests;
 mod nodes;
+mod obstacles;
 mod operations;
 mod operators;
 mod parts;
@@ -25,6 +26,7 @@ mod rollouts;
 mod scaling;
 mod steps;
 mod switchover;
+mod traces;
 mod updates;
 mod volumes;
 
@@ -146,6 +148,8 @@ const LONG: &[(&str, Body)] = tests! {
         the_first_steps_are_as_the_guide_says
         a_cluster_grows_and_shrinks_as_the_guide_says
         a_running_cluster_is_looked_at_and_changed_as_the_guides_say;
+    obstacles:
+        are_told_and_the_status_stays_still;
     parts:
         gateways_are_switched_off_and_on;
     policies:
@@ -158,6 +162,8 @@ const LONG: &[(&str, Body)] = tests! {
         of_a_bootstrap
         of_a_repair
         of_a_reset;
+    traces:
+        of_a_failover_are_told_by_operator_and_gateways;
     updates:
         a_changed_configuration_reaches_one_instance_after_the_other;
     quiet:

@@ -23,6 +23,7 @@ use memgraph_operator::{
         enforce, follow, probe,
     },
     grants::{Request, Response},
+    traces::Traces,
 };
 use serde_json::Value;
 use tokio::{
@@ -253,7 +254,7 @@ impl Sandbox for GatewaySandbox {
         let (kept, cluster) = (Arc::clone(&keeper), self.cluster.clone());
         let keeping = async move { kept.keep(view, clusters, &cluster).await };
         let keeping = spawn_local(while_awake(life.clone(), keeping));
-        let enforcing = enforce(Arc::clone(&gate), keeper.wanted(), publish);
+        let enforcing = enforce(Arc::clone(&gate), keeper.wanted(), publish, Traces::default());
         let enforcing = spawn_local(while_awake(life.clone(), enforcing));
         let probing = probe(Arc::clone(&keeper), maker.memgraphs.bolt(self.place));
         let probing = spawn_local(while_awake(life.clone(), probing));

@@ -10,6 +10,7 @@ use memgraph_operator::{
     leader::{Dismiss, Leadership, Process, Timing},
     memgraph::Bolt,
     resources::{OperatorImage, OperatorPods},
+    traces::Traces,
 };
 use tokio::{
     sync::Notify,
@@ -213,6 +214,7 @@ impl OperatorSlot {
             pods: pods(),
             keepsakes: None,
             collector: None,
+            traces: Traces::default(),
             election: Election {
                 namespace: OPERATORS_NAMESPACE.to_owned(),
                 lease: "memgraph-operator".to_owned(),

@@ -1,0 +1,54 @@
+//! Whether a further copy holds every acknowledged write: what the condition `Durable` says.
+
+use super::observation::Observation;
+use crate::api::{
+    conditions::{Reason, Truth},
+    ledger::{Ledger, Route},
+};
+
+/// `trouble`: what is wrong as a whole. `following`: members of the in-sync set that MAIN feeds now. `serves`: MAIN does.
+pub(super) fn durable(
+    seen: &Observation,
+    ledger: Option<&Ledger>,
+    trouble: Option<Reason>,
+    following: i32,
+    serves: bool,
+) -> (Truth, Reason, String) {
+    if seen.settings.sync_replicas == 0 {
+        let message = "the spec asks for no in-sync replica: losing MAIN's volume loses writes".into();
+        return (Truth::False, Reason::NotRequired, message);
+    }
+    if following > 0 {
+        let message = format!("{following} in-sync replica(s) hold every acknowledged write");
+        return (Truth::True, Reason::AsExpected, message);
+    }
+    let Some(ledger) = ledger.filter(|ledger| ledger.opened) else {
+        let reason = trouble.unwrap_or(Reason::Bootstrapping);
+        return (Truth::Unknown, reason, "no MAIN is set up yet".into());
+    };
+    if serves {
+        let message = "no replica is known to hold every acknowledged write".into();
+        return (Truth::False, Reason::NoInSyncReplica, message);
+    }
+    if ledger.route == Route::Closed {
+        let reason = trouble.unwrap_or(Reason::MainUnreachable);
+        let message =
+            "the route is closed: nothing is acknowledged before it is known who holds every write".into();
+        return (Truth::Unknown, reason, message);
+    }
+    let when = match trouble {
+        Some(Reason::MainUnreachable) => "when MAIN told of it last",
+        _ => "when MAIN was lost",
+    };
+    // MAIN waited for each of them at every write.
+    let members = ledger.in_sync.iter();
+    let names: Vec<_> = members.map(|member| member.instance.as_str()).collect();
+    if names.is_empty() {
+        let message =
+            format!("no replica held every acknowledged write {when}: only MAIN's own volume has them");
+        (Truth::False, Reason::NoInSyncReplica, message)
+    } else {
+        let message = format!("{} held every acknowledged write {when}", names.join(", "));
+        (Truth::Unknown, Reason::MainUnreachable, message)
+    }
+}

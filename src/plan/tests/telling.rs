@@ -1,0 +1,114 @@
+//! What people read while MAIN is lost: conditions that agree with each other, and what keeps pods from running.
+
+use super::{
+    super::{
+        observation::{Observation, Sight},
+        plan,
+        report::{GatewayState, report},
+    },
+    decisions::running,
+    world::World,
+};
+use crate::api::{
+    conditions::{ConditionType, Reason, Truth, Verdict},
+    ledger::Route,
+};
+
+fn verdict(seen: &Observation, condition: ConditionType) -> Verdict {
+    let gateway = GatewayState {
+        enabled: true,
+        ready: 1,
+        ..GatewayState::default()
+    };
+    let told = report(seen, seen.ledger.as_ref(), &plan(seen).situation, gateway);
+    let mut verdicts = told.verdicts.into_iter();
+    verdicts.find(|verdict| verdict.condition == condition).unwrap()
+}
+
+fn told(seen: &Observation, condition: ConditionType) -> (Truth, Reason, String) {
+    let verdict = verdict(seen, condition);
+    (verdict.status, verdict.reason, verdict.message)
+}
+
+#[test]
+fn a_manual_failover_names_who_holds_every_write_and_waits_for_a_human() {
+    let mut world = running();
+    world.settings.automatic_failover = false;
+    world.servers[0].up = false;
+    let seen = world.observe();
+    let (status, reason, message) = told(&seen, ConditionType::Stalled);
+    assert_eq!((status, reason), (Truth::True, Reason::ManualFailover));
+    assert!(message.ends_with("to have demo-1 promoted"), "{message}");
+    let waits = (Truth::False, Reason::ManualFailover, message);
+    assert_eq!(told(&seen, ConditionType::Reconciling), waits);
+    assert_eq!(told(&seen, ConditionType::Ready), waits);
+    let held = "demo-1 held every acknowledged write when MAIN was lost".to_owned();
+    let durable = (Truth::Unknown, Reason::MainUnreachable, held);
+    assert_eq!(told(&seen, ConditionType::Durable), durable);
+
+    // Where nobody could be promoted, that is not what is waited for.
+    world.servers[1].up = false;
+    let (_, reason, message) = told(&world.observe(), ConditionType::Ready);
+    assert_eq!(reason, Reason::NoCandidate);
+    assert!(!message.contains("Automatic"), "{message}");
+}
+
+#[test]
+fn a_main_that_is_lost_in_a_pause_waits_for_a_human() {
+    let mut world = running();
+    world.settings.paused = true;
+    world.servers[0].up = false;
+    let seen = world.observe();
+    for (condition, status) in [
+        (ConditionType::Stalled, Truth::True),
+        (ConditionType::Reconciling, Truth::False),
+        (ConditionType::Ready, Truth::False),
+    ] {
+        let told = verdict(&seen, condition);
+        assert_eq!((told.status, told.reason), (status, Reason::Paused), "{told:?}");
+    }
+}
+
+#[test]
+fn how_durable_it_is_is_told_in_every_state() {
+    let durable = |seen: &Observation| told(seen, ConditionType::Durable);
+    let fresh = durable(&World::new(3).observe());
+    assert_eq!(
+        (fresh.0, fresh.2.as_str()),
+        (Truth::Unknown, "no MAIN is set up yet")
+    );
+    let mut world = running();
+    assert_eq!(durable(&world.observe()).0, Truth::True);
+
+    let mut unheard = world.observe();
+    unheard.instances[0].sight = Sight::Silent;
+    let unsure = durable(&unheard);
+    let held = "demo-1 held every acknowledged write when MAIN told of it last";
+    assert_eq!((unsure.0, unsure.2.as_str()), (Truth::Unknown, held));
+
+    world.servers[0].up = false;
+    while world.ledger.as_ref().unwrap().route == Route::Open {
+        world.step(1);
+    }
+    let closing = durable(&world.observe());
+    assert_eq!((closing.0, closing.1), (Truth::Unknown, Reason::FailingOver));
+    assert!(closing.2.starts_with("the route is closed"), "{}", closing.2);
+
+    let mut alone = World::new(1);
+    alone.settle();
+    assert_eq!(durable(&alone.observe()).1, Reason::NotRequired);
+}
+
+#[test]
+fn what_keeps_pods_from_running_is_told_once_for_all_of_them() {
+    let mut world = World::new(3);
+    world.servers.iter_mut().for_each(|server| server.up = false);
+    let mut seen = world.observe();
+    for instance in &mut seen.instances {
+        instance.obstacle = Some("its image i cannot be pulled: not found".to_owned());
+    }
+    let (_, reason, message) = told(&seen, ConditionType::Ready);
+    assert_eq!(reason, Reason::WaitingForInstances);
+    let end = "; demo-0, demo-1, demo-2: its image i cannot be pulled: not found";
+    assert!(message.ends_with(end), "{message}");
+}
