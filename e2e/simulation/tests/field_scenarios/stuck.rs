@@ -3,7 +3,11 @@
 use std::{rc::Rc, time::Duration};
 
 use memgraph_operator::api::ledger::Route;
-use simulation::{memgraph::Volume, world::World};
+use simulation::{
+    memgraph::Volume,
+    script,
+    world::{Options, World},
+};
 
 use crate::{play, secs};
 
@@ -38,10 +42,14 @@ fn a_main_whose_disk_does_not_answer_is_followed_and_comes_back_as_a_replica() {
     });
 }
 
-/// A slow MAIN is not dead.
+/// A slow MAIN is not dead. One client writes: the commits of several would wait for each other, for longer than any one takes.
 #[test]
 fn a_main_whose_commits_take_half_a_minute_stays() {
-    play(async |world| {
+    let options = Options {
+        writers: 1,
+        ..Options::default()
+    };
+    script::play(&options, async |world| {
         slow_down(&world, 15);
         let stays = |w: &World| w.is_open_to("demo-0");
         assert!(world.throughout(secs(300), stays).await);
