@@ -345,8 +345,8 @@ fn contradiction(note: &VolumeNote, with_data: &[&Instance]) -> Option<String> {
 
 /// All with data are replicas: the cluster stood still, and its ledger is lost. One of them holds every acknowledged write,
 /// since all instances are there, and has come at least as far as each copy whose data is a part of its own. That the
-/// others' data really is a part of MAIN's is checked before anything is committed ([`Election`]): MAIN refuses a copy
-/// exactly if that holds a commit which MAIN does not (`storage/v2/replication/replication_client.cpp`: its last epoch is
+/// others' data really is a part of MAIN's is checked before anything is committed ([`Election`]): MAIN refuses every copy
+/// that holds a commit which MAIN does not (`storage/v2/replication/replication_client.cpp`: its last epoch is
 /// not in MAIN's history, or it has gone further in it).
 fn returned<'a>(seen: &'a Observation, with_data: &[&'a Instance]) -> State<'a> {
     if seen.declared().any(|i| !i.is_replica()) {

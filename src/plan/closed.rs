@@ -11,7 +11,7 @@ use super::{
     members::{self, Members},
     notes,
     observation::{Access, DataStatus, Instance, Observation, Registration, Role},
-    reset, switchover,
+    refused, reset, switchover,
 };
 use crate::api::{
     RegistrationMode,
@@ -180,19 +180,27 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         .iter()
         .filter(|r| r.is_sync() && r.in_sync())
         .collect();
-    let settled = || settle_refused(members, kind).or_else(|| give_up_unreadable(members, kind));
-    if let Some(plan) = chosen.is_empty().then(settled).flatten() {
+    let known = refused::main_is_known(ledger);
+    if (chosen.is_empty() || !known)
+        && let Some(plan) = refused::settle(members, kind)
+    {
+        return plan;
+    }
+    let strike_off = || refused::let_go(members, kind).or_else(|| give_up_unreadable(members, kind));
+    if let Some(plan) = chosen.is_empty().then(strike_off).flatten() {
         return plan;
     }
     let alone = chosen.is_empty() && synced.len() < seen.settings.required_members();
     // A MAIN that has restarted may itself be the older one. Whoever is filled from it then, or follows it, shows nothing.
-    if (alone || kind == OperationKind::Restart)
-        && let Some(plan) = ask_about_refuted(members, kind)
+    let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
+    if (alone || !known && !lossy)
+        && let Some(plan) = refused::ask(members, kind)
     {
         return plan;
     }
+    let awaited = refused::awaited(members);
     if alone
-        && !may_be_refuted(members, kind)
+        && awaited.is_none()
         && let Some(plan) = rebuild(members, kind)
     {
         return plan;
@@ -218,6 +226,12 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
             return Plan::with(seen, working("starting MAIN anew: its mark was undone"), [delete]);
         }
         return Plan::new(seen, working("waiting for a replica that shows the mark"));
+    }
+    // It has stepped aside for MAIN, on the word of MAIN's volume.
+    let reversed = ledger.operation.as_ref().is_some_and(|o| o.reversed);
+    if let Some(instance) = awaited.filter(|_| reversed) {
+        let text = format!("waiting for {}, which was in sync", instance.name);
+        return Plan::new(seen, working(&text));
     }
     let Some(address) = members.main.address else {
         return Plan::new(seen, working("waiting for MAIN's address"));
@@ -458,96 +472,6 @@ fn is_given_up(members: &Members<'_>, instance: &Instance) -> bool {
     settings.unprotected && !holds_all && seen.closed_for >= settings.detection_timeout
 }
 
-/// Hands over to a candidate that is ahead of MAIN: the former MAIN, when it was lost between its own commit and
-/// the second phase, holds one write more than the copy that was promoted. It was acknowledged to nobody, and MAIN
-/// has as a rule committed nothing yet, so that either may lead and follow the other; if it has, the commit was a probe, and
-/// MAIN is filled anew from the other. This is done once before the route opens again: it never goes back and forth.
-///
-/// A candidate that MAIN still refuses, or that is fenced, is none any more: MAIN holds all that was acknowledged.
-fn settle_refused(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
-    let (seen, ledger) = (members.seen, members.ledger);
-    let operation = ledger.operation.as_ref()?;
-    let refused = |instance: &&Instance| {
-        let member = ledger.candidates.iter().find(|m| m.instance == instance.name);
-        instance.refused
-            && instance.is_replica()
-            && instance.carries(ledger)
-            && member.is_some_and(|member| loss::is_candidate(instance, member))
-    };
-    let instance = members.others().find(refused)?;
-    let to = loss::Successor {
-        copy: instance.copy()?,
-        kind: OperationKind::Failover,
-        lossy: false,
-    };
-    let why = format!(
-        "{} holds writes that {} does not",
-        instance.name, members.main.name
-    );
-    let mut next = ledger.clone();
-    if operation.reversed || seen.settings.is_fenced(&instance.name) {
-        if operation.lossy {
-            return None;
-        }
-        // Of the set of the last term nobody is promoted any more: as long as it is named there, its data is not set aside.
-        for members in [&mut next.candidates, &mut next.in_sync] {
-            members.retain(|m| m.instance != instance.name);
-        }
-        return Some(Plan::with(
-            seen,
-            Situation::Working(kind, why),
-            [Step::write(next)],
-        ));
-    }
-    next.operation = Some(Operation {
-        reversed: true,
-        ..operation.clone()
-    });
-    Some(loss::hand_over(seen, &next, to, &why))
-}
-
-/// Whether a copy that was in sync is away, and may soon show that MAIN, which has restarted, is the older one: until then
-/// nobody's data is set aside because MAIN lacks something of it.
-fn may_be_refuted(members: &Members<'_>, kind: OperationKind) -> bool {
-    let (seen, ledger) = (members.seen, members.ledger);
-    let away = |instance: &Instance| {
-        let was_in_sync = ledger.candidates.iter().any(|m| m.instance == instance.name);
-        was_in_sync && instance.view().is_none() && instance.away_for < seen.settings.hang_timeout
-    };
-    kind == OperationKind::Restart && members.others().any(away)
-}
-
-/// A copy that was in sync, has restarted since, and holds writes that MAIN does not. One of the two was put back to an older
-/// state in place: what MAIN holds, a replica has prepared, and what a replica has committed, MAIN had. Nobody can tell which, so
-/// that a human is asked. To have that copy's data set aside is to decide for MAIN's.
-fn ask_about_refuted(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
-    let (seen, ledger, main) = (members.seen, members.ledger, &members.main.name);
-    let was_in_sync = |i: &&Instance| {
-        let candidate = ledger.candidates.iter().find(|m| m.instance == i.name);
-        candidate.is_some_and(|member| !loss::is_candidate(i, member))
-    };
-    let refused = |i: &&Instance| i.refused && i.is_replica() && i.carries(ledger);
-    let instance = members.others().filter(was_in_sync).find(refused)?;
-    let name = &instance.name;
-    if instance.reset_asked {
-        let mut next = ledger.clone();
-        for members in [&mut next.candidates, &mut next.in_sync] {
-            members.retain(|m| m.instance != *name);
-        }
-        let situation = Situation::Working(kind, format!("{name} is to follow {main} without its data"));
-        return Some(Plan::with(seen, situation, [Step::write(next)]));
-    }
-    let text = format!(
-        "{name} was in sync, has restarted since, and holds writes that {main} does not: one of the two was put back to an \
-         older state. To go on with the data of {main}, annotate the pod of {name} with memgraph.dev/reset=yes; to go on with \
-         that of {name}, delete the MemgraphCluster, which keeps the volumes, and make it again"
-    );
-    Some(Plan::new(
-        seen,
-        Situation::Stalled(Reason::DivergedInstance, text),
-    ))
-}
-
 /// Strikes a candidate off that cannot read its data, so that it can be filled anew from MAIN: MAIN holds all that was
 /// acknowledged, and that one could not be promoted in any case. Not where MAIN itself may lack something, or where a human is
 /// to decide about data that is set aside.
@@ -581,5 +505,7 @@ fn fits(members: &Members<'_>, registration: &Registration, chosen: &[&Instance]
     } else {
         RegistrationMode::Async
     };
-    registration.mode == wanted && registration.status.is_some() && !members::is_stuck(registration, instance)
+    // MAIN does not look again at one that has branched off. Made anew, it is refused if it still has.
+    let broken = matches!(registration.status, None | Some(DataStatus::Diverged));
+    registration.mode == wanted && !broken && !members::is_stuck(registration, instance)
 }

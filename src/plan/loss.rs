@@ -6,6 +6,7 @@ use super::{
     Action, Plan, Situation, Step, addresses, brake,
     members::Members,
     observation::{Container, Instance, Observation, Role, Sight},
+    refused,
     silence::{self, Others},
 };
 use crate::api::{
@@ -337,7 +338,11 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
     let why = format!("{name} does not become MAIN");
     // Who may follow without a human's word is decided elsewhere; a human has asked for a planned change.
     let others = seen.settings.automatic_failover || is_taking_over(ledger);
-    let other = successor(seen, ledger, others).filter(|to| to.copy.instance != *name);
+    // One that has stepped aside for it, and is not known to hold everything, does not lead before the two were compared.
+    let reversed = ledger.operation.as_ref().is_some_and(|o| o.reversed);
+    let other = successor(seen, ledger, others)
+        .filter(|to| to.copy.instance != *name)
+        .filter(|to| !reversed || refused::is_known(ledger, &to.copy));
     if let Some(to) = other {
         return Some(hand_over(seen, ledger, to, &why));
     }
@@ -387,15 +392,19 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
         return Some(held_back.unwrap_or_else(|| {
             let suspected = matches!(fate, Fate::Suspected(_));
             let changes = brake::with_change(seen, ledger, ledger.term + 1, suspected);
-            hand_over(
-                seen,
-                &Ledger {
-                    changes,
-                    ..ledger.clone()
-                },
-                to,
-                why,
-            )
+            // It may have stepped aside for a MAIN that was lost before it could refuse anybody: which of the two holds more is
+            // still to be found out.
+            let known = refused::is_known(ledger, &to.copy);
+            let operation = ledger.operation.clone().map(|operation| Operation {
+                reversed: operation.reversed && known,
+                ..operation
+            });
+            let next = Ledger {
+                changes,
+                operation,
+                ..ledger.clone()
+            };
+            hand_over(seen, &next, to, why)
         }));
     }
     if let Some(main) = seen

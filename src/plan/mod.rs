@@ -16,6 +16,7 @@ mod notes;
 mod numbers;
 pub mod observation;
 mod paused;
+mod refused;
 mod release;
 pub mod report;
 mod reset;

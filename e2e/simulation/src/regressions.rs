@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 20] = [
+pub const REGRESSIONS: [Regression; 22] = [
     showed(
         6,
         600,
@@ -128,5 +128,15 @@ pub const REGRESSIONS: [Regression; 20] = [
         3712,
         525,
         "the same, while the former MAIN stood still: it went on as MAIN, and nobody made it one of ours",
+    ),
+    showed(
+        3917,
+        525,
+        "MAIN's volume was put back, its successor took it for ahead, stepped aside, was refused by it and filled anew from it",
+    ),
+    showed(
+        2662,
+        525,
+        "a replica was killed while it was filled, and had no power later: it lacked a write in the middle",
     ),
 ];

@@ -9,6 +9,7 @@ mod lost_ledger;
 mod paused;
 mod planned_change;
 mod random;
+mod refused;
 mod reset;
 mod restarts;
 mod safeguards;

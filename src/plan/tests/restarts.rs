@@ -14,7 +14,7 @@ use super::{
 use crate::api::{
     ReplicationMode,
     conditions::Reason,
-    ledger::{Operation, OperationKind, Route},
+    ledger::{Member, Operation, OperationKind, Route},
 };
 
 /// Everything has lost power; MAIN does not come back.
@@ -355,6 +355,12 @@ fn who_is_struck_off_as_a_candidate_is_relied_on_no_more() {
     ledger.term += 1;
     ledger.route = Route::Closed;
     ledger.candidates = ledger.in_sync.clone();
+    // MAIN was in sync in this life, too.
+    ledger.in_sync.push(Member {
+        instance: ledger.main.instance.clone(),
+        incarnation: ledger.main.incarnation.clone(),
+        ..ledger.in_sync[0].clone()
+    });
     ledger.operation = Some(Operation {
         kind: OperationKind::Failover,
         target: "demo-0".into(),
