@@ -1,6 +1,9 @@
 //! A volume's content, and what a power loss would leave of it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use memgraph_sim::{
     config::Config,
@@ -12,6 +15,9 @@ use rand::{SeedableRng as _, rngs::StdRng};
 /// (`vm.dirty_expire_centisecs`).
 const WRITE_BACK: Duration = Duration::from_secs(30);
 
+/// How often the kernel looks for what is as old as that (`vm.dirty_writeback_centisecs`).
+const FLUSHER: Duration = Duration::from_secs(5);
+
 /// Folders of small state files. Memgraph keeps them in RocksDB and writes with its defaults, which do not sync
 /// (`rocksdb::WriteOptions()` in `src/kvstore/kvstore.cpp`): they outlive a kill, but not always a power loss.
 const STATE_FOLDERS: [&str; 4] = ["auth/", "databases/", "replication/", "settings/"];
@@ -21,8 +27,37 @@ struct File {
     content: Vec<u8>,
     /// How much of it is on the disk; `None` if not even its name is.
     synced: Option<usize>,
+    /// How long it was when so much of it had been written, oldest first: what the kernel has not been told to sync.
+    written: VecDeque<(usize, Time)>,
     /// What a state file held before, and since when it does not.
     before: Option<(Option<Vec<u8>>, Time)>,
+}
+
+impl File {
+    fn append(&mut self, content: &[u8], now: Time) {
+        self.write_back(now);
+        self.content.extend_from_slice(content);
+        let length = self.content.len();
+        match self.written.back_mut() {
+            // Nothing comes of it sooner than of what was written before.
+            Some((last, since)) if now < *since + FLUSHER => *last = length,
+            _ => self.written.push_back((length, now)),
+        }
+    }
+
+    /// The kernel writes what is old enough, whoever has written it and whether that still lives.
+    fn write_back(&mut self, now: Time) {
+        while let Some((length, since)) = self.written.front().copied()
+            && since + FLUSHER + WRITE_BACK + FLUSHER <= now
+        {
+            self.has_synced(length);
+        }
+    }
+
+    fn has_synced(&mut self, length: usize) {
+        self.synced = self.synced.max(Some(length));
+        self.written.retain(|(written, _)| *written > length);
+    }
 }
 
 /// Files by path.
@@ -37,11 +72,7 @@ impl Disk {
     pub(super) fn perform(&mut self, operation: DiskOperation, now: Time) -> Result<DiskReply, DiskError> {
         match operation {
             DiskOperation::Append(path, content) => {
-                self.files
-                    .entry(path)
-                    .or_default()
-                    .content
-                    .extend_from_slice(&content);
+                self.files.entry(path).or_default().append(&content, now);
             }
             DiskOperation::Replace(path, content) => {
                 let is_state = STATE_FOLDERS.iter().any(|folder| path.starts_with(folder));
@@ -61,6 +92,7 @@ impl Disk {
                 }
                 file.content = content;
                 file.synced = synced;
+                file.written.clear();
             }
             DiskOperation::Sync { .. } => {}
             DiskOperation::Rename(from, to) => self.rename(&from, &to)?,
@@ -82,7 +114,7 @@ impl Disk {
     /// A sync has ended that began when the file was this long.
     pub(super) fn synced(&mut self, path: &str, length: usize) {
         if let Some(file) = self.files.get_mut(path) {
-            file.synced = file.synced.max(Some(length.min(file.content.len())));
+            file.has_synced(length.min(file.content.len()));
         }
     }
 
@@ -131,7 +163,7 @@ impl Disk {
         let file = File {
             synced: Some(content.len()),
             content,
-            before: None,
+            ..File::default()
         };
         self.files.insert(path.to_owned(), file);
     }
@@ -163,6 +195,7 @@ impl Disk {
                 file.synced = Some(file.content.len());
                 tracing::debug!(path, "the power loss took a state file's new content");
             }
+            file.write_back(now);
             let synced = file.synced.unwrap_or(0);
             // Mostly nothing or everything, sometimes a torn record.
             let unsynced = file.content.len() - synced;
@@ -174,6 +207,7 @@ impl Disk {
             let there = file.synced.is_some() || kept > 0;
             file.content.truncate(synced + kept);
             file.synced = Some(file.content.len());
+            file.written.clear();
             there
         });
     }
@@ -247,6 +281,23 @@ mod tests {
             assert!(left.starts_with(b"kept") && b"kept+tail".starts_with(left));
             let new = disk.content("wal/b").unwrap_or(b"new");
             assert!(!new.is_empty() && b"new".starts_with(new));
+        }
+    }
+
+    #[test]
+    fn what_is_old_was_written_by_the_kernel() {
+        for seed in 0..20 {
+            let mut disk = Disk::default();
+            for at in [0, 3, 20] {
+                let operation = DiskOperation::Append("wal/a".to_owned(), b"+".to_vec());
+                disk.perform(operation, Duration::from_secs(at)).unwrap();
+            }
+            let mut late = disk.clone();
+            disk.lose_power(Duration::from_secs(40), &mut fastrand::Rng::with_seed(seed));
+            let left = disk.content("wal/a").unwrap();
+            assert!(left.len() >= 2, "{left:?}");
+            late.lose_power(Duration::from_secs(60), &mut fastrand::Rng::with_seed(seed));
+            assert_eq!(late.content("wal/a").unwrap().len(), 3);
         }
     }
 
