@@ -1,8 +1,10 @@
 //! Compares what the operator, the gateways and the init containers of instances have asked the API server for with the rights that
-//! they have, in both directions: whatever was forbidden is missing, and what nobody asked for in all the tests is too much.
+//! they have, in both directions: whatever was forbidden is missing, but for what the operator asked while it was not installed, and
+//! what nobody asked for in all the tests is too much.
 //!
 //! `rbac-check AUDIT-LOG..`: the logs that clusters leave behind (`devcluster`'s folder `last-logs`).
 
+mod absence;
 mod rights;
 
 use std::collections::BTreeSet;
@@ -14,6 +16,7 @@ use e2e_cluster::audit;
 use e2e_cluster::folders::Folders;
 use e2e_node::node::NAME;
 
+use absence::Absence;
 use rights::{Account, Right};
 
 fn main() -> ExitCode {
@@ -35,10 +38,16 @@ fn run() -> Result<bool> {
     }
     let (mut used, mut forbidden) = (BTreeSet::new(), BTreeSet::new());
     for log in &logs {
-        for request in audit::read(log)? {
+        let (mut requests, mut absence) = (audit::read(log)?, Absence::default());
+        requests.sort_by(|a, b| a.request_received_timestamp.cmp(&b.request_received_timestamp));
+        for request in requests {
+            absence.note(&request)?;
             let Some(account) = Account::of(&request.user.username) else {
                 continue;
             };
+            if account == Account::Operator && request.is_forbidden() && absence.excuses(&request)? {
+                continue;
+            }
             for right in Right::needed_for(&request) {
                 let kind = if request.is_forbidden() {
                     &mut forbidden
