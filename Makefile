@@ -36,6 +36,10 @@ check: ## Format, lints, licences, generated files, scripts, unit tests: no root
 test: ## Everything, as CI does it; the last line counts the tests
 	@.ci/test.sh all
 
+.PHONY: test-faults
+test-faults: ## Only those of faults between the operator and the API server, at each write of each course
+	cargo test --locked --package memgraph-operator --lib -- controller::tests::faults
+
 .PHONY: node-test
 node-test: images ## Only the tests on a real node (TESTS=name: only those; REUSE=1: keep the cluster for the next time)
 	@e2e/chart/helm.sh >/dev/null

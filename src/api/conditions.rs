@@ -19,6 +19,8 @@ pub enum ConditionType {
     ReplicationHealthy,
     /// Gateway pods are ready to take sessions.
     GatewayAvailable,
+    /// Every instance has a volume as large as the spec asks.
+    StorageReady,
     /// Every instance was started with what the spec says now.
     UpToDate,
     /// Nothing is done, because `spec.paused` says so.
@@ -27,7 +29,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every type, in the order in which they are shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -35,6 +37,7 @@ impl ConditionType {
         Self::Durable,
         Self::ReplicationHealthy,
         Self::GatewayAvailable,
+        Self::StorageReady,
         Self::UpToDate,
         Self::Paused,
     ];
@@ -50,6 +53,7 @@ impl ConditionType {
             Self::Durable => "Durable",
             Self::ReplicationHealthy => "ReplicationHealthy",
             Self::GatewayAvailable => "GatewayAvailable",
+            Self::StorageReady => "StorageReady",
             Self::UpToDate => "UpToDate",
             Self::Paused => "Paused",
         }
@@ -128,6 +132,12 @@ pub enum Reason {
     GatewayDisabled,
     /// The spec asks for no in-sync copy.
     NotRequired,
+    /// The volume claim of an instance has no volume yet.
+    WaitingForVolumes,
+    /// Volumes are being made as large as `storage.size` asks.
+    Expanding,
+    /// A volume cannot be made as large as `storage.size` asks; the message says who has refused it.
+    ExpansionRefused,
     /// Pods are being replaced, one after the other, because the spec has changed.
     Updating,
     /// Only MAIN's pod is left to be replaced, and `updateStrategy.mainUpdate` leaves that to a human.
@@ -176,6 +186,9 @@ impl Reason {
             Self::GatewayNotReady => "GatewayNotReady",
             Self::GatewayDisabled => "GatewayDisabled",
             Self::NotRequired => "NotRequired",
+            Self::WaitingForVolumes => "WaitingForVolumes",
+            Self::Expanding => "Expanding",
+            Self::ExpansionRefused => "ExpansionRefused",
             Self::Updating => "Updating",
             Self::WaitingForSwitchover => "WaitingForSwitchover",
             Self::Downgrade => "Downgrade",

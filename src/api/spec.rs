@@ -236,15 +236,20 @@ pub struct SwitchoverSpec {
 ))]
 #[serde(rename_all = "camelCase")]
 pub struct StorageSpec {
-    /// Size of each instance's volume. Plan for four times the data set: snapshots are full copies.
+    /// Size of each instance's volume. Plan for four times the data set: snapshots are full copies. It can be raised where the
+    /// storage class allows volumes to grow: they do while they are used, and no instance restarts.
     #[serde(default = "defaults::storage_size")]
     #[schemars(
         length(min = 1, max = 32),
         regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
     )]
     #[x_kube(validation = (
-        "self == oldSelf",
-        "size: cannot be changed yet; make a new cluster with the size you want"
+        "quantity(self).isGreaterThan(quantity('0'))",
+        "size: must be greater than 0"
+    ))]
+    #[x_kube(validation = (
+        "quantity(self).compareTo(quantity(oldSelf)) >= 0",
+        "size: cannot be lowered, because volumes do not shrink; make a new cluster with the size you want"
     ))]
     pub size: String,
 

@@ -21,6 +21,7 @@ use super::{
     presence,
     sightings::{Sightings, Whom},
     snapshots, trial,
+    volumes::Growth,
     wall::Wall,
 };
 use crate::{
@@ -53,6 +54,7 @@ const HEARD_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Cluster {
     pub(super) sightings: Sightings,
     pub(super) applied: Applied,
+    pub(super) growth: Growth,
     pub(super) wallet: Wallet,
     pub(super) certificates: Certificates,
     pub(super) gateway_certificate: GatewayCertificate,
@@ -111,6 +113,7 @@ impl Cluster {
         Self {
             sightings: Sightings::default(),
             applied: Applied::default(),
+            growth: Growth::default(),
             wallet: Wallet::default(),
             certificates: Certificates::default(),
             gateway_certificate: GatewayCertificate::default(),

@@ -23,6 +23,7 @@ mod stores;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trial;
+mod volumes;
 mod vouch;
 mod wall;
 

@@ -4,19 +4,21 @@ use std::{collections::HashMap, sync::Arc};
 
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
     core::DynamicObject,
 };
 use tokio::sync::Mutex;
 
 use super::{
     access::AccessError, certificates::CertificateError, gateway_certificate::GatewayCertificateError,
-    link::Unprepared, stores::Stores,
+    link::Unprepared, stores::Stores, volumes::VolumeError,
 };
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::{instances_to_keep, is_older},
-    resources::{self, Desired, Installation, Kind, Object, ObjectKey, is_controlled_by},
+    resources::{
+        self, Desired, Installation, Kind, Object, ObjectKey, Replacement, is_controlled_by, keeps_volumes,
+    },
 };
 
 /// Why an object is not as it should be.
@@ -44,6 +46,9 @@ pub enum ObjectError {
     /// The certificate of the gateways is not as it should be.
     #[error(transparent)]
     GatewayCertificate(#[from] GatewayCertificateError),
+    /// A volume is not as large as it should be.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// The gateways could not be talked to.
     #[error("cannot prepare the control channel to the gateways")]
     Gateways(#[source] Unprepared),
@@ -125,6 +130,24 @@ pub(super) async fn bring_about(
             refuse_foreign(cluster, object.key(), live.as_ref())?;
         }
         refuse_foreign(cluster, object.key(), cached.as_deref())?;
+        if let Some(live) = cached
+            .as_deref()
+            .filter(|_| object.key().kind == Kind::StatefulSet)
+        {
+            match Replacement::of(live, object.content()) {
+                Replacement::Unneeded => {}
+                // The watch tells of the next step; once it is gone, it is made anew like any object that is not there.
+                Replacement::Wait => continue,
+                Replacement::KeepVolumes => {
+                    keep_volumes(&api, object.key(), live).await?;
+                    continue;
+                }
+                Replacement::Delete => {
+                    delete(client, object.key(), live, PropagationPolicy::Orphan).await?;
+                    continue;
+                }
+            }
+        }
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         let written = api
             .patch(&object.key().name, &params, &Patch::Apply(object.content()))
@@ -140,20 +163,54 @@ pub(super) async fn bring_about(
         else {
             continue;
         };
-        let preconditions = Preconditions {
-            uid: live.uid(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
-        match api(client, &namespace, key).delete(&key.name, &params).await {
-            Ok(_) => tracing::info!(kind = %key.kind.api_resource().kind, name = %key.name, "deleted"),
-            // It is gone, or another one has taken its place: the cache will show it.
-            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
-            Err(error) => return Err(request("delete", key)(error)),
-        }
+        delete(client, key, &live, PropagationPolicy::Background).await?;
+    }
+    Ok(())
+}
+
+/// Has this very StatefulSet leave its volumes alone when it goes.
+async fn keep_volumes(
+    api: &Api<DynamicObject>,
+    key: &ObjectKey,
+    live: &DynamicObject,
+) -> Result<(), ObjectError> {
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(keeps_volumes(live));
+    match api.patch(&key.name, &params, &patch).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        Err(error) => Err(request("change", key)(error)),
+    }
+}
+
+/// Deletes this very object, and no successor of it.
+///
+/// With [`PropagationPolicy::Orphan`] what belongs to it stays: pods go on as they are, and belong to the next StatefulSet whose
+/// selector they fit. What this operator then finds is the same wherever it was broken off: an object that is to go, or none.
+async fn delete(
+    client: &Client,
+    key: &ObjectKey,
+    live: &DynamicObject,
+    dependents: PropagationPolicy,
+) -> Result<(), ObjectError> {
+    let preconditions = Preconditions {
+        uid: live.uid(),
+        resource_version: None,
+    };
+    let params = DeleteParams {
+        preconditions: Some(preconditions),
+        propagation_policy: Some(dependents),
+        ..DeleteParams::default()
+    };
+    let namespace = live.namespace().unwrap_or_default();
+    match api(client, &namespace, key).delete(&key.name, &params).await {
+        Ok(_) => tracing::info!(kind = %key.kind.api_resource().kind, name = %key.name, "deleted"),
+        // It is gone, or another one has taken its place: the cache will show it.
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+        Err(error) => return Err(request("delete", key)(error)),
     }
     Ok(())
 }

@@ -18,9 +18,10 @@ use crate::{
         names,
     },
     plan::{
-        observation::{Access, Claim, Container, CrashLoop, Instance, Numbers, Observation, Witness},
+        observation::{Access, Claim, Container, CrashLoop, Instance, Numbers, Observation, Volume, Witness},
         report::GatewayState,
     },
+    resources::Amount,
 };
 
 /// What Kubernetes holds of one cluster.
@@ -164,6 +165,22 @@ fn claim(claim: &PersistentVolumeClaim) -> Option<Claim> {
     Some(Claim {
         uid: claim.uid()?,
         note: note.and_then(|text| serde_json::from_str(text).ok()),
+        volume: volume(claim),
+    })
+}
+
+/// What is told of the claim's volume, if it has one.
+fn volume(claim: &PersistentVolumeClaim) -> Option<Volume> {
+    claim.spec.as_ref()?.volume_name.as_ref()?;
+    let status = claim.status.as_ref();
+    let capacity = status.and_then(|status| status.capacity.as_ref()?.get("storage"));
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    Some(Volume {
+        capacity: capacity
+            .and_then(|size| Amount::parse(&size.0).ok())
+            .map(Amount::whole),
+        awaits_kubelet: conditions.any(|c| c.type_ == "FileSystemResizePending" && c.status == "True"),
     })
 }
 

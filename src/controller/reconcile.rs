@@ -21,6 +21,7 @@ use super::{
     observe::Memories,
     sightings::Whom,
     status::{self, StatusError},
+    volumes::VolumeError,
 };
 use crate::{
     api::{
@@ -103,9 +104,16 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     // Also in a pause: without certificates gateways get no grant.
     let prepared = operator.prepare_gateways(&cluster).await;
     let applied = operator.bring_about(&state, &cluster).await;
+    let grown = operator.grow_volumes(&state, &cluster).await;
     // Gateways that lack theirs only wait, and nothing else waits for it.
     let shown = operator.look_at_gateway_certificate(&state, &cluster).await;
-    let hindered = tended.and(certified).and(applied).and(shown).and(prepared).err();
+    let hindered = tended
+        .and(certified)
+        .and(applied)
+        .and(grown)
+        .and(shown)
+        .and(prepared)
+        .err();
     let requeue = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
     match hindered.or(published.err()) {
@@ -128,10 +136,14 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
         ObjectError::Certificate(CertificateError::Request { .. })
         | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. }) => return None,
         ObjectError::Certificate(_) | ObjectError::GatewayCertificate(_) => Reason::InvalidCertificate,
-        ObjectError::Build(_) | ObjectError::Access(AccessError::Build(_)) => Reason::InvalidSpec,
+        ObjectError::Build(_)
+        | ObjectError::Access(AccessError::Build(_))
+        | ObjectError::Volume(VolumeError::Size(_)) => Reason::InvalidSpec,
+        ObjectError::Volume(VolumeError::Refused { .. }) => Reason::ExpansionRefused,
         // The API server's word on a value that no rule of the definition is about, as in an affinity.
         ObjectError::Request { source, .. } if is_invalid(source) => Reason::InvalidSpec,
         ObjectError::Access(AccessError::Request { .. })
+        | ObjectError::Volume(VolumeError::Request { .. })
         | ObjectError::Request { .. }
         | ObjectError::Gateways(_) => return None,
     };
@@ -302,6 +314,15 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             certificate: state.certificates.fingerprint(cluster),
         };
         objects::bring_about(&self.client, &self.stores, &state.applied, wanted).await
+    }
+
+    async fn grow_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        if cluster.spec.paused {
+            return Ok(());
+        }
+        let inventory = self.inventory(cluster);
+        let growth = &state.growth;
+        Ok(growth.bring_about(&self.client, cluster, &inventory).await?)
     }
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {

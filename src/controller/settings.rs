@@ -6,6 +6,7 @@ use crate::{
         ReplicationMode,
     },
     plan::observation::{Recovery, Settings, SwitchoverRequest},
+    resources::{Amount, volume_size},
 };
 
 /// The part of the spec that decisions depend on, with every default made explicit.
@@ -49,6 +50,8 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
         paused: spec.paused,
         image: spec.image_or_default().to_owned(),
         main_update: spec.update_strategy.main_update,
+        // What is no quantity is told when the objects are built.
+        volume_size: volume_size(spec).map(Amount::whole).unwrap_or_default(),
     }
 }
 

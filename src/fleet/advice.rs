@@ -50,6 +50,7 @@ pub fn advice(cluster: &MemgraphCluster) -> Vec<Advice> {
             | ConditionType::Durable
             | ConditionType::ReplicationHealthy
             | ConditionType::GatewayAvailable
+            | ConditionType::StorageReady
             | ConditionType::UpToDate => {
                 condition.status != "True" && condition.reason != Reason::GatewayDisabled.as_str()
             }
@@ -117,6 +118,9 @@ fn command(cluster: &MemgraphCluster, kind: ConditionType, reason: &str) -> Opti
         ConditionType::GatewayAvailable => Some(pods("gateway")),
         ConditionType::UpToDate if is(Reason::WaitingForSwitchover) => Some(plugin(cluster, "switchover")),
         ConditionType::UpToDate => Some(pods("instance")),
+        ConditionType::StorageReady => Some(format!(
+            "kubectl describe persistentvolumeclaims -n {namespace} -l memgraph.dev/cluster={name}"
+        )),
         _ if is(Reason::WaitingForInstances)
             || is(Reason::InstanceFailing)
             || is(Reason::MainUnreachable)

@@ -24,6 +24,7 @@ mod silence;
 mod steady;
 mod switchover;
 mod update;
+mod volumes;
 
 pub use numbers::{parse_registration_name, registration_name};
 pub use release::is_older;

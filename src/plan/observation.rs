@@ -93,6 +93,8 @@ pub struct Settings {
     pub image: String,
     /// Whether MAIN moves by itself when only its pod is left to be updated.
     pub main_update: MainUpdate,
+    /// How large an instance's volume is to be, in bytes.
+    pub volume_size: u64,
 }
 
 /// A human's word on which instance to go on with.
@@ -248,6 +250,17 @@ pub struct Claim {
     pub uid: String,
     /// What was noted on it.
     pub note: Option<VolumeNote>,
+    /// Its volume; none: it has none yet.
+    pub volume: Option<Volume>,
+}
+
+/// How large a volume is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// In bytes; none: nobody tells.
+    pub capacity: Option<u64>,
+    /// Whether it has grown, and its file system has not: the kubelet does that, with some kinds of volume only for a new pod.
+    pub awaits_kubelet: bool,
 }
 
 /// A process that ends again and again.

@@ -6,7 +6,7 @@ use super::{
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
     paused, reset,
     switchover::{self, Standing},
-    update,
+    update, volumes,
 };
 use crate::{
     api::{
@@ -254,6 +254,7 @@ impl<'a> Facts<'a> {
             Situation::Serving if self.writes_blocked() => Phase::WritesBlocked,
             Situation::Serving if self.outdated().is_some() => Phase::Updating,
             Situation::Serving if self.lacking().is_some() || !self.gateway_serves() => Phase::Degraded,
+            Situation::Serving if self.growing().is_some() => Phase::Updating,
             Situation::Serving => Phase::Operational,
         }
     }
@@ -274,6 +275,7 @@ impl<'a> Facts<'a> {
             ConditionType::Durable => self.durable(),
             ConditionType::ReplicationHealthy => self.replication_healthy(),
             ConditionType::GatewayAvailable => self.gateway_available(),
+            ConditionType::StorageReady => volumes::verdict(self.seen, self.situation),
             ConditionType::UpToDate => self.up_to_date(),
             ConditionType::Paused => self.paused(),
         };
@@ -359,7 +361,7 @@ impl<'a> Facts<'a> {
         match (self.trouble(), self.lacking()) {
             (Some((reason, message)), _) => (Truth::True, reason, message),
             (None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
-            (None, None) => match self.outdated() {
+            (None, None) => match self.outdated().or_else(|| self.growing()) {
                 Some((reason, message)) => (Truth::True, reason, message),
                 None => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
             },
@@ -378,6 +380,10 @@ impl<'a> Facts<'a> {
             Some(update::Next::Wait(reason, why)) => (reason, self.with_obstacles(format!("{left}; {why}"))),
             _ => (Reason::Updating, left),
         })
+    }
+
+    fn growing(&self) -> Option<(Reason, String)> {
+        volumes::growing(self.seen).map(|message| (Reason::Expanding, message))
     }
 
     fn paused(&self) -> (Truth, Reason, String) {

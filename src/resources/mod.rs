@@ -18,6 +18,7 @@ mod parent;
 mod pod;
 mod pod_template;
 mod quantity;
+mod replacement;
 mod service_accounts;
 mod start_gate;
 mod statefulset;
@@ -38,7 +39,9 @@ pub use self::{
     network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::is_controlled_by,
-    quantity::InvalidQuantity,
+    quantity::{Amount, InvalidQuantity},
+    replacement::{Replacement, keeps_volumes},
+    statefulset::volume_size,
 };
 
 /// What an instance's init container does with its own cluster: it reads in the ledger whether the data is to be set aside.

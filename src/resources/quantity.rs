@@ -33,14 +33,17 @@ enum Format {
 
 /// An amount of something that is not negative, exact to a billionth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Amount {
+pub struct Amount {
     nanos: i128,
     format: Format,
 }
 
 impl Amount {
     /// Reads a quantity as the API server does; amounts below a billionth are rounded up to it.
-    pub(super) fn parse(text: &str) -> Result<Self, InvalidQuantity> {
+    ///
+    /// # Errors
+    /// When the API server would refuse it, or it is negative.
+    pub fn parse(text: &str) -> Result<Self, InvalidQuantity> {
         let invalid = |reason| InvalidQuantity {
             text: text.to_owned(),
             reason,
@@ -86,12 +89,14 @@ impl Amount {
     }
 
     /// The whole units in this amount, the rest cut off: bytes of memory, for example.
-    pub(super) fn whole(self) -> u64 {
+    #[must_use]
+    pub fn whole(self) -> u64 {
         u64::try_from(self.nanos / NANOS).unwrap_or(u64::MAX)
     }
 
     /// The spelling that the API server writes.
-    pub(super) fn canonical(self) -> Quantity {
+    #[must_use]
+    pub fn canonical(self) -> Quantity {
         let whole = self.nanos / NANOS;
         let exact = self.nanos % NANOS == 0;
         Quantity(match self.format {

@@ -239,13 +239,21 @@ fn container(parent: &Parent<'_>) -> Result<Container, Error> {
     })
 }
 
+/// How large an instance's volume is to be.
+///
+/// # Errors
+/// When `storage.size` is no quantity.
+pub fn volume_size(spec: &MemgraphClusterSpec) -> Result<Amount, Error> {
+    Amount::parse(&spec.storage.size).map_err(|source| Error::Quantity {
+        field: "storage.size".to_owned(),
+        source,
+    })
+}
+
 /// Labels and spec of a claim template can never be changed, so that it has only what it needs.
 fn claim(parent: &Parent<'_>) -> Result<PersistentVolumeClaim, Error> {
     let storage = &parent.spec.storage;
-    let size = Amount::parse(&storage.size).map_err(|source| Error::Quantity {
-        field: "storage.size".to_owned(),
-        source,
-    })?;
+    let size = volume_size(parent.spec)?;
     Ok(PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),

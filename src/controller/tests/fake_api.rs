@@ -17,7 +17,7 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Where an object lies: API version, plural, namespace, name.
 pub(crate) type Place = (String, String, String, String);
@@ -30,6 +30,10 @@ struct State {
     requests: Vec<String>,
     /// Fields of MemgraphClusters that are dropped: a pointer to what they are in, and their name.
     pruned: Vec<(&'static str, &'static str)>,
+    /// Why no volume claim may ask for more.
+    growth_refused: Option<String>,
+    /// Whether there is no history: a watch can begin only where a list was made last.
+    forgets: bool,
 }
 
 struct Watch {
@@ -126,15 +130,43 @@ impl FakeApi {
     /// Takes an object away, as if somebody else had.
     pub(crate) fn remove(&self, api_version: &str, plural: &str, namespace: &str, name: &str) {
         let place = [api_version, plural, namespace, name].map(str::to_owned);
+        self.state().remove(&place.into());
+    }
+
+    /// Lets no volume claim ask for more from now on.
+    pub(crate) fn refuse_growth(&self, said: &str) {
+        self.state().growth_refused = Some(said.to_owned());
+    }
+
+    /// Ends what is being deleted, as the garbage collector does when it has orphaned what belonged to it.
+    pub(crate) fn collect_garbage(&self) {
         let mut state = self.state();
-        let Some(object) = state.objects.remove(&place.clone().into()) else {
-            return;
+        let leaving = |(place, object): (&Place, &Value)| {
+            let leaves = !object["metadata"]["deletionTimestamp"].is_null();
+            (leaves && place.1 != "memgraphclusters").then(|| place.clone())
         };
-        for watch in &state.watches {
-            if watch.resource == (place[0].clone(), place[1].clone()) && selected(&object, &watch.selector) {
-                let _ = watch.events.send(json!({"type": "DELETED", "object": object}));
+        let places: Vec<_> = state.objects.iter().filter_map(leaving).collect();
+        for place in places {
+            state.remove(&place);
+        }
+    }
+
+    /// Has the controller of StatefulSets see how they are now.
+    pub(crate) fn observe_sets(&self) {
+        for (place, mut object) in self.objects() {
+            if place.1 == "statefulsets" && object["status"]["observedGeneration"].is_null() {
+                object["metadata"]["generation"] = json!(1);
+                object["status"] = json!({"observedGeneration": 1});
+                self.put("statefulsets", object);
             }
         }
+    }
+
+    /// Breaks all watches off. Those who watched learn that the server has no history back to where they were.
+    pub(crate) fn break_watches(&self) {
+        let mut state = self.state();
+        state.watches.clear();
+        state.forgets = true;
     }
 
     pub(crate) fn get(&self, api_version: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
@@ -157,7 +189,7 @@ impl FakeApi {
         std::mem::take(&mut self.state().requests)
     }
 
-    async fn answer(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
         let (parts, body) = request.into_parts();
         if parts.uri.path() == "/version" {
             let version = json!({
@@ -178,7 +210,10 @@ impl FakeApi {
             .collect();
         let selector = query.get("labelSelector").cloned().unwrap_or_default();
         if query.contains_key("watch") {
-            return self.watch(&target, selector);
+            let since = query
+                .get("resourceVersion")
+                .and_then(|version| version.parse().ok());
+            return self.watch(&target, selector, since);
         }
         self.state()
             .requests
@@ -205,8 +240,12 @@ impl FakeApi {
                 Some(object) if is_other(&object, &body["preconditions"]["uid"]) => {
                     (409, refusal(409, "Conflict"))
                 }
+                Some(mut object) if body["propagationPolicy"] == "Orphan" => {
+                    object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                    (200, state.store(target.place(), object))
+                }
                 Some(object) => {
-                    state.objects.remove(&target.place());
+                    state.remove(&target.place());
                     (200, object)
                 }
                 None => (404, refusal(404, "NotFound")),
@@ -217,14 +256,21 @@ impl FakeApi {
         Response::builder().status(code).body(body).unwrap()
     }
 
-    fn watch(&self, target: &Target, selector: String) -> Answer {
+    fn watch(&self, target: &Target, selector: String, since: Option<u64>) -> Answer {
         let (events, received) = unbounded_channel();
         let resource = (target.api_version.clone(), target.plural.clone());
-        self.state().watches.push(Watch {
-            resource,
-            selector,
-            events,
-        });
+        let mut state = self.state();
+        let forgotten = state.forgets && since.is_some_and(|since| since < state.version);
+        if forgotten {
+            let _ = events.send(json!({"type": "ERROR", "object": refusal(410, "Expired")}));
+        } else {
+            state.watches.push(Watch {
+                resource,
+                selector,
+                events,
+            });
+        }
+        drop(state);
         let lines = stream::unfold(received, |mut received| async move {
             let event: Value = received.recv().await?;
             Some((
@@ -237,6 +283,18 @@ impl FakeApi {
 }
 
 impl State {
+    fn remove(&mut self, place: &Place) {
+        let Some(object) = self.objects.remove(place) else {
+            return;
+        };
+        self.version += 1;
+        for watch in &self.watches {
+            if watch.resource == (place.0.clone(), place.1.clone()) && selected(&object, &watch.selector) {
+                let _ = watch.events.send(json!({"type": "DELETED", "object": object}));
+            }
+        }
+    }
+
     fn store(&mut self, place: Place, mut object: Value) -> Value {
         for (parent, field) in self.pruned.iter().filter(|_| place.1 == "memgraphclusters") {
             if let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut) {
@@ -304,6 +362,19 @@ impl State {
             .is_some_and(|object| is_other(object, &sent["metadata"]["uid"]));
         if other || !expected.is_null() && Some(expected) != current {
             return (409, refusal(409, "Conflict"));
+        }
+        let is_growth = target.plural == "persistentvolumeclaims" && !sent["spec"].is_null();
+        if let Some(said) = self.growth_refused.as_ref().filter(|_| is_growth) {
+            return (403, refusal(403, said));
+        }
+        let templates = "/spec/volumeClaimTemplates";
+        let claims = before.as_ref().and_then(|set| set.pointer(templates));
+        let asked = sent.pointer(templates);
+        if claims.is_some() && asked.is_some() && claims != asked {
+            return (
+                422,
+                refusal(422, "a field of a StatefulSet that cannot be changed"),
+            );
         }
         let mut object = before.unwrap_or_else(|| json!({}));
         if target.subresource.as_deref() == Some("status") {

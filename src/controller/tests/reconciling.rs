@@ -63,19 +63,22 @@ pub(super) fn pod(name: &str, component: &str, container: &str, ip: &str) -> Val
     })
 }
 
-fn claim(instance: &str) -> Value {
+pub(super) fn claim(instance: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim",
         "metadata": {"name": names::data_claim(instance), "namespace": NAMESPACE, "labels": labels("instance")},
-        "spec": {"volumeName": format!("pv-{instance}")},
-        "status": {"phase": "Bound"},
+        "spec": {
+            "volumeName": format!("pv-{instance}"),
+            "resources": {"requests": {"storage": "10Gi"}},
+        },
+        "status": {"phase": "Bound", "capacity": {"storage": "10Gi"}},
     })
 }
 
 const GATEWAY: &str = "10.0.1.0";
 
 /// The gateway of [`api`].
-fn gateways() -> FakeGateways {
+pub(super) fn gateways() -> FakeGateways {
     let gateways = FakeGateways::new();
     gateways.start(GATEWAY, "demo-gateway-x");
     gateways
@@ -123,7 +126,16 @@ pub(super) async fn operator_with<G: GatewayLink>(
     gateways: G,
     traces: Traces,
 ) -> Arc<Operator<FakeMemgraph, G>> {
-    let client = api.client();
+    process(api.client(), memgraph, gateways, traces).await
+}
+
+/// One with this client.
+pub(super) async fn process<G: GatewayLink>(
+    client: kube::Client,
+    memgraph: &FakeMemgraph,
+    gateways: G,
+    traces: Traces,
+) -> Arc<Operator<FakeMemgraph, G>> {
     let (pokes, _) = unbounded_channel();
     let stores = stores(&client, &pokes).await;
     let (cached, writer) = reflector::store();

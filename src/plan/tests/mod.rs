@@ -18,4 +18,5 @@ mod silence;
 mod stuck;
 mod telling;
 mod update;
+mod volumes;
 mod world;

@@ -11,7 +11,7 @@ use super::super::{
     Action, Plan, Step,
     observation::{
         Access, Claim, Container, Contents, CrashLoop, DataStatus, Instance, Marker, Numbers, Observation,
-        Registration, Role, Settings, Sight, SwitchoverRequest, View,
+        Registration, Role, Settings, Sight, SwitchoverRequest, View, Volume,
     },
     plan,
 };
@@ -126,8 +126,12 @@ pub(super) fn settings(replicas: i32) -> Settings {
         paused: false,
         image: "memgraph/memgraph:3.12.0".to_owned(),
         main_update: MainUpdate::Automatic,
+        volume_size: VOLUME_SIZE,
     }
 }
+
+/// How large volumes are and are to be, in bytes.
+pub(super) const VOLUME_SIZE: u64 = 10 << 30;
 
 /// Changes of MAIN as old as this hold nothing back.
 pub(super) const LONG_AGO: Duration = Duration::from_secs(3600);
@@ -280,6 +284,10 @@ impl World {
                 claim: Some(Claim {
                     uid: format!("claim-{}", self.servers[index].volume),
                     note: self.servers[index].volume_note.clone(),
+                    volume: Some(Volume {
+                        capacity: Some(VOLUME_SIZE),
+                        awaits_kubelet: false,
+                    }),
                 }),
                 position: self.servers[index].position.map(Ok),
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),

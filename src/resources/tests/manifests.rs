@@ -67,6 +67,8 @@ fn the_operator_may_do_what_it_must() {
             );
         }
     }
+    // It is replaced when volumes are to be larger.
+    assert!(allows(&rules, "apps", "statefulsets", "delete"));
     for key in built(off).absent {
         let resource = key.kind.api_resource();
         assert!(

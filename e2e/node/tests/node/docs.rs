@@ -61,7 +61,12 @@ pub async fn the_first_steps_are_as_the_guide_says(scene: Arc<Scene>) -> Result<
 pub async fn a_cluster_grows_and_shrinks_as_the_guide_says(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
-    play(&scene, "docs/how-to/scale.md", &["Instances", "Instances"])?;
+    let said = play(
+        &scene,
+        "docs/how-to/scale.md",
+        &["Instances", "Instances", "Larger volumes"],
+    )?;
+    shows(&said[2], &["data-demo-0", "20Gi"])?;
     database.settled().await?;
     database.expect_everywhere(&["before"]).await
 }

@@ -8,6 +8,7 @@ mod chart;
 mod deletion;
 mod docs;
 mod drivers;
+mod expansion;
 mod failover;
 mod faults;
 mod grants;
@@ -124,6 +125,9 @@ const LONG: &[(&str, Body)] = tests! {
         critical_ones_fire_on_what_is_read_here;
     auth:
         whoever_has_no_password_gets_in_nowhere_and_another_password_restarts_nothing;
+    expansion:
+        they_grow_while_they_are_used_and_no_instance_restarts
+        a_class_that_allows_none_is_quoted_and_another_volume_is_larger;
     failover:
         a_main_that_dies_while_the_operator_is_away_is_replaced_when_it_is_back;
     faults:

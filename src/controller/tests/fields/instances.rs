@@ -49,7 +49,7 @@ pub(super) fn instances() -> Vec<Row> {
             "storage.size",
             json!({}),
             [json!("1Gi"), json!("2Gi")],
-            &[Is(INSTANCES, CLAIM)],
+            &[Is(INSTANCES, CLAIM), Decides],
         ),
         row(
             "storage.storageClassName",

@@ -1,5 +1,6 @@
 //! What each field of the spec does. A field that is in the definition and has no row here fails a test.
 
+mod changes;
 mod gateways;
 mod instances;
 mod templates;
@@ -91,15 +92,17 @@ fn cluster(spec: &Value) -> MemgraphCluster {
     cluster
 }
 
+fn operator() -> Installation {
+    Installation {
+        image: OperatorImage("operator:1".into()),
+        pods: OperatorPods::new("operators", "app.kubernetes.io/name=memgraph-operator").unwrap(),
+        collector: None,
+    }
+}
+
 /// The objects by kind and name, as they are sent.
 fn objects(cluster: &MemgraphCluster) -> BTreeMap<String, Value> {
-    let pods = OperatorPods::new("operators", "app.kubernetes.io/name=memgraph-operator").unwrap();
-    let operator = Installation {
-        image: OperatorImage("operator:1".into()),
-        pods,
-        collector: None,
-    };
-    let all = desired(cluster, &operator, None).unwrap().objects.into_iter();
+    let all = desired(cluster, &operator(), None).unwrap().objects.into_iter();
     all.map(|object| {
         let key = format!("{:?} {}", object.key().kind, object.key().name);
         (key, object.content().clone())
