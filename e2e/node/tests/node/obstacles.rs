@@ -48,15 +48,6 @@ pub async fn are_told_and_the_status_stays_still(scene: Arc<Scene>) -> Result<()
         let (missing, large) = (missing.get().await?, large.get().await?);
         anyhow::Ok((missing.resource_version(), large.resource_version(), missing))
     };
-    // The gateways come to be ready meanwhile, which is told.
-    let ready = |cluster: &MemgraphCluster| {
-        let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
-        let mut gateways = conditions.filter(|condition| condition.type_ == "GatewayAvailable");
-        gateways.any(|condition| condition.status == "True")
-    };
-    for database in [&missing, &large] {
-        database.wait("gateways", SETTLE_LIMIT, ready).await?;
-    }
     let before = versions().await?;
     tokio::time::sleep(ATTEMPTS).await;
     let after = versions().await?;
