@@ -101,7 +101,8 @@ impl Amount {
         let exact = self.nanos % NANOS == 0;
         Quantity(match self.format {
             _ if self.nanos == 0 => "0".to_owned(),
-            Format::Binary if exact && whole >= 1024 => {
+            // One that is no multiple of 1024 is written without a unit, and is a decimal one when it is read again.
+            Format::Binary if exact && whole % 1024 == 0 => {
                 let (number, power) = reduce(whole, 1024, BINARY_SUFFIXES.len() - 1);
                 format!("{number}{}", BINARY_SUFFIXES[power])
             }
@@ -186,6 +187,7 @@ mod tests {
             ("1024Mi", "1Gi"),
             ("1.5Gi", "1536Mi"),
             ("0.5Ki", "512"),
+            ("62.5Ki", "64k"),
             ("1Ki", "1Ki"),
             ("8Gi", "8Gi"),
             ("0.3Gi", "322122547200m"),

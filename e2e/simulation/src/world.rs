@@ -273,18 +273,8 @@ impl World {
         loop {
             changes.get_and_see();
             loop {
-                let (next, newest) = {
-                    let store = self.api.store();
-                    (store.next_change(&Resource::clusters(), version), store.version())
-                };
-                let change = match next {
-                    Ok(Some(change)) => change,
-                    Ok(None) => break,
-                    Err(_) => {
-                        version = newest;
-                        break;
-                    }
-                };
+                let next = self.api.store().next_recorded(&Resource::clusters(), version);
+                let Some(change) = next else { break };
                 version = change.version;
                 let object = change.now.as_ref().or(change.before.as_ref());
                 if object.is_some_and(|object| object["metadata"]["name"] != CLUSTER) {

@@ -87,6 +87,13 @@ pub struct Collection {
     changed: Signal<u64>,
 }
 
+impl Collection {
+    fn after(&self, version: u64) -> Option<Change> {
+        let at = self.log.partition_point(|change| change.version <= version);
+        self.log.get(at).cloned()
+    }
+}
+
 /// All objects.
 #[derive(Default)]
 pub struct Store {
@@ -127,7 +134,7 @@ impl Store {
             .log
             .iter()
             .rev()
-            .take_while(|change| change.at > moment)
+            .take_while(|change| change.at > moment && change.version > collection.compacted)
         {
             let Some(object) = change.now.as_ref().or(change.before.as_ref()) else {
                 continue;
@@ -157,14 +164,18 @@ impl Store {
         if version < collection.compacted {
             return Err(Refusal::EXPIRED);
         }
-        let at = collection.log.partition_point(|change| change.version <= version);
-        Ok(collection.log.get(at).cloned())
+        Ok(collection.after(version))
+    }
+
+    /// The same for whoever judges what is done, and must miss nothing: also of what no watch tells any more.
+    #[must_use]
+    pub fn next_recorded(&self, resource: &Resource, version: u64) -> Option<Change> {
+        self.collections.get(resource)?.after(version)
     }
 
     /// Forgets all changes up to now: whoever has not seen them must list again.
     pub fn compact(&mut self) {
         for collection in self.collections.values_mut() {
-            collection.log.clear();
             collection.compacted = self.version;
             // Watches that wait find out that they have missed something.
             collection.changed.send_replace(self.version);
@@ -324,7 +335,7 @@ impl Store {
         if collection.log.len() > LOG
             && let Some(oldest) = collection.log.pop_front()
         {
-            collection.compacted = oldest.version;
+            collection.compacted = collection.compacted.max(oldest.version);
         }
         collection.changed.send_replace(version);
     }
@@ -407,6 +418,7 @@ mod tests {
         store.compact();
         assert_eq!(store.next_change(&resource, 0).unwrap_err(), Refusal::EXPIRED);
         assert!(store.next_change(&resource, store.version()).unwrap().is_none());
+        assert!(store.next_recorded(&resource, 0).is_some());
     }
 
     #[test]
