@@ -27,6 +27,7 @@ mod rollouts;
 mod scaling;
 mod steps;
 mod switchover;
+mod tls;
 mod traces;
 mod updates;
 mod volumes;
@@ -168,6 +169,8 @@ const LONG: &[(&str, Body)] = tests! {
         of_a_reset;
     traces:
         of_a_failover_are_told_by_operator_and_gateways;
+    tls:
+        ends_at_gateways_leads_to_each_main_and_changes_without_a_session_cut;
     updates:
         a_changed_configuration_reaches_one_instance_after_the_other;
     quiet:
