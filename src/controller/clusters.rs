@@ -420,7 +420,7 @@ pub(super) struct Clusters {
 
 struct Entry {
     cluster: Arc<Cluster>,
-    _tasks: [AbortOnDropHandle<()>; 5],
+    _tasks: [AbortOnDropHandle<()>; 4],
 }
 
 impl Clusters {
@@ -446,15 +446,18 @@ impl Clusters {
             let trial = trial::try_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let snapshots =
                 snapshots::settle_all(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
+            // Both follow the ledger. Tokio wakes tasks that follow the same in an order that is another one each time.
+            let copies = async move {
+                futures::join!(watch, snapshots);
+            };
             let attendants =
                 grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
             Entry {
                 cluster: memory,
                 _tasks: [
                     AbortOnDropHandle::new(tokio::spawn(lookout)),
-                    AbortOnDropHandle::new(tokio::spawn(watch)),
+                    AbortOnDropHandle::new(tokio::spawn(copies)),
                     AbortOnDropHandle::new(tokio::spawn(trial)),
-                    AbortOnDropHandle::new(tokio::spawn(snapshots)),
                     AbortOnDropHandle::new(tokio::spawn(attendants)),
                 ],
             }
