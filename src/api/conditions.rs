@@ -154,6 +154,8 @@ pub enum Reason {
     InvalidCredentials,
     /// The Secret of `tls.secretRef` or `gateway.tls.secretRef` is missing, or cannot be used; the message names the key and the remedy.
     InvalidCertificate,
+    /// The Secret of `license.secretRef` is missing, or cannot be used; the message names the key and the remedy.
+    InvalidLicense,
     /// An object of the same name belongs to something else.
     ForeignObject,
     /// The cluster is being deleted.
@@ -197,6 +199,7 @@ impl Reason {
             Self::UnfitDefinition => "UnfitDefinition",
             Self::InvalidCredentials => "InvalidCredentials",
             Self::InvalidCertificate => "InvalidCertificate",
+            Self::InvalidLicense => "InvalidLicense",
             Self::ForeignObject => "ForeignObject",
             Self::Terminating => "Terminating",
         }

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, GatewayPodTemplate, GatewayTlsSpec, Network};
+use super::{DurationString, GatewayPodTemplate, GatewayTlsSpec, Network, names};
 
 /// The TCP gateway in front of the instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -103,6 +103,22 @@ impl Default for GatewaySpec {
             resources: None,
             pod_template: None,
         }
+    }
+}
+
+impl GatewaySpec {
+    /// The name of the Service that leads to MAIN.
+    #[must_use]
+    pub fn read_write_service(&self, cluster: &str) -> String {
+        let chosen = self.read_write.service.name.clone();
+        chosen.unwrap_or_else(|| names::gateway(cluster))
+    }
+
+    /// The name of the Service that leads to replicas, where there is one.
+    #[must_use]
+    pub fn read_service(&self, cluster: &str) -> String {
+        let chosen = self.read.service.name.clone();
+        chosen.unwrap_or_else(|| names::read_gateway(cluster))
     }
 }
 
@@ -238,6 +254,17 @@ pub struct ProxyProtocolSpec {
     "service.loadBalancerSourceRanges: needs type LoadBalancer; gateway.readWrite.sourceRanges and gateway.read.sourceRanges go with every type"
 ))]
 pub struct ServiceSpec {
+    /// The Service's name, and so the first part of the address that clients use. Unset: `<cluster>-gateway` for `readWrite` and
+    /// `<cluster>-gateway-read` for `read`. A Service that is there already is not taken over. When the name is changed, the
+    /// Service of the former name is deleted as soon as the new one is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "service.name: must be the name of a Service: a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"
+    ))]
+    pub name: Option<String>,
+
     /// How the Service is reached.
     #[serde(default, rename = "type")]
     pub type_: ServiceType,
@@ -265,6 +292,7 @@ pub struct ServiceSpec {
 impl Default for ServiceSpec {
     fn default() -> Self {
         Self {
+            name: None,
             type_: ServiceType::default(),
             port: defaults::bolt_port(),
             annotations: BTreeMap::new(),

@@ -79,13 +79,14 @@ pub fn instances_policy(cluster: &str) -> String {
 }
 
 /// The gateway's Deployment, PodDisruptionBudget, NetworkPolicy, ServiceAccount, Role and RoleBinding, and the Service that
-/// leads to MAIN.
+/// leads to MAIN where the spec names it no [other way](super::GatewaySpec::read_write_service).
 #[must_use]
 pub fn gateway(cluster: &str) -> String {
     format!("{cluster}-gateway")
 }
 
-/// The Service that leads to replicas, for reading.
+/// The Service that leads to replicas, for reading, where the spec names it no
+/// [other way](super::GatewaySpec::read_service).
 #[must_use]
 pub fn read_gateway(cluster: &str) -> String {
     format!("{cluster}-gateway-read")

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, NetworkPolicySpec, PodTemplate, ReplicationSpec,
-    TlsSpec, UpdateStrategySpec, names, status::MemgraphClusterStatus,
+    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, LicenseSpec, NetworkPolicySpec, PodTemplate,
+    ReplicationSpec, TlsSpec, UpdateStrategySpec, names, status::MemgraphClusterStatus,
 };
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
@@ -57,6 +57,18 @@ use super::{
     validation = (
         "!has(self.spec.replication) || !has(self.spec.replication.preferredMain) || self.spec.replication.preferredMain.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
         "spec.replication.preferredMain: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
+    ),
+    validation = (
+        "!has(self.spec.gateway.readWrite.service.name) || self.spec.gateway.readWrite.service.name != self.metadata.name + '-instances'",
+        "spec.gateway.readWrite.service.name: must not be the cluster's name and -instances, which is the Service of the instances; take another name"
+    ),
+    validation = (
+        "!has(self.spec.gateway.read.service.name) || self.spec.gateway.read.service.name != self.metadata.name + '-instances'",
+        "spec.gateway.read.service.name: must not be the cluster's name and -instances, which is the Service of the instances; take another name"
+    ),
+    validation = (
+        "(has(self.spec.gateway.readWrite.service.name) ? self.spec.gateway.readWrite.service.name : self.metadata.name + '-gateway') != (has(self.spec.gateway.read.service.name) ? self.spec.gateway.read.service.name : self.metadata.name + '-gateway-read')",
+        "spec.gateway: readWrite.service.name and read.service.name must differ, also from what the other one is called where it is unset: the cluster's name and -gateway or -gateway-read"
     )
 )]
 #[x_kube(validation = (
@@ -78,6 +90,10 @@ use super::{
 #[x_kube(validation = (
     "self.gateway.enabled || self.replication.mode == 'StrictSync' || self.failover.mode == 'Manual'",
     "gateway.enabled: false needs replication.mode StrictSync or failover.mode Manual, because without the gateway only StrictSync keeps a deposed MAIN from acknowledging writes"
+))]
+#[x_kube(validation = (
+    "!has(self.license) || !has(self.podTemplate) || !has(self.podTemplate.container) || !has(self.podTemplate.container.env) || !self.podTemplate.container.env.exists(e, e.name in ['MEMGRAPH_ENTERPRISE_LICENSE', 'MEMGRAPH_ORGANIZATION_NAME'])",
+    "podTemplate.container.env: MEMGRAPH_ENTERPRISE_LICENSE and MEMGRAPH_ORGANIZATION_NAME belong to license; take these variables away, or license"
 ))]
 #[x_kube(validation = (
     "has(self.auth) || !has(oldSelf.auth)",
@@ -156,6 +172,11 @@ pub struct MemgraphClusterSpec {
     /// other, as a change of `config` does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
+
+    /// A Memgraph Enterprise license for the instances. Unset: none, as for all that the operator does. A change, also of what is
+    /// in the Secret, reaches one instance after the other, as a change of `config` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<LicenseSpec>,
 
     /// The TCP gateway in front of the instances.
     #[serde(default)]

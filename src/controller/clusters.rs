@@ -16,6 +16,7 @@ use super::{
     certificates::Certificates,
     gateway_certificate::GatewayCertificate,
     grants,
+    license::License,
     link::GatewayLink,
     objects::Applied,
     presence,
@@ -58,6 +59,7 @@ pub(super) struct Cluster {
     pub(super) wallet: Wallet,
     pub(super) certificates: Certificates,
     pub(super) gateway_certificate: GatewayCertificate,
+    pub(super) license: License,
     memory: Mutex<Memory>,
     /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
     ledger: watch::Sender<Option<Option<Ledger>>>,
@@ -117,6 +119,7 @@ impl Cluster {
             wallet: Wallet::default(),
             certificates: Certificates::default(),
             gateway_certificate: GatewayCertificate::default(),
+            license: License::default(),
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),

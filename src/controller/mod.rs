@@ -9,6 +9,7 @@ mod fence;
 mod gateway_certificate;
 mod grants;
 mod lease;
+mod license;
 mod link;
 mod objects;
 mod observe;

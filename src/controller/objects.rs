@@ -11,13 +11,14 @@ use tokio::sync::Mutex;
 
 use super::{
     access::AccessError, certificates::CertificateError, gateway_certificate::GatewayCertificateError,
-    link::Unprepared, stores::Stores, volumes::VolumeError,
+    license::LicenseError, link::Unprepared, stores::Stores, volumes::VolumeError,
 };
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::{instances_to_keep, is_older},
     resources::{
-        self, Desired, Installation, Kind, Object, ObjectKey, Replacement, is_controlled_by, keeps_volumes,
+        self, Desired, Fingerprints, Installation, Kind, Object, ObjectKey, Replacement, is_controlled_by,
+        keeps_volumes,
     },
 };
 
@@ -29,7 +30,8 @@ pub enum ObjectError {
     Build(#[from] resources::Error),
     /// Something else has an object of that name.
     #[error(
-        "{kind} {name} exists and does not belong to this cluster; delete or rename it, or give the cluster another name"
+        "{kind} {name} exists and does not belong to this cluster; delete or rename it, or give the cluster (or, where it is a \
+         gateway's Service, that one) another name"
     )]
     Foreign {
         /// Its kind.
@@ -46,6 +48,9 @@ pub enum ObjectError {
     /// The certificate of the gateways is not as it should be.
     #[error(transparent)]
     GatewayCertificate(#[from] GatewayCertificateError),
+    /// The license is not as it should be.
+    #[error(transparent)]
+    License(#[from] LicenseError),
     /// A volume is not as large as it should be.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -91,7 +96,7 @@ struct Checked {
 struct Built {
     uid: Option<String>,
     spec: MemgraphClusterSpec,
-    certificate: Option<String>,
+    secrets: Fingerprints,
     desired: Arc<Desired>,
 }
 
@@ -99,8 +104,8 @@ struct Built {
 pub(super) struct Wanted<'a> {
     pub(super) cluster: &'a MemgraphCluster,
     pub(super) operator: &'a Installation,
-    /// What tells the instances' certificate from others.
-    pub(super) certificate: Option<String>,
+    /// What tells the contents of Secrets from others.
+    pub(super) secrets: Fingerprints,
 }
 
 /// Applies what differs, and deletes what should not be there.
@@ -156,14 +161,24 @@ pub(super) async fn bring_about(
         tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
         applied.note(object, &written).await;
     }
-    for key in &desired.absent {
-        let Some(live) = stores
-            .applied(key, &namespace)
-            .filter(|live| is_controlled_by(&live.metadata, cluster))
-        else {
-            continue;
+    let absent = desired.absent.iter().filter_map(|key| {
+        let live = stores.applied(key, &namespace)?;
+        Some((key.clone(), live))
+    });
+    // What takes the place of these is there by now.
+    let services = stores.services(&namespace, &cluster.name_any()).into_iter();
+    let left_over = services.filter_map(|live| {
+        let name = live.name_any();
+        let key = ObjectKey {
+            kind: Kind::Service,
+            name,
         };
-        delete(client, key, &live, PropagationPolicy::Background).await?;
+        desired.is_left_over(&key).then_some((key, live))
+    });
+    for (key, live) in absent.chain(left_over) {
+        if is_controlled_by(&live.metadata, cluster) {
+            delete(client, &key, &live, PropagationPolicy::Background).await?;
+        }
     }
     Ok(())
 }
@@ -276,7 +291,7 @@ impl Applied {
         if let Some(built) = &*built
             && built.uid == cluster.metadata.uid
             && built.spec == spec
-            && built.certificate == wanted.certificate
+            && built.secrets == wanted.secrets
         {
             return Ok(Arc::clone(&built.desired));
         }
@@ -285,15 +300,11 @@ impl Applied {
             spec,
             status: None,
         };
-        let desired = Arc::new(resources::desired(
-            &kept,
-            wanted.operator,
-            wanted.certificate.as_deref(),
-        )?);
+        let desired = Arc::new(resources::desired(&kept, wanted.operator, &wanted.secrets)?);
         *built = Some(Built {
             uid: kept.metadata.uid,
             spec: kept.spec,
-            certificate: wanted.certificate.clone(),
+            secrets: wanted.secrets.clone(),
             desired: Arc::clone(&desired),
         });
         Ok(desired)

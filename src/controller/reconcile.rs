@@ -16,6 +16,7 @@ use super::{
     fence::Gateway,
     gateway_certificate::GatewayCertificateError,
     grants::attributed,
+    license::LicenseError,
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
     observe::Memories,
@@ -35,6 +36,7 @@ use crate::{
         observation::{Instance, Observation, Registration},
         report,
     },
+    resources::Fingerprints,
     traces::{self, StepTime},
 };
 
@@ -101,6 +103,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
     let tended = operator.tend_access(&state, &cluster).await;
     let certified = operator.tend_certificates(&state, &cluster).await;
+    let licensed = operator.look_at_license(&state, &cluster).await;
     // Also in a pause: without certificates gateways get no grant.
     let prepared = operator.prepare_gateways(&cluster).await;
     let applied = operator.bring_about(&state, &cluster).await;
@@ -109,6 +112,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let shown = operator.look_at_gateway_certificate(&state, &cluster).await;
     let hindered = tended
         .and(certified)
+        .and(licensed)
         .and(applied)
         .and(grown)
         .and(shown)
@@ -134,8 +138,10 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
             AccessError::Missing(_) | AccessError::MissingKey { .. } | AccessError::Unusable { .. },
         ) => Reason::InvalidCredentials,
         ObjectError::Certificate(CertificateError::Request { .. })
-        | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. }) => return None,
+        | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. })
+        | ObjectError::License(LicenseError::Request { .. }) => return None,
         ObjectError::Certificate(_) | ObjectError::GatewayCertificate(_) => Reason::InvalidCertificate,
+        ObjectError::License(_) => Reason::InvalidLicense,
         ObjectError::Build(_)
         | ObjectError::Access(AccessError::Build(_))
         | ObjectError::Volume(VolumeError::Size(_)) => Reason::InvalidSpec,
@@ -296,6 +302,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         Ok(state.gateway_certificate.look(&self.client, cluster).await?)
     }
 
+    async fn look_at_license(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        Ok(state.license.look(&self.client, cluster).await?)
+    }
+
     async fn publish_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let wallet = &state.wallet;
         Ok(wallet
@@ -304,14 +314,19 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let startable = state.wallet.allows_pods(cluster) && state.certificates.allows_pods(cluster);
+        let startable = state.wallet.allows_pods(cluster)
+            && state.certificates.allows_pods(cluster)
+            && state.license.allows_pods(cluster);
         if cluster.spec.paused || !startable {
             return Ok(());
         }
         let wanted = Wanted {
             cluster,
             operator: &self.installation,
-            certificate: state.certificates.fingerprint(cluster),
+            secrets: Fingerprints {
+                certificate: state.certificates.fingerprint(cluster),
+                license: state.license.fingerprint(cluster),
+            },
         };
         objects::bring_about(&self.client, &self.stores, &state.applied, wanted).await
     }

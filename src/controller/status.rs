@@ -60,11 +60,14 @@ fn gateway(cluster: &MemgraphCluster, cluster_domain: &str) -> Option<GatewaySta
     let namespace = cluster.namespace()?;
     let address = |service: String, port: i32| format!("{service}.{namespace}.svc.{cluster_domain}:{port}");
     spec.enabled.then(|| GatewayStatus {
-        read_write: address(names::gateway(&cluster.name_any()), spec.read_write.service.port),
+        read_write: address(
+            spec.read_write_service(&cluster.name_any()),
+            spec.read_write.service.port,
+        ),
         read: cluster
             .spec
             .has_read_gateway()
-            .then(|| address(names::read_gateway(&cluster.name_any()), spec.read.service.port)),
+            .then(|| address(spec.read_service(&cluster.name_any()), spec.read.service.port)),
     })
 }
 

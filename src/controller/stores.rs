@@ -148,6 +148,16 @@ impl Stores {
         let (_, store) = self.applied.iter().find(|(kind, _)| *kind == key.kind)?;
         store.get(&ObjectRef::new_with(&key.name, key.kind.api_resource()).within(namespace))
     }
+
+    /// The Services that carry this cluster's label, as the watch last saw them.
+    pub(super) fn services(&self, namespace: &str, cluster: &str) -> Vec<Arc<DynamicObject>> {
+        let of_cluster = |service: &Arc<DynamicObject>| {
+            service.metadata.namespace.as_deref() == Some(namespace)
+                && service.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster)
+        };
+        let stores = self.applied.iter().filter(|(kind, _)| *kind == Kind::Service);
+        in_order(stores.flat_map(|(_, store)| store.state()).filter(of_cluster))
+    }
 }
 
 /// By name: a cache has an order of its own each time, and nothing that is decided may depend on it.

@@ -102,12 +102,16 @@ pub fn application(
     let gateway = &parent.spec.gateway;
     if gateway.enabled {
         let port = gateway.read_write.service.port;
-        address(names::gateway(&parent.name), port, ["host", "port", "uri"]);
+        address(
+            gateway.read_write_service(&parent.name),
+            port,
+            ["host", "port", "uri"],
+        );
     }
     if parent.spec.has_read_gateway() {
         let port = gateway.read.service.port;
         address(
-            names::read_gateway(&parent.name),
+            gateway.read_service(&parent.name),
             port,
             ["readHost", "readPort", "readUri"],
         );

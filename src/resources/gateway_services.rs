@@ -5,19 +5,34 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{parent::Parent, pod};
+use super::{Error, parent::Parent, pod};
 use crate::api::{self, names};
 
-/// The Service that leads to MAIN.
-pub(super) fn read_write(parent: &Parent<'_>) -> Service {
-    let spec = &parent.spec.gateway.read_write.service;
-    gateway(parent, names::gateway(&parent.name), spec, pod::BOLT)
-}
-
-/// The Service that leads to replicas.
-pub(super) fn read(parent: &Parent<'_>) -> Service {
-    let spec = &parent.spec.gateway.read.service;
-    gateway(parent, names::read_gateway(&parent.name), spec, pod::BOLT_READ)
+/// The Services: the one that leads to MAIN, then the one that leads to replicas, where there is one.
+///
+/// # Errors
+/// When one of them has the name of another Service of the cluster.
+pub(super) fn build(parent: &Parent<'_>) -> Result<Vec<Service>, Error> {
+    let spec = &parent.spec.gateway;
+    let instances = names::headless_service(&parent.name);
+    let main = spec.read_write_service(&parent.name);
+    let replicas = spec.read_service(&parent.name);
+    let clash = |field: &'static str, name: &String| Error::TwoServices {
+        field,
+        name: name.clone(),
+    };
+    if main == instances {
+        return Err(clash("gateway.readWrite.service.name", &main));
+    }
+    let mut services = Vec::new();
+    if parent.spec.has_read_gateway() {
+        if replicas == instances || replicas == main {
+            return Err(clash("gateway.read.service.name", &replicas));
+        }
+        services.push(gateway(parent, replicas, &spec.read.service, pod::BOLT_READ));
+    }
+    services.insert(0, gateway(parent, main, &spec.read_write.service, pod::BOLT));
+    Ok(services)
 }
 
 fn gateway(parent: &Parent<'_>, name: String, spec: &api::ServiceSpec, target: &str) -> Service {

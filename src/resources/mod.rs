@@ -11,6 +11,7 @@ mod gateway_deployment;
 mod gateway_services;
 mod headless_service;
 mod instance_init;
+pub mod license;
 mod network_policies;
 mod object;
 mod own_cluster_role;
@@ -98,6 +99,14 @@ pub enum Error {
         /// Name, key or path.
         name: String,
     },
+    /// Two Services would have one name.
+    #[error("{field}: {name} is the name of another Service of the cluster; take another one")]
+    TwoServices {
+        /// The field, from `spec` on.
+        field: &'static str,
+        /// The name.
+        name: String,
+    },
     /// A Secret's content cannot be written as JSON.
     #[error("cannot write the content of Secret {name} as JSON")]
     EncodeSecret {
@@ -124,12 +133,29 @@ pub struct Desired {
     /// What to apply, in this order: what pods refer to comes before them.
     pub objects: Vec<Object>,
     /// What to delete, in this order, if it is there and [belongs to the cluster](is_controlled_by): an earlier
-    /// spec asked for it.
+    /// spec asked for it. What users name themselves is not in it: see [`Desired::is_left_over`].
     pub absent: Vec<ObjectKey>,
 }
 
-/// What a cluster with this spec consists of. `certificate` tells the content of the Secret of `spec.tls` from any other: with
-/// each other one, instances are replaced.
+impl Desired {
+    /// Whether to delete an object that [belongs to the cluster](is_controlled_by), because an earlier spec asked for it by a
+    /// name that this one does not tell: a Service.
+    #[must_use]
+    pub fn is_left_over(&self, key: &ObjectKey) -> bool {
+        key.kind == Kind::Service && !self.objects.iter().any(|object| object.key() == key)
+    }
+}
+
+/// What tells the content of Secrets that the spec names from any other: with each other one, instances are replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// Of the certificate of `spec.tls`.
+    pub certificate: Option<String>,
+    /// Of the license of `spec.license`.
+    pub license: Option<String>,
+}
+
+/// What a cluster with this spec, and these contents of Secrets, consists of.
 ///
 /// # Errors
 /// When the cluster was not read from the API server, or when the spec has a value that the schema could not
@@ -137,7 +163,7 @@ pub struct Desired {
 pub fn desired(
     cluster: &MemgraphCluster,
     operator: &Installation,
-    certificate: Option<&str>,
+    secrets: &Fingerprints,
 ) -> Result<Desired, Error> {
     let image = &operator.image;
     let parent = Parent::of(cluster)?;
@@ -153,7 +179,7 @@ pub fn desired(
         Object::new(&own_cluster_role::binding(&parent, instances, names::INSTANCE))?,
         Object::new(&start_gate::build(&parent))?,
         Object::new(&headless_service::build(&parent))?,
-        Object::new(&statefulset::build(&parent, image, certificate)?)?,
+        Object::new(&statefulset::build(&parent, image, secrets)?)?,
     ];
     let mut absent = Vec::new();
     let protected = parent.spec.network_policy.enabled;
@@ -185,13 +211,10 @@ pub fn desired(
                 GATEWAY_VERBS,
             ))?,
             Object::new(&own_cluster_role::binding(&parent, account, names::GATEWAY))?,
-            Object::new(&gateway_services::read_write(&parent))?,
         ]);
-    }
-    if parent.spec.has_read_gateway() {
-        objects.push(Object::new(&gateway_services::read(&parent))?);
-    } else {
-        absent.push(ObjectKey::new(Kind::Service, names::read_gateway(&parent.name)));
+        for service in gateway_services::build(&parent)? {
+            objects.push(Object::new(&service)?);
+        }
     }
     match disruption_budgets::gateways(&parent).filter(|_| gateway.enabled) {
         Some(budget) => objects.push(Object::new(&budget)?),
@@ -204,7 +227,6 @@ pub fn desired(
         objects.push(Object::new(&gateway_deployment::build(&parent, operator)?)?);
     } else {
         let kinds = [
-            Kind::Service,
             Kind::Deployment,
             Kind::RoleBinding,
             Kind::Role,

@@ -20,8 +20,8 @@ use k8s_openapi::{
 use serde_json::json;
 
 use super::{
-    Error, OperatorImage, credentials, flags, instance_init, object::content_hash, parent::Parent, pod,
-    pod_template, quantity::Amount, start_gate, tls,
+    Error, Fingerprints, OperatorImage, credentials, flags, instance_init, license, object::content_hash,
+    parent::Parent, pod, pod_template, quantity::Amount, start_gate, tls,
 };
 use crate::api::{MemgraphClusterSpec, ReplicationMode, names};
 
@@ -52,7 +52,7 @@ const LOG_VOLUME: &str = "log";
 pub(super) fn build(
     parent: &Parent<'_>,
     image: &OperatorImage,
-    certificate: Option<&str>,
+    secrets: &Fingerprints,
 ) -> Result<StatefulSet, Error> {
     let spec = parent.spec;
     let retention = spec.storage.retention_policy;
@@ -68,7 +68,7 @@ pub(super) fn build(
                 ),
                 (
                     names::CONFIGURATION_ANNOTATION.to_owned(),
-                    configuration(parent.spec, certificate)?,
+                    configuration(parent.spec, secrets)?,
                 ),
             ])),
             ..ObjectMeta::default()
@@ -107,7 +107,7 @@ pub(super) fn build(
 ///
 /// Only what the user has written counts, and in a form that stays: a newer operator that makes other pods of the same spec,
 /// or has another image for one without, restarts nothing.
-fn configuration(spec: &MemgraphClusterSpec, certificate: Option<&str>) -> Result<String, Error> {
+fn configuration(spec: &MemgraphClusterSpec, secrets: &Fingerprints) -> Result<String, Error> {
     let resources = spec.resources.as_ref();
     let resources = resources
         .map(|given| pod::resources("resources", given))
@@ -127,7 +127,10 @@ fn configuration(spec: &MemgraphClusterSpec, certificate: Option<&str>) -> Resul
     }
     // Memgraph reads it when it starts, and not again by itself.
     if let Some(tls) = &spec.tls {
-        written["tls"] = json!({"secret": tls.secret_ref.name, "certificate": certificate});
+        written["tls"] = json!({"secret": tls.secret_ref.name, "certificate": secrets.certificate});
+    }
+    if let Some(license) = &spec.license {
+        written["license"] = json!({"secret": license.secret_ref.name, "license": secrets.license});
     }
     Ok(content_hash(&written))
 }
@@ -197,12 +200,17 @@ fn container(parent: &Parent<'_>) -> Result<Container, Error> {
         // The image declares it a volume, which some runtimes would put on the node's disk.
         mount(LOG_VOLUME, "/var/log/memgraph"),
     ];
+    let environment = credentials::environment(parent).into_iter();
+    let environment: Vec<_> = environment
+        .chain(license::environment(parent))
+        .flatten()
+        .collect();
     let mebibytes = memory_limit.map(|limit| limit.whole() / (1024 * 1024));
     Ok(Container {
         name: names::INSTANCE_CONTAINER.to_owned(),
         image: Some(spec.image_or_default().to_owned()),
         args: Some(flags::args(spec, mebibytes)?),
-        env: credentials::environment(parent),
+        env: (!environment.is_empty()).then_some(environment),
         ports: Some(vec![
             pod::port(pod::BOLT, names::BOLT_PORT),
             pod::port(pod::REPLICATION, names::REPLICATION_PORT),

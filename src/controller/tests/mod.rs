@@ -9,6 +9,7 @@ mod fake_memgraph;
 mod faults;
 mod fields;
 mod growth;
+mod licensed;
 mod outside;
 mod reconciling;
 mod traced;

@@ -399,6 +399,92 @@ async fn a_cluster_that_is_being_deleted_says_so_once() {
     );
 }
 
+/// Services by name, with the port of the gateways that each leads to.
+fn services(api: &FakeApi) -> Vec<(String, String)> {
+    let services = api
+        .objects()
+        .into_iter()
+        .filter(|((_, plural, _, _), _)| plural == "services");
+    services
+        .map(|(_, service)| {
+            let text = |pointer: &str| {
+                service
+                    .pointer(pointer)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
+            (
+                text("/metadata/name").to_owned(),
+                text("/spec/ports/0/targetPort").to_owned(),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_services_of_former_names_are_deleted_when_the_new_ones_are_there() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    // One of another cluster, and one that somebody made like ours.
+    for (name, cluster) in [("other-gateway", "other"), ("demo-like", "demo")] {
+        let like = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": names::labels(cluster, names::GATEWAY)},
+            "spec": {"selector": {"app": "other"}, "ports": [{"targetPort": "bolt"}]},
+        });
+        api.put("services", like);
+    }
+    let names = |write: &str, read: &str| {
+        let mut named = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
+        named["spec"]["gateway"] = json!({
+            "readWrite": {"service": {"name": write}}, "read": {"service": {"name": read}},
+        });
+        api.put("memgraphclusters", named);
+    };
+    let expected = |write: &str, read: &str| {
+        let mut all = [
+            ("demo-instances", "bolt"),
+            ("demo-like", "bolt"),
+            ("other-gateway", "bolt"),
+            (write, "bolt"),
+            (read, "bolt-read"),
+        ]
+        .map(|(name, port)| (name.to_owned(), port.to_owned()));
+        all.sort();
+        all
+    };
+    // The last ones change places.
+    for (write, read) in [
+        ("graph", "graph-readers"),
+        ("social", "graph-readers"),
+        ("graph-readers", "social"),
+    ] {
+        names(write, read);
+        let renamed = async {
+            while services(&api) != expected(write, read) {
+                reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+                    .await
+                    .unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let within = tokio::time::timeout(Duration::from_secs(20), renamed).await;
+        assert!(within.is_ok(), "{:?}", services(&api));
+        let gateway = cluster(&api).status.unwrap().gateway.unwrap();
+        assert_eq!(gateway.read_write, format!("{write}.db.svc.cluster.local:7687"));
+        assert_eq!(gateway.read, Some(format!("{read}.db.svc.cluster.local:7687")));
+    }
+    // The name is taken: what is there goes on.
+    names("demo-like", "social");
+    let before = services(&api);
+    let error = reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("Service demo-like"), "{error}");
+    assert_eq!(services(&api), before);
+}
+
 #[tokio::test]
 async fn an_object_of_somebody_else_is_left_alone_and_named() {
     let api = api();

@@ -15,7 +15,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{MemgraphClusterSpec, ReplicationMode, Retention, ServiceType};
+use crate::{
+    api::{MemgraphClusterSpec, ReplicationMode, Retention, ServiceType},
+    memgraph::Credentials,
+};
 
 const UID: &str = "9a4f5d1c-5d0e-4a2e-9d35-0d6a3a1f7e11";
 
@@ -49,7 +52,7 @@ fn with_memory_limit(quantity: &str) -> MemgraphClusterSpec {
 }
 
 fn built(spec: MemgraphClusterSpec) -> Desired {
-    desired(&stored("demo", spec), &operator(), None).unwrap()
+    desired(&stored("demo", spec), &operator(), &Fingerprints::default()).unwrap()
 }
 
 /// What the API server makes of `spec: {}`.
@@ -82,8 +85,11 @@ fn the_examples_objects_are_as_committed() {
             serde_yaml::from_str(&fs::read_to_string(&example).unwrap()).unwrap();
         cluster.meta_mut().namespace = Some("graphs".into());
         cluster.meta_mut().uid = Some(UID.into());
-        let certificate = cluster.spec.tls.as_ref().map(|_| "0123456789abcdef");
-        let desired = desired(&cluster, &operator(), certificate).unwrap();
+        let secrets = Fingerprints {
+            certificate: cluster.spec.tls.as_ref().map(|_| "0123456789abcdef".to_owned()),
+            license: None,
+        };
+        let desired = desired(&cluster, &operator(), &secrets).unwrap();
         let documents = desired
             .objects
             .iter()
@@ -139,16 +145,19 @@ fn a_cluster_consists_of_these_objects_in_this_order() {
 
 #[test]
 fn what_is_switched_off_must_be_absent() {
+    let service = |name: String| ObjectKey::new(Kind::Service, name);
     let mut spec = defaults();
     spec.gateway.read.enabled = Some(false);
-    assert_eq!(
-        keys(&built(spec.clone())).last().unwrap(),
-        "no Service demo-gateway-read"
-    );
+    let without = built(spec.clone());
+    assert!(without.is_left_over(&service(names::read_gateway("demo"))));
+    assert!(!without.is_left_over(&service(names::gateway("demo"))));
 
     spec.gateway.enabled = false;
+    let without = built(spec);
+    assert!(without.is_left_over(&service(names::gateway("demo"))));
+    assert!(!without.is_left_over(&service(names::headless_service("demo"))));
     assert_eq!(
-        keys(&built(spec)),
+        keys(&without),
         [
             "NetworkPolicy demo-instances",
             "ServiceAccount demo-instance",
@@ -158,9 +167,7 @@ fn what_is_switched_off_must_be_absent() {
             "Service demo-instances",
             "StatefulSet demo",
             "PodDisruptionBudget demo-instances",
-            "no Service demo-gateway-read",
             "no PodDisruptionBudget demo-gateway",
-            "no Service demo-gateway",
             "no Deployment demo-gateway",
             "no RoleBinding demo-gateway",
             "no Role demo-gateway",
@@ -168,6 +175,56 @@ fn what_is_switched_off_must_be_absent() {
             "no NetworkPolicy demo-gateway",
         ]
     );
+}
+
+#[test]
+fn services_have_the_names_that_the_spec_gives_them() {
+    let of = |write: &str, read: &str| -> MemgraphClusterSpec {
+        let service = |name: &str| json!({"service": {"name": name}});
+        serde_json::from_value(json!({"gateway": {"readWrite": service(write), "read": service(read)}}))
+            .unwrap()
+    };
+    let target = |spec: MemgraphClusterSpec, name: &str| {
+        let built = built(spec);
+        let key = ObjectKey::new(Kind::Service, name.into());
+        let service = built.objects.iter().find(|object| *object.key() == key).unwrap();
+        service.content()["spec"]["ports"][0]["targetPort"].clone()
+    };
+    assert_eq!(target(of("graph", "graph-readers"), "graph"), "bolt");
+    assert_eq!(target(of("graph", "graph-readers"), "graph-readers"), "bolt-read");
+    // They change places.
+    assert_eq!(target(of("graph-readers", "graph"), "graph"), "bolt-read");
+    for name in ["demo-gateway", "demo-gateway-read"] {
+        let key = ObjectKey::new(Kind::Service, name.into());
+        assert!(built(of("graph", "graph-readers")).is_left_over(&key), "{name}");
+    }
+    let application = |spec: MemgraphClusterSpec| {
+        let user = Credentials::new("app", "secret").unwrap();
+        super::application(&stored("demo", spec), &user, "cluster.local").unwrap()
+    };
+    let secret = application(of("graph", "graph-readers"));
+    assert_eq!(text(&secret, "host"), Some("graph.graphs.svc.cluster.local"));
+    assert_eq!(
+        text(&secret, "readUri"),
+        Some("bolt://graph-readers.graphs.svc.cluster.local:7687")
+    );
+}
+
+#[test]
+fn no_two_services_have_one_name() {
+    for (write, read, field) in [
+        ("demo-instances", "b", "gateway.readWrite.service.name"),
+        ("a", "demo-instances", "gateway.read.service.name"),
+        ("a", "a", "gateway.read.service.name"),
+    ] {
+        let service = |name: &str| json!({"service": {"name": name}});
+        let spec = json!({"gateway": {"readWrite": service(write), "read": service(read)}});
+        let cluster = stored("demo", serde_json::from_value(spec).unwrap());
+        let error = desired(&cluster, &operator(), &Fingerprints::default())
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(field), "{error}");
+    }
 }
 
 #[test]
@@ -186,13 +243,13 @@ fn a_cluster_that_is_not_stored_owns_nothing() {
     let mut cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().uid = None;
     assert!(matches!(
-        desired(&cluster, &operator(), None),
+        desired(&cluster, &operator(), &Fingerprints::default()),
         Err(Error::NotStored(_))
     ));
     cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().namespace = None;
     assert!(matches!(
-        desired(&cluster, &operator(), None),
+        desired(&cluster, &operator(), &Fingerprints::default()),
         Err(Error::NotStored(_))
     ));
 }
@@ -200,7 +257,7 @@ fn a_cluster_that_is_not_stored_owns_nothing() {
 #[test]
 fn what_is_no_quantity_is_refused_by_name() {
     let spec = with_memory_limit("lots");
-    let error = desired(&stored("demo", spec), &operator(), None).unwrap_err();
+    let error = desired(&stored("demo", spec), &operator(), &Fingerprints::default()).unwrap_err();
     assert_eq!(error.to_string(), "resources.limits.memory: cannot be used");
 }
 
@@ -382,7 +439,7 @@ proptest! {
     #[test]
     fn every_valid_spec_has_well_formed_objects(name in "[a-z]([a-z0-9-]{0,38}[a-z0-9])?", spec in valid_specs()) {
         let cluster = stored(&name, spec);
-        let desired = desired(&cluster, &operator(), None).unwrap();
+        let desired = desired(&cluster, &operator(), &Fingerprints::default()).unwrap();
         for object in &desired.objects {
             assert_well_formed(&name, object);
         }
@@ -400,7 +457,10 @@ fn the_longest_name_fits() {
         ..MemgraphClusterSpec::default()
     };
     let cluster = stored(&name, spec);
-    for object in desired(&cluster, &operator(), None).unwrap().objects {
+    for object in desired(&cluster, &operator(), &Fingerprints::default())
+        .unwrap()
+        .objects
+    {
         assert_well_formed(&name, &object);
     }
     // The controller's label on a pod: its StatefulSet's name and a hash of ten characters.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{cluster, operator, put, rows};
 use crate::{
     api::MemgraphClusterSpec,
-    resources::{Desired, Kind, Object, desired},
+    resources::{Desired, Fingerprints, Kind, Object, desired},
 };
 
 /// Specs with some of all fields, of which each has one of its row's values. They may break rules between fields; builders must
@@ -70,7 +70,7 @@ fn fixed(object: &Object) -> Value {
 
 fn build(spec: &Value) -> Option<Desired> {
     // What no definition would let through may be refused, but not end the process.
-    desired(&cluster(spec), &operator(), None).ok()
+    desired(&cluster(spec), &operator(), &Fingerprints::default()).ok()
 }
 
 proptest! {
@@ -81,13 +81,22 @@ proptest! {
             for object in &old.objects {
                 match new.objects.iter().find(|next| next.key() == object.key()) {
                     Some(next) => prop_assert_eq!(fixed(object), fixed(next), "{:?}", object.key()),
-                    None => prop_assert!(new.absent.contains(object.key()), "{:?} stays", object.key()),
+                    None => prop_assert!(
+                        new.absent.contains(object.key()) || new.is_left_over(object.key()),
+                        "{:?} stays",
+                        object.key()
+                    ),
                 }
             }
             // The same spec makes the same, whatever was there before.
             let again = build(&after);
             prop_assert_eq!(Some(&new), again.as_ref());
-            prop_assert!(!new.objects.iter().any(|object| new.absent.contains(object.key())));
+            let unwanted = |object: &Object| new.absent.contains(object.key()) || new.is_left_over(object.key());
+            prop_assert!(!new.objects.iter().any(unwanted));
+            let mut keys: Vec<_> = new.objects.iter().map(Object::key).collect();
+            keys.sort();
+            keys.dedup();
+            prop_assert_eq!(keys.len(), new.objects.len(), "two objects of one name");
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    Does::{Bounds, Is, Makes, Read, Touches},
+    Does::{Bounds, Is, Makes, Names, Read, Touches},
     GATEWAYS, Row, row,
 };
 
@@ -101,6 +101,11 @@ pub(super) fn gateways() -> Vec<Row> {
     ] {
         let fields = [
             ("maxConnections", [json!(7), json!(8)], Bounds),
+            (
+                "service.name",
+                [json!("graph"), json!("social")],
+                Names(service.strip_prefix("Service ").unwrap_or_default()),
+            ),
             (
                 "service.type",
                 [json!("NodePort"), json!("LoadBalancer")],

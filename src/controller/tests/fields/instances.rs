@@ -12,6 +12,11 @@ pub(super) fn instances() -> Vec<Row> {
     const CLASS: &str = "/spec/volumeClaimTemplates/0/spec/storageClassName";
     const DELETED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted";
     const SCALED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled";
+    const LICENSE: [&str; 2] = [
+        "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef/name",
+        "/spec/template/spec/containers/0/env/1/valueFrom/secretKeyRef/name",
+    ];
+    const CONFIGURATION: &str = "/spec/template/metadata/annotations/memgraph.dev~1configuration";
     let memory = |quantity: &str| json!({"limits": {"memory": quantity}});
     let class = json!({"storage": {"storageClassName": "a"}});
     let secret = json!({"auth": {"secretRef": {"name": "a"}}});
@@ -80,6 +85,16 @@ pub(super) fn instances() -> Vec<Row> {
             certificate,
             [json!("b"), json!("c")],
             &[Is(INSTANCES, "/spec/template/spec/volumes/4/secret/secretName")],
+        ),
+        row(
+            "license.secretRef.name",
+            json!({"license": {"secretRef": {"name": "a"}}}),
+            [json!("b"), json!("c")],
+            &[
+                Is(INSTANCES, LICENSE[0]),
+                Is(INSTANCES, LICENSE[1]),
+                Makes(INSTANCES, CONFIGURATION),
+            ],
         ),
         row(
             "networkPolicy.enabled",

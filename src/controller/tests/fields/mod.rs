@@ -14,7 +14,7 @@ use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec},
     controller::settings::settings,
     gateway::Limits,
-    resources::{Installation, OperatorImage, OperatorPods, desired},
+    resources::{Fingerprints, Installation, OperatorImage, OperatorPods, desired},
 };
 
 /// What a field does.
@@ -24,6 +24,8 @@ enum Does {
     Is(&'static str, &'static str),
     /// Something else stands there.
     Makes(&'static str, &'static str),
+    /// The Service of this name has the one that is given instead.
+    Names(&'static str),
     /// The object is another one, for a reason that another row or test is about.
     Touches(&'static str),
     /// The planner decides otherwise.
@@ -34,7 +36,7 @@ enum Does {
     Read(&'static str, &'static str),
 }
 
-use Does::{Bounds, Decides, Is, Makes, Read, Touches};
+use Does::{Bounds, Decides, Is, Makes, Names, Read, Touches};
 
 /// A field, what stands beside it, two values that differ from each other, the first one also from none, and what it does.
 struct Row {
@@ -102,7 +104,10 @@ fn operator() -> Installation {
 
 /// The objects by kind and name, as they are sent.
 fn objects(cluster: &MemgraphCluster) -> BTreeMap<String, Value> {
-    let all = desired(cluster, &operator(), None).unwrap().objects.into_iter();
+    let all = desired(cluster, &operator(), &Fingerprints::default())
+        .unwrap()
+        .objects
+        .into_iter();
     all.map(|object| {
         let key = format!("{:?} {}", object.key().kind, object.key().name);
         (key, object.content().clone())
@@ -139,6 +144,24 @@ fn check(row: &Row, before: &Value, after: &Value, given: Option<&Value>) {
                     "{path}: {object} {pointer}: {:?}",
                     place(&new, object, pointer)
                 );
+            }
+            Names(service) => {
+                let names = |of: &BTreeMap<String, Value>, beside: &BTreeMap<String, Value>| {
+                    let only = of.keys().filter(|key| !beside.contains_key(*key));
+                    only.cloned().collect::<Vec<_>>()
+                };
+                let wanted = given.and_then(Value::as_str).unwrap_or(service);
+                assert_eq!(names(&new, &old), [format!("Service {wanted}")], "{path}");
+                assert_eq!(names(&old, &new).len(), 1, "{path}");
+                for key in old
+                    .keys()
+                    .chain(new.keys())
+                    .filter(|key| key.starts_with("Service "))
+                {
+                    if !(old.contains_key(key) && new.contains_key(key)) {
+                        named.push(key);
+                    }
+                }
             }
             Touches(object) => named.push(object),
             Decides => assert_ne!(settings(&before.spec), settings(&after.spec), "{path}"),
