@@ -4,6 +4,7 @@ mod access;
 mod act;
 mod certificates;
 mod clusters;
+mod custody;
 mod events;
 mod fence;
 mod gateway_certificate;

@@ -10,8 +10,14 @@ use kube::{
 use tokio::sync::Mutex;
 
 use super::{
-    access::AccessError, certificates::CertificateError, gateway_certificate::GatewayCertificateError,
-    license::LicenseError, link::Unprepared, stores::Stores, volumes::VolumeError,
+    access::AccessError,
+    certificates::CertificateError,
+    custody::{self, CustodyError},
+    gateway_certificate::GatewayCertificateError,
+    license::LicenseError,
+    link::Unprepared,
+    stores::Stores,
+    volumes::VolumeError,
 };
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
@@ -51,6 +57,9 @@ pub enum ObjectError {
     /// The license is not as it should be.
     #[error(transparent)]
     License(#[from] LicenseError),
+    /// Pods do not belong to the cluster yet, which they must before their StatefulSet goes.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
     /// A volume is not as large as it should be.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -148,6 +157,10 @@ pub(super) async fn bring_about(
                     continue;
                 }
                 Replacement::Delete => {
+                    let pods = stores.inventory(&namespace, &cluster.name_any()).instances;
+                    if !custody::take(client, cluster, &pods).await? {
+                        continue;
+                    }
                     delete(client, object.key(), live, PropagationPolicy::Orphan).await?;
                     continue;
                 }

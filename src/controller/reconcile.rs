@@ -151,6 +151,7 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
         ObjectError::Access(AccessError::Request { .. })
         | ObjectError::Volume(VolumeError::Request { .. })
         | ObjectError::Request { .. }
+        | ObjectError::Custody(_)
         | ObjectError::Gateways(_) => return None,
     };
     Some(Situation::Stalled(reason, super::chain(error)))

@@ -138,7 +138,8 @@ impl FakeApi {
         self.state().growth_refused = Some(said.to_owned());
     }
 
-    /// Ends what is being deleted, as the garbage collector does when it has orphaned what belonged to it.
+    /// Ends what is being deleted, as the garbage collector does when it has orphaned what belonged to it; and what belonged only
+    /// to objects that are gone.
     pub(crate) fn collect_garbage(&self) {
         let mut state = self.state();
         let leaving = |(place, object): (&Place, &Value)| {
@@ -146,6 +147,35 @@ impl FakeApi {
             (leaves && place.1 != "memgraphclusters").then(|| place.clone())
         };
         let places: Vec<_> = state.objects.iter().filter_map(leaving).collect();
+        for place in places {
+            let uid = state.objects[&place]["metadata"]["uid"].clone();
+            let owned: Vec<_> = state
+                .objects
+                .iter()
+                .filter(|(_, object)| owners(object).any(|owner| owner["uid"] == uid))
+                .map(|(place, object)| (place.clone(), object.clone()))
+                .collect();
+            for (place, mut object) in owned {
+                if let Some(owners) = object["metadata"]["ownerReferences"].as_array_mut() {
+                    owners.retain(|owner| owner["uid"] != uid);
+                }
+                state.store(place, object);
+            }
+            state.remove(&place);
+        }
+        let uids = state
+            .objects
+            .values()
+            .map(|object| object["metadata"]["uid"].clone());
+        let uids: Vec<_> = uids.collect();
+        let lost = |object: &Value| {
+            owners(object).next().is_some() && !owners(object).any(|owner| uids.contains(&owner["uid"]))
+        };
+        let objects = state.objects.iter();
+        let places: Vec<_> = objects
+            .filter(|(_, object)| lost(object))
+            .map(|(place, _)| place.clone())
+            .collect();
         for place in places {
             state.remove(&place);
         }
@@ -384,6 +414,14 @@ impl State {
         }
         (200, self.store(place, object))
     }
+}
+
+/// The owners of an object.
+fn owners(object: &Value) -> impl Iterator<Item = &Value> {
+    object["metadata"]["ownerReferences"]
+        .as_array()
+        .into_iter()
+        .flatten()
 }
 
 /// Whether a request that names a UID means another object than this one.

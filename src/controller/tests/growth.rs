@@ -77,7 +77,7 @@ async fn claims_ask_for_more_and_another_stateful_set_takes_the_place_of_the_fir
         requests.into_iter().filter(changes).collect::<Vec<_>>()
     };
     let changes = sent(api.take_requests());
-    assert_eq!(changes.len(), 4, "{changes:?}");
+    assert_eq!(changes.len(), 7, "{changes:?}");
     reconcile_once().await;
     assert_eq!(sent(api.take_requests()), Vec::<String>::new());
     api.collect_garbage();
@@ -105,6 +105,58 @@ async fn claims_ask_for_more_and_another_stateful_set_takes_the_place_of_the_fir
     assert_eq!(condition(&api, "StorageReady").1, "AsExpected");
     assert_eq!(condition(&api, "Reconciling").0, "False");
     assert!(!api.take_requests().iter().any(|request| request.contains("pods")));
+}
+
+/// Pods by name, with the UIDs of their owners.
+fn owners(api: &FakeApi) -> Vec<(String, Vec<Value>)> {
+    let pods = api
+        .objects()
+        .into_iter()
+        .filter(|((_, plural, _, _), _)| plural == "pods");
+    let instances =
+        pods.filter(|(_, pod)| pod["metadata"]["labels"][names::COMPONENT_LABEL] == names::INSTANCE);
+    let owners = |pod: &Value| {
+        let owners = pod["metadata"]["ownerReferences"].as_array().cloned();
+        owners
+            .unwrap_or_default()
+            .iter()
+            .map(|owner| owner["uid"].clone())
+            .collect()
+    };
+    instances
+        .map(|((_, _, _, name), pod)| (name, owners(&pod)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_deleted_without_a_stateful_set_leaves_no_pod_behind() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let uid = set(&api).unwrap()["metadata"]["uid"].clone();
+    for ordinal in 0..3 {
+        let mut pod = api
+            .get("v1", "pods", NAMESPACE, &names::instance("demo", ordinal))
+            .unwrap();
+        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": uid, "controller": true}]);
+        api.put("pods", pod);
+    }
+    api.observe_sets();
+    caches_follow().await;
+    ask(&api, json!({"storage": {"size": "20Gi"}}));
+    reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+        .await
+        .unwrap();
+    api.collect_garbage();
+    assert_eq!(set(&api), None);
+    let of_cluster = json!(cluster(&api).metadata.uid);
+    for (pod, owners) in owners(&api) {
+        assert_eq!(owners, std::slice::from_ref(&of_cluster), "{pod}");
+    }
+    assert_eq!(owners(&api).len(), 3);
+    api.remove("memgraph.dev/v1alpha1", "memgraphclusters", NAMESPACE, "demo");
+    api.collect_garbage();
+    assert_eq!(owners(&api), []);
 }
 
 #[tokio::test]

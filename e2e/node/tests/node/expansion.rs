@@ -22,13 +22,14 @@ fn larger(scene: &Scene, cluster: &str) -> Result<String> {
     scene.kubectl(&["patch", &cluster, "--type=merge", "--patch", &patch])
 }
 
-/// The UIDs of each instance's pod and of what it belongs to.
+/// The UIDs of each instance's pod and of what controls it.
 async fn pods(database: &Database) -> Result<BTreeMap<String, (String, String)>> {
     let mut pods = BTreeMap::new();
     for instance in database.instances().await? {
         let pod = database.pod(&instance).await?;
         let owners = pod.owner_references().iter();
-        let owner = owners.map(|owner| owner.uid.clone()).collect();
+        let controls = owners.filter(|owner| owner.controller == Some(true));
+        let owner = controls.map(|owner| owner.uid.clone()).collect();
         pods.insert(instance, (pod.uid().context("a pod without a UID")?, owner));
     }
     Ok(pods)
