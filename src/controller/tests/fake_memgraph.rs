@@ -62,6 +62,14 @@ impl FakeMemgraph {
         servers.remove(&Self::address(self.network, number));
     }
 
+    /// Another process takes the place of the one with this number, on the same data. The start gate makes it a replica.
+    pub(super) fn restart(&self, number: u8) {
+        let mut servers = self.servers.lock().unwrap();
+        let server = servers.get_mut(&Self::address(self.network, number)).unwrap();
+        server.main = false;
+        server.replicas.clear();
+    }
+
     /// Whether each instance is MAIN, and what is registered on it.
     pub(super) fn roles(&self) -> Vec<(bool, usize)> {
         let servers = self.servers.lock().unwrap();
@@ -114,9 +122,24 @@ impl FakeMemgraph {
                 .collect(),
             ["SHOW", "REPLICAS"] if server.main => server.replicas.iter().map(registration).collect(),
             ["SHOW", "INDEX" | "CONSTRAINT", "INFO"] => Vec::new(),
+            ["SHOW", "TRANSACTIONS"] => vec![row(&[("query", json!(["SHOW TRANSACTIONS"]))])],
             ["MATCH", "(n)", "RETURN", .., "LIMIT", "1"] => Vec::new(),
             ["SET", "REPLICATION", "ROLE", "TO", "MAIN"] if !server.main => {
                 server.main = true;
+                Vec::new()
+            }
+            [
+                "SET",
+                "REPLICATION",
+                "ROLE",
+                "TO",
+                "REPLICA",
+                "WITH",
+                "PORT",
+                "10000",
+            ] if server.main => {
+                server.main = false;
+                server.replicas.clear();
                 Vec::new()
             }
             ["REGISTER", "REPLICA", name, mode, "TO", address] if server.main => {

@@ -15,6 +15,7 @@ use std::{
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
@@ -24,12 +25,15 @@ use super::{
     fake_gateways::FakeGateways,
     fake_memgraph::FakeMemgraph,
     growth::ask,
-    reconciling::{NAMESPACE, api, claim, cluster, gateways, pod, process},
+    reconciling::{NAMESPACE, VERSION, api, claim, cluster, gateways, pod, process},
 };
 use crate::{
     api::{Phase, names},
     traces::Traces,
 };
+
+/// So many instances a course has at most.
+const INSTANCES: u8 = 3;
 
 /// What goes wrong at a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,68 +129,110 @@ impl Line {
     }
 }
 
-/// What happens to a cluster.
-struct Course {
-    name: &'static str,
-    before: Value,
-    /// None: it is made.
-    after: Option<Value>,
+/// What a course begins with.
+#[derive(Debug)]
+enum Event {
+    /// It is made.
+    Making,
+    /// Its spec becomes another one.
+    Change(Value),
+    /// The pod of MAIN goes, with its process, and comes back.
+    LossOfMain,
+    /// It is deleted, and stays until all that belongs to it has gone.
+    Deletion,
 }
 
-fn courses() -> [Course; 7] {
-    let change = |name, before, after| Course {
-        name,
-        before,
-        after: Some(after),
-    };
-    [
-        Course {
-            name: "create",
-            before: json!({}),
-            after: None,
-        },
-        change("scale up", json!({"replicas": 2}), json!({"replicas": 3})),
-        change("scale down", json!({"replicas": 3}), json!({"replicas": 2})),
-        change("resize", json!({}), json!({"storage": {"size": "20Gi"}})),
-        change(
-            "resize what is deleted with the cluster",
-            json!({"storage": {"retentionPolicy": {"whenDeleted": "Delete"}}}),
-            json!({"storage": {"retentionPolicy": {"whenDeleted": "Delete"}, "size": "20Gi"}}),
-        ),
-        change("gateway off", json!({}), json!({"gateway": {"enabled": false}})),
-        change("other flags", json!({}), json!({"config": {"log-level": "INFO"}})),
-    ]
+/// Kubernetes' own controllers and the kubelet.
+struct Kubernetes {
+    /// How many pods each instance has had.
+    pods: [u32; INSTANCES as usize],
 }
 
-/// What Kubernetes' own controllers do meanwhile.
-fn kubernetes(api: &FakeApi) {
-    api.collect_garbage();
-    api.observe_sets();
-    for (place, mut object) in api.objects() {
-        let request = object["spec"]["resources"]["requests"]["storage"].clone();
-        if place.1 == "persistentvolumeclaims" && object["status"]["capacity"]["storage"] != request {
-            object["status"]["capacity"]["storage"] = request;
-            api.put("persistentvolumeclaims", object);
+impl Kubernetes {
+    /// What they do meanwhile.
+    fn go_on(&mut self, api: &FakeApi, memgraph: &FakeMemgraph) {
+        api.collect_garbage();
+        delete_dependents(api);
+        api.observe_sets();
+        for (place, mut object) in api.objects() {
+            let request = object["spec"]["resources"]["requests"]["storage"].clone();
+            if place.1 == "persistentvolumeclaims" && object["status"]["capacity"]["storage"] != request {
+                object["status"]["capacity"]["storage"] = request;
+                api.put("persistentvolumeclaims", object);
+            }
+        }
+        let Some(set) = api.get("apps/v1", "statefulsets", NAMESPACE, "demo") else {
+            return;
+        };
+        let wanted = set["spec"]["replicas"].as_i64().unwrap();
+        for ordinal in 0..INSTANCES {
+            let name = names::instance("demo", ordinal.into());
+            let there = api.get("v1", "pods", NAMESPACE, &name).is_some();
+            if i64::from(ordinal) < wanted && !there {
+                self.start(api, memgraph, ordinal, &set["spec"]["template"]);
+            } else if i64::from(ordinal) >= wanted && there {
+                api.remove("v1", "pods", NAMESPACE, &name);
+            }
         }
     }
-    let Some(set) = api.get("apps/v1", "statefulsets", NAMESPACE, "demo") else {
-        return;
-    };
-    let wanted = set["spec"]["replicas"].as_i64().unwrap();
-    for ordinal in 0..3 {
-        let name = names::instance("demo", ordinal);
-        let there = api.get("v1", "pods", NAMESPACE, &name).is_some();
-        if i64::from(ordinal) < wanted && !there {
-            let address = format!("10.0.0.{ordinal}");
-            api.put(
-                "pods",
-                pod(&name, names::INSTANCE, names::INSTANCE_CONTAINER, &address),
-            );
+
+    /// An instance's next pod, from its set's template, with another process on the same volume.
+    fn start(&mut self, api: &FakeApi, memgraph: &FakeMemgraph, ordinal: u8, template: &Value) {
+        let name = names::instance("demo", ordinal.into());
+        let earlier = &mut self.pods[usize::from(ordinal)];
+        if *earlier > 0 {
+            memgraph.restart(ordinal);
+        }
+        *earlier += 1;
+        let life = format!("{name}-{earlier}");
+        let address = format!("10.0.0.{ordinal}");
+        let mut pod = pod(&name, names::INSTANCE, names::INSTANCE_CONTAINER, &address);
+        pod["metadata"]["uid"] = json!(life);
+        pod["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
+        pod["status"]["containerStatuses"][0]["containerID"] = json!(format!("containerd://{life}"));
+        api.put("pods", pod);
+        let data = names::data_claim(&name);
+        if api
+            .get("v1", "persistentvolumeclaims", NAMESPACE, &data)
+            .is_none()
+        {
             api.put("persistentvolumeclaims", claim(&name));
-        } else if i64::from(ordinal) >= wanted && there {
-            api.remove("v1", "pods", NAMESPACE, &name);
         }
     }
+}
+
+/// One more object of a cluster that is being deleted goes, its pods with their set; at last the cluster itself.
+fn delete_dependents(api: &FakeApi) {
+    let is_leaving = |cluster: &Value| !cluster["metadata"]["deletionTimestamp"].is_null();
+    if !api
+        .get(VERSION, "memgraphclusters", NAMESPACE, "demo")
+        .is_some_and(|c| is_leaving(&c))
+    {
+        return;
+    }
+    let objects = api.objects();
+    let owned = |object: &Value| {
+        object.pointer("/metadata/ownerReferences/0/kind") == Some(&json!("MemgraphCluster"))
+    };
+    let mut places = objects
+        .iter()
+        .filter(|(_, object)| owned(object))
+        .map(|(place, _)| place);
+    let (api_version, plural, namespace, name) = match places.next() {
+        Some(place) => place.clone(),
+        None => [VERSION, "memgraphclusters", NAMESPACE, "demo"]
+            .map(str::to_owned)
+            .into(),
+    };
+    if plural == "statefulsets" || plural == "deployments" {
+        for pod in objects.keys().filter(|place| place.1 == "pods") {
+            let is_gateway = pod.3.starts_with("demo-gateway");
+            if is_gateway == (plural == "deployments") {
+                api.remove(&pod.0, &pod.1, &pod.2, &pod.3);
+            }
+        }
+    }
+    api.remove(&api_version, &plural, &namespace, &name);
 }
 
 /// What two runs are compared by: what was applied, what claims ask for, and which instance is what.
@@ -214,22 +260,20 @@ struct Run {
     api: FakeApi,
     memgraph: FakeMemgraph,
     gateways: FakeGateways,
+    kubernetes: Kubernetes,
     line: Arc<Line>,
     operator: Arc<Operator<FakeMemgraph, FakeGateways>>,
 }
 
 impl Run {
     async fn begin(spec: Value, fault: Option<(Fault, usize)>) -> Self {
-        let (api, memgraph, gateways) = (api(), FakeMemgraph::fresh(3), gateways());
-        for ordinal in spec["replicas"].as_i64().unwrap_or(3)..3 {
-            let instance = format!("demo-{ordinal}");
+        let (api, memgraph, gateways) = (api(), FakeMemgraph::fresh(INSTANCES), gateways());
+        // The set makes them.
+        for ordinal in 0..INSTANCES {
+            let instance = names::instance("demo", ordinal.into());
+            let data = names::data_claim(&instance);
             api.remove("v1", "pods", NAMESPACE, &instance);
-            api.remove(
-                "v1",
-                "persistentvolumeclaims",
-                NAMESPACE,
-                &names::data_claim(&instance),
-            );
+            api.remove("v1", "persistentvolumeclaims", NAMESPACE, &data);
         }
         ask(&api, spec);
         let line = Line::new(&api, fault);
@@ -238,6 +282,9 @@ impl Run {
             api,
             memgraph,
             gateways,
+            kubernetes: Kubernetes {
+                pods: [0; INSTANCES as usize],
+            },
             line,
             operator,
         }
@@ -255,29 +302,64 @@ impl Run {
         .await;
     }
 
+    fn happens(&mut self, event: &Event) {
+        match event {
+            Event::Making => {}
+            Event::Change(spec) => ask(&self.api, spec.clone()),
+            Event::LossOfMain => {
+                let main = cluster(&self.api).status.unwrap().main.unwrap();
+                self.api.remove("v1", "pods", NAMESPACE, &main);
+                self.kubernetes.go_on(&self.api, &self.memgraph);
+            }
+            Event::Deletion => {
+                let mut leaving = self.object().unwrap();
+                leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                leaving["metadata"]["generation"] =
+                    json!(leaving["metadata"]["generation"].as_i64().unwrap() + 1);
+                self.api.put("memgraphclusters", leaving);
+            }
+        }
+    }
+
+    fn object(&self) -> Option<Value> {
+        self.api.get(VERSION, "memgraphclusters", NAMESPACE, "demo")
+    }
+
+    /// Whether the cluster is as its spec says, or gone.
     fn is_done(&self) -> bool {
+        if self.object().is_none() {
+            return true;
+        }
         let cluster = cluster(&self.api);
         cluster.status.is_some_and(|status| {
+            let updated = |condition: &Condition| condition.type_ == "UpToDate" && condition.status == "True";
             status.observed_generation == cluster.metadata.generation
                 && status.phase == Some(Phase::Operational)
                 && status.ready_replicas == cluster.spec.replicas
                 && status.replicas == cluster.spec.replicas
+                && status.conditions.iter().any(updated)
         })
     }
 
     /// Goes on until nothing is left to do, and nothing is written for so many seconds: longer than it takes to watch again.
     async fn end(&mut self, what: &str, seconds: u32) {
+        let mut error = None;
         let ending = async {
             let mut quiet = 0;
             while quiet < seconds {
                 let before = (self.line.writes(), self.api.objects());
-                // What fails is tried again.
-                let _ = reconcile(Arc::new(cluster(&self.api)), Arc::clone(&self.operator)).await;
+                if self.object().is_some() {
+                    // What fails is tried again.
+                    let reconciled =
+                        reconcile(Arc::new(cluster(&self.api)), Arc::clone(&self.operator)).await;
+                    error = reconciled.err();
+                }
                 if self.line.is_dead() {
                     self.replace(None).await;
                 }
-                kubernetes(&self.api);
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.kubernetes.go_on(&self.api, &self.memgraph);
+                let pause = if self.is_done() { 1_000 } else { 100 };
+                tokio::time::sleep(Duration::from_millis(pause)).await;
                 let rests = before == (self.line.writes(), self.api.objects());
                 quiet = if rests && self.is_done() { quiet + 1 } else { 0 };
             }
@@ -286,50 +368,105 @@ impl Run {
             .await
             .is_err()
         {
-            panic!("{what}: no end; the status is {:#?}", cluster(&self.api).status);
+            let status = cluster(&self.api).status;
+            panic!("{what}: no end; the last error is {error:?}, the status {status:#?}");
         }
     }
 }
 
 /// Runs a course. Returns what came of it, and how many writes it took.
-async fn run(course: &Course, fault: Option<(Fault, usize)>) -> (Outcome, usize) {
-    let what = format!("{} with {fault:?}", course.name);
-    let made = course.after.is_none();
-    let mut run = Run::begin(course.before.clone(), fault.filter(|_| made)).await;
-    if let Some(after) = &course.after {
+async fn run(before: &Value, event: &Event, fault: Option<(Fault, usize)>) -> (Outcome, usize) {
+    let what = format!("{event:?} of {before} with {fault:?}");
+    let made = matches!(event, Event::Making);
+    let mut run = Run::begin(before.clone(), fault.filter(|_| made)).await;
+    if !made {
         run.end(&what, 1).await;
         run.replace(fault).await;
-        ask(&run.api, after.clone());
+        run.happens(event);
     }
     run.end(&what, 3).await;
     (outcome(&run.api, &run.memgraph), run.line.writes())
 }
 
-#[tokio::test(start_paused = true)]
-async fn each_course_ends_the_same_with_each_fault_at_each_write() {
-    for course in courses() {
-        let (expected, writes) = run(&course, None).await;
-        assert!(writes >= 2, "{} takes {writes} writes", course.name);
-        for fault in FAULTS {
-            for at in 1..=writes {
-                let (outcome, _) = run(&course, Some((fault, at))).await;
-                let place = expected
-                    .0
-                    .keys()
-                    .find(|key| expected.0.get(key) != outcome.0.get(key));
-                assert_eq!(
-                    (place.map(|place| expected.0.get(place)), &expected.1),
-                    (place.map(|place| outcome.0.get(place)), &outcome.1),
-                    "{}: {fault:?} at write {at}: {place:?}",
-                    course.name
-                );
-                assert_eq!(
-                    expected.0.len(),
-                    outcome.0.len(),
-                    "{}: {fault:?} at write {at}",
-                    course.name
-                );
-            }
+/// A course ends the same with each fault at each of its writes.
+async fn each_fault_changes_nothing(before: Value, event: Event) {
+    let (expected, writes) = run(&before, &event, None).await;
+    assert!(writes >= 1, "{event:?} takes no write");
+    for fault in FAULTS {
+        for at in 1..=writes {
+            let (outcome, _) = run(&before, &event, Some((fault, at))).await;
+            let place = expected
+                .0
+                .keys()
+                .find(|key| expected.0.get(key) != outcome.0.get(key));
+            assert_eq!(
+                (place.map(|place| expected.0.get(place)), &expected.1),
+                (place.map(|place| outcome.0.get(place)), &outcome.1),
+                "{event:?}: {fault:?} at write {at}: {place:?}"
+            );
+            assert_eq!(
+                expected.0.len(),
+                outcome.0.len(),
+                "{event:?}: {fault:?} at write {at}"
+            );
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_cluster_is_made() {
+    each_fault_changes_nothing(json!({}), Event::Making).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_an_instance_is_added() {
+    each_fault_changes_nothing(json!({"replicas": 2}), Event::Change(json!({"replicas": 3}))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_an_instance_is_taken_away() {
+    each_fault_changes_nothing(json!({"replicas": 3}), Event::Change(json!({"replicas": 2}))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_volumes_grow() {
+    each_fault_changes_nothing(json!({}), Event::Change(json!({"storage": {"size": "20Gi"}}))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_volumes_grow_that_are_deleted_with_the_cluster() {
+    let policy = json!({"whenDeleted": "Delete"});
+    let after = json!({"storage": {"retentionPolicy": policy, "size": "20Gi"}});
+    each_fault_changes_nothing(
+        json!({"storage": {"retentionPolicy": policy}}),
+        Event::Change(after),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_gateway_is_switched_off() {
+    each_fault_changes_nothing(json!({}), Event::Change(json!({"gateway": {"enabled": false}}))).await;
+}
+
+/// Each instance gets another pod, MAIN after it has moved.
+#[tokio::test(start_paused = true)]
+async fn when_flags_change() {
+    each_fault_changes_nothing(json!({}), Event::Change(json!({"config": {"log-level": "INFO"}}))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_memgraph_is_upgraded() {
+    let image = |tag| json!({"image": format!("memgraph/memgraph:{tag}")});
+    each_fault_changes_nothing(image("3.12.0"), Event::Change(image("3.12.1"))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_main_is_lost() {
+    each_fault_changes_nothing(json!({}), Event::LossOfMain).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_cluster_is_deleted() {
+    each_fault_changes_nothing(json!({}), Event::Deletion).await;
 }

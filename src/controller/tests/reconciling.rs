@@ -40,7 +40,7 @@ use crate::{
 };
 
 pub(super) const NAMESPACE: &str = "db";
-const VERSION: &str = "memgraph.dev/v1alpha1";
+pub(super) const VERSION: &str = "memgraph.dev/v1alpha1";
 
 fn labels(component: &str) -> Value {
     json!(names::labels("demo", component))
