@@ -40,6 +40,13 @@ test: ## Everything, as CI does it; the last line counts the tests
 test-faults: ## Only those of faults between the operator and the API server, at each write of each course
 	cargo test --locked --package memgraph-operator --lib -- controller::tests::faults
 
+.PHONY: test-api
+test-api: $(DEVCLUSTER) ## Only those on a real API server without a node, in two to three minutes (TESTS=name: only those)
+	cargo build --locked --package memgraph-operator
+	$(DEVCLUSTER) build >/dev/null
+	@e2e/chart/helm.sh >/dev/null
+	cargo test --locked --package e2e-node --test api -- --ignored $(TESTS)
+
 .PHONY: node-test
 node-test: images ## Only the tests on a real node (TESTS=name: only those; REUSE=1: keep the cluster for the next time)
 	@e2e/chart/helm.sh >/dev/null

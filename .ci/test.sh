@@ -89,6 +89,12 @@ volume_tests() {
     (cd e2e/cluster/box && go test -v ./volumes)
 }
 
+# On a real API server without a node.
+api_tests() {
+    cargo build --locked --package memgraph-operator --package e2e-cluster || return 1
+    cargo test --locked --package e2e-node --test api -- --ignored
+}
+
 # 500 simulated clusters with faults, after those that have failed once; fewer where two minutes do not suffice for them.
 simulation() {
     REGRESSIONS=true SEEDS=500 WITHIN=120 cargo run --locked --quiet --release --package simulation || return 1
@@ -117,6 +123,7 @@ on_real_clusters() {
     part kubernetes "${CARGO_TARGET_DIR:-target}/debug/devcluster" build
     part helm e2e/chart/helm.sh
     part volume-tests volume_tests
+    part api-tests api_tests
     part cluster-tests cargo test --locked --package e2e-cluster --no-fail-fast -- --ignored --test-threads=1
     part node-tests env NODE_TESTS=short cargo test --locked --package e2e-node --test node -- --ignored
     part demo demo

@@ -122,6 +122,12 @@ func TestEachRuleRefusesWhatItIsAboutAndNoMore(t *testing.T) {
 		}
 		return strings.Join(all, "\n")
 	}
+	judgeRules(t, said)
+}
+
+// judgeRules tries all cases with somebody who says what is wrong with a spec, or with a change.
+func judgeRules(t *testing.T, said func(name, before, spec string) string) {
+	t.Helper()
 	for _, test := range ruleCases {
 		name := test.name
 		if name == "" {

@@ -39,6 +39,20 @@ pub struct User {
     /// Such as `system:serviceaccount:NAMESPACE:NAME`.
     #[serde(default)]
     pub username: String,
+    /// What else is known of it, such as by which of its tokens it is known.
+    #[serde(default)]
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    /// The token of a ServiceAccount by which it is known: the token's claim `jti`. None for other users.
+    pub fn token(&self) -> Option<&str> {
+        let id = self
+            .extra
+            .get("authentication.kubernetes.io/credential-id")?
+            .first()?;
+        id.strip_prefix("JTI=")
+    }
 }
 
 /// What was asked for. Empty where it does not apply.

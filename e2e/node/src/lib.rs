@@ -1,8 +1,10 @@
-//! What the tests on a real Kubernetes node are made of: a node with the operator ([`node`]), a namespace for each test
+//! What the tests on a real Kubernetes node are made of: a node with the operator ([`node`]), or a control plane alone with
+//! operators beside it ([`beside`]), where they run ([`stage`]), a namespace for each test
 //! ([`scene`]) with MemgraphClusters in it ([`database`]), the faults that happen to them ([`faults`]) and to the operator ([`death`]), people who write
 //! ([`writer`]), people who type commands ([`shell`]) that the documentation has ([`guide`]), and what Prometheus would read
 //! ([`readings`]).
 
+pub mod beside;
 pub mod database;
 pub mod death;
 pub mod faults;
@@ -13,5 +15,6 @@ pub mod policies;
 pub mod readings;
 pub mod scene;
 pub mod shell;
+pub mod stage;
 pub mod wait;
 pub mod writer;

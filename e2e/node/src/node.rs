@@ -103,6 +103,46 @@ impl Node {
         }
     }
 
+    /// Starts a control plane without a node, and installs the operator, whose pods nobody runs: tests start its processes
+    /// themselves ([`crate::beside`]).
+    ///
+    /// # Errors
+    /// When something of it fails; the cluster is then removed.
+    pub async fn control_plane(name: &str, interrupt: &Interrupt) -> Result<Self> {
+        let folders = Folders::of_user()?;
+        let mut progress = Progress::on_stderr();
+        let options = Options {
+            control_plane_only: true,
+            ..Options::new(name)
+        };
+        Cluster::down(name, &folders, &mut progress, interrupt)?;
+        let cluster = Cluster::up(&options, &folders, &mut progress, interrupt)?;
+        // Nobody pulls them.
+        let images = Images {
+            operator: format!("{PUBLISHED_IMAGE}:test"),
+            memgraph: "memgraph/memgraph:3.12.0".to_owned(),
+            client: String::new(),
+            mgconsole: String::new(),
+        };
+        let client = match apply_operator(&cluster, &images.operator) {
+            Ok(()) => client(&cluster).await,
+            Err(error) => Err(error),
+        };
+        match client {
+            Ok(client) => Ok(Self {
+                cluster,
+                client,
+                images,
+                folders,
+                keep: false,
+            }),
+            Err(error) => {
+                Cluster::down(name, &folders, &mut progress, &Interrupt::never())?;
+                Err(error)
+            }
+        }
+    }
+
     /// Removes the cluster, unless it is to be used again.
     ///
     /// # Errors
@@ -177,12 +217,21 @@ async fn prepare(cluster: &Cluster, images: &Path) -> Result<(Images, Client)> {
         mgconsole: load("mgconsole")?,
     };
     install_operator(cluster, &images.operator)?;
+    Ok((images, client(cluster).await?))
+}
+
+async fn client(cluster: &Cluster) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok((images, Client::try_from(config)?))
+    Ok(Client::try_from(config)?)
 }
 
 fn install_operator(cluster: &Cluster, image: &str) -> Result<()> {
+    apply_operator(cluster, image)?;
+    wait_for_operator(cluster)
+}
+
+fn apply_operator(cluster: &Cluster, image: &str) -> Result<()> {
     let kubectl = cluster.kubectl();
     let manifests = kubectl.output(&["kustomize", CONFIG])?;
     let manifests: Vec<String> = manifests.lines().map(|line| with_image(line, image)).collect();
@@ -199,7 +248,7 @@ fn install_operator(cluster: &Cluster, image: &str) -> Result<()> {
         "crd/memgraphclusters.memgraph.dev",
         "--timeout=60s",
     ])?;
-    wait_for_operator(cluster)
+    Ok(())
 }
 
 fn with_image(line: &str, image: &str) -> String {

@@ -222,5 +222,6 @@ impl Scene {
                 .unwrap_or_else(|error| format!("{error:#}"));
             eprintln!("$ kubectl {}\n{said}", args.join(" "));
         }
+        self.tell_operators();
     }
 }

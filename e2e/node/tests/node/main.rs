@@ -12,7 +12,6 @@ mod expansion;
 mod failover;
 mod faults;
 mod grants;
-mod manifests;
 mod nodes;
 mod obstacles;
 mod operations;
@@ -22,7 +21,6 @@ mod plugin;
 mod policies;
 mod quiet;
 mod recipes;
-mod refusals;
 mod rollouts;
 mod scaling;
 mod steps;
@@ -33,39 +31,16 @@ mod updates;
 mod volumes;
 
 use std::env;
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e_cluster::interrupt::Interrupt;
 use e2e_node::node::{NODES_VARIABLE, Node};
-use e2e_node::scene::Scene;
-use libtest_mimic::{Arguments, Failed, Trial};
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::Mutex;
-
-/// How long one test may take. It guards against hanging, and each wait in a test has a limit of its own: a machine that
-/// does much else at once is slow, and that is no failure.
-const LIMIT: Duration = Duration::from_secs(900);
+use e2e_node::stage::{self, Body};
+use e2e_node::tests;
 
 /// With this variable `short` in the environment, only [`SHORT`] is run.
 const KIND_VARIABLE: &str = "NODE_TESTS";
-
-type Body = fn(Arc<Scene>) -> Pin<Box<dyn Future<Output = Result<()>>>>;
-
-/// The tests by name. Each gets a namespace of its own.
-macro_rules! tests {
-    ($($module:ident: $($test:ident)*;)*) => {
-        &[$($((
-            concat!(stringify!($module), "::", stringify!($test)),
-            (|scene| Box::pin($module::$test(scene))) as Body,
-        )),*),*]
-    };
-}
 
 /// What `make test` runs: each of them guards something that no other one does.
 const SHORT: &[(&str, Body)] = tests! {
@@ -111,13 +86,9 @@ const SHORT: &[(&str, Body)] = tests! {
         a_second_main_is_demoted_and_the_log_says_so;
     chart:
         the_chart_is_installed_upgraded_and_removed_as_it_says;
-    manifests:
-        the_api_server_takes_examples_charts_and_kustomizations;
     plugin:
         a_console_leads_to_main_and_a_report_tells_of_the_cluster
         a_pause_holds_a_failover_back;
-    refusals:
-        wrong_clusters_are_refused_with_field_and_reason;
 };
 
 /// What takes long: waits for grants to run out, for suspicion to grow, for the kubelet.
@@ -195,35 +166,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let mut arguments = Arguments::from_args();
-    // They share a node of two cores or so, and measure times.
-    arguments.test_threads = Some(1);
-    let wanted = arguments.ignored || arguments.include_ignored;
-    if arguments.list || !wanted {
-        let trials =
-            tests_of_this_run().map(|(name, _)| Trial::test(*name, || Ok(())).with_ignored_flag(true));
-        return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
-    }
-    // Only a second call could fail.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .context("there is no target folder")?;
-    let interrupt = Interrupt::on_signals()?;
-    let node = Arc::new(runtime.block_on(Node::up(&target.join("images"), &interrupt))?);
-    runtime.spawn(Arc::clone(&node).down_on_signal());
-    let leaving = Arc::new(Mutex::new(None));
-    let trials = tests_of_this_run().map(|(name, body)| {
-        let stage = Stage {
-            node: Arc::clone(&node),
-            leaving: Arc::clone(&leaving),
-        };
-        trial(name, *body, stage, runtime.handle())
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    node.down()?;
-    Ok(conclusion.exit_code())
+    let images = target.join("images");
+    stage::run(tests_of_this_run(), async |interrupt| {
+        Node::up(&images, interrupt).await
+    })
 }
 
 fn tests_of_this_run() -> impl Iterator<Item = &'static (&'static str, Body)> {
@@ -232,38 +181,4 @@ fn tests_of_this_run() -> impl Iterator<Item = &'static (&'static str, Body)> {
     let several = env::var(NODES_VARIABLE).is_ok_and(|nodes| nodes != "1");
     let nodes = if several { NODES } else { &[] };
     SHORT.iter().chain(long).chain(nodes)
-}
-
-/// Where tests play, one after the other.
-struct Stage {
-    node: Arc<Node>,
-    /// The last test's namespace, which vanishes while the next test plays.
-    leaving: Arc<Mutex<Option<Arc<Scene>>>>,
-}
-
-fn trial(name: &'static str, body: Body, stage: Stage, runtime: &Handle) -> Trial {
-    let runtime = runtime.clone();
-    let test = move || {
-        let begin = Instant::now();
-        let result = runtime.block_on(play(name, body, stage));
-        eprintln!("          {name}: {:.1} s", begin.elapsed().as_secs_f64());
-        result.map_err(|error| Failed::from(format!("{error:#}")))
-    };
-    Trial::test(name, test).with_ignored_flag(true)
-}
-
-async fn play(name: &str, body: Body, stage: Stage) -> Result<()> {
-    let scene = Arc::new(Scene::new(stage.node, name).await?);
-    let ended = tokio::time::timeout(LIMIT, body(Arc::clone(&scene))).await;
-    let result = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("not done after {} s", LIMIT.as_secs())));
-    if result.is_err() {
-        scene.tell_state();
-    }
-    let removed = scene.remove().await;
-    let before = stage.leaving.lock().await.replace(scene);
-    let vanished = match before {
-        Some(before) => before.vanished().await,
-        None => Ok(()),
-    };
-    result.and(removed).and(vanished)
 }

@@ -1,0 +1,63 @@
+//! Tests of the operator on a real API server without a node: what rests on the API server alone, in little time. They need
+//! root: `make test-api`, or `cargo test -p e2e-node --test api -- --ignored` (with names of tests, only those).
+//!
+//! Each test starts operator processes of its own, beside the cluster. No pod of it ever runs.
+
+mod deletion;
+mod election;
+mod manifests;
+mod outage;
+mod ownership;
+mod quiet;
+mod refusals;
+mod rest;
+mod rules;
+mod status;
+
+use std::process::ExitCode;
+
+use e2e_node::node::Node;
+use e2e_node::stage::{self, Body};
+use e2e_node::tests;
+
+/// Name of the cluster.
+const NAME: &str = "api-test";
+
+const TESTS: &[(&str, Body)] = tests! {
+    refusals:
+        wrong_clusters_are_refused_with_field_and_reason;
+    rules:
+        each_refuses_what_it_is_about_and_no_more;
+    manifests:
+        the_api_server_takes_examples_charts_and_kustomizations;
+    status:
+        nothing_is_said_before_an_operator_has_looked_and_then_what_there_is
+        a_change_that_nobody_has_seen_is_seen_by_the_next_leader
+        a_death_seen_by_nobody_is_told_by_the_next_leader
+        what_keeps_pods_from_running_is_told;
+    ownership:
+        the_operator_owns_what_it_applies_and_nothing_else
+        what_others_write_stays_and_what_the_operator_applies_is_put_right;
+    quiet:
+        a_cluster_at_rest_causes_no_write;
+    election:
+        the_next_process_leads_when_one_is_killed
+        one_that_ends_lets_go_of_the_lease;
+    outage:
+        an_operator_outlives_an_api_server_that_is_away;
+    deletion:
+        all_of_a_cluster_goes_before_and_after_an_operator_has_seen_it
+        a_cluster_goes_also_without_operator_and_rights
+        with_the_policy_delete_the_claims_go_too;
+};
+
+fn main() -> ExitCode {
+    let up = async |interrupt: &_| Node::control_plane(NAME, interrupt).await;
+    match stage::run(TESTS.iter(), up) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cannot run the tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
