@@ -5,6 +5,7 @@
 
 mod deletion;
 mod election;
+mod gitops;
 mod manifests;
 mod outage;
 mod ownership;
@@ -49,6 +50,8 @@ const TESTS: &[(&str, Body)] = tests! {
         all_of_a_cluster_goes_before_and_after_an_operator_has_seen_it
         a_cluster_goes_also_without_operator_and_rights
         with_the_policy_delete_the_claims_go_too;
+    gitops:
+        nothing_differs_from_git_for_argo_cd;
 };
 
 fn main() -> ExitCode {
