@@ -11,8 +11,11 @@ use super::ledger::Ledger;
 pub struct VolumeNote {
     /// Name of the cluster's history.
     pub lineage: String,
-    /// The term.
+    /// The term; 0: clients were never let in, and nothing else is said but [`Self::begun`].
     pub term: i64,
+    /// The last term in which a set-up has begun, if that is newer; 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub begun: i64,
     /// The instance that was MAIN in it.
     pub main: String,
     /// The instances that were in sync.
@@ -27,6 +30,7 @@ impl VolumeNote {
         Self {
             lineage: ledger.lineage.clone(),
             term: ledger.term,
+            begun: 0,
             main: ledger.main.instance.clone(),
             in_sync: ledger
                 .in_sync
@@ -35,4 +39,15 @@ impl VolumeNote {
                 .collect(),
         }
     }
+
+    /// The newest term that it knows of.
+    #[must_use]
+    pub fn newest_term(&self) -> i64 {
+        self.term.max(self.begun)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(term: &i64) -> bool {
+    *term == 0
 }

@@ -274,7 +274,8 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 .await;
             match patched {
                 Ok(_) => {}
-                Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+                // It is gone, or another one has taken its place: its UID cannot be changed.
+                Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409 | 422) => {}
                 Err(source) => {
                     return Err(ActError::Note {
                         instance: instance.clone(),

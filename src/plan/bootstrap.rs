@@ -167,7 +167,7 @@ fn announce(seen: &Observation, main: DataCopy, beginning: &Beginning<'_>) -> Pl
         .map_or_else(|| seen.fresh_lineage.clone(), |marker| marker.lineage.clone());
     // A ledger that was lost must not be followed by one with a lower term: gateways that still know the old
     // one refuse to go back.
-    let noted = notes(seen).map(|note| note.term);
+    let noted = notes(seen).map(VolumeNote::newest_term);
     let before = seen.ledger.as_ref().map(|ledger| ledger.term);
     let newest = noted.chain(before).max().unwrap_or(0);
     // Numbers of the lost ledger may still be in use: none is ever used twice. Where no registration tells them, the
@@ -270,7 +270,10 @@ fn is_fresh(instance: &Instance) -> bool {
 
 fn classify(seen: &Observation) -> State<'_> {
     let with_data: Vec<_> = seen.declared().filter(|i| !is_fresh(i)).collect();
-    let noted = notes(seen).max_by_key(|note| note.term);
+    // A set-up in which nobody was let in says nothing of what there must be.
+    let noted = notes(seen)
+        .filter(|note| note.term > 0)
+        .max_by_key(|note| note.term);
     if with_data.is_empty() {
         return match noted {
             None => State::Initial,

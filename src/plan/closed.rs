@@ -31,6 +31,13 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     if let Some(plan) = loss::turn_back(seen, ledger) {
         return fenced(ledger, plan);
     }
+    if kind == OperationKind::Bootstrap && !ledger.opened {
+        let notes = notes::note_beginning(seen, ledger);
+        if !notes.is_empty() {
+            let working = working("noting on the volumes that the set-up has begun".into());
+            return Plan::with(seen, working, notes);
+        }
+    }
     let main = seen.instance(&ledger.main.instance);
 
     if let Some(main) = main.filter(|m| m.incarnation.as_ref() == Some(&ledger.main.incarnation)) {

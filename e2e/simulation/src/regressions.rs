@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 22] = [
+pub const REGRESSIONS: [Regression; 23] = [
     showed(
         6,
         600,
@@ -138,5 +138,10 @@ pub const REGRESSIONS: [Regression; 22] = [
         2662,
         525,
         "a replica was killed while it was filled, and had no power later: it lacked a write in the middle",
+    ),
+    showed(
+        8106,
+        525,
+        "the MemgraphCluster was made again during its first set-up: the next one used the same numbers for registrations",
     ),
 ];

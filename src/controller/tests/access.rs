@@ -8,7 +8,7 @@ use super::{
     super::reconcile::reconcile,
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
-    reconciling::{NAMESPACE, api, cluster, operator, settle},
+    reconciling::{NAMESPACE, api, cluster, hindered, operator, settle},
 };
 
 /// Values of a Secret, in base64.
@@ -66,9 +66,7 @@ async fn without_a_secret_that_can_be_used_nothing_is_made_and_the_condition_nam
         if let Some(data) = data {
             declare(&api, data);
         }
-        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
-            .await
-            .unwrap_err();
+        hindered(&api, &operator).await;
         let (reason, message) = stalled(&api);
         assert_eq!(reason, "InvalidCredentials");
         assert!(message.contains(remedy), "{message}");
@@ -122,7 +120,7 @@ async fn a_secret_of_somebody_else_is_left_alone_and_named() {
     api.put("secrets", foreign);
     let before = secret(&api, "demo-credentials");
     let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
-    reconcile(Arc::new(cluster(&api)), operator).await.unwrap_err();
+    hindered(&api, &operator).await;
     let (_, message) = stalled(&api);
     assert!(
         message.contains("Secret demo-credentials exists and does not belong"),

@@ -10,7 +10,7 @@ use super::{
     super::reconcile::reconcile,
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
-    reconciling::{NAMESPACE, api, cluster, operator, settle},
+    reconciling::{NAMESPACE, api, cluster, hindered, operator, settle},
 };
 use crate::api::names;
 
@@ -78,9 +78,7 @@ async fn without_a_certificate_that_can_be_used_nothing_is_made_and_the_conditio
         if let Some(data) = data {
             declare(&api, &data);
         }
-        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
-            .await
-            .unwrap_err();
+        hindered(&api, &operator).await;
         let conditions = cluster(&api).status.unwrap().conditions;
         let stalled = conditions.into_iter().find(|c| c.type_ == "Stalled").unwrap();
         assert_eq!(stalled.reason, "InvalidCertificate");

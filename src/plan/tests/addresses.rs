@@ -174,6 +174,10 @@ fn a_main_whose_replicas_are_registered_by_name_is_adopted() {
         ("demo-0", Route::Closed)
     );
     seen.ledger = Some(Ledger::clone(next));
+    for instance in &mut seen.instances {
+        let claim = instance.claim.as_mut().unwrap();
+        claim.note.as_mut().unwrap().begun = next.term;
+    }
     let next = plan(&seen);
     let dropped = next
         .steps

@@ -1,6 +1,6 @@
 //! The cluster is there, its ledger is not.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::{
@@ -47,6 +47,7 @@ fn volumes_are_noted_once_the_route_is_open() {
     let note = VolumeNote {
         lineage: "l1".into(),
         term: 1,
+        begun: 0,
         main: "demo-0".into(),
         in_sync: vec!["demo-1".into()],
     };
@@ -172,6 +173,7 @@ fn a_note_of_another_history_forbids_every_conclusion() {
     world.servers[1].volume_note = Some(VolumeNote {
         lineage: "lother".into(),
         term: 9,
+        begun: 0,
         main: "demo-2".into(),
         in_sync: Vec::new(),
     });
@@ -200,6 +202,7 @@ fn empty_instances_on_volumes_with_a_note_are_not_taken_for_a_new_cluster() {
     world.servers[0].volume_note = Some(VolumeNote {
         lineage: "l1".into(),
         term: 4,
+        begun: 0,
         main: "demo-0".into(),
         in_sync: Vec::new(),
     });
@@ -261,4 +264,31 @@ fn a_new_cluster_begins_with_a_backup_on_its_first_volume() {
         assert!(server.data.starts_with(restored), "{}", world.tell());
     }
     world.check();
+}
+
+/// The ledger of a set-up is lost again and again, each time after the first registration: no name is used twice, although
+/// neither a registration nor the mark of an opened history tells of it.
+#[test]
+fn set_ups_that_were_broken_off_leave_their_numbers_to_nobody() {
+    for marked in [true, false] {
+        let mut world = World::new(3);
+        let mut names = BTreeSet::new();
+        for _ in 0..4 {
+            let registered = |world: &World| world.servers.iter().find_map(|s| s.replicas.first().cloned());
+            for _ in 0..50 {
+                if registered(&world).is_none() {
+                    world.step(2);
+                }
+            }
+            let (name, ..) = registered(&world).unwrap_or_else(|| panic!("{}", world.tell()));
+            assert!(names.insert(name), "{names:?}");
+            lose(&mut world);
+            for server in world.servers.iter_mut().filter(|_| !marked) {
+                server.marker = None;
+                server.data.clear();
+            }
+        }
+        world.settle();
+        assert!(world.is_open(), "{}", world.tell());
+    }
 }
