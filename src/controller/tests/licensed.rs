@@ -9,7 +9,7 @@ use super::{
     super::reconcile::reconcile,
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
-    reconciling::{NAMESPACE, api, cluster, operator, settle},
+    reconciling::{NAMESPACE, api, cluster, hindered, operator, settle},
 };
 
 fn ask_for_a_license(api: &FakeApi) {
@@ -65,9 +65,7 @@ async fn without_a_license_that_can_be_read_nothing_is_made_and_the_condition_na
         if let Some(texts) = texts {
             declare(&api, &texts);
         }
-        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
-            .await
-            .unwrap_err();
+        hindered(&api, &operator).await;
         let conditions = cluster(&api).status.unwrap().conditions;
         let stalled = conditions.into_iter().find(|c| c.type_ == "Stalled").unwrap();
         assert_eq!(stalled.reason, "InvalidLicense");
