@@ -23,7 +23,7 @@ use super::{
     proxied::{self, Unknown},
     rate::RateLimiter,
     routes::Limits,
-    session::{self, Session},
+    session::{self, Place, Session},
     socket,
     statistics::{Refusal, Statistics},
 };
@@ -46,7 +46,7 @@ pub struct Door {
 }
 
 impl Door {
-    /// That of this port, whose clients go where the gate says. Every session is a task of `sessions`. With a certificate TLS
+    /// That of this port, whose clients go where the gate says. Every session is counted by `sessions` until it has ended. With a certificate TLS
     /// ends here.
     #[must_use]
     pub fn new(
@@ -125,14 +125,14 @@ impl Door {
             self.check(&limits, peer)?;
         }
         let permit = self.gate.admit(self.port).ok_or(Refusal::TooMany)?;
+        let place = Place::new(permit, self.sessions.token());
         let door = Arc::clone(self);
         // In memory of its own, of which a session that has begun is rid.
-        let leading = Box::pin(async move { door.lead(client, peer, proxied).await });
-        self.sessions.spawn(async move {
+        let leading = Box::pin(async move { door.lead(client, peer, proxied, place).await });
+        tokio::spawn(async move {
             if let Some(session) = leading.await {
                 session.run().await;
             }
-            drop(permit);
         });
         Ok(())
     }
@@ -157,7 +157,13 @@ impl Door {
 
     /// Leads a client to an instance, after a load balancer has named it, and TLS was agreed on, where that is to be. It has its
     /// place among `maxConnections` from before that, so that no more are waited for than there is room for.
-    async fn lead(&self, mut client: TcpStream, peer: SocketAddr, proxied: bool) -> Option<Session> {
+    async fn lead(
+        &self,
+        mut client: TcpStream,
+        peer: SocketAddr,
+        proxied: bool,
+        place: Place,
+    ) -> Option<Session> {
         let mut address = peer;
         if proxied {
             match Box::pin(self.introduced(&mut client, peer)).await {
@@ -173,7 +179,7 @@ impl Door {
             None => Ok(Wire::from(client)),
         };
         match agreed {
-            Ok(client) => session::lead(Arc::clone(&self.gate), self.origin(address), client).await,
+            Ok(client) => session::lead(Arc::clone(&self.gate), self.origin(address), client, place).await,
             Err(refusal) => {
                 self.statistics.refuse(refusal, Some(address));
                 None

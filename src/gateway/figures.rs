@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::{
     certificate::Certificate,
+    dormitory::Dormitory,
     gate::{Gate, Port},
     statistics::{Direction, Ending, Refusal, Statistics},
 };
@@ -155,6 +156,7 @@ impl Sources {
         let limits = gate.limits();
         let sample = Sample {
             status: self.status(report, gate),
+            sleeping: gate.dormitory().map_or(0, Dormitory::sleepers),
             max_sessions: [limits.read_write, limits.read],
         };
         metrics::add(&mut registry, sample);
@@ -213,6 +215,7 @@ fn ending_name(ending: Ending) -> &'static str {
 #[derive(Debug)]
 struct Sample {
     status: Status,
+    sleeping: usize,
     max_sessions: [usize; 2],
 }
 
@@ -361,6 +364,12 @@ impl Sample {
             None,
             self.each_port(|port| number(port.sessions)),
         )?;
+        families.gauge(
+            "memgraph_gateway_sleeping_sessions",
+            "Those of them that have said nothing for a while, and occupy little memory.",
+            None,
+            [(Vec::new(), number(self.sleeping))],
+        )?;
         let [read_write, read] = self.max_sessions;
         families.gauge(
             "memgraph_gateway_max_sessions",
@@ -419,7 +428,7 @@ mod tests {
     };
 
     fn sources() -> Sources {
-        let read_write = Statistics::new(Port::ReadWrite);
+        let read_write = Arc::new(Statistics::new(Port::ReadWrite));
         read_write.accept();
         read_write.accept();
         read_write.refuse(Refusal::TooMany, None);
@@ -429,7 +438,7 @@ mod tests {
             namespace: "graphs".to_owned(),
             cluster: "demo".to_owned(),
             requests: ApiRequests::default(),
-            read_write: Arc::new(read_write),
+            read_write,
             read: Arc::new(Statistics::new(Port::Read)),
             certificate: Some(Arc::default()),
         }
@@ -478,6 +487,7 @@ mod tests {
             r#"memgraph_gateway_sessions{port="read"} 2.0"#,
             r#"memgraph_gateway_api_requests_total{verb="get",resource="memgraphclusters",code="none"} 1"#,
             "memgraph_gateway_held_clients 1.0",
+            "memgraph_gateway_sleeping_sessions 0.0",
             "memgraph_gateway_certificate_rejected 0.0",
             "memgraph_gateway_grant_remaining_seconds 1.5",
             "memgraph_gateway_main_answer_age_seconds 0.25",

@@ -5,9 +5,10 @@
 //!
 //! 1. A ticket is handed out under the same lock under which [`Gate::cut_all_but`] takes a line out of use. So
 //!    each ticket of a line is either counted before the line is closed, or never made.
-//! 2. [`Gate::cut_all_but`] then wakes every session of the line and waits until no ticket is left. A session
-//!    gives its ticket back only after it has reset both connections or dropped their sockets, which resets them too, also when
-//!    it is cancelled or panics (see `session::Session`). Either leaves no byte that could still be sent (see `socket`).
+//! 2. [`Gate::cut_all_but`] then wakes every session of the line, ends those that [sleep](super::dormitory) itself, and waits until
+//!    no ticket is left. A session gives its ticket back only after it has reset both connections or dropped their sockets, which
+//!    resets them too, also when it is cancelled or panics (see `session::Session`). Either leaves no byte that could still be sent
+//!    (see `socket`).
 //! 3. So when `cut_all_but` returns, no session of a former route exists, and nothing can be passed on any more.
 //!
 //! A line whose route is paused ([`Routes::paused`]) is out of use too, but its sessions stay: `cut_all_but` holds their bytes
@@ -19,35 +20,28 @@
 //! nobody reaches it or because it is frozen, passes nothing after that moment all the same.
 
 use std::{
-    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
-use tokio_util::{
-    sync::{CancellationToken, WaitForCancellationFuture},
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     clearance::Clearance,
+    dormitory::Dormitory,
     figures::Fences,
     instances::Instances,
     keeper::Keeper,
     limit::{Limit, Permit},
-    patience::{Patience, Wait},
+    line::{Line, Ticket},
+    patience::Patience,
     reach::Incident,
     routes::{Duty, Limits, Preference, ReadOffer, Routes, Target},
+    sleeper,
+    statistics::Ending,
 };
 use crate::grants::SessionCounts;
-
-/// So often at most is it looked for idle sessions within the time that they may be: each look is at all of them, and finds one so
-/// much of that time too late at most.
-const IDLE_LOOKS: u32 = 16;
 
 /// By which port a session came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,24 +50,6 @@ pub enum Port {
     ReadWrite,
     /// The one that leads to replicas.
     Read,
-}
-
-/// The right of one session to use one target. It must outlive the session's connections.
-#[derive(Debug)]
-pub struct Ticket {
-    line: Arc<Line>,
-    wait: Arc<Wait>,
-    _counted: TaskTrackerToken,
-}
-
-/// One target while it may be used, and the sessions that use it.
-#[derive(Debug)]
-struct Line {
-    target: Target,
-    clearance: Clearance,
-    patience: Patience,
-    cut: CancellationToken,
-    sessions: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -120,6 +96,8 @@ pub struct Gate {
     ended: CancellationToken,
     /// None: TLS does not end here, and what clients say is passed on as it is.
     instances: Option<Arc<Instances>>,
+    /// None: no session sleeps.
+    dormitory: Option<Dormitory>,
 }
 
 impl Gate {
@@ -138,6 +116,16 @@ impl Gate {
             opened: watch::Sender::default(),
             ended: CancellationToken::new(),
             instances: None,
+            dormitory: None,
+        }
+    }
+
+    /// The same, where sessions sleep that say nothing for a while.
+    #[must_use]
+    pub fn with_dormitory(self, dormitory: Dormitory) -> Self {
+        Self {
+            dormitory: Some(dormitory),
+            ..self
         }
     }
 
@@ -215,11 +203,7 @@ impl Gate {
             }
         };
         // Still under the lock: see the first point of the module's documentation.
-        Some(Ticket {
-            line: Arc::clone(line),
-            wait: line.patience.client(),
-            _counted: line.sessions.token(),
-        })
+        Some(Ticket::of(line))
     }
 
     /// The bounds in force.
@@ -228,35 +212,26 @@ impl Gate {
         self.lock().limits.clone()
     }
 
-    /// Finds sessions that pass nothing for `idleTimeout`, and tells them, for as long as this is polled.
-    pub async fn find_idle(&self) {
-        let mut timeout = self.idle_timeout.subscribe();
-        loop {
-            let allowed = *timeout.borrow_and_update();
-            let until_the_next = async {
-                if allowed.is_zero() {
-                    pending::<()>().await;
-                }
-                let soonest = Instant::now() + allowed / IDLE_LOOKS;
-                sleep_until(self.idle_now(allowed).max(soonest)).await;
-            };
-            tokio::select! {
-                biased;
-                // The sender is this gate's own.
-                _ = timeout.changed() => {}
-                () = until_the_next => {}
-            }
-        }
+    /// For how long a session may pass nothing.
+    pub(super) fn idle_timeout(&self) -> watch::Receiver<Duration> {
+        self.idle_timeout.subscribe()
     }
 
-    /// Tells those of now. Returns when the next one will be idle, at the earliest.
-    fn idle_now(&self, allowed: Duration) -> Instant {
+    /// The lines that are in use, those that are paused not among them.
+    pub(super) fn in_use(&self) -> Vec<Arc<Line>> {
         let lines = self.lock();
-        // Sessions that are paused are not idle.
         let of_readers = lines.read.iter().map(|r| &r.line);
-        let in_use = lines.read_write.iter().chain(of_readers);
-        let next = in_use.map(|line| line.patience.find_idle(allowed)).min();
-        next.unwrap_or_else(|| Instant::now() + allowed)
+        lines
+            .read_write
+            .iter()
+            .chain(of_readers)
+            .map(Arc::clone)
+            .collect()
+    }
+
+    /// Where sessions sleep; none: they never do.
+    pub(super) fn dormitory(&self) -> Option<&Dormitory> {
+        self.dormitory.as_ref()
     }
 
     /// Number of sessions that hold a ticket of a line that is in use or paused.
@@ -293,6 +268,12 @@ impl Gate {
         // First all are woken, then all are waited for.
         for line in &unwanted {
             line.cut.cancel();
+        }
+        if let Some(dormitory) = &self.dormitory {
+            sleeper::end_all(
+                dormitory.take(|sleeper| sleeper.ticket.is_of(&unwanted)),
+                Ending::Cut,
+            );
         }
         for line in &unwanted {
             line.sessions.close();
@@ -419,36 +400,5 @@ impl Gate {
     fn lock(&self) -> MutexGuard<'_, Lines> {
         // No step under the lock leaves the lines half changed, so a panic elsewhere under it spoils nothing.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ticket {
-    /// Where the session may lead to.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.line.target
-    }
-
-    /// The term in which the MAIN is MAIN now that it leads to; none for a replica.
-    #[must_use]
-    pub fn term(&self) -> Option<i64> {
-        self.line.clearance.term()
-    }
-
-    /// By which each copy of bytes is allowed.
-    #[must_use]
-    pub fn clearance(&self) -> &Clearance {
-        &self.line.clearance
-    }
-
-    /// To be told when the session passes bytes on. It tells the session when it is idle.
-    #[must_use]
-    pub fn wait(&self) -> &Wait {
-        &self.wait
-    }
-
-    /// Ends when the session must end.
-    pub fn cut(&self) -> WaitForCancellationFuture<'_> {
-        self.line.cut.cancelled()
     }
 }

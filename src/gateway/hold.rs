@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use super::{
-    gate::{Gate, Port, Ticket},
+    gate::{Gate, Port},
+    line::Ticket,
     peer::{Peer, Wire},
     routes::Target,
     statistics::Refusal,

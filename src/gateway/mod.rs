@@ -9,7 +9,8 @@
 //!
 //! `routes`, `view`, `leading`, `reach`, `access` and `rate` are pure. `proxied` reads whom a load balancer speaks for.
 //! `probe` tries MAIN, so that the answers tell whether it is heard here; `patience` knows for how long clients have waited for it or said nothing,
-//! and `turns` sees to it that each session has its turn.
+//! and `turns` sees to it that each session has its turn. `silence` finds sessions that say nothing: they sleep in the `dormitory`, as
+//! `sleeper`s.
 //! `gate` holds the proof that a fenced route passes no byte any more, `clearance` that none passes after a grant has run
 //! out, `flow` that none moves while bytes are held, `attestation` that MAIN's replicas still are replicas, and [`grants`](crate::grants) when that is.
 
@@ -20,6 +21,7 @@ mod attestation;
 pub mod certificate;
 mod clearance;
 mod descriptors;
+mod dormitory;
 mod enforce;
 mod figures;
 mod flow;
@@ -31,6 +33,7 @@ mod instances;
 mod keeper;
 mod leading;
 mod limit;
+mod line;
 mod patience;
 mod peer;
 mod probe;
@@ -40,6 +43,8 @@ mod reach;
 mod relay;
 mod routes;
 mod session;
+mod silence;
+mod sleeper;
 mod socket;
 mod statistics;
 mod tls;
@@ -68,19 +73,25 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::{
-    accept::Door, answers::Answers, certificate::Certificate, figures::Sources, instances::Instances,
+    accept::Door,
+    answers::Answers,
+    certificate::Certificate,
+    dormitory::{Dormitory, SLEEP_AFTER},
+    figures::Sources,
+    instances::Instances,
 };
 pub use self::{
     attestation::{Attestation, Dial, TcpDial, attest},
     clearance::{Clearance, Leave, Now},
     enforce::enforce,
     follow::{Findings, follow},
-    gate::{Gate, Port, Ticket},
+    gate::{Gate, Port},
     keeper::Keeper,
     limit::Permit,
+    line::Ticket,
     probe::probe,
     rate::Rate,
     reach::Incident,
@@ -168,6 +179,11 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// Sessions that sleep could not be woken.
+    #[error(
+        "cannot make an epoll instance; raise the limits of open files and of inotify and epoll users on the node"
+    )]
+    Epoll(#[source] io::Error),
     /// The end could not be asked for.
     #[error("cannot wait for the signals SIGTERM and SIGINT")]
     Signals(#[source] io::Error),
@@ -267,6 +283,7 @@ struct Gateway {
     read_write_statistics: Arc<Statistics>,
     read_statistics: Arc<Statistics>,
     termination: Option<Termination>,
+    dormitory: Dormitory,
 }
 
 /// What it takes that TLS ends here.
@@ -325,6 +342,7 @@ impl Gateway {
             read_write_statistics: Arc::new(Statistics::new(Port::ReadWrite)),
             read_statistics: Arc::new(Statistics::new(Port::Read)),
             termination,
+            dormitory: Dormitory::new(SLEEP_AFTER).map_err(GatewayError::Epoll)?,
         })
     }
 
@@ -355,19 +373,23 @@ impl Gateway {
         traces: Traces,
         stop: CancellationToken,
     ) -> Result<(), GatewayError> {
-        let gate = Gate::new(Arc::clone(&keeper));
+        let certificate = self.certificate();
+        let gate = Gate::new(Arc::clone(&keeper)).with_dormitory(self.dormitory);
         let gate = Arc::new(match &self.termination {
             Some(termination) => gate.encrypting(Arc::clone(&termination.instances)),
             None => gate,
         });
-        let certificate = self.certificate();
         let sessions = TaskTracker::new();
         let (publish, enforced) = watch::channel(Routes::default());
 
         let mut enforcing = tokio::spawn(enforce(Arc::clone(&gate), keeper.wanted(), publish, traces));
         let mut finding_idle = tokio::spawn({
             let gate = Arc::clone(&gate);
-            async move { gate.find_idle().await }
+            async move { silence::find_idle(&gate).await }
+        });
+        let mut tending = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { silence::tend_sleepers(&gate).await }
         });
         let stop_answers = CancellationToken::new();
         let mut controlled = tokio::spawn(control_channel::serve(
@@ -400,6 +422,10 @@ impl Gateway {
             () = stop.cancelled() => {}
             _ = &mut enforcing => return Err(GatewayError::PartStopped("enforcement of routes")),
             _ = &mut finding_idle => return Err(GatewayError::PartStopped("look for idle sessions")),
+            tended = &mut tending => {
+                error!(?tended, "sessions that sleep cannot be woken");
+                return Err(GatewayError::PartStopped("care for sessions that sleep"));
+            }
             _ = &mut answering => return Err(GatewayError::PartStopped("HTTP server")),
             _ = &mut controlled => return Err(GatewayError::PartStopped("end of the control channel")),
             _ = accepting.join_next() => return Err(GatewayError::PartStopped("listener for sessions")),
@@ -418,6 +444,7 @@ impl Gateway {
         gate.end();
         sessions.wait().await;
         finding_idle.abort();
+        tending.abort();
         stop_answers.cancel();
         let _finished = answering.await;
         let _finished = controlled.await;

@@ -1,13 +1,14 @@
 //! For how long clients have been waiting for an answer, and for how long nothing was said.
 //!
 //! A query may take as long as it likes: that a client waits says nothing of MAIN by itself. It is what the operator has MAIN
-//! tried for. Whose session is idle is found out for all clients of an instance together, so that none needs a timer.
+//! tried for. Whose session is idle, or quiet for so long that it can sleep, is found out for all clients of an instance together, so
+//! that none needs a timer.
 
 use std::{
     future::poll_fn,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -43,10 +44,26 @@ pub struct Wait {
     since: AtomicU64,
     /// When something was said last, by either side, in nanoseconds since [`Clocks::began`].
     last: AtomicU64,
-    idle: AtomicBool,
-    /// Of the session, which is told that it is idle.
+    /// One of those below.
+    told: AtomicU8,
+    /// Of the session, which is told.
     waker: AtomicWaker,
 }
+
+/// What a session is told that passes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// For so long that it must end.
+    Idle,
+    /// For so long that it can sleep.
+    Quiet,
+}
+
+const NOTHING: u8 = 0;
+const QUIET: u8 = 1;
+/// That it is quiet, for which it cannot sleep.
+const STAYS_AWAKE: u8 = 2;
+const IDLE: u8 = 3;
 
 impl Patience {
     /// Nobody waits, by this clock.
@@ -65,11 +82,17 @@ impl Patience {
     /// One more client, which does not wait.
     #[must_use]
     pub fn client(&self) -> Arc<Wait> {
+        self.client_since(self.clocks.elapsed())
+    }
+
+    /// The same for one with whom something was said last at this [time](Wait::last).
+    #[must_use]
+    pub fn client_since(&self, last: u64) -> Arc<Wait> {
         let wait = Arc::new(Wait {
             clocks: Arc::clone(&self.clocks),
             since: AtomicU64::new(0),
-            last: AtomicU64::new(self.clocks.elapsed()),
-            idle: AtomicBool::new(false),
+            last: AtomicU64::new(last),
+            told: AtomicU8::new(NOTHING),
             waker: AtomicWaker::new(),
         });
         let mut waits = self.lock();
@@ -94,24 +117,64 @@ impl Patience {
         self.held_until.store(self.clocks.elapsed(), Ordering::Relaxed);
     }
 
-    /// Tells all clients that they are [idle](Wait::idle) who have said and heard nothing for so long. Returns when the next one
+    /// Tells all clients that they are [idle](Told::Idle) who have said and heard nothing for so long. Returns when the next one
     /// will be, at the earliest.
     pub fn find_idle(&self, allowed: Duration) -> Instant {
         let now = self.clocks.elapsed();
         let allowed = nanos(allowed);
-        let held_until = self.held_until.load(Ordering::Relaxed);
         let mut next = now.saturating_add(allowed);
         for wait in self.lock().iter().filter_map(Weak::upgrade) {
-            let last = wait.last.load(Ordering::Relaxed).max(held_until);
-            let ends = last.saturating_add(allowed);
+            let ends = self.ends(wait.last(), allowed);
             if ends <= now {
-                wait.idle.store(true, Ordering::Release);
+                wait.told.store(IDLE, Ordering::Release);
                 wait.waker.wake();
             } else {
                 next = next.min(ends);
             }
         }
         self.clocks.began + Duration::from_nanos(next)
+    }
+
+    /// When a client will be idle with whom something was said last at this [time](Wait::last), if so long is allowed.
+    #[must_use]
+    pub fn idle_at(&self, last: u64, allowed: Duration) -> Instant {
+        self.clocks.began + Duration::from_nanos(self.ends(last, nanos(allowed)))
+    }
+
+    /// Tells so many clients at most that they are [quiet](Told::Quiet) who wait for no answer, and have said and heard nothing for
+    /// so long. Each is told once, until something is said again. Returns how many were told, and when the next one will be quiet, at
+    /// the earliest.
+    pub fn find_quiet(&self, after: Duration, at_most: usize) -> (usize, Instant) {
+        let now = self.clocks.elapsed();
+        let after = nanos(after);
+        let (mut told, mut next) = (0, now.saturating_add(after));
+        let mut waits = self.lock();
+        waits.retain(|wait| wait.strong_count() > 0);
+        for wait in waits.iter().filter_map(Weak::upgrade) {
+            if wait.since().is_some() || wait.told.load(Ordering::Relaxed) != NOTHING {
+                continue;
+            }
+            let ends = wait.last().saturating_add(after);
+            if ends > now || told == at_most {
+                next = next.min(ends);
+                continue;
+            }
+            // It may have been told meanwhile that it is idle.
+            let first = wait
+                .told
+                .compare_exchange(NOTHING, QUIET, Ordering::Release, Ordering::Relaxed);
+            if first.is_ok() {
+                wait.waker.wake();
+                told += 1;
+            }
+        }
+        (told, self.clocks.began + Duration::from_nanos(next))
+    }
+
+    /// In nanoseconds since [`Clocks::began`].
+    fn ends(&self, last: u64, allowed: u64) -> u64 {
+        let held_until = self.held_until.load(Ordering::Relaxed);
+        last.max(held_until).saturating_add(allowed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Wait>>> {
@@ -143,19 +206,34 @@ impl Wait {
     /// As if something had been said now.
     pub fn begin_anew(&self) {
         self.last.store(self.clocks.elapsed(), Ordering::Relaxed);
-        self.idle.store(false, Ordering::Relaxed);
+        self.told.store(NOTHING, Ordering::Relaxed);
     }
 
-    /// Ends when nothing was said for too long. Only one at a time may wait for it.
-    pub async fn idle(&self) {
+    /// When something was said last, in nanoseconds of a clock of its instance's clients.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// Ends when nothing was said for long. Only one at a time may wait for it.
+    pub async fn told(&self) -> Told {
         poll_fn(|context| {
             self.waker.register(context.waker());
-            match self.idle.load(Ordering::Acquire) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
+            match self.told.load(Ordering::Acquire) {
+                IDLE => Poll::Ready(Told::Idle),
+                QUIET => Poll::Ready(Told::Quiet),
+                _ => Poll::Pending,
             }
         })
-        .await;
+        .await
+    }
+
+    /// That it is quiet is not told again before something was said.
+    pub fn stay_awake(&self) {
+        let unless_idle = |told| (told != IDLE).then_some(STAYS_AWAKE);
+        let _idle = self
+            .told
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, unless_idle);
     }
 
     /// Bytes of the client were handed to the instance: it waits for an answer.

@@ -14,6 +14,9 @@ use super::{socket, tls::Tls};
 ///
 /// Whatever is asked of it is done at once or not at all, so that the relay can look at its clearance right before each write.
 pub trait Peer: Sync {
+    /// Whether nothing of it is in this process, once all that was read has been written, but the connection itself.
+    const CAN_SLEEP: bool;
+
     /// The connection itself.
     fn socket(&self) -> &TcpStream;
 
@@ -47,6 +50,8 @@ pub trait Peer: Sync {
 }
 
 impl Peer for TcpStream {
+    const CAN_SLEEP: bool = true;
+
     fn socket(&self) -> &TcpStream {
         self
     }
@@ -110,6 +115,8 @@ impl From<Tls> for Wire {
 }
 
 impl Peer for Wire {
+    const CAN_SLEEP: bool = false;
+
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,

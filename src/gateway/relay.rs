@@ -98,6 +98,8 @@ pub struct Relay<'a, C, I> {
     traffic: Traffic<'a>,
     /// The instance has said something that the client has not taken yet.
     behind: AtomicBool,
+    /// Which directions wait for nothing but the next byte of their sender, by [`Side`].
+    at_rest: [AtomicBool; 2],
     /// Who has ended its half first.
     ended_by: OnceLock<Side>,
 }
@@ -111,6 +113,7 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
             clearance,
             traffic,
             behind: AtomicBool::new(false),
+            at_rest: Default::default(),
             ended_by: OnceLock::new(),
         }
     }
@@ -164,6 +167,12 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
         }
     }
 
+    /// Whether everything that was read has been written, and neither side has ended its half, so that nothing is known here which the
+    /// two connections do not know. True only between two polls of [`Self::run`].
+    pub fn is_at_rest(&self) -> bool {
+        self.at_rest.iter().all(|rests| rests.load(Ordering::Relaxed))
+    }
+
     /// Passes bytes one way until the sender has ended its half. Waits that hardly any session has are boxed, so that all others
     /// do without the memory for them.
     fn pass<'b>(
@@ -175,7 +184,9 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
         let to = from.other();
         async move {
             loop {
+                self.rests(from, true);
                 sender.readable().await.map_err(|e| Fault::Broken(from, e))?;
+                self.rests(from, false);
                 match self.copy(from, taker, |buffer| sender.read_now(buffer))? {
                     Passed::Nothing | Passed::All => {}
                     Passed::Held => Box::pin(self.clearance.flow().released()).await,
@@ -198,6 +209,10 @@ impl<'a, C: Peer, I: Peer> Relay<'a, C, I> {
                 .shutdown(Shutdown::Write)
                 .map_err(|e| Fault::Broken(to, e))
         }
+    }
+
+    fn rests(&self, from: Side, rests: bool) {
+        self.at_rest[from as usize].store(rests, Ordering::Relaxed);
     }
 
     fn is_behind(&self, from: Side, behind: bool) {

@@ -1,21 +1,28 @@
 //! One session: from an accepted connection to its end.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 
 use tokio::{
+    net::TcpStream,
     task::yield_now,
     time::{Instant, timeout},
 };
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
 
 use super::{
-    gate::{Gate, Port, Ticket},
+    gate::{Gate, Port},
     hold::wait_for_route,
+    limit::Permit,
+    line::Ticket,
+    patience::Told,
     peer::{Peer, Wire},
     reach::Incident,
     relay::{Ended, Relay},
+    silence::lay_down,
+    sleeper::Sleeper,
     socket,
-    statistics::{Ending, Refusal, Statistics},
+    statistics::{Begun, Ending, Refusal, Statistics},
     traffic::Traffic,
 };
 
@@ -28,6 +35,24 @@ pub struct Origin {
     pub address: SocketAddr,
     /// The port's counters.
     pub statistics: Arc<Statistics>,
+}
+
+/// What a client occupies from when it was accepted: dropping it makes room for another one.
+#[derive(Debug)]
+pub struct Place {
+    _permit: Permit,
+    _counted: TaskTrackerToken,
+}
+
+impl Place {
+    /// Among those that may be there, and among those whose end is waited for.
+    #[must_use]
+    pub fn new(permit: Permit, counted: TaskTrackerToken) -> Self {
+        Self {
+            _permit: permit,
+            _counted: counted,
+        }
+    }
 }
 
 /// A client on its way to an instance.
@@ -45,16 +70,28 @@ struct Way {
 #[derive(Debug)]
 pub struct Session {
     way: Way,
-    origin: Origin,
+    client: SocketAddr,
+    begun: Begun,
     gate: Arc<Gate>,
+    place: Place,
 }
 
 /// Leads a client to an instance. Holds it while there is none, and resets it when none comes: then there is no session.
 ///
 /// What it needs for that is worth memory of its own, of which a session that has begun is rid.
-pub async fn lead(gate: Arc<Gate>, origin: Origin, client: Wire) -> Option<Session> {
+pub async fn lead(gate: Arc<Gate>, origin: Origin, client: Wire, place: Place) -> Option<Session> {
     match find_way(&gate, &origin, client).await {
-        Ok(way) => Some(Session { way, origin, gate }),
+        Ok(way) => {
+            // Until now it could say nothing.
+            way.ticket.wait().begin_anew();
+            Some(Session {
+                way,
+                client: origin.address,
+                begun: origin.statistics.begin(),
+                gate,
+                place,
+            })
+        }
         Err(refusal) => {
             origin.statistics.refuse(refusal, Some(origin.address));
             None
@@ -103,28 +140,101 @@ async fn find_way(gate: &Gate, origin: &Origin, client: Wire) -> Result<Way, Ref
 }
 
 impl Session {
-    /// Passes bytes until the session ends, and gives back what it has.
+    /// One that has slept.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the runtime cannot take its connections. They are reset.
+    pub fn awake(sleeper: Sleeper, gate: Arc<Gate>) -> io::Result<Self> {
+        let Sleeper {
+            upstream,
+            client,
+            ticket,
+            address,
+            begun,
+            place,
+        } = sleeper;
+        let upstream = TcpStream::from_std(upstream)?;
+        let client = TcpStream::from_std(client)?;
+        Ok(Self {
+            way: Way {
+                upstream: Some(upstream.into()),
+                client: client.into(),
+                ticket: ticket.resume(),
+            },
+            client: address,
+            begun,
+            gate,
+            place,
+        })
+    }
+
+    /// The same session without what it needs only to pass bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the runtime does not let go of its connections. They are reset.
+    fn asleep(way: Way, address: SocketAddr, begun: Begun, place: Place) -> io::Result<Sleeper> {
+        let Way {
+            upstream: Some(Wire::Plain(upstream)),
+            client: Wire::Plain(client),
+            ticket,
+        } = way
+        else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        Ok(Sleeper {
+            upstream: upstream.into_std()?,
+            client: client.into_std()?,
+            ticket: ticket.rest(),
+            address,
+            begun,
+            place,
+        })
+    }
+
+    /// It does not sleep before it has said something again.
+    pub fn stay_awake(&self) {
+        self.way.ticket.wait().stay_awake();
+    }
+
+    /// Passes bytes until the session ends, and gives back what it has; or until it can sleep, and lets it.
     ///
     /// There are very many at the same time, so what is returned is small: nothing is kept in it twice, as arguments of
     /// `async fn` are, and what hardly any session needs is apart.
     pub fn run(self) -> impl Future<Output = ()> + Send {
-        let Self { way, origin, gate } = self;
+        let Self {
+            way,
+            client: address,
+            begun,
+            gate,
+            place,
+        } = self;
         async move {
-            let begun = origin.statistics.begin();
-            let (ending, error) = match (&way.client, &way.upstream) {
-                (_, None) => (Ending::Cut, None),
+            let ended = match (&way.client, &way.upstream) {
+                (_, None) => Some((Ending::Cut, None)),
                 (Wire::Plain(client), Some(Wire::Plain(upstream))) => {
-                    way.pass(&gate, &origin.statistics, client, upstream).await
+                    way.pass(begun.statistics(), client, upstream).await
                 }
-                (client, Some(upstream)) => {
-                    Box::pin(way.pass(&gate, &origin.statistics, client, upstream)).await
-                }
+                (client, Some(upstream)) => Box::pin(way.pass(begun.statistics(), client, upstream)).await,
             };
-            begun.end(ending);
-            debug!(port = ?origin.port, client = %origin.address, target = ?way.ticket.target(), ?ending, ?error, "session ended");
-            if ending == Ending::Cut {
-                way.let_go().await;
+            let Some((ending, error)) = ended else {
+                match Self::asleep(way, address, begun, place) {
+                    Ok(sleeper) => lay_down(&gate, sleeper),
+                    Err(error) => debug!(client = %address, %error, "session cannot sleep, and has ended"),
+                }
+                return;
+            };
+            debug!(port = ?begun.statistics().port(), client = %address, target = ?way.ticket.target(), ?ending, ?error, "session ended");
+            if ending == Ending::ByInstance {
+                gate.note(way.ticket.target(), Incident::Refused);
             }
+            begun.end(ending);
+            match ending {
+                Ending::Cut => way.let_go().await,
+                _ => drop(way),
+            }
+            drop(place);
         }
     }
 }
@@ -170,38 +280,41 @@ impl Way {
         Some(agreed.map(|tls| self.upstream = Some(tls.into())))
     }
 
-    /// Passes bytes between these two, the client and the instance of this session.
-    fn pass<'a>(
+    /// Passes bytes between these two, the client and the instance of this session. None: it has said nothing for a while, and can
+    /// sleep.
+    fn pass<'a, C: Peer, I: Peer>(
         &'a self,
-        gate: &'a Gate,
         statistics: &'a Statistics,
-        client: &'a impl Peer,
-        upstream: &'a impl Peer,
-    ) -> impl Future<Output = (Ending, Option<io::Error>)> + Send + 'a {
+        client: &'a C,
+        upstream: &'a I,
+    ) -> impl Future<Output = Option<(Ending, Option<io::Error>)>> + Send + 'a {
         let traffic = Traffic::new(statistics, self.ticket.wait());
         let relay = Relay::new(client, upstream, self.ticket.clearance(), traffic);
-        self.ticket.wait().begin_anew();
         async move {
-            // The cut is looked at first in each turn, so also before the first: a route that changed while the connect was
-            // under way gets no byte.
-            let ended = tokio::select! {
-                biased;
-                () = self.ticket.cut() => {
-                    relay.drain();
-                    return (Ending::Cut, None);
+            let mut run = pin!(relay.run());
+            let ended = loop {
+                // The cut is looked at first in each turn, so also before the first: a route that changed while the connect was
+                // under way gets no byte.
+                tokio::select! {
+                    biased;
+                    () = self.ticket.cut() => {
+                        relay.drain();
+                        return Some((Ending::Cut, None));
+                    }
+                    ended = &mut run => break ended,
+                    told = self.ticket.wait().told() => match told {
+                        Told::Idle => return Some((Ending::Idle, None)),
+                        Told::Quiet if C::CAN_SLEEP && I::CAN_SLEEP && relay.is_at_rest() => return None,
+                        Told::Quiet => self.ticket.wait().stay_awake(),
+                    },
                 }
-                ended = relay.run() => ended,
-                () = self.ticket.wait().idle() => return (Ending::Idle, None),
             };
-            match ended {
+            Some(match ended {
                 Ended::Finished => (Ending::Finished, None),
                 Ended::Expired => (Ending::Expired, None),
                 Ended::ByClient(error) => (Ending::ByClient, Some(error)),
-                Ended::ByInstance(error) => {
-                    gate.note(self.ticket.target(), Incident::Refused);
-                    (Ending::ByInstance, error)
-                }
-            }
+                Ended::ByInstance(error) => (Ending::ByInstance, error),
+            })
         }
     }
 
@@ -248,6 +361,6 @@ mod tests {
     #[test]
     fn a_session_takes_little_memory() {
         let bytes = size_of_result(Session::run);
-        assert!(bytes <= 640, "{bytes} bytes for each session");
+        assert!(bytes <= 664, "{bytes} bytes for each session");
     }
 }

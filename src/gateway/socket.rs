@@ -9,6 +9,7 @@ use std::{
     future::poll_fn,
     io::{self, Read},
     net::SocketAddr,
+    os::fd::AsFd,
     time::Duration,
 };
 
@@ -22,12 +23,13 @@ use tokio::{
 /// Connections that wait to be accepted. The kernel's default maximum (`net.core.somaxconn`) is the same.
 pub const BACKLOG: u32 = 4096;
 
-/// A peer that vanished is noticed after 10 s of silence and three unanswered probes, 5 s apart.
+/// A client that vanished is noticed after 10 s of silence and three unanswered probes, 5 s apart.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 /// An instance that does not take what was sent to it for so long is given up. Keepalive does not watch a
-/// connection with data under way.
+/// connection with data under way. Without such it is this, too, that says how long probes may go unanswered, and not their number
+/// (Linux, `tcp_keepalive_timer` in `net/ipv4/tcp_timer.c`).
 const UPSTREAM_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Listens for connections that are no sessions.
@@ -47,7 +49,9 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Fails when the address is in use, not this host's, or not allowed to this user.
 pub fn listen_for_sessions(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = bound(address)?;
-    prepare(&SockRef::from(&socket))?;
+    let options = SockRef::from(&socket);
+    prepare(&options)?;
+    options.set_tcp_keepalive(&TcpKeepalive::new().with_retries(KEEPALIVE_RETRIES))?;
     socket.listen(BACKLOG)
 }
 
@@ -105,8 +109,8 @@ pub fn read_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 ///
 /// Fails when the system does not let this be done. The connection is as it was.
-pub fn reset(stream: &TcpStream) -> io::Result<()> {
-    Ok(rustix::net::connect_unspec(stream)?)
+pub fn reset(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::connect_unspec(socket)?)
 }
 
 /// Whether both ends have closed their half and everything that was written has been acknowledged, so that
@@ -148,8 +152,7 @@ fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_TIME)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_RETRIES);
+        .with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive)
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -85,19 +88,24 @@ pub struct Statistics {
 
 /// A session that was begun. In whichever way it ends, also when it panics, it is counted once.
 #[derive(Debug)]
-pub struct Begun<'a> {
-    statistics: &'a Statistics,
+pub struct Begun {
+    statistics: Arc<Statistics>,
     ending: Ending,
 }
 
-impl Begun<'_> {
+impl Begun {
+    /// Where it is counted.
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
     /// It ends in this way.
     pub(super) fn end(mut self, ending: Ending) {
         self.ending = ending;
     }
 }
 
-impl Drop for Begun<'_> {
+impl Drop for Begun {
     fn drop(&mut self) {
         add(&self.statistics.ended[self.ending as usize], 1);
     }
@@ -204,6 +212,12 @@ impl Statistics {
         }
     }
 
+    /// The port that they count for.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        self.port
+    }
+
     /// Connections that were accepted: each is refused or begins a session.
     #[must_use]
     pub fn accepted(&self) -> u64 {
@@ -251,10 +265,10 @@ impl Statistics {
     }
 
     /// Counts a session, and its end when what is returned is dropped: as cut, unless it says otherwise.
-    pub(super) fn begin(&self) -> Begun<'_> {
+    pub(super) fn begin(self: &Arc<Self>) -> Begun {
         add(&self.begun, 1);
         Begun {
-            statistics: self,
+            statistics: Arc::clone(self),
             ending: Ending::Cut,
         }
     }
@@ -316,7 +330,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_counter_of_its_own() {
-        let statistics = Statistics::new(Port::Read);
+        let statistics = Arc::new(Statistics::new(Port::Read));
         for (i, refusal) in (1_u32..).zip(Refusal::ALL) {
             (0..i).for_each(|_| statistics.refuse(refusal, None));
         }

@@ -86,6 +86,8 @@ impl Tls {
 }
 
 impl Peer for Tls {
+    const CAN_SLEEP: bool = false;
+
     fn socket(&self) -> &TcpStream {
         &self.stream
     }

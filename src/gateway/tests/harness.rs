@@ -19,13 +19,17 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{MemgraphCluster, ledger::Route},
     gateway::{
-        Addresses, FromOutside, Gate, Gateway, GatewayError, Statistics, Termination, keeper::Keeper,
-        routes::Routes, session, view::View,
+        Addresses, FromOutside, Gate, Gateway, GatewayError, Statistics, Termination,
+        dormitory::{Dormitory, SLEEP_AFTER},
+        keeper::Keeper,
+        routes::Routes,
+        session,
+        view::View,
     },
     grants::{Grant, Position, Request, VERSION},
     leader::Clock,
@@ -89,22 +93,34 @@ impl TestGateway {
     }
 
     pub(super) async fn start_with_drain(drain: Duration) -> Self {
-        Self::start_with(drain, None).await
+        Self::start_with(drain, None, SLEEP_AFTER).await
+    }
+
+    /// A gateway that enforces this state, whose sessions sleep when they have said nothing for so long.
+    pub(super) async fn sleepy(after: Duration, cluster: &MemgraphCluster) -> Self {
+        let mut gateway = Self::sleepy_with_drain(after, Duration::from_secs(60)).await;
+        gateway.enforce(cluster).await;
+        gateway
+    }
+
+    pub(super) async fn sleepy_with_drain(after: Duration, drain: Duration) -> Self {
+        Self::start_with(drain, None, after).await
     }
 
     /// A gateway at which TLS ends. It waits for no session when it is stopped.
     pub(super) async fn terminating(termination: Termination) -> Self {
-        Self::start_with(Duration::ZERO, Some(termination)).await
+        Self::start_with(Duration::ZERO, Some(termination), SLEEP_AFTER).await
     }
 
-    async fn start_with(drain: Duration, termination: Option<Termination>) -> Self {
+    async fn start_with(drain: Duration, termination: Option<Termination>, sleep_after: Duration) -> Self {
         let anywhere = Addresses {
             read_write: loopback(),
             read: loopback(),
             http: loopback(),
             control: loopback(),
         };
-        let gateway = Gateway::listen(&anywhere, drain, termination).await.unwrap();
+        let mut gateway = Gateway::listen(&anywhere, drain, termination).await.unwrap();
+        gateway.dormitory = Dormitory::new(sleep_after).unwrap();
         let addresses = Addresses {
             read_write: gateway.read_write.local_addr().unwrap(),
             read: gateway.read.local_addr().unwrap(),
@@ -228,6 +244,20 @@ impl TestGateway {
         self.until(counted).await;
     }
 
+    /// Waits until so many sessions sleep.
+    pub(super) async fn until_asleep(&self, sessions: usize) {
+        let expected = format!("memgraph_gateway_sleeping_sessions {sessions}.0");
+        soon(async {
+            loop {
+                let (_, metrics) = get(self.addresses.http, "/metrics").await;
+                if metrics.lines().any(|line| line == expected) {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
     pub(super) async fn route(&self) -> serde_json::Value {
         let (status, body) = get(self.addresses.http, "/route").await;
         assert_eq!(status, 200);
@@ -261,7 +291,8 @@ impl TestGateway {
 
 /// A session from its accepted connection to its end.
 pub(super) async fn serve(gate: Arc<Gate>, origin: session::Origin, client: TcpStream) {
-    if let Some(session) = session::lead(gate, origin, client.into()).await {
+    let place = session::Place::new(gate.admit(origin.port).unwrap(), TaskTracker::new().token());
+    if let Some(session) = session::lead(gate, origin, client.into(), place).await {
         session.run().await;
     }
 }

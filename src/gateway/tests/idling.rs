@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{DurationString, MemgraphCluster},
-    gateway::{Direction, Ending, Gate, Keeper, Port, Routes, Ticket},
+    gateway::{Direction, Ending, Gate, Keeper, Port, Routes, Ticket, silence::find_idle},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -59,8 +59,8 @@ impl Still {
     async fn idle_after(&self, happens: impl Future) -> u64 {
         tokio::select! {
             biased;
-            () = self.gate.find_idle() => unreachable!(),
-            _ = async { tokio::join!(biased; happens, self.ticket.wait().idle()) } => self.begun.elapsed().as_secs(),
+            () = find_idle(&self.gate) => unreachable!(),
+            _ = async { tokio::join!(biased; happens, self.ticket.wait().told()) } => self.begun.elapsed().as_secs(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | every byte arrives, ends and half-ends as they were meant, backpressure | `relaying` |
 //! | a session stops at once wherever it waits, and leaves nothing behind | `stopping` |
 //! | a fence resets both ends, also with unread bytes in both directions (the peers' read error tells) | `fence`, `controlled`, `ordering` |
+//! | sessions that sleep lose no byte, and are cut, counted and waited for like all others | `sleeping` |
 //! | bytes are held, attested, let go | `flowing`, `pausing`, `granting` |
 //! | clients wait for MAIN, readers are spread and led on | `holding`, `reading`, `routing` |
 //! | bounds are exact and can be changed, what is refused is counted | `limits`, `flooding`, `idling`, `descriptors` |
@@ -38,6 +39,7 @@ mod refusing;
 mod relaying;
 mod routing;
 mod shutdown;
+mod sleeping;
 mod stopping;
 mod terminating;
 mod vanishing;

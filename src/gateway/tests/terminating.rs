@@ -203,6 +203,8 @@ struct Unsent {
 }
 
 impl Peer for Unsent {
+    const CAN_SLEEP: bool = false;
+
     fn socket(&self) -> &TcpStream {
         &self.stream
     }
