@@ -18,6 +18,9 @@ use crate::{
     process::{Process, Processors},
 };
 
+/// Longer than a gateway needs to let all of its sessions sleep.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// A proxy, in a way to run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
@@ -163,6 +166,15 @@ impl Stand {
 }
 
 impl Running {
+    /// Says nothing for ten seconds, after which so many sessions of a gateway must sleep.
+    pub async fn be_silent(&self, sessions: usize) -> Result<()> {
+        tokio::time::sleep(SILENCE).await;
+        match &self.operator {
+            Some(operator) => operator.until_asleep(sessions).await,
+            None => Ok(()),
+        }
+    }
+
     async fn until_it_serves(&mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(20);
         while hold(self.address).await.is_err() {

@@ -111,7 +111,8 @@ impl Talk {
     }
 }
 
-async fn ask(client: &mut TcpStream) -> io::Result<()> {
+/// Asks once, and waits for the answer.
+pub async fn ask(client: &mut TcpStream) -> io::Result<()> {
     client.write_all(&MESSAGE).await?;
     client.read_exact(&mut [0; MESSAGE.len()]).await?;
     Ok(())

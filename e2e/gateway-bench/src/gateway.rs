@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 use memgraph_operator::{
     api::ledger::Route,
@@ -19,6 +19,8 @@ use memgraph_operator::{
 };
 use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     sync::oneshot,
     time::{Instant, timeout},
 };
@@ -39,12 +41,15 @@ const POD: &str = "0d7a3c62-6f4f-4f0e-9a39-3a0f6f1d9d8e";
 const GRANT: Duration = Duration::from_secs(8);
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+const ASLEEP_DEADLINE: Duration = Duration::from_secs(60);
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Renews the gateway's grant until it is dropped.
 pub struct Operator {
     exchange: Exchange,
     renewing: Renewing,
+    /// Where the gateway tells of itself.
+    http: SocketAddr,
     _api_server: ApiServer,
 }
 
@@ -72,7 +77,7 @@ pub async fn start(
     let kubeconfig = folder.join(format!("kubeconfig-{}", listen.port()));
     fs::write(&kubeconfig, api_server.kubeconfig())?;
     let certificates = folder.join(format!("certificates-{}", listen.port()));
-    let control = free_address()?;
+    let (control, http) = (free_address()?, free_address()?);
     let own = identify(&certificates)?;
 
     let mut command = Command::new(program);
@@ -90,7 +95,7 @@ pub async fn start(
         .args(["--bind-address", &listen.to_string()])
         .args(["--control-bind-address", &control.to_string()])
         .args(["--read-bind-address", &free_address()?.to_string()])
-        .args(["--http-bind-address", &free_address()?.to_string()])
+        .args(["--http-bind-address", &http.to_string()])
         .arg("--control-certificates")
         .arg(&certificates)
         .env("KUBECONFIG", &kubeconfig);
@@ -108,6 +113,7 @@ pub async fn start(
     let operator = Operator {
         renewing: Renewing::begin(renewal, 1)?,
         exchange,
+        http,
         _api_server: api_server,
     };
     Ok((process, operator))
@@ -134,6 +140,29 @@ fn identify(folder: &Path) -> Result<Credentials> {
 }
 
 impl Operator {
+    /// Waits until so many sessions sleep, as the gateway's metrics tell.
+    pub async fn until_asleep(&self, sessions: usize) -> Result<()> {
+        let expected = format!("memgraph_gateway_sleeping_sessions {sessions}.0");
+        let deadline = Instant::now() + ASLEEP_DEADLINE;
+        while !self.metrics().await?.lines().any(|line| line == expected) {
+            ensure!(
+                Instant::now() < deadline,
+                "{sessions} sessions have not fallen asleep in {ASLEEP_DEADLINE:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        let mut stream = TcpStream::connect(self.http).await?;
+        let request = b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
     /// Has every session cut, and returns how long it took until the gateway had confirmed that none is left.
     pub async fn fence(self) -> Result<Duration> {
         drop(self.renewing);

@@ -33,16 +33,27 @@ pub async fn measure(stand: &Stand, repetition: usize, series: &mut Series) -> R
             _ => MANY,
         };
         let running = stand.start(contender, many + 10).await?;
+        if let Some(operator) = &running.operator {
+            // What its metrics need for the first time is no session's.
+            operator.until_asleep(0).await?;
+        }
         let empty = running.process.resident()?;
         let mut clients = Vec::new();
         for (sessions, name) in [
-            (FEW, "KiB for each of 1000 sessions"),
-            (many, "KiB for each of 8000 sessions (splice: 4000)"),
+            (FEW, "1000 sessions, just begun: KiB for each"),
+            (many, "8000 sessions (splice: 4000), just begun: KiB for each"),
         ] {
             fill(&running, &mut clients, sessions).await?;
-            let occupied = running.process.resident()?.saturating_sub(empty) as f64;
-            let each = occupied / 1024.0 / sessions as f64;
-            series.add(name, Better::Lower, contender, each);
+            let each = || {
+                let occupied = running.process.resident()?.saturating_sub(empty) as f64;
+                anyhow::Ok(occupied / 1024.0 / sessions as f64)
+            };
+            series.add(name, Better::Lower, contender, each()?);
+            if matches!(contender, Contender::Gateway | Contender::Haproxy) {
+                running.be_silent(sessions).await?;
+                let name = format!("{sessions} sessions, silent for 10 s: KiB for each");
+                series.add(name, Better::Lower, contender, each()?);
+            }
         }
         drop(clients);
     }
@@ -50,30 +61,58 @@ pub async fn measure(stand: &Stand, repetition: usize, series: &mut Series) -> R
 }
 
 /// Measures the gateway's fence once, with one processor as everywhere, and with both: clients and instance have nothing to do then.
+/// Once of sessions that have just begun, and once of such that sleep.
 pub async fn measure_fence(stand: &Stand, series: &mut Series) -> Result<()> {
     for (processors, which) in [(Processors::One, "one processor"), (Processors::Both, "both")] {
-        let mut running = stand.start_gateway(processors, MANY + 10).await?;
-        let mut clients = Vec::new();
-        fill(&running, &mut clients, MANY).await?;
-        let operator = running.operator.take().context("a gateway has an operator")?;
-        let cpu = running.process.cpu_time()?;
-        let took = operator.fence().await?;
-        let cpu = running.process.cpu_time()? - cpu;
-        // The confirmation says that none is left: so this finds all of them reset already.
-        for client in &mut clients {
-            let found = client.read(&mut [0]).map_err(|error| error.kind());
-            ensure!(
-                found == Err(ErrorKind::ConnectionReset),
-                "a session was not reset when that was confirmed: {found:?}"
-            );
+        for asleep in [false, true] {
+            let mut running = stand.start_gateway(processors, MANY + 10).await?;
+            let mut clients = Vec::new();
+            fill(&running, &mut clients, MANY).await?;
+            if asleep {
+                running.be_silent(MANY).await?;
+            }
+            let state = if asleep { "asleep" } else { "just begun" };
+            fence(
+                &mut running,
+                &mut clients,
+                &format!("8000 sessions, {state}, {which}"),
+                series,
+            )
+            .await?;
         }
-        let mut add = |what, took: Duration| {
-            let name = format!("8000 sessions, {which}: {what}");
-            series.add(name, Better::Lower, Contender::Gateway, took.as_secs_f64() * 1e3);
-        };
-        add("ms until all are reset, and that is confirmed", took);
-        add("ms of CPU", cpu);
     }
+    Ok(())
+}
+
+async fn fence(
+    running: &mut Running,
+    clients: &mut [TcpStream],
+    name: &str,
+    series: &mut Series,
+) -> Result<()> {
+    let operator = running.operator.take().context("a gateway has an operator")?;
+    let cpu = running.process.cpu_time()?;
+    let took = operator.fence().await?;
+    let cpu = running.process.cpu_time()? - cpu;
+    // The confirmation says that none is left: so this finds all of them reset already.
+    for client in clients {
+        let found = client.read(&mut [0]).map_err(|error| error.kind());
+        ensure!(
+            found == Err(ErrorKind::ConnectionReset),
+            "a session was not reset when that was confirmed: {found:?}"
+        );
+    }
+    let mut add = |what, took: Duration| {
+        let millis = took.as_secs_f64() * 1e3;
+        series.add(
+            format!("{name}: {what}"),
+            Better::Lower,
+            Contender::Gateway,
+            millis,
+        );
+    };
+    add("ms until all are reset, and that is confirmed", took);
+    add("ms of CPU", cpu);
     Ok(())
 }
 

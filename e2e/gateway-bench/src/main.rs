@@ -23,6 +23,7 @@ mod instance;
 mod process;
 mod soak;
 mod storm;
+mod waking;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -30,7 +31,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::{contender::Stand, figures::Series};
 
-const PARTS: [&str; 6] = ["bulk", "echo", "connecting", "idle", "fence", "storm"];
+const PARTS: [&str; 7] = ["bulk", "echo", "connecting", "idle", "waking", "fence", "storm"];
 
 const SOAK: &str = "soak";
 const FRONT: &str = "front";
@@ -86,6 +87,7 @@ fn main() -> Result<()> {
                     "echo" => echo::measure(&stand, repetition, &mut series).await,
                     "connecting" => connecting::measure(&stand, repetition, &mut series).await,
                     "idle" => idle::measure(&stand, repetition, &mut series).await,
+                    "waking" => waking::measure(&stand, repetition, &mut series).await,
                     "fence" => idle::measure_fence(&stand, &mut series).await,
                     _ => storm::measure(&stand, repetition, &mut series).await,
                 }
