@@ -62,7 +62,7 @@ rbac-check: node-test ## Run all tests on a node; then no right of the operator 
 	cargo run --locked --package e2e-node --bin rbac-check
 
 .PHONY: bench-failover
-bench-failover: images ## Measure how long writers wait when MAIN is killed, cut off or moved (RUNS=200, PARTS="kill black-hole black-hole-gateway switchover"; prints docs/benchmarks.md's tables; one that was broken off is gone on with)
+bench-failover: images ## Measure how long writers wait when MAIN is killed, cut off or moved (RUNS=200, PARTS="kill black-hole black-hole-gateway switchover switchover-driver"; prints docs/benchmarks.md's tables; one that was broken off is gone on with)
 	cargo run --locked --package e2e-node --bin bench-failover -- $(CARGO_TARGET_DIR)/images
 
 .PHONY: bench-gateway

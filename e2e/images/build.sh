@@ -6,14 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 target=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
-platform=x86_64-unknown-linux-gnu
-
-# Static programs, so that their images hold nothing else. A folder of their own: with other flags, each build would
-# throw away what the last one has made.
-build_programs() {
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile image --target "$platform" \
-        --target-dir "$target/static" --package memgraph-operator --package memgraph-sim --package mgconsole --bins
-}
+# The release of Memgraph that the simulator is, unless it is told otherwise.
+memgraph=3.12
 
 # The Python of this machine's Debian release: the image gets it from there.
 debian_python() {
@@ -28,11 +22,11 @@ debian_python() {
 
 image() {
     "$target/debug/devcluster" image-build --spec "e2e/images/$1.yaml" --output "$target/images/$1.tar" \
-        --define "PROGRAMS=$target/static/$platform/image" --define "PYTHON_PACKAGES=$packages"
+        --define "PROGRAMS=$programs" --define "PYTHON_PACKAGES=$packages" --define "MEMGRAPH=$memgraph"
 }
 
 cargo build --locked --package e2e-cluster --target-dir "$target" >&2
-build_programs >&2
+programs=$(e2e/images/programs.sh "$target/static" memgraph-operator memgraph-sim mgconsole)
 python=$(debian_python)
 packages=$(e2e/images/python-packages.sh "$python" e2e/images/requirements.txt e2e/images/requirements-native.txt)
 mkdir -p "$target/images"

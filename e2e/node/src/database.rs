@@ -1,14 +1,14 @@
 //! A MemgraphCluster under test: its state, and what is written to it and read from it over Bolt.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::Api;
 use kube::runtime::wait::await_condition;
+use kube::{Api, ResourceExt};
 use memgraph_operator::api::ledger::{Ledger, Route};
 use memgraph_operator::api::names::{self, BOLT_PORT};
 use memgraph_operator::api::{MemgraphCluster, MemgraphClusterStatus, Phase};
@@ -152,6 +152,22 @@ impl Database {
     /// When it cannot be read.
     pub async fn pod(&self, instance: &str) -> Result<Pod> {
         Ok(self.scene.api::<Pod>().get(instance).await?)
+    }
+
+    /// The UID of each instance's pod, and how often its containers were started anew.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn lives(&self) -> Result<BTreeMap<String, (String, i32)>> {
+        let mut lives = BTreeMap::new();
+        for instance in self.instances().await? {
+            let pod = self.pod(&instance).await?;
+            let uid = pod.uid().context("a pod without a UID")?;
+            let statuses = pod.status.and_then(|status| status.container_statuses);
+            let restarts = statuses.map_or(0, |all| all.iter().map(|status| status.restart_count).sum());
+            lives.insert(instance, (uid, restarts));
+        }
+        Ok(lives)
     }
 
     /// Where an instance answers Bolt; this machine routes to its pod.

@@ -15,6 +15,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::installation::{PUBLISHED_IMAGE, Version};
+
 /// Name of the cluster. Another one with `DEVCLUSTER_NAME`.
 pub const NAME: &str = "node-test";
 
@@ -26,12 +28,6 @@ pub const OPERATOR_NAMESPACE: &str = "memgraph-operator-system";
 
 /// The user name under which the operator talks to the API server.
 pub const OPERATOR_USER: &str = "system:serviceaccount:memgraph-operator-system:memgraph-operator";
-
-/// The operator's image in `config/`, which is replaced by the one that was built.
-const PUBLISHED_IMAGE: &str = "ghcr.io/memgraph-operator/memgraph-operator";
-
-/// The operator's manifests.
-const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/default");
 
 /// Names of the images under test.
 #[derive(Debug, Clone)]
@@ -124,7 +120,7 @@ impl Node {
             client: String::new(),
             mgconsole: String::new(),
         };
-        let client = match apply_operator(&cluster, &images.operator) {
+        let client = match Version::this(&images).apply(&cluster) {
             Ok(()) => client(&cluster).await,
             Err(error) => Err(error),
         };
@@ -176,23 +172,6 @@ impl Node {
         std::process::exit(130);
     }
 
-    /// Installs the operator from `config/`, as README.md says but for the image, and waits until it is ready.
-    ///
-    /// # Errors
-    /// When the API server refuses it or it does not become ready.
-    pub fn install_operator(&self) -> Result<()> {
-        tokio::task::block_in_place(|| install_operator(&self.cluster, &self.images.operator))
-    }
-
-    /// Removes all that [`Self::install_operator`] has made, and with it every MemgraphCluster.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub fn remove_operator(&self) -> Result<()> {
-        self.kubectl(&["delete", "--ignore-not-found", "-k", CONFIG])
-            .map(drop)
-    }
-
     /// Runs kubectl and returns what it prints.
     ///
     /// # Errors
@@ -216,7 +195,7 @@ async fn prepare(cluster: &Cluster, images: &Path) -> Result<(Images, Client)> {
         client: load("client")?,
         mgconsole: load("mgconsole")?,
     };
-    install_operator(cluster, &images.operator)?;
+    Version::this(&images).install(cluster)?;
     Ok((images, client(cluster).await?))
 }
 
@@ -224,38 +203,6 @@ async fn client(cluster: &Cluster) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
-}
-
-fn install_operator(cluster: &Cluster, image: &str) -> Result<()> {
-    apply_operator(cluster, image)?;
-    wait_for_operator(cluster)
-}
-
-fn apply_operator(cluster: &Cluster, image: &str) -> Result<()> {
-    let kubectl = cluster.kubectl();
-    let manifests = kubectl.output(&["kustomize", CONFIG])?;
-    let manifests: Vec<String> = manifests.lines().map(|line| with_image(line, image)).collect();
-    let replaced = manifests.iter().filter(|line| line.ends_with(image)).count();
-    if replaced != 2 {
-        bail!(
-            "config/default names the operator's image {replaced} times, not as image and as OPERATOR_IMAGE"
-        );
-    }
-    kubectl.apply(&manifests.join("\n"))?;
-    kubectl.output(&[
-        "wait",
-        "--for=condition=Established",
-        "crd/memgraphclusters.memgraph.dev",
-        "--timeout=60s",
-    ])?;
-    Ok(())
-}
-
-fn with_image(line: &str, image: &str) -> String {
-    match line.split_once(PUBLISHED_IMAGE) {
-        Some((before, _)) => format!("{before}{image}"),
-        None => line.to_owned(),
-    }
 }
 
 /// The kubelet waits ever longer, up to five minutes, before it starts a container again that has ended often, and several

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use e2e_cluster::process;
+use e2e_node::installation::PROJECT;
 use e2e_node::node::OPERATOR_NAMESPACE;
 use e2e_node::scene::Scene;
-
-/// This project.
-pub const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Where Helm is, which is built if it is not there.
 pub fn helm() -> Result<String> {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use e2e_cluster::process;
+use e2e_node::installation::PROJECT;
 use e2e_node::scene::Scene;
-
-use crate::manifests::PROJECT;
 
 pub async fn each_refuses_what_it_is_about_and_no_more(scene: Arc<Scene>) -> Result<()> {
     go_test(&scene, "TestARealAPIServerJudgesTheRulesAlike", &[])

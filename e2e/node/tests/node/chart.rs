@@ -1,6 +1,5 @@
 //! The Helm chart, by the commands of its README.md.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,33 +8,23 @@ use anyhow::{Context, Result, ensure};
 use e2e_cluster::process;
 use e2e_node::database::{Database, SETTLE_LIMIT};
 use e2e_node::guide::Desk;
+use e2e_node::installation::PROJECT;
 use e2e_node::node::OPERATOR_NAMESPACE;
 use e2e_node::scene::Scene;
 use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use serde_json::json;
 
 const GUIDE: &str = "charts/memgraph-operator/README.md";
-
-const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Where Helm keeps what it knows of its user.
 const HELM_FOLDERS: [&str; 3] = ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"];
 
 pub async fn the_chart_is_installed_upgraded_and_removed_as_it_says(scene: Arc<Scene>) -> Result<()> {
-    let helm = process::output(&mut process::command(
-        "bash",
-        [format!("{PROJECT}/e2e/chart/helm.sh")],
-    ))?;
-    let helm = Path::new(helm.trim()).parent().context("Helm is in no folder")?;
-    let desk = Desk::new(&scene, GUIDE)?.with_programs(helm);
-    let desk = HELM_FOLDERS.iter().fold(desk, |desk, variable| {
-        let folder = desk.folder().join("helm").join(variable);
-        desk.with_environment(variable, &folder)
-    });
+    let desk = desk_with_helm(&scene)?;
     let there: Vec<_> = desk
         .guide()
         .boxes()
@@ -44,22 +33,41 @@ pub async fn the_chart_is_installed_upgraded_and_removed_as_it_says(scene: Arc<S
         .collect();
     let tried = ["Install", "Upgrade", "Upgrade", "Uninstall", "Uninstall"];
     ensure!(there == tried, "the boxes of {GUIDE} are {there:?}");
+    in_place_of_the_operator(&desk, from_install_to_uninstall).await
+}
 
+/// Where Helm is at hand, whose user has not used it before.
+fn desk_with_helm(scene: &Arc<Scene>) -> Result<Desk> {
+    let helm = process::output(&mut process::command(
+        "bash",
+        [format!("{PROJECT}/e2e/chart/helm.sh")],
+    ))?;
+    let helm = Path::new(helm.trim()).parent().context("Helm is in no folder")?;
+    let desk = Desk::new(scene, GUIDE)?.with_programs(helm);
+    Ok(HELM_FOLDERS.iter().fold(desk, |desk, variable| {
+        let folder = desk.folder().join("helm").join(variable);
+        desk.with_environment(variable, &folder)
+    }))
+}
+
+/// The other tests' operator makes room for what `body` installs by Helm, and comes back when that is gone.
+async fn in_place_of_the_operator(desk: &Desk, body: impl AsyncFnOnce(&Desk) -> Result<()>) -> Result<()> {
+    let scene = desk.scene();
     scene.alone().await?;
-    // The other tests' operator makes room, and comes back.
     scene.node.remove_operator()?;
-    let result = from_install_to_uninstall(&desk).await;
+    let result = body(desk).await;
     if result.is_err() {
         scene.tell_state();
-        let uninstall = format!(
-            "helm uninstall memgraph-operator --namespace {OPERATOR_NAMESPACE} --ignore-not-found --wait"
-        );
-        process::output(&mut desk.command(&uninstall)?)?;
-        // What Helm keeps.
-        scene.node.remove_operator()?;
     }
+    let uninstall = format!(
+        "helm uninstall memgraph-operator --namespace {OPERATOR_NAMESPACE} --ignore-not-found --wait"
+    );
+    let mut uninstall = desk.command(&uninstall)?;
+    let uninstalled = tokio::task::block_in_place(|| process::run(&mut uninstall));
+    // What Helm keeps.
+    let removed = scene.node.remove_operator();
     let installed = scene.node.install_operator();
-    result.and(installed)
+    result.and(uninstalled).and(removed).and(installed)
 }
 
 async fn from_install_to_uninstall(desk: &Desk) -> Result<()> {
@@ -74,7 +82,7 @@ async fn from_install_to_uninstall(desk: &Desk) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
     database.settled().await?;
-    let (pods, ledger) = (instances(&database).await?, database.ledger().await?);
+    let (pods, ledger) = (database.lives().await?, database.ledger().await?);
 
     this_chart(desk)?;
     desk.run("Upgrade", 0)?;
@@ -88,7 +96,7 @@ async fn from_install_to_uninstall(desk: &Desk) -> Result<()> {
     database.write("upgraded").await?;
     database.settled().await?;
     ensure!(
-        instances(&database).await? == pods,
+        database.lives().await? == pods,
         "the upgrade has restarted instances"
     );
     ensure!(
@@ -105,7 +113,7 @@ async fn from_install_to_uninstall(desk: &Desk) -> Result<()> {
 
 /// The operator is removed first: its clusters go on, and an operator that is installed anew goes on with them.
 async fn the_wrong_order(desk: &Desk, database: &Database) -> Result<()> {
-    let before = (instances(database).await?, database.ledger().await?);
+    let before = (database.lives().await?, database.ledger().await?);
     let uninstall = format!("helm uninstall memgraph-operator --namespace {OPERATOR_NAMESPACE} --wait");
     process::output(&mut desk.command(&uninstall)?)?;
     ensure!(operators(desk.scene()).await? == 0, "the operator is still there");
@@ -113,7 +121,7 @@ async fn the_wrong_order(desk: &Desk, database: &Database) -> Result<()> {
     desk.run("Install", 0)?;
     database.write("reinstalled").await?;
     database.settled().await?;
-    let after = (instances(database).await?, database.ledger().await?);
+    let after = (database.lives().await?, database.ledger().await?);
     ensure!(
         before == after,
         "reinstalling has changed {before:?} to {after:?}"
@@ -196,19 +204,4 @@ async fn operators(scene: &Scene) -> Result<usize> {
         ready && pod.metadata.deletion_timestamp.is_none()
     };
     Ok(pods.items.iter().filter(ready).count())
-}
-
-/// The instances' pods, and how often their containers were started.
-async fn instances(database: &Database) -> Result<BTreeMap<String, (Option<String>, i32)>> {
-    let mut all = BTreeMap::new();
-    for name in database.instances().await? {
-        let pod = database.pod(&name).await?;
-        let statuses = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.container_statuses.as_ref());
-        let restarts = statuses.map_or(0, |all| all.iter().map(|status| status.restart_count).sum());
-        all.insert(name, (pod.uid(), restarts));
-    }
-    Ok(all)
 }

@@ -27,7 +27,7 @@ connection.commit()
 
 pub async fn official_drivers_in_a_pod_write_and_read_through_the_gateways(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
-    client_pod(&scene)?;
+    scene.start_client()?;
     for (program, expected) in [
         (NEO4J, "['neo4j-1', 'neo4j-2', 'neo4j-3']"),
         (PYMGCLIENT, "[('pymgclient',)]"),
@@ -40,29 +40,4 @@ pub async fn official_drivers_in_a_pod_write_and_read_through_the_gateways(scene
     let found = tokens(database.gateway().await?).await?;
     ensure!(found.len() == all.len(), "written more than once: {found:?}");
     Ok(())
-}
-
-/// Starts the pod `client`, with Python and the drivers.
-pub fn client_pod(scene: &Scene) -> Result<()> {
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "client"},
-        "spec": {
-            "automountServiceAccountToken": false,
-            "terminationGracePeriodSeconds": 0,
-            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{
-                "name": "client",
-                "image": scene.node.images.client,
-                "imagePullPolicy": "Never",
-                "args": ["-c", "import signal; signal.pause()"],
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-            }],
-        },
-    });
-    scene.apply(&pod.to_string())?;
-    scene
-        .kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"])
-        .map(drop)
 }

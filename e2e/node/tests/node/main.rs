@@ -12,6 +12,7 @@ mod expansion;
 mod failover;
 mod faults;
 mod grants;
+mod modes;
 mod nodes;
 mod obstacles;
 mod operations;
@@ -126,6 +127,8 @@ const LONG: &[(&str, Body)] = tests! {
         a_running_cluster_is_looked_at_and_changed_as_the_guides_say;
     obstacles:
         are_told_and_the_status_stays_still;
+    modes:
+        a_session_outlives_a_change_and_nothing_acknowledged_is_lost;
     parts:
         gateways_are_switched_off_and_on;
     policies:

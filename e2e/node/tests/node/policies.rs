@@ -13,8 +13,6 @@ use kube::ResourceExt;
 use memgraph_operator::api::names;
 use serde_json::json;
 
-use crate::drivers::client_pod;
-
 /// How long a changed policy may take to hold.
 const CHANGE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -22,7 +20,7 @@ pub async fn no_client_gets_past_the_gateways_and_nothing_else_is_kept_out(scene
     let enforcement = Enforcement::begin(&scene).await?;
     let database = scene.start("demo", json!({})).await?;
     database.write("begun").await?;
-    client_pod(&scene)?;
+    scene.start_client()?;
     only_gateways_are_reached(&database).await?;
 
     let term = database.ledger().await?.term;

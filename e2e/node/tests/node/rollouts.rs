@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e_node::scene::Scene;
+use e2e_node::session::Session;
 use e2e_node::wait::until;
 use e2e_node::writer::Writer;
 use futures::future::try_join_all;
@@ -15,8 +16,6 @@ use kube::ResourceExt;
 use kube::api::{WatchEvent, WatchParams};
 use memgraph_operator::api::names;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -27,62 +26,26 @@ const CLIENTS: usize = 8;
 /// What each still asks after its gateway was told to end.
 const LAST_QUESTIONS: usize = 10;
 
-/// A client of one gateway that asks one question after the other.
-struct Client(TcpStream);
-
-impl Client {
-    async fn connect(gateway: &Pod) -> Result<Self> {
-        let ip = gateway.status.as_ref().and_then(|status| status.pod_ip.as_ref());
-        let ip: IpAddr = ip.context("a gateway without an address")?.parse()?;
-        let mut stream = TcpStream::connect(SocketAddr::new(ip, names::BOLT_PORT)).await?;
-        // Bolt 4.4 and nothing else.
-        let mut handshake = vec![0x60, 0x60, 0xb0, 0x17, 0, 0, 4, 4];
-        handshake.resize(20, 0);
-        stream.write_all(&handshake).await?;
-        let mut version = [0; 4];
-        stream.read_exact(&mut version).await?;
-        let mut client = Self(stream);
-        client
-            .say(b"\xb1\x01\xa2\x8auser_agent\x87rollout\x86scheme\x84none")
-            .await?;
-        Ok(client)
-    }
-
-    /// Says a message, and reads up to the summary of its answer, which must be a success.
-    async fn say(&mut self, message: &[u8]) -> Result<()> {
-        let length = u16::try_from(message.len())?.to_be_bytes();
-        self.0.write_all(&[&length, message, &[0, 0]].concat()).await?;
-        loop {
-            let mut answer = vec![0; usize::from(self.0.read_u16().await?)];
-            self.0.read_exact(&mut answer).await?;
-            ensure!(self.0.read_u16().await? == 0, "an answer in several chunks");
-            match answer.get(1) {
-                Some(0x70) => return Ok(()),
-                Some(0x71) => {}
-                other => bail!("the answer is {other:x?}"),
-            }
+/// Asks a gateway until it is told that it ends, and some questions more. Returns how many.
+async fn talk(mut session: Session, told: watch::Receiver<bool>) -> Result<usize> {
+    let (mut asked, mut left) = (0, LAST_QUESTIONS);
+    while left > 0 {
+        if *told.borrow() {
+            left -= 1;
         }
+        timeout(LIMIT, session.run("RETURN 1"))
+            .await?
+            .with_context(|| format!("question {asked}, with {left} to go"))?;
+        asked += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Ok(asked)
+}
 
-    /// Asks until it is told that its gateway ends, and some questions more. Returns how many.
-    async fn talk(mut self, told: watch::Receiver<bool>) -> Result<usize> {
-        let (mut asked, mut left) = (0, LAST_QUESTIONS);
-        while left > 0 {
-            if *told.borrow() {
-                left -= 1;
-            }
-            let answered = async {
-                self.say(b"\xb3\x10\x88RETURN 1\xa0\xa0").await?;
-                self.say(b"\xb1\x3f\xa1\x81n\xff").await
-            };
-            timeout(LIMIT, answered)
-                .await?
-                .with_context(|| format!("question {asked}, with {left} to go"))?;
-            asked += 1;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(asked)
-    }
+fn address(gateway: &Pod) -> Result<SocketAddr> {
+    let ip = gateway.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+    let ip: IpAddr = ip.context("a gateway without an address")?.parse()?;
+    Ok(SocketAddr::new(ip, names::BOLT_PORT))
 }
 
 /// What the gateway's process ended with, once its pod is gone.
@@ -117,8 +80,8 @@ pub async fn of_gateways_drop_no_session_that_ends_in_time(scene: Arc<Scene>) ->
         let (tell, told) = watch::channel(false);
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {
-            let client = Client::connect(gateway).await?;
-            clients.push(tokio::spawn(client.talk(told.clone())));
+            let session = Session::connect(address(gateway)?).await?;
+            clients.push(tokio::spawn(talk(session, told.clone())));
         }
         talking.push((tell, clients));
     }

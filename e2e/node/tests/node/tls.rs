@@ -13,8 +13,6 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use crate::drivers::client_pod;
-
 /// Runs a statement over TLS, and prints the ids that it returns. Arguments: the authority, host and statement.
 const ASK: &str = r#"
 import neo4j, ssl, sys
@@ -176,7 +174,7 @@ pub async fn ends_at_gateways_leads_to_each_main_and_changes_without_a_session_c
     });
     let database = scene.start("demo", spec).await?;
     expect_encrypted(&database).await?;
-    client_pod(&scene)?;
+    scene.start_client()?;
     let trusted = first.certificate();
     let create = |id| format!("MERGE (t:Token {{id: '{id}'}}) RETURN t.id AS id");
     expect(&scene, &trusted, writers, &create("first"), "first").await?;

@@ -1,25 +1,13 @@
 //! A changed spec reaches the instances that run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use e2e_node::database::{Database, SETTLE_LIMIT, condition, is_settled};
+use anyhow::{Result, ensure};
+use e2e_node::database::{SETTLE_LIMIT, condition, is_settled};
 use e2e_node::scene::Scene;
 use e2e_node::writer::Writer;
-use kube::ResourceExt;
 use memgraph_operator::api::MemgraphCluster;
 use serde_json::json;
-
-/// The UID of each instance's pod.
-async fn pods(database: &Database) -> Result<BTreeMap<String, String>> {
-    let mut pods = BTreeMap::new();
-    for instance in database.instances().await? {
-        let uid = database.pod(&instance).await?.uid();
-        pods.insert(instance, uid.context("a pod without a UID")?);
-    }
-    Ok(pods)
-}
 
 /// What the condition UpToDate says.
 fn is_up_to_date(cluster: &MemgraphCluster) -> Option<bool> {
@@ -28,7 +16,7 @@ fn is_up_to_date(cluster: &MemgraphCluster) -> Option<bool> {
 
 pub async fn a_changed_configuration_reaches_one_instance_after_the_other(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
-    let before = pods(&database).await?;
+    let before = database.lives().await?;
     let writer = Writer::start(&database, "update").await?;
     let patch = json!({"spec": {"config": {"query-execution-timeout-sec": "601"}}}).to_string();
     scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])?;
@@ -45,10 +33,10 @@ pub async fn a_changed_configuration_reaches_one_instance_after_the_other(scene:
         .await?;
     let written = writer.stop().await?;
     eprintln!("          update: {written}");
-    let after = pods(&database).await?;
-    for (instance, uid) in &before {
+    let after = database.lives().await?;
+    for (instance, (uid, _)) in &before {
         ensure!(
-            after.get(instance) != Some(uid),
+            after.get(instance).is_some_and(|(now, _)| now != uid),
             "{instance} still has its old pod"
         );
         let pod = database.pod(instance).await?;

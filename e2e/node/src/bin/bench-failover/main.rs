@@ -2,7 +2,8 @@
 //! Markdown. It needs root and the images of `make images`: `make bench-failover`.
 //!
 //! A client writes through the gateway, each write on a connection of its own, and tries again at once. What is measured is
-//! the time from the fault to the next acknowledgement. Every cluster loses MAIN a few times only: the operator takes its
+//! the time from the fault to the next acknowledgement. In one part it is an application with an official driver, whose own
+//! retries are to do. Every cluster loses MAIN a few times only: the operator takes its
 //! time before it changes MAIN once more where that happens often. What was measured is kept until all is: a run that was
 //! broken off prints what there is, and the next one goes on from there.
 

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use e2e_node::application::Application;
 use e2e_node::database::{Database, SETTLE_LIMIT, run};
 use e2e_node::faults::BlackHole;
 use e2e_node::wait::until;
@@ -30,7 +31,7 @@ pub struct Observed {
     pub replaced: Duration,
     /// What the operator worked on meanwhile.
     pub steps: Vec<(String, Duration)>,
-    /// Tries of the client that failed.
+    /// Tries of the client that failed; where it has a driver that tries again, transactions that did.
     pub failed: usize,
     /// From the fault to the acknowledgement, or from the operator's decision to when the move was seen to be over, by the wall
     /// clock.
@@ -45,6 +46,7 @@ pub async fn once(database: &Database, part: Part, number: usize) -> Result<Obse
     database.settled().await?;
     match part {
         Part::Switchover => switchover(database, number).await,
+        Part::SwitchoverDriver => switchover_with_driver(database, number).await,
         Part::Kill => {
             let gateway = database.gateway().await?;
             loss(database, gateway, |main| {
@@ -124,10 +126,37 @@ async fn loss(
 
 /// Has MAIN moved while somebody writes.
 async fn switchover(database: &Database, number: usize) -> Result<Observed> {
+    let mut writer = Writer::start(database, &format!("move-{number}")).await?;
+    writer.goes_on(AROUND).await?;
+    let moved = move_main(database, number).await?;
+    writer.goes_on(AROUND).await?;
+    let written = writer.stop().await?;
+    Ok(Observed {
+        pause: written.longest,
+        failed: written.failed,
+        ..moved
+    })
+}
+
+/// Has MAIN moved while an application writes with an official driver. What fails here are transactions.
+async fn switchover_with_driver(database: &Database, number: usize) -> Result<Observed> {
+    let mut application = Application::start(database, &format!("driver-{number}")).await?;
+    application.goes_on(AROUND).await?;
+    let moved = move_main(database, number).await?;
+    application.goes_on(AROUND).await?;
+    let transactions = application.stop().await?;
+    eprintln!("{transactions}");
+    Ok(Observed {
+        pause: transactions.longest,
+        failed: transactions.failures(),
+        ..moved
+    })
+}
+
+/// Has MAIN moved. Of clients nothing is known yet.
+async fn move_main(database: &Database, number: usize) -> Result<Observed> {
     let term = database.ledger().await?.term;
     let id = format!("move-{number}");
-    let mut writer = Writer::start(database, &id).await?;
-    writer.goes_on(AROUND).await?;
     let patch = json!({"spec": {"switchover": {"requestId": id}}}).to_string();
     database
         .scene
@@ -152,16 +181,14 @@ async fn switchover(database: &Database, number: usize) -> Result<Observed> {
         "MAIN was not moved: {outcome:?}"
     );
     let seen = Timestamp::now();
-    writer.goes_on(AROUND).await?;
-    let written = writer.stop().await?;
     let record = operation_after(database, term).await?;
     let (started, _) = times(&record)?;
     Ok(Observed {
-        pause: written.longest,
+        pause: Duration::ZERO,
         noticed: Duration::ZERO,
         replaced: length(&record)?,
         steps: steps(&record),
-        failed: written.failed,
+        failed: 0,
         window: started..=seen,
     })
 }

@@ -18,15 +18,18 @@ pub enum Part {
     BlackHoleGateway,
     /// MAIN is moved while somebody writes.
     Switchover,
+    /// MAIN is moved while an application writes whose driver tries again by itself.
+    SwitchoverDriver,
 }
 
 impl Part {
     /// All, in the order in which they are measured.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Kill,
         Self::BlackHole,
         Self::BlackHoleGateway,
         Self::Switchover,
+        Self::SwitchoverDriver,
     ];
 
     /// The name by which it is asked for.
@@ -36,6 +39,7 @@ impl Part {
             Self::BlackHole => "black-hole",
             Self::BlackHoleGateway => "black-hole-gateway",
             Self::Switchover => "switchover",
+            Self::SwitchoverDriver => "switchover-driver",
         }
     }
 
@@ -46,7 +50,13 @@ impl Part {
             Self::BlackHole => "MAIN cut off",
             Self::BlackHoleGateway => "MAIN and a gateway cut off",
             Self::Switchover => "switchover",
+            Self::SwitchoverDriver => "switchover, driver's retries",
         }
+    }
+
+    /// Whether somebody has asked for it.
+    pub fn is_planned(self) -> bool {
+        matches!(self, Self::Switchover | Self::SwitchoverDriver)
     }
 
     /// How long a client may not be able to write. Grants last for 5 s, and a MAIN is lost after 1 s, by default.
@@ -56,6 +66,7 @@ impl Part {
             Self::BlackHole => "p99 < 2.5 s",
             Self::BlackHoleGateway => "p99 < 6.5 s",
             Self::Switchover => "p99 < 300 ms",
+            Self::SwitchoverDriver => "no failed transaction",
         }
     }
 
@@ -65,7 +76,7 @@ impl Part {
             Self::Kill => runs,
             Self::BlackHole => runs.div_ceil(4),
             Self::BlackHoleGateway => runs.div_ceil(20),
-            Self::Switchover => runs.div_ceil(2),
+            Self::Switchover | Self::SwitchoverDriver => runs.div_ceil(2),
         }
     }
 
@@ -74,7 +85,7 @@ impl Part {
     pub fn share(self) -> usize {
         match self {
             Self::Kill | Self::BlackHole | Self::BlackHoleGateway => 3,
-            Self::Switchover => 20,
+            Self::Switchover | Self::SwitchoverDriver => 20,
         }
     }
 }

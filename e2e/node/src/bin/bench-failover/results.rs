@@ -26,7 +26,7 @@ pub struct Measured {
     pub replaced: Duration,
     /// What the operator worked on meanwhile.
     pub steps: Vec<(String, Duration)>,
-    /// Tries of the client that failed.
+    /// Tries of the client that failed; where it has a driver that tries again, transactions that did.
     pub failed: usize,
     /// The operator's writes of the cluster's status until the route was open.
     pub statuses: usize,

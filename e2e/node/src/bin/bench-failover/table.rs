@@ -41,6 +41,7 @@ pub fn pauses(results: &Results) -> String {
     for part in Part::ALL {
         let what = match part {
             Part::Switchover => "longest pause of somebody who writes",
+            Part::SwitchoverDriver => "longest pause of an application, and its transactions that failed",
             _ => "to the next acknowledged write",
         };
         let name = format!("{}, {what}", part.title());
@@ -59,7 +60,7 @@ pub fn steps(results: &Results) -> String {
         let all = results.of(part);
         let title = part.title();
         let begun = match part {
-            Part::Switchover => format!("{title}: from its announcement until the route is open"),
+            _ if part.is_planned() => format!("{title}: from its announcement until the route is open"),
             _ => {
                 let noticed = durations(all.clone(), |measured| measured.noticed);
                 let name = format!("{title}: until the operator decides");
@@ -70,7 +71,7 @@ pub fn steps(results: &Results) -> String {
         let replaced = durations(all.clone(), |measured| measured.replaced);
         row(&mut text, &begun, "", &replaced, None);
         of_each_step(&mut text, all.clone().map(|measured| measured.steps.as_slice()));
-        if part != Part::Switchover {
+        if !part.is_planned() {
             let rest = durations(all, |measured| {
                 measured
                     .pause
