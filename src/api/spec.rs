@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, LicenseSpec, NetworkPolicySpec, PodTemplate,
-    ReplicationSpec, TlsSpec, UpdateStrategySpec, names, status::MemgraphClusterStatus,
+    ReplicationSpec, TlsSpec, UpdateStrategySpec, status::MemgraphClusterStatus,
 };
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
@@ -106,8 +106,8 @@ pub struct MemgraphClusterSpec {
     #[schemars(range(min = 1, max = 20))]
     pub replicas: i32,
 
-    /// Image of the instances: Memgraph 3.5 or newer. Unset: the version that this operator was tested with,
-    /// shown in `status.image`.
+    /// Image of the instances: Memgraph 3.5 or newer. Unset: the release that the operator was tested with which made the
+    /// cluster; it stays what it is, also with a newer operator, until an image is named here. `status.image` shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
@@ -218,12 +218,6 @@ pub struct MemgraphClusterSpec {
 }
 
 impl MemgraphClusterSpec {
-    /// The image of the instances: the one that is asked for, or this operator's own choice.
-    #[must_use]
-    pub fn image_or_default(&self) -> &str {
-        self.image.as_deref().unwrap_or(names::DEFAULT_IMAGE)
-    }
-
     /// Whether there is an address that leads to replicas. With `auth` only where that is asked for: a replica that was
     /// registered has no users, and lets everybody in (memgraph-semantics A.5).
     #[must_use]

@@ -42,7 +42,7 @@ pub struct MemgraphClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 
-    /// The image that the instances run.
+    /// The image that the instances run; where it is being changed, the one of MAIN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 

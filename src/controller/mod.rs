@@ -9,6 +9,7 @@ mod events;
 mod fence;
 mod gateway_certificate;
 mod grants;
+mod image;
 mod lease;
 mod license;
 mod link;

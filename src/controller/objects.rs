@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
-    plan::{instances_to_keep, is_older},
+    plan::instances_to_keep,
     resources::{
         self, Desired, Fingerprints, Installation, Kind, Object, ObjectKey, Replacement, is_controlled_by,
         keeps_volumes,
@@ -105,6 +105,7 @@ struct Checked {
 struct Built {
     uid: Option<String>,
     spec: MemgraphClusterSpec,
+    image: String,
     secrets: Fingerprints,
     desired: Arc<Desired>,
 }
@@ -113,6 +114,8 @@ struct Built {
 pub(super) struct Wanted<'a> {
     pub(super) cluster: &'a MemgraphCluster,
     pub(super) operator: &'a Installation,
+    /// The image of instances that are made now.
+    pub(super) image: String,
     /// What tells the contents of Secrets from others.
     pub(super) secrets: Fingerprints,
 }
@@ -130,8 +133,7 @@ pub(super) async fn bring_about(
     let desired = applied.desired(&wanted, ledger).await?;
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
-        if applied.stands(object, cached.as_ref()).await || cached.is_some() && is_held(object.key(), cluster)
-        {
+        if applied.stands(object, cached.as_ref()).await {
             continue;
         }
         let api = api(client, &namespace, object.key());
@@ -243,17 +245,6 @@ async fn delete(
     Ok(())
 }
 
-/// Whether an object stays as it is: pods that are made anew, for whatever reason, must not get an older release than the one
-/// that has written their data.
-fn is_held(key: &ObjectKey, cluster: &MemgraphCluster) -> bool {
-    let runs = cluster
-        .status
-        .as_ref()
-        .and_then(|status| status.version.as_deref());
-    key.kind == Kind::StatefulSet
-        && runs.is_some_and(|version| is_older(cluster.spec.image_or_default(), version))
-}
-
 fn api(client: &Client, namespace: &str, key: &ObjectKey) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &key.kind.api_resource())
 }
@@ -304,6 +295,7 @@ impl Applied {
         if let Some(built) = &*built
             && built.uid == cluster.metadata.uid
             && built.spec == spec
+            && built.image == wanted.image
             && built.secrets == wanted.secrets
         {
             return Ok(Arc::clone(&built.desired));
@@ -313,10 +305,16 @@ impl Applied {
             spec,
             status: None,
         };
-        let desired = Arc::new(resources::desired(&kept, wanted.operator, &wanted.secrets)?);
+        let desired = Arc::new(resources::desired(
+            &kept,
+            wanted.operator,
+            &wanted.image,
+            &wanted.secrets,
+        )?);
         *built = Some(Built {
             uid: kept.metadata.uid,
             spec: kept.spec,
+            image: wanted.image.clone(),
             secrets: wanted.secrets.clone(),
             desired: Arc::clone(&desired),
         });

@@ -7,6 +7,7 @@ use kube::{ResourceExt, core::DynamicObject};
 
 use super::{
     certificates::takes_tls,
+    image,
     obstacle::obstacle,
     settings::settings,
     sightings::{Sightings, Target},
@@ -133,10 +134,15 @@ fn configuration(set: &DynamicObject) -> Option<&str> {
         .flatten()
 }
 
+/// The configuration that the pod was made with.
+fn own_configuration(pod: &Pod) -> Option<&str> {
+    let own = pod.annotations().get(names::CONFIGURATION_ANNOTATION);
+    own.map(String::as_str)
+}
+
 /// Whether a new pod would have another configuration. One that was made by an operator which told none is left alone.
 fn is_outdated(pod: &Pod, configuration: &str) -> bool {
-    let own = pod.annotations().get(names::CONFIGURATION_ANNOTATION);
-    own.is_some_and(|own| own != configuration)
+    own_configuration(pod).is_some_and(|own| own != configuration)
 }
 
 /// What the pod's init container has said.
@@ -267,6 +273,23 @@ impl Inventory {
         }
     }
 
+    /// Whether anything shows that instances have been started: a process that runs, or a note on a volume's claim.
+    pub(super) fn have_run(&self) -> bool {
+        let noted =
+            |claim: &Arc<PersistentVolumeClaim>| claim.annotations().contains_key(names::NOTE_ANNOTATION);
+        let is_up = |pod: &Arc<Pod>| {
+            let state = database(pod).and_then(|container| container.state.as_ref());
+            state.is_some_and(|state| state.running.is_some())
+        };
+        self.claims.iter().any(noted) || self.instances.iter().any(is_up)
+    }
+
+    /// Whether the pod of this instance was made with this configuration.
+    pub(super) fn runs(&self, instance: &str, configuration: &str) -> bool {
+        let pod = named(self.instances.iter().map(Arc::as_ref), instance);
+        pod.and_then(own_configuration) == Some(configuration)
+    }
+
     /// Bound claims of this cluster beyond the declared instances.
     fn stray_volumes(&self, cluster: &MemgraphCluster) -> Vec<String> {
         let name = cluster.name_any();
@@ -343,7 +366,7 @@ impl Inventory {
             });
         }
         Observation {
-            settings: settings(&cluster.spec),
+            settings: settings(&cluster.spec, image::wanted(cluster, self)),
             ledger,
             instances,
             stray_volumes: self.stray_volumes(cluster),

@@ -16,12 +16,13 @@ use super::{
     fence::Gateway,
     gateway_certificate::GatewayCertificateError,
     grants::attributed,
+    image,
     license::LicenseError,
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
     observe::Memories,
     sightings::Whom,
-    status::{self, StatusError},
+    status::{self, StatusError, Surroundings},
     volumes::VolumeError,
 };
 use crate::{
@@ -36,7 +37,7 @@ use crate::{
         observation::{Instance, Observation, Registration},
         report,
     },
-    resources::Fingerprints,
+    resources::{self, Fingerprints},
     traces::{self, StepTime},
 };
 
@@ -171,6 +172,13 @@ fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
 
 fn is_open(cluster: &MemgraphCluster) -> bool {
     ledger(cluster).is_some_and(|ledger| ledger.route == Route::Open)
+}
+
+fn fingerprints(state: &Cluster, cluster: &MemgraphCluster) -> Fingerprints {
+    Fingerprints {
+        certificate: state.certificates.fingerprint(cluster),
+        license: state.license.fingerprint(cluster),
+    }
 }
 
 fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
@@ -324,10 +332,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let wanted = Wanted {
             cluster,
             operator: &self.installation,
-            secrets: Fingerprints {
-                certificate: state.certificates.fingerprint(cluster),
-                license: state.license.fingerprint(cluster),
-            },
+            image: image::of_new_pods(cluster, &self.inventory(cluster)),
+            secrets: fingerprints(state, cluster),
         };
         objects::bring_about(&self.client, &self.stores, &state.applied, wanted).await
     }
@@ -430,15 +436,15 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let report = report::report(seen, ledger.as_ref(), situation, inventory.gateway(cluster));
         let now = Time(self.wall.now());
         let steps = state.steps();
-        status::compose(
-            cluster,
-            &inventory,
-            ledger,
-            report,
-            &steps,
-            &self.cluster_domain,
-            &now,
-        )
+        let configuration = || resources::configuration(&cluster.spec, &fingerprints(state, cluster)).ok();
+        let image = image::told(cluster, &inventory, report.version.is_some(), configuration);
+        let surroundings = Surroundings {
+            inventory: &inventory,
+            image,
+            steps: &steps,
+            cluster_domain: &self.cluster_domain,
+        };
+        status::compose(cluster, surroundings, ledger, report, &now)
     }
 
     async fn write(

@@ -9,8 +9,8 @@ use crate::{
     resources::{Amount, volume_size},
 };
 
-/// The part of the spec that decisions depend on, with every default made explicit.
-pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
+/// The part of the spec that decisions depend on, with every default made explicit. `image`: what the instances are to have.
+pub(super) fn settings(spec: &MemgraphClusterSpec, image: String) -> Settings {
     let unset = match spec.replication.mode {
         ReplicationMode::Async => 0,
         ReplicationMode::StrictSync | ReplicationMode::Sync => 1,
@@ -48,7 +48,7 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
             target: asked.target.clone(),
         }),
         paused: spec.paused,
-        image: spec.image_or_default().to_owned(),
+        image,
         main_update: spec.update_strategy.main_update,
         // What is no quantity is told when the objects are built.
         volume_size: volume_size(spec).map(Amount::whole).unwrap_or_default(),
@@ -59,24 +59,21 @@ pub(super) fn settings(spec: &MemgraphClusterSpec) -> Settings {
 mod tests {
     use super::*;
 
-    fn spec(json: serde_json::Value) -> MemgraphClusterSpec {
-        serde_json::from_value(json).unwrap()
+    fn asked(json: serde_json::Value) -> Settings {
+        settings(&serde_json::from_value(json).unwrap(), String::new())
     }
 
     #[test]
     fn an_empty_spec_asks_for_one_strict_replica_of_three_instances() {
-        let seen = settings(&spec(serde_json::json!({})));
+        let seen = asked(serde_json::json!({}));
         assert_eq!((seen.replicas, seen.sync_replicas, seen.electable), (3, 1, 3));
         assert!(seen.automatic_failover);
     }
 
     #[test]
     fn a_single_instance_and_async_ask_for_no_sync_replica() {
-        assert_eq!(
-            settings(&spec(serde_json::json!({"replicas": 1}))).sync_replicas,
-            0
-        );
+        assert_eq!(asked(serde_json::json!({"replicas": 1})).sync_replicas, 0);
         let asynchronous = serde_json::json!({"replication": {"mode": "Async"}});
-        assert_eq!(settings(&spec(asynchronous)).sync_replicas, 0);
+        assert_eq!(asked(asynchronous).sync_replicas, 0);
     }
 }

@@ -71,16 +71,30 @@ fn gateway(cluster: &MemgraphCluster, cluster_domain: &str) -> Option<GatewaySta
     })
 }
 
+/// What a status has that neither the spec nor the report says.
+pub(super) struct Surroundings<'a> {
+    pub(super) inventory: &'a Inventory,
+    /// What `status.image` is to be.
+    pub(super) image: String,
+    /// How long each step of the operation took that this status ends, if it ends one.
+    pub(super) steps: &'a [(&'static str, Duration)],
+    pub(super) cluster_domain: &'a str,
+}
+
 /// The status that says `report`, with `ledger` as it is to be from now on.
 pub(super) fn compose(
     cluster: &MemgraphCluster,
-    inventory: &Inventory,
+    surroundings: Surroundings<'_>,
     ledger: Option<Ledger>,
     report: Report,
-    steps: &[(&'static str, Duration)],
-    cluster_domain: &str,
     now: &Time,
 ) -> MemgraphClusterStatus {
+    let Surroundings {
+        inventory,
+        image,
+        steps,
+        cluster_domain,
+    } = surroundings;
     let before = cluster.status.clone().unwrap_or_default();
     let selector = names::selector(&cluster.name_any(), names::INSTANCE);
     let selector: Vec<_> = selector
@@ -109,7 +123,7 @@ pub(super) fn compose(
         ready_replicas: report.ready_replicas,
         in_sync_replicas: report.in_sync_replicas,
         selector: Some(selector.join(",")),
-        image: Some(cluster.spec.image_or_default().to_owned()),
+        image: Some(image),
         version: report.version.or(before.version),
         instances: encrypted(report.instances, &before.instances, inventory),
         switchover: report.switchover,

@@ -42,7 +42,7 @@ pub use self::{
     parent::is_controlled_by,
     quantity::{Amount, InvalidQuantity},
     replacement::{Replacement, keeps_volumes},
-    statefulset::volume_size,
+    statefulset::{configuration, volume_size},
 };
 
 /// What an instance's init container does with its own cluster: it reads in the ledger whether the data is to be set aside.
@@ -155,7 +155,8 @@ pub struct Fingerprints {
     pub license: Option<String>,
 }
 
-/// What a cluster with this spec, and these contents of Secrets, consists of.
+/// What a cluster with this spec, and these contents of Secrets, consists of. `image`: what instances that are made now run, which
+/// may be another one than `spec.image`. That alone counts for what is [outdated](configuration).
 ///
 /// # Errors
 /// When the cluster was not read from the API server, or when the spec has a value that the schema could not
@@ -163,9 +164,9 @@ pub struct Fingerprints {
 pub fn desired(
     cluster: &MemgraphCluster,
     operator: &Installation,
+    image: &str,
     secrets: &Fingerprints,
 ) -> Result<Desired, Error> {
-    let image = &operator.image;
     let parent = Parent::of(cluster)?;
     let instances = names::instance_account(&parent.name);
     let mut objects = vec![
@@ -179,7 +180,7 @@ pub fn desired(
         Object::new(&own_cluster_role::binding(&parent, instances, names::INSTANCE))?,
         Object::new(&start_gate::build(&parent))?,
         Object::new(&headless_service::build(&parent))?,
-        Object::new(&statefulset::build(&parent, image, secrets)?)?,
+        Object::new(&statefulset::build(&parent, &operator.image, image, secrets)?)?,
     ];
     let mut absent = Vec::new();
     let protected = parent.spec.network_policy.enabled;

@@ -51,7 +51,8 @@ const LOG_VOLUME: &str = "log";
 /// is replaced (`OnDelete`), so that a new template, also one of a newer operator, restarts nothing.
 pub(super) fn build(
     parent: &Parent<'_>,
-    image: &OperatorImage,
+    operator: &OperatorImage,
+    image: &str,
     secrets: &Fingerprints,
 ) -> Result<StatefulSet, Error> {
     let spec = parent.spec;
@@ -73,7 +74,7 @@ pub(super) fn build(
             ])),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod_spec(parent, image)?),
+        spec: Some(pod_spec(parent, operator, image)?),
     };
     let given = spec.pod_template.as_ref();
     let given = given
@@ -107,7 +108,10 @@ pub(super) fn build(
 ///
 /// Only what the user has written counts, and in a form that stays: a newer operator that makes other pods of the same spec,
 /// or has another image for one without, restarts nothing.
-fn configuration(spec: &MemgraphClusterSpec, secrets: &Fingerprints) -> Result<String, Error> {
+///
+/// # Errors
+/// When `resources` has something that is no quantity.
+pub fn configuration(spec: &MemgraphClusterSpec, secrets: &Fingerprints) -> Result<String, Error> {
     let resources = spec.resources.as_ref();
     let resources = resources
         .map(|given| pod::resources("resources", given))
@@ -135,8 +139,8 @@ fn configuration(spec: &MemgraphClusterSpec, secrets: &Fingerprints) -> Result<S
     Ok(content_hash(&written))
 }
 
-fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error> {
-    let database = container(parent)?;
+fn pod_spec(parent: &Parent<'_>, operator: &OperatorImage, image: &str) -> Result<PodSpec, Error> {
+    let database = container(parent, image)?;
     let volumes = [
         Volume {
             name: START_GATE_VOLUME.to_owned(),
@@ -153,7 +157,7 @@ fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error
     Ok(PodSpec {
         init_containers: Some(vec![instance_init::container(
             parent,
-            image,
+            operator,
             database.resources.clone(),
         )]),
         service_account_name: Some(names::instance_account(&parent.name)),
@@ -173,7 +177,7 @@ fn pod_spec(parent: &Parent<'_>, image: &OperatorImage) -> Result<PodSpec, Error
     })
 }
 
-fn container(parent: &Parent<'_>) -> Result<Container, Error> {
+fn container(parent: &Parent<'_>, image: &str) -> Result<Container, Error> {
     let spec = parent.spec;
     let resources = spec.resources.as_ref();
     let resources = resources
@@ -208,7 +212,7 @@ fn container(parent: &Parent<'_>) -> Result<Container, Error> {
     let mebibytes = memory_limit.map(|limit| limit.whole() / (1024 * 1024));
     Ok(Container {
         name: names::INSTANCE_CONTAINER.to_owned(),
-        image: Some(spec.image_or_default().to_owned()),
+        image: Some(image.to_owned()),
         args: Some(flags::args(spec, mebibytes)?),
         env: (!environment.is_empty()).then_some(environment),
         ports: Some(vec![

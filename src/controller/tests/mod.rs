@@ -9,6 +9,7 @@ mod fake_memgraph;
 mod faults;
 mod fields;
 mod growth;
+mod image;
 mod licensed;
 mod outside;
 mod reconciling;

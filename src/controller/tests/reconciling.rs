@@ -75,7 +75,7 @@ pub(super) fn claim(instance: &str) -> Value {
     })
 }
 
-const GATEWAY: &str = "10.0.1.0";
+pub(super) const GATEWAY: &str = "10.0.1.0";
 
 /// The gateway of [`api`].
 pub(super) fn gateways() -> FakeGateways {
@@ -164,7 +164,7 @@ async fn stores(client: &kube::Client, pokes: &Pokes) -> Stores {
 }
 
 /// A new process in the place of this one: it shares nothing with it but the world outside and the cached clusters.
-async fn successor(
+pub(super) async fn successor(
     operator: &Operator<FakeMemgraph, FakeGateways>,
     memgraph: &FakeMemgraph,
     leadership: Leadership,
@@ -586,7 +586,7 @@ async fn a_process_that_does_not_lead_changes_nothing() {
 }
 
 /// Waits, while the cluster is reconciled again and again.
-async fn until(
+pub(super) async fn until(
     api: &FakeApi,
     operator: &Arc<Operator<FakeMemgraph, FakeGateways>>,
     holds: impl Fn() -> bool,

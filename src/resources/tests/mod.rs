@@ -52,7 +52,13 @@ fn with_memory_limit(quantity: &str) -> MemgraphClusterSpec {
 }
 
 fn built(spec: MemgraphClusterSpec) -> Desired {
-    desired(&stored("demo", spec), &operator(), &Fingerprints::default()).unwrap()
+    desired(
+        &stored("demo", spec),
+        &operator(),
+        names::DEFAULT_IMAGE,
+        &Fingerprints::default(),
+    )
+    .unwrap()
 }
 
 /// What the API server makes of `spec: {}`.
@@ -89,7 +95,8 @@ fn the_examples_objects_are_as_committed() {
             certificate: cluster.spec.tls.as_ref().map(|_| "0123456789abcdef".to_owned()),
             license: None,
         };
-        let desired = desired(&cluster, &operator(), &secrets).unwrap();
+        let image = cluster.spec.image.as_deref().unwrap_or(names::DEFAULT_IMAGE);
+        let desired = desired(&cluster, &operator(), image, &secrets).unwrap();
         let documents = desired
             .objects
             .iter()
@@ -220,9 +227,14 @@ fn no_two_services_have_one_name() {
         let service = |name: &str| json!({"service": {"name": name}});
         let spec = json!({"gateway": {"readWrite": service(write), "read": service(read)}});
         let cluster = stored("demo", serde_json::from_value(spec).unwrap());
-        let error = desired(&cluster, &operator(), &Fingerprints::default())
-            .unwrap_err()
-            .to_string();
+        let error = desired(
+            &cluster,
+            &operator(),
+            names::DEFAULT_IMAGE,
+            &Fingerprints::default(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.starts_with(field), "{error}");
     }
 }
@@ -243,13 +255,23 @@ fn a_cluster_that_is_not_stored_owns_nothing() {
     let mut cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().uid = None;
     assert!(matches!(
-        desired(&cluster, &operator(), &Fingerprints::default()),
+        desired(
+            &cluster,
+            &operator(),
+            names::DEFAULT_IMAGE,
+            &Fingerprints::default()
+        ),
         Err(Error::NotStored(_))
     ));
     cluster = stored("demo", MemgraphClusterSpec::default());
     cluster.meta_mut().namespace = None;
     assert!(matches!(
-        desired(&cluster, &operator(), &Fingerprints::default()),
+        desired(
+            &cluster,
+            &operator(),
+            names::DEFAULT_IMAGE,
+            &Fingerprints::default()
+        ),
         Err(Error::NotStored(_))
     ));
 }
@@ -257,7 +279,13 @@ fn a_cluster_that_is_not_stored_owns_nothing() {
 #[test]
 fn what_is_no_quantity_is_refused_by_name() {
     let spec = with_memory_limit("lots");
-    let error = desired(&stored("demo", spec), &operator(), &Fingerprints::default()).unwrap_err();
+    let error = desired(
+        &stored("demo", spec),
+        &operator(),
+        names::DEFAULT_IMAGE,
+        &Fingerprints::default(),
+    )
+    .unwrap_err();
     assert_eq!(error.to_string(), "resources.limits.memory: cannot be used");
 }
 
@@ -439,7 +467,7 @@ proptest! {
     #[test]
     fn every_valid_spec_has_well_formed_objects(name in "[a-z]([a-z0-9-]{0,38}[a-z0-9])?", spec in valid_specs()) {
         let cluster = stored(&name, spec);
-        let desired = desired(&cluster, &operator(), &Fingerprints::default()).unwrap();
+        let desired = desired(&cluster, &operator(), names::DEFAULT_IMAGE, &Fingerprints::default()).unwrap();
         for object in &desired.objects {
             assert_well_formed(&name, object);
         }
@@ -457,9 +485,14 @@ fn the_longest_name_fits() {
         ..MemgraphClusterSpec::default()
     };
     let cluster = stored(&name, spec);
-    for object in desired(&cluster, &operator(), &Fingerprints::default())
-        .unwrap()
-        .objects
+    for object in desired(
+        &cluster,
+        &operator(),
+        names::DEFAULT_IMAGE,
+        &Fingerprints::default(),
+    )
+    .unwrap()
+    .objects
     {
         assert_well_formed(&name, &object);
     }

@@ -28,9 +28,14 @@ fn refused(field: &str, template: Value) -> String {
     let mut spec = json!({"gateway": {}});
     spec.pointer_mut(field).unwrap()["podTemplate"] = template;
     let spec = serde_json::from_value(spec).unwrap();
-    desired(&stored("demo", spec), &operator(), &Fingerprints::default())
-        .unwrap_err()
-        .to_string()
+    desired(
+        &stored("demo", spec),
+        &operator(),
+        names::DEFAULT_IMAGE,
+        &Fingerprints::default(),
+    )
+    .unwrap_err()
+    .to_string()
 }
 
 #[test]
@@ -244,7 +249,13 @@ fn what_the_operator_has_is_not_replaced() {
     }
     let mut spec = with(&json!({"container": {"env": [{"name": "MEMGRAPH_USER", "value": "x"}]}}));
     spec.auth = serde_json::from_value(json!({"secretRef": {"name": "x"}})).unwrap();
-    let error = desired(&stored("demo", spec), &operator(), &Fingerprints::default()).unwrap_err();
+    let error = desired(
+        &stored("demo", spec),
+        &operator(),
+        names::DEFAULT_IMAGE,
+        &Fingerprints::default(),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("MEMGRAPH_USER belongs"), "{error}");
 }
 
@@ -339,7 +350,7 @@ proptest! {
             },
         });
         let spec = with(&template);
-        if let Ok(desired) = desired(&stored("demo", spec), &operator(), &Fingerprints::default()) {
+        if let Ok(desired) = desired(&stored("demo", spec), &operator(), names::DEFAULT_IMAGE, &Fingerprints::default()) {
             let plain = built(defaults());
             for kind in [Kind::StatefulSet, Kind::Deployment] {
                 let (pod, own) = (template_of(&desired, kind), template_of(&plain, kind));

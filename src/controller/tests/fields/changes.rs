@@ -3,10 +3,10 @@
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::Value;
 
-use super::{cluster, operator, put, rows};
+use super::{built, cluster, put, rows};
 use crate::{
     api::MemgraphClusterSpec,
-    resources::{Desired, Fingerprints, Kind, Object, desired},
+    resources::{Desired, Kind, Object},
 };
 
 /// Specs with some of all fields, of which each has one of its row's values. They may break rules between fields; builders must
@@ -70,7 +70,7 @@ fn fixed(object: &Object) -> Value {
 
 fn build(spec: &Value) -> Option<Desired> {
     // What no definition would let through may be refused, but not end the process.
-    desired(&cluster(spec), &operator(), &Fingerprints::default()).ok()
+    built(&cluster(spec)).ok()
 }
 
 proptest! {

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec},
-    controller::settings::settings,
+    controller::{image, observe::Inventory, settings::settings},
     gateway::Limits,
-    resources::{Fingerprints, Installation, OperatorImage, OperatorPods, desired},
+    plan::observation::Settings,
+    resources::{self, Desired, Fingerprints, Installation, OperatorImage, OperatorPods, desired},
 };
 
 /// What a field does.
@@ -102,12 +103,20 @@ fn operator() -> Installation {
     }
 }
 
+/// What a new cluster consists of.
+fn built(cluster: &MemgraphCluster) -> Result<Desired, resources::Error> {
+    let image = image::of_new_pods(cluster, &Inventory::default());
+    desired(cluster, &operator(), &image, &Fingerprints::default())
+}
+
+fn decisions(cluster: &MemgraphCluster) -> Settings {
+    let image = image::wanted(cluster, &Inventory::default());
+    settings(&cluster.spec, image)
+}
+
 /// The objects by kind and name, as they are sent.
 fn objects(cluster: &MemgraphCluster) -> BTreeMap<String, Value> {
-    let all = desired(cluster, &operator(), &Fingerprints::default())
-        .unwrap()
-        .objects
-        .into_iter();
+    let all = built(cluster).unwrap().objects.into_iter();
     all.map(|object| {
         let key = format!("{:?} {}", object.key().kind, object.key().name);
         (key, object.content().clone())
@@ -164,7 +173,7 @@ fn check(row: &Row, before: &Value, after: &Value, given: Option<&Value>) {
                 }
             }
             Touches(object) => named.push(object),
-            Decides => assert_ne!(settings(&before.spec), settings(&after.spec), "{path}"),
+            Decides => assert_ne!(decisions(&before), decisions(&after), "{path}"),
             Bounds => assert_ne!(
                 Limits::from(&before.spec.gateway),
                 Limits::from(&after.spec.gateway),
