@@ -144,6 +144,8 @@ pub enum Reason {
     WaitingForSwitchover,
     /// `image` is an older release than the one that runs.
     Downgrade,
+    /// Instances run several releases of Memgraph, and none is being changed.
+    MixedReleases,
     /// `spec.paused` keeps the operator from changing anything.
     Paused,
     /// The spec has a value that cannot be used; the message names the field.
@@ -194,6 +196,7 @@ impl Reason {
             Self::Updating => "Updating",
             Self::WaitingForSwitchover => "WaitingForSwitchover",
             Self::Downgrade => "Downgrade",
+            Self::MixedReleases => "MixedReleases",
             Self::Paused => "Paused",
             Self::InvalidSpec => "InvalidSpec",
             Self::UnfitDefinition => "UnfitDefinition",

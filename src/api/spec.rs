@@ -38,6 +38,8 @@ use super::{
     printcolumn(json_path = ".status.inSyncReplicas", name = "In-Sync", type_ = "integer"),
     printcolumn(json_path = ".status.ledger.term", name = "Term", type_ = "integer"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
+    printcolumn(json_path = ".spec.replication.mode", name = "Mode", type_ = "string", priority = 1),
+    printcolumn(json_path = ".status.version", name = "Version", type_ = "string", priority = 1),
     validation = (
         "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name: at most 40 characters of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit, because pods, Services and DNS names are made from it"

@@ -321,6 +321,8 @@ impl Inventory {
             None => BTreeMap::new(),
         };
         let configuration = self.stateful_set.as_deref().and_then(configuration);
+        let status = cluster.status.as_ref();
+        let version = status.and_then(|status| status.version.as_deref());
         let mut instances = Vec::new();
         for slot in self.slots(cluster) {
             let target = slot.target();
@@ -330,6 +332,7 @@ impl Inventory {
                 replication_address: target.address.and_then(replication_address),
                 replication_name: format!("{host}:{}", names::REPLICATION_PORT),
                 address: target.address,
+                node: slot.pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_ready),
                 claim: slot.claim.and_then(claim),
@@ -366,7 +369,7 @@ impl Inventory {
             });
         }
         Observation {
-            settings: settings(&cluster.spec, image::wanted(cluster, self)),
+            settings: settings(&cluster.spec, image::wanted(cluster, self), version),
             ledger,
             instances,
             stray_volumes: self.stray_volumes(cluster),

@@ -5,12 +5,16 @@ use crate::{
         DataDurability, DivergedInstances, FailoverCandidates, FailoverMode, MemgraphClusterSpec,
         ReplicationMode,
     },
-    plan::observation::{Recovery, Settings, SwitchoverRequest},
+    plan::{
+        lacks_strict_sync,
+        observation::{Recovery, Settings, SwitchoverRequest},
+    },
     resources::{Amount, volume_size},
 };
 
 /// The part of the spec that decisions depend on, with every default made explicit. `image`: what the instances are to have.
-pub(super) fn settings(spec: &MemgraphClusterSpec, image: String) -> Settings {
+/// `version`: what MAIN has said that it runs, when it was seen last.
+pub(super) fn settings(spec: &MemgraphClusterSpec, image: String, version: Option<&str>) -> Settings {
     let unset = match spec.replication.mode {
         ReplicationMode::Async => 0,
         ReplicationMode::StrictSync | ReplicationMode::Sync => 1,
@@ -20,9 +24,16 @@ pub(super) fn settings(spec: &MemgraphClusterSpec, image: String) -> Settings {
         ReplicationMode::Async => 0,
         _ => spec.replication.sync_replicas.unwrap_or(unset).clamp(0, others),
     };
+    // MAIN would refuse each registration; what it has been told so far goes on.
+    let strict = spec.replication.mode == ReplicationMode::StrictSync && sync_replicas > 0;
+    let not_strict = version.filter(|version| strict && lacks_strict_sync(version));
     Settings {
         replicas: spec.replicas,
-        mode: spec.replication.mode,
+        mode: match not_strict {
+            Some(_) => ReplicationMode::Sync,
+            None => spec.replication.mode,
+        },
+        not_strict: not_strict.map(str::to_owned),
         sync_replicas: usize::try_from(sync_replicas).unwrap_or_default(),
         electable: spec.replication.electable_instances.unwrap_or(spec.replicas),
         preferred_main: spec.replication.preferred_main.clone(),
@@ -60,7 +71,24 @@ mod tests {
     use super::*;
 
     fn asked(json: serde_json::Value) -> Settings {
-        settings(&serde_json::from_value(json).unwrap(), String::new())
+        settings(&serde_json::from_value(json).unwrap(), String::new(), None)
+    }
+
+    #[test]
+    fn a_mode_that_the_release_lacks_is_not_decided_by() {
+        let of = |json: serde_json::Value, version| {
+            let seen = settings(
+                &serde_json::from_value(json).unwrap(),
+                String::new(),
+                Some(version),
+            );
+            (seen.mode, seen.not_strict)
+        };
+        let three = || serde_json::json!({});
+        let (sync, strict) = (ReplicationMode::Sync, ReplicationMode::StrictSync);
+        assert_eq!(of(three(), "3.4.2"), (sync, Some("3.4.2".to_owned())));
+        assert_eq!(of(three(), "3.5.0"), (strict, None));
+        assert_eq!(of(serde_json::json!({"replicas": 1}), "3.4.2"), (strict, None));
     }
 
     #[test]

@@ -1,32 +1,40 @@
 //! Whether a further copy holds every acknowledged write: what the condition `Durable` says.
 
-use super::observation::Observation;
+use super::observation::{Instance, Observation};
 use crate::api::{
     conditions::{Reason, Truth},
     ledger::{Ledger, Route},
 };
 
-/// `trouble`: what is wrong as a whole. `following`: members of the in-sync set that MAIN feeds now. `serves`: MAIN does.
+/// `trouble`: what is wrong as a whole. `following`: members of the in-sync set that MAIN feeds now. `main`: who serves as MAIN.
 pub(super) fn durable(
     seen: &Observation,
     ledger: Option<&Ledger>,
     trouble: Option<Reason>,
-    following: i32,
-    serves: bool,
+    following: &[&Instance],
+    main: Option<&Instance>,
 ) -> (Truth, Reason, String) {
     if seen.settings.sync_replicas == 0 {
         let message = "the spec asks for no in-sync replica: losing MAIN's volume loses writes".into();
         return (Truth::False, Reason::NotRequired, message);
     }
-    if following > 0 {
-        let message = format!("{following} in-sync replica(s) hold every acknowledged write");
+    if !following.is_empty() {
+        let mut message = format!(
+            "{} in-sync replica(s) hold every acknowledged write",
+            following.len()
+        );
+        if let Some(node) = main.and_then(|main| common_node(main, following)) {
+            message += &format!(
+                ", on the node of MAIN ({node}): what takes that node, and its disk where volumes are on it, takes all of them"
+            );
+        }
         return (Truth::True, Reason::AsExpected, message);
     }
     let Some(ledger) = ledger.filter(|ledger| ledger.opened) else {
         let reason = trouble.unwrap_or(Reason::Bootstrapping);
         return (Truth::Unknown, reason, "no MAIN is set up yet".into());
     };
-    if serves {
+    if main.is_some() {
         let message = "no replica is known to hold every acknowledged write".into();
         return (Truth::False, Reason::NoInSyncReplica, message);
     }
@@ -51,4 +59,11 @@ pub(super) fn durable(
         let message = format!("{} held every acknowledged write {when}", names.join(", "));
         (Truth::Unknown, Reason::MainUnreachable, message)
     }
+}
+
+/// The node that MAIN is on, if all of these are there, too.
+fn common_node<'a>(main: &'a Instance, others: &[&Instance]) -> Option<&'a str> {
+    let node = main.node.as_deref()?;
+    let here = |other: &&Instance| other.node.as_deref() == Some(node);
+    others.iter().all(here).then_some(node)
 }

@@ -27,7 +27,7 @@ mod update;
 mod volumes;
 
 pub use numbers::{parse_registration_name, registration_name};
-pub use release::is_older;
+pub use release::{is_older, lacks_strict_sync};
 
 use crate::api::{
     RegistrationMode, VolumeNote,
@@ -212,6 +212,11 @@ pub fn plan(seen: &Observation) -> Plan {
         let displaced = ledger.and_then(|ledger| addresses::replace_displaced(seen, ledger));
         plan.steps
             .extend(displaced.or_else(|| update::replace_stopped(seen)));
+    }
+    if plan.situation == Situation::Serving
+        && let Some(why) = release::refused_mode(seen)
+    {
+        plan.situation = Situation::Stalled(Reason::InvalidSpec, why);
     }
     plan
 }

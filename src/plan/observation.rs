@@ -59,6 +59,8 @@ pub struct Settings {
     pub replicas: i32,
     /// What an acknowledged write means.
     pub mode: ReplicationMode,
+    /// The spec asks for StrictSync, which the release that runs does not have: this one. [`Self::mode`] is Sync then.
+    pub not_strict: Option<String>,
     /// Number of replicas that must hold a write before it is acknowledged.
     pub sync_replicas: usize,
     /// Instances with ordinals below it may be MAIN or in-sync replica.
@@ -161,6 +163,8 @@ pub struct Instance {
     pub replication_name: String,
     /// Address of its pod.
     pub address: Option<IpAddr>,
+    /// The node that its pod is on. Only told, never decided by.
+    pub node: Option<String>,
     /// What Kubernetes says of its container.
     pub container: Container,
     /// Whether Kubernetes' own probe succeeds.

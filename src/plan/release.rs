@@ -6,22 +6,88 @@ use crate::api::ReplicationMode;
 /// The first release that has STRICT_SYNC replicas (`MemgraphCypher.g4` of 3.5; 3.4 does not know the word).
 const STRICT_SYNC_SINCE: (u32, u32) = (3, 5);
 
-/// What is wrong with the release of an instance, and the remedy. What SHOW VERSION says of a build that is no release is
-/// taken for new.
+/// The first release that is looked after at all: the flags that the operator starts instances with are its.
+const SUPPORTED_SINCE: (u32, u32) = (3, 4);
+
+/// What is wrong with the release of an instance before the cluster is set up, and the remedy. What SHOW VERSION says of a build that
+/// is no release is taken for new.
 pub(super) fn unfit(seen: &Observation) -> Option<String> {
-    if seen.settings.mode != ReplicationMode::StrictSync || seen.settings.sync_replicas == 0 {
-        return None;
-    }
+    let strict = seen.settings.mode == ReplicationMode::StrictSync && seen.settings.sync_replicas > 0;
+    let least = if strict {
+        STRICT_SYNC_SINCE
+    } else {
+        SUPPORTED_SINCE
+    };
     let old = seen.declared().find_map(|instance| {
         let version = &instance.view()?.version;
-        (release(version)? < STRICT_SYNC_SINCE).then_some((&instance.name, version))
+        (release(version)? < least).then_some((&instance.name, version))
     });
     let (name, version) = old?;
+    let (major, minor) = least;
+    let set_image = format!("set image to {major}.{minor} or newer and delete the pods");
+    Some(if release(version)? < SUPPORTED_SINCE {
+        format!("{name} runs Memgraph {version}, which is older than this operator knows: {set_image}")
+    } else {
+        format!(
+            "{name} runs Memgraph {version}, which has no STRICT_SYNC replicas: set replication.mode to Sync, or {set_image}"
+        )
+    })
+}
+
+/// Whether a release has no STRICT_SYNC replicas.
+#[must_use]
+pub fn lacks_strict_sync(version: &str) -> bool {
+    release(version).is_some_and(|release| release < STRICT_SYNC_SINCE)
+}
+
+/// Why the mode that the spec asks for is not the one in effect. Nothing is wrong while a newer release is on its way.
+pub(super) fn refused_mode(seen: &Observation) -> Option<String> {
+    let version = seen.settings.not_strict.as_ref()?;
     let (major, minor) = STRICT_SYNC_SINCE;
+    (!seen.declared().any(|instance| instance.outdated)).then(|| {
+        format!(
+            "replication.mode: StrictSync needs Memgraph {major}.{minor} or newer, and {version} runs: replicas stay as with Sync. \
+             Set image to {major}.{minor} or newer, or replication.mode to Sync"
+        )
+    })
+}
+
+/// Why no further instance is to be replaced: one that has been runs an older release than MAIN. An image that is named by a digest or
+/// by a word tells that only once it runs.
+pub(super) fn older_than_main(seen: &Observation, main: &Instance) -> Option<String> {
+    let runs = &main.view()?.version;
+    let replaced = seen.declared().filter(|i| !i.outdated && i.name != main.name);
+    let (name, version) = replaced
+        .filter_map(|i| Some((&i.name, &i.view()?.version)))
+        .find(|(_, version)| release(version) < release(runs) && release(version).is_some())?;
     Some(format!(
-        "{name} runs Memgraph {version}, which has no STRICT_SYNC replicas: set replication.mode to Sync, or set image to \
-         {major}.{minor} or newer and delete the pods"
+        "{name} runs Memgraph {version} by now, which is older than {runs}, which MAIN runs: an older release cannot read the data of a \
+         newer one. Set image to {runs} or newer; no further instance is replaced before"
     ))
+}
+
+/// That instances run several releases although none is being changed, and the remedy.
+pub(super) fn mixed(seen: &Observation, main: Option<&Instance>) -> Option<String> {
+    let (main, runs) = main.and_then(|main| Some((&main.name, &main.view()?.version)))?;
+    let others = seen
+        .declared()
+        .filter_map(|i| Some((&i.name, &i.view()?.version)));
+    let others: Vec<_> = others
+        .filter(|(_, version)| *version != runs)
+        .map(|(name, version)| format!("{name} runs Memgraph {version}"))
+        .collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "{}, and {main}, which is MAIN, {runs}: image has come to mean another release. Name one release in image, which has all \
+             instances replaced that do not have it yet",
+            others.join(", ")
+        )
+    })
+}
+
+/// Whether the name of an image means another one from one day to the next.
+pub(super) fn floats(image: &str) -> bool {
+    !image.contains('@') && tag(image).is_none_or(|tag| tag == "latest")
 }
 
 /// Why the instances are not to be replaced by ones of the spec's image: it is an older release than one that runs, and could not
@@ -69,6 +135,24 @@ mod tests {
         assert_eq!(release("3.12.0+7~a1b2c3d"), Some((3, 12)));
         assert!(release("3.12.0") > Some(STRICT_SYNC_SINCE) && release("3.4.0") < Some(STRICT_SYNC_SINCE));
         assert_eq!(release("master"), None);
+    }
+
+    #[test]
+    fn what_may_be_another_image_tomorrow_floats() {
+        for image in [
+            "memgraph/memgraph",
+            "memgraph/memgraph:latest",
+            "registry.example:5000/memgraph",
+        ] {
+            assert!(floats(image), "{image}");
+        }
+        for image in [
+            "memgraph/memgraph:3.12.0",
+            "memgraph/memgraph@sha256:ab",
+            "memgraph/memgraph:latest@sha256:ab",
+        ] {
+            assert!(!floats(image), "{image}");
+        }
     }
 
     #[test]

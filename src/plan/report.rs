@@ -4,7 +4,7 @@ use super::{
     Situation, durability,
     members::Members,
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
-    paused, reset,
+    paused, release, reset,
     switchover::{self, Standing},
     update, volumes,
 };
@@ -373,7 +373,7 @@ impl<'a> Facts<'a> {
         let outdated = self.seen.declared().filter(|i| i.outdated);
         let names: Vec<_> = outdated.map(|i| i.name.as_str()).collect();
         if names.is_empty() {
-            return None;
+            return release::downgrade(self.seen).map(|why| (Reason::Downgrade, why));
         }
         let left = format!("still with an earlier configuration: {}", names.join(", "));
         Some(match self.members.as_ref().map(update::next) {
@@ -400,12 +400,22 @@ impl<'a> Facts<'a> {
     fn up_to_date(&self) -> (Truth, Reason, String) {
         match self.outdated() {
             Some((reason, message)) => (Truth::False, reason, message),
-            None => (
-                Truth::True,
-                Reason::AsExpected,
-                "every instance has the configuration that the spec asks for".into(),
-            ),
+            None => match release::mixed(self.seen, self.main) {
+                Some(message) => (Truth::False, Reason::MixedReleases, message),
+                None => (Truth::True, Reason::AsExpected, self.is_up_to_date()),
+            },
         }
+    }
+
+    fn is_up_to_date(&self) -> String {
+        let mut message = "every instance has the configuration that the spec asks for".to_owned();
+        let image = &self.seen.settings.image;
+        if release::floats(image) {
+            message += &format!(
+                "; image: {image} may mean another release the next time that a pod starts: name a release or a digest"
+            );
+        }
+        message
     }
 
     /// What nothing goes on before.
@@ -445,8 +455,9 @@ impl<'a> Facts<'a> {
 
     fn durable(&self) -> (Truth, Reason, String) {
         let trouble = self.trouble().map(|(reason, _)| reason);
-        let following = count(self.live_members());
-        durability::durable(self.seen, self.ledger, trouble, following, self.main_serves())
+        let following: Vec<_> = self.live_members().collect();
+        let main = self.main.filter(|_| self.main_serves());
+        durability::durable(self.seen, self.ledger, trouble, &following, main)
     }
 
     fn replication_healthy(&self) -> (Truth, Reason, String) {

@@ -33,15 +33,17 @@ const MOVES: usize = 2;
 /// any other whose pod is deleted: another one takes its place before it ends, or MAIN waits for it.
 pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     let (seen, ledger, main) = (members.seen, members.ledger, members.main);
-    // The pods' template is kept then, so that none of them shows that it is outdated.
-    if let Some(why) = release::downgrade(seen) {
-        return Next::Wait(Reason::Downgrade, why);
-    }
     if !seen.declared().any(|i| i.outdated) {
         return Next::Done;
     }
+    if let Some(why) = release::downgrade(seen) {
+        return Next::Wait(Reason::Downgrade, why);
+    }
     if let Some(step) = replace_stopped(seen) {
         return Next::Replace(step);
+    }
+    if let Some(why) = release::older_than_main(seen, main) {
+        return Next::Wait(Reason::Downgrade, why);
     }
     let wait = |why: String| Next::Wait(Reason::Updating, why);
     if let Some(unwell) = seen.instances.iter().find(|i| !is_well(members, i)) {

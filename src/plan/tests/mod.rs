@@ -10,6 +10,7 @@ mod paused;
 mod planned_change;
 mod random;
 mod refused;
+mod release;
 mod reset;
 mod restarts;
 mod safeguards;

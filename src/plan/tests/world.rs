@@ -124,6 +124,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         max_per_hour: 6,
         switchover: None,
         paused: false,
+        not_strict: None,
         image: "memgraph/memgraph:3.12.0".to_owned(),
         main_update: MainUpdate::Automatic,
         volume_size: VOLUME_SIZE,
@@ -275,6 +276,7 @@ impl World {
                 replication_address: Some(Self::address(self.servers[index].address)),
                 replication_name: format!("demo-{index}.demo-instances:10000"),
                 address: up.then(|| [10, 0, 0, 1].into()),
+                node: Some(format!("node-{index}")),
                 container: match &self.servers[index] {
                     server if server.up => Container::Running,
                     server if server.waits => Container::Waiting,

@@ -166,3 +166,30 @@ fn l42_a_release_that_lacks_the_mode_never_counts_as_running() {
     });
     assert_eq!(outcome.unwrap().violations, []);
 }
+
+/// The same mode, asked of a cluster that serves in another one.
+#[test]
+fn l42_a_mode_that_the_release_lacks_changes_nothing_of_a_cluster_that_serves() {
+    let options = options(json!({"image": "memgraph/memgraph:3.4.0", "replication": {"mode": "Sync"}}));
+    let outcome = run(1, &options, true, async |world| {
+        world.create_cluster(&options.spec);
+        assert!(world.settled(1, secs(60)).await, "{:?}", world.status());
+        world.edit_spec(|spec| spec["replication"] = json!({"mode": "StrictSync"}));
+        let refused = |w: &World| w.condition("Stalled") == ("True".into(), "InvalidSpec".into());
+        assert!(world.until(secs(30), refused).await, "{:?}", world.status());
+        let untouched = |w: &World| w.ledger().unwrap().term == 1 && w.condition("Ready").0 == "True";
+        assert!(
+            world.throughout(secs(60), untouched).await,
+            "{:?}",
+            world.status()
+        );
+        assert!(world.writes(3, secs(30)).await);
+        world.edit_spec(|spec| spec["replication"] = json!({"mode": "Sync"}));
+        assert!(
+            world
+                .until(secs(30), |w| w.condition("Stalled").0 == "False")
+                .await
+        );
+    });
+    assert_eq!(outcome.unwrap().violations, []);
+}

@@ -111,7 +111,7 @@ fn built(cluster: &MemgraphCluster) -> Result<Desired, resources::Error> {
 
 fn decisions(cluster: &MemgraphCluster) -> Settings {
     let image = image::wanted(cluster, &Inventory::default());
-    settings(&cluster.spec, image)
+    settings(&cluster.spec, image, None)
 }
 
 /// The objects by kind and name, as they are sent.
