@@ -168,9 +168,23 @@ func TestArgoCDsHealthIsThatOfKstatus(t *testing.T) {
 			}
 		}
 	}
-	check(cluster(1, object{}), "Progressing")
-	check(cluster(1, nil), "Progressing")
 	going := cluster(1, nil)
 	going["metadata"].(object)["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-	check(going, "Progressing")
+	check(going, "")
+
+	// Nobody has seen it yet: the API server shows it with what the definition has by default.
+	unseen := newClusters(t).whole(t, "demo", "{}")
+	unseen["metadata"].(object)["generation"] = int64(1)
+	if judged, err := status.Compute(&unstructured.Unstructured{Object: unseen}); err != nil || judged.Status != status.InProgressStatus {
+		t.Errorf("kstatus says %v (%v) of %v", judged, err, unseen["status"])
+	}
+	check(unseen, "")
+
+	// The first that the operator says of it.
+	var first []any
+	for _, kind := range []string{"Ready", "Stalled", "MainAvailable", "Durable", "UpToDate", "Paused"} {
+		first = append(first, condition(kind, "Unknown", "WaitingForInstances"))
+	}
+	first = append(first, condition("Reconciling", "True", "WaitingForInstances"))
+	check(cluster(1, object{"phase": "Pending", "observedGeneration": int64(1), "conditions": first}), "")
 }

@@ -13,6 +13,8 @@ use super::{
 /// What the operator reports about a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+// So that a cluster that no operator has seen yet does not look as if all of it were done (kstatus).
+#[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct MemgraphClusterStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

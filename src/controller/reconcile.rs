@@ -101,6 +101,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     }
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
+    let cluster = operator.greet(&state, cluster).await?;
     // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
     let tended = operator.tend_access(&state, &cluster).await;
     let certified = operator.tend_certificates(&state, &cluster).await;
@@ -207,6 +208,34 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             }
         }
         Ok(Requeue::await_change())
+    }
+
+    /// Says of a new cluster that it is looked after, before anything is made for it: who waits for it by its conditions must not
+    /// take it for ready meanwhile, nor for one that nobody has seen.
+    async fn greet(
+        &self,
+        state: &Cluster,
+        cluster: MemgraphCluster,
+    ) -> Result<MemgraphCluster, ReconcileError> {
+        let told = cluster
+            .status
+            .as_ref()
+            .is_some_and(|status| !status.conditions.is_empty());
+        if told || state.unfit_definition().is_some() {
+            return Ok(cluster);
+        }
+        let status = status::first_sight(&cluster, &Time(self.wall.now()));
+        match status::write(&self.client, &cluster, &status).await {
+            Ok(written) => {
+                state.wrote(&written);
+                Ok(state.newest(written))
+            }
+            // Somebody was faster, or the cache is behind.
+            Err(StatusError::Conflict { .. }) => self.read(state, &cluster).await,
+            // Where more than this is to be written, it is said.
+            Err(StatusError::Unfit { .. }) => Ok(cluster),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Plans and acts until there is nothing to do or something must be waited for, and reports it.

@@ -140,6 +140,28 @@ pub(super) fn compose(
     }
 }
 
+/// The status of a cluster of which nothing has been told yet: that somebody looks at it, before anything is made for it.
+pub(super) fn first_sight(cluster: &MemgraphCluster, now: &Time) -> MemgraphClusterStatus {
+    let before = cluster.status.clone().unwrap_or_default();
+    let verdict = |condition| Verdict {
+        condition,
+        status: match condition {
+            ConditionType::Reconciling => Truth::True,
+            _ => Truth::Unknown,
+        },
+        reason: Reason::WaitingForInstances,
+        message: "the operator has seen the cluster; nothing is known of it yet".to_owned(),
+    };
+    let verdicts = ConditionType::ALL.map(verdict);
+    let generation = cluster.metadata.generation;
+    MemgraphClusterStatus {
+        observed_generation: generation,
+        phase: Some(Phase::Pending),
+        conditions: conditions::merge(&[], &verdicts, generation, now),
+        ..before
+    }
+}
+
 /// The status of a cluster that is being deleted: nothing is looked at any more, so what was seen last stays as it is.
 pub(super) fn terminating(cluster: &MemgraphCluster, now: &Time) -> MemgraphClusterStatus {
     let before = cluster.status.clone().unwrap_or_default();

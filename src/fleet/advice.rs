@@ -27,7 +27,12 @@ pub struct Advice {
 /// What to do next, the most urgent first. Empty where all is as the spec asks.
 #[must_use]
 pub fn advice(cluster: &MemgraphCluster) -> Vec<Advice> {
-    let Some(status) = &cluster.status else {
+    // One that nobody has seen has what the definition gives it by default.
+    let told = cluster
+        .status
+        .as_ref()
+        .filter(|status| !status.conditions.is_empty());
+    let Some(status) = told else {
         return vec![Advice {
             about: "status".to_owned(),
             reason: "NoStatus".to_owned(),
@@ -192,6 +197,7 @@ mod tests {
     #[test]
     fn a_cluster_that_nobody_has_reported_on_says_so() {
         let mut unseen = cluster(&[]);
+        assert_eq!(advice(&unseen)[0].reason, "NoStatus");
         unseen.status = None;
         assert_eq!(advice(&unseen)[0].reason, "NoStatus");
     }

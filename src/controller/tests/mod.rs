@@ -13,5 +13,6 @@ mod image;
 mod licensed;
 mod outside;
 mod reconciling;
+mod sight;
 mod traced;
 mod volumes;

@@ -30,7 +30,7 @@ fn in_progress(cluster: &MemgraphCluster) -> Result<()> {
     }
     let is = |type_| condition(cluster, type_).map(|(status, _)| status);
     ensure!(
-        is("Ready") != Some("True") && is("Reconciling") == Some("True") && is("Stalled") == Some("False"),
+        is("Ready") != Some("True") && is("Reconciling") == Some("True") && is("Stalled") != Some("True"),
         "Ready {:?}, Reconciling {:?}, Stalled {:?}",
         condition(cluster, "Ready"),
         condition(cluster, "Reconciling"),
@@ -44,7 +44,12 @@ pub async fn nothing_is_said_before_an_operator_has_looked_and_then_what_there_i
 ) -> Result<()> {
     let database = scene.create("demo", json!({})).await?;
     let unseen = database.get().await?;
-    ensure!(unseen.status.is_none(), "it has a status: {:?}", unseen.status);
+    let conditions = unseen.status.as_ref().map(|status| status.conditions.len());
+    ensure!(
+        observed(&unseen) == Some(-1) && conditions == Some(0),
+        "somebody has told of it: {:?}",
+        unseen.status
+    );
     let _operator = scene.leader("operator").await?;
     let seen = database
         .wait("the cluster to be seen", SETTLE_LIMIT, is_seen)
