@@ -63,6 +63,7 @@ var ruleCases = []ruleCase{
 	{said: "spec.gateway.read.service.name: must not be", refused: "gateway: {read: {service: {name: demo-instances}}}", accepted: "gateway: {read: {service: {name: demo}}}"},
 	{said: "spec.gateway: readWrite.service.name and read.service.name must differ", refused: "gateway: {readWrite: {service: {name: a}}, read: {service: {name: a}}}", accepted: "gateway: {readWrite: {service: {name: a}}, read: {service: {name: b}}}"},
 	{said: "spec.gateway: readWrite.service.name and read.service.name must differ", refused: "gateway: {readWrite: {service: {name: demo-gateway-read}}}", accepted: "gateway: {readWrite: {service: {name: demo-gateway}}}"},
+	{said: "metrics: each is either an ipBlock", refused: "networkPolicy: {metrics: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}", accepted: "networkPolicy: {metrics: [{namespaceSelector: {}}]}"},
 	{said: "clients: each is either an ipBlock", refused: "networkPolicy: {clients: [{}]}", accepted: "networkPolicy: {clients: [{podSelector: {}}]}"},
 	{said: "syncReplicas: must be 0 or unset with mode Async", refused: "replication: {mode: Async, syncReplicas: 1}", accepted: "replication: {mode: Async, syncReplicas: 0}"},
 	{said: "storageClassName: cannot be changed", before: "storage: {storageClassName: a}", refused: "storage: {storageClassName: b}", accepted: "storage: {storageClassName: a}"},

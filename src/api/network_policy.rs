@@ -22,6 +22,16 @@ pub struct NetworkPolicySpec {
         "clients: each is either an ipBlock, or a podSelector, a namespaceSelector or both"
     ))]
     pub clients: Vec<NetworkPolicyPeer>,
+
+    /// Who may read the gateways' metrics and health, at their port 8080, in the same form. The kubelet of a pod's own node always
+    /// may. Empty: everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = (
+        "self.all(peer, has(peer.ipBlock) != (has(peer.podSelector) || has(peer.namespaceSelector)))",
+        "metrics: each is either an ipBlock, or a podSelector, a namespaceSelector or both"
+    ))]
+    pub metrics: Vec<NetworkPolicyPeer>,
 }
 
 impl Default for NetworkPolicySpec {
@@ -29,6 +39,7 @@ impl Default for NetworkPolicySpec {
         Self {
             enabled: yes(),
             clients: Vec::new(),
+            metrics: Vec::new(),
         }
     }
 }

@@ -91,7 +91,10 @@ pub(super) fn instances(parent: &Parent<'_>, operator: &OperatorPods) -> Network
     own.push(operator.peer());
     let mut rules = vec![rule(&[names::BOLT_PORT, names::REPLICATION_PORT], own)];
     if !parent.spec.gateway.enabled {
-        rules.push(rule(&[names::BOLT_PORT], clients(parent)));
+        rules.push(rule(
+            &[names::BOLT_PORT],
+            peers(&parent.spec.network_policy.clients),
+        ));
     }
     ingress(
         parent,
@@ -103,10 +106,14 @@ pub(super) fn instances(parent: &Parent<'_>, operator: &OperatorPods) -> Network
 
 /// Gateways are reached by clients, by the operator over the control channel, and by whoever reads metrics.
 pub(super) fn gateways(parent: &Parent<'_>, operator: &OperatorPods) -> NetworkPolicy {
+    let asked = &parent.spec.network_policy;
     let rules = vec![
-        rule(&[names::BOLT_PORT, names::GATEWAY_READ_PORT], clients(parent)),
+        rule(
+            &[names::BOLT_PORT, names::GATEWAY_READ_PORT],
+            peers(&asked.clients),
+        ),
         rule(&[names::CONTROL_PORT], vec![operator.peer()]),
-        rule(&[names::HTTP_PORT], Vec::new()),
+        rule(&[names::HTTP_PORT], peers(&asked.metrics)),
     ];
     ingress(parent, names::gateway(&parent.name), names::GATEWAY, rules)
 }
@@ -143,9 +150,8 @@ fn rule(ports: &[u16], from: Vec<NetworkPolicyPeer>) -> NetworkPolicyIngressRule
 }
 
 /// Whom the spec lets in, without the empty lists and maps that the API server drops.
-fn clients(parent: &Parent<'_>) -> Vec<NetworkPolicyPeer> {
-    let given = parent.spec.network_policy.clients.iter().cloned();
-    let peers = given.map(|mut peer| {
+fn peers(given: &[NetworkPolicyPeer]) -> Vec<NetworkPolicyPeer> {
+    let peers = given.iter().cloned().map(|mut peer| {
         let selectors = [&mut peer.pod_selector, &mut peer.namespace_selector];
         for selector in selectors.into_iter().flatten() {
             drop_empty(&mut selector.match_expressions, Vec::is_empty);

@@ -172,6 +172,16 @@ fn clients_may_be_named() {
 }
 
 #[test]
+fn readers_of_metrics_may_be_named() {
+    let mut spec = defaults();
+    spec.network_policy.metrics =
+        serde_json::from_value(json!([{"podSelector": {"matchLabels": {"app": "client"}}}])).unwrap();
+    let gateway = own("gateway", "demo", names::GATEWAY);
+    assert_eq!(who_reaches(spec.clone(), &gateway, names::HTTP_PORT), ["client"]);
+    assert_eq!(who_reaches(spec, &gateway, names::BOLT_PORT), EVERYBODY);
+}
+
+#[test]
 fn pods_of_others_are_left_alone() {
     let theirs = other("client", "graphs", ("app", "client"));
     assert_eq!(who_reaches(defaults(), &theirs, names::BOLT_PORT), EVERYBODY);

@@ -114,6 +114,15 @@ pub(super) fn instances() -> Vec<Row> {
             ],
             &[Makes("NetworkPolicy demo-gateway", "/spec/ingress")],
         ),
+        row(
+            "networkPolicy.metrics",
+            json!({}),
+            [
+                json!([{"podSelector": {}}]),
+                json!([{"ipBlock": {"cidr": "10.0.0.0/8"}}]),
+            ],
+            &[Is("NetworkPolicy demo-gateway", "/spec/ingress/2/from")],
+        ),
     ]
 }
 

@@ -213,9 +213,10 @@ fn each_field_does_what_its_row_says() {
 }
 
 /// Fields of a type of Kubernetes' own: one row for all that is in them.
-const WHOLE: [&str; 17] = [
+const WHOLE: [&str; 18] = [
     "resources",
     "clients",
+    "networkPolicy.metrics",
     "tolerations",
     "affinity",
     "topologySpreadConstraints",
