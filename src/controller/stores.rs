@@ -186,6 +186,7 @@ where
         let mut changes = std::pin::pin!(
             watcher(api, config)
                 .default_backoff()
+                .modify(|object| object.managed_fields_mut().clear())
                 .reflect(writer)
                 .touched_objects()
         );

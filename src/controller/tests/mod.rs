@@ -2,6 +2,8 @@
 
 mod access;
 mod certificates;
+mod economy;
+mod edited;
 mod encrypted;
 pub(crate) mod fake_api;
 mod fake_gateways;

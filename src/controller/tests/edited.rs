@@ -1,0 +1,52 @@
+//! What somebody else changes about the operator's objects.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    super::reconcile::reconcile,
+    fake_memgraph::FakeMemgraph,
+    reconciling::{NAMESPACE, api, cluster, operator, settle, until},
+};
+
+/// L36, and F10: what is ours is put back by one request, and what is not ours stays.
+#[tokio::test]
+async fn what_is_changed_by_hand_is_put_back_and_what_others_add_stays() {
+    for (version, path, plural, pointer) in [
+        ("v1", "api/v1", "services", "/spec/ports/0/port"),
+        ("apps/v1", "apis/apps/v1", "deployments", "/spec/replicas"),
+        (
+            "apps/v1",
+            "apis/apps/v1",
+            "deployments",
+            "/spec/template/spec/containers/0/image",
+        ),
+    ] {
+        let api = api();
+        let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+        settle(&api, &operator).await;
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .unwrap();
+        let live = || api.get(version, plural, NAMESPACE, "demo-gateway").unwrap();
+        let before = live();
+        let mut edited = before.clone();
+        *edited.pointer_mut(pointer).unwrap() = match &before.pointer(pointer).unwrap() {
+            Value::Number(_) => json!(7),
+            _ => json!("other:1"),
+        };
+        edited["metadata"]["annotations"]["example.com/note"] = json!("ours");
+        api.take_requests();
+        api.put(plural, edited);
+        until(&api, &operator, || {
+            live().pointer(pointer) == before.pointer(pointer)
+        })
+        .await;
+        let mut requests = api.take_requests();
+        requests.retain(|request| !request.starts_with("GET"));
+        let apply = format!("PATCH /{path}/namespaces/{NAMESPACE}/{plural}/demo-gateway");
+        assert_eq!(requests, [apply], "{pointer}");
+        assert_eq!(live()["metadata"]["annotations"]["example.com/note"], "ours");
+    }
+}
