@@ -57,6 +57,12 @@ e2e-faults: ## Only those that break things while somebody writes, also whole ma
 	@$(MAKE) --no-print-directory node-test TESTS=faults::
 	@NODES=3 $(MAKE) --no-print-directory node-test TESTS=nodes::
 
+.PHONY: e2e-upgrade
+e2e-upgrade: images ## Only those that change what runs while somebody writes, from an earlier version of the operator on (PREVIOUS=commit; REUSE=1: as above)
+	@e2e/chart/helm.sh >/dev/null
+	@earlier=$$(e2e/images/earlier.sh $(PREVIOUS)) && EARLIER=$$earlier NODE_TESTS=upgrade \
+	    cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
+
 .PHONY: rbac-check
 rbac-check: node-test ## Run all tests on a node; then no right of the operator may be missing, and none unused
 	cargo run --locked --package e2e-node --bin rbac-check

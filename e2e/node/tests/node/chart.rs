@@ -37,7 +37,7 @@ pub async fn the_chart_is_installed_upgraded_and_removed_as_it_says(scene: Arc<S
 }
 
 /// Where Helm is at hand, whose user has not used it before.
-fn desk_with_helm(scene: &Arc<Scene>) -> Result<Desk> {
+pub(super) fn desk_with_helm(scene: &Arc<Scene>) -> Result<Desk> {
     let helm = process::output(&mut process::command(
         "bash",
         [format!("{PROJECT}/e2e/chart/helm.sh")],
@@ -51,7 +51,10 @@ fn desk_with_helm(scene: &Arc<Scene>) -> Result<Desk> {
 }
 
 /// The other tests' operator makes room for what `body` installs by Helm, and comes back when that is gone.
-async fn in_place_of_the_operator(desk: &Desk, body: impl AsyncFnOnce(&Desk) -> Result<()>) -> Result<()> {
+pub(super) async fn in_place_of_the_operator(
+    desk: &Desk,
+    body: impl AsyncFnOnce(&Desk) -> Result<()>,
+) -> Result<()> {
     let scene = desk.scene();
     scene.alone().await?;
     scene.node.remove_operator()?;

@@ -29,6 +29,7 @@ mod switchover;
 mod tls;
 mod traces;
 mod updates;
+mod upgrade;
 mod volumes;
 
 use std::env;
@@ -40,7 +41,7 @@ use e2e_node::node::{NODES_VARIABLE, Node};
 use e2e_node::stage::{self, Body};
 use e2e_node::tests;
 
-/// With this variable `short` in the environment, only [`SHORT`] is run.
+/// With this variable `short` in the environment, only [`SHORT`] is run; with `upgrade` [`UPGRADE`] and [`CHANGES`].
 const KIND_VARIABLE: &str = "NODE_TESTS";
 
 /// What `make test` runs: each of them guards something that no other one does.
@@ -135,6 +136,8 @@ const LONG: &[(&str, Body)] = tests! {
         no_client_gets_past_the_gateways_and_nothing_else_is_kept_out;
     rollouts:
         of_gateways_drop_no_session_that_ends_in_time;
+    scaling:
+        under_load_from_three_to_five_and_back;
     steps:
         of_a_failover
         of_a_switchover
@@ -158,6 +161,25 @@ const NODES: &[(&str, Body)] = tests! {
         the_machine_of_main_is_cut_off;
 };
 
+/// What needs an earlier version of the operator and of Memgraph: `make e2e-upgrade`.
+const UPGRADE: &[(&str, Body)] = tests! {
+    upgrade:
+        of_the_operator_by_helm_and_back_restarts_no_database_pod
+        of_the_operator_by_kustomize_and_back_restarts_no_database_pod
+        two_versions_side_by_side_do_no_harm
+        of_memgraph_fails_no_transaction;
+};
+
+/// Others that change what runs, which are run with them.
+const CHANGES: [&str; 6] = [
+    "chart::",
+    "expansion::",
+    "modes::",
+    "rollouts::",
+    "scaling::",
+    "updates::",
+];
+
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
@@ -179,9 +201,16 @@ fn run() -> Result<ExitCode> {
 }
 
 fn tests_of_this_run() -> impl Iterator<Item = &'static (&'static str, Body)> {
-    let short = env::var(KIND_VARIABLE).is_ok_and(|kind| kind == "short");
-    let long = if short { &[] } else { LONG };
+    let kind = env::var(KIND_VARIABLE).unwrap_or_default();
+    let (long, upgrade): (&[_], &[_]) = match kind.as_str() {
+        "short" => (&[], &[]),
+        "upgrade" => (LONG, UPGRADE),
+        _ => (LONG, &[]),
+    };
     let several = env::var(NODES_VARIABLE).is_ok_and(|nodes| nodes != "1");
     let nodes = if several { NODES } else { &[] };
-    SHORT.iter().chain(long).chain(nodes)
+    let belongs =
+        move |name: &str| kind != "upgrade" || CHANGES.iter().any(|module| name.starts_with(module));
+    let others = SHORT.iter().chain(long).filter(move |(name, _)| belongs(name));
+    upgrade.iter().chain(others).chain(nodes)
 }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use e2e_node::application::Application;
 use e2e_node::database::{SETTLE_LIMIT, is_settled};
 use e2e_node::scene::Scene;
 use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use memgraph_operator::api::MemgraphCluster;
 use serde_json::json;
+
+/// How many transactions are acknowledged before a change and after it.
+const AROUND: usize = 50;
 
 pub async fn instances_are_added_and_removed(scene: Arc<Scene>) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
@@ -66,4 +71,37 @@ pub async fn instances_are_added_and_removed(scene: Arc<Scene>) -> Result<()> {
         "scaling has moved MAIN: {now:?}"
     );
     Ok(())
+}
+
+/// The instances that are removed may be MAIN, or hold what was acknowledged: the others take their places first.
+pub async fn under_load_from_three_to_five_and_back(scene: Arc<Scene>) -> Result<()> {
+    let database = scene.start("demo", json!({})).await?;
+    let mut application = Application::start(&database, "scaling").await?;
+    for replicas in [5, 3] {
+        application.goes_on(AROUND).await?;
+        if replicas == 3 {
+            let patch =
+                json!({"spec": {"switchover": {"requestId": "last", "target": "demo-4"}}}).to_string();
+            scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])?;
+            let moved = |cluster: &MemgraphCluster| {
+                let main = cluster.status.as_ref().and_then(|status| status.main.as_deref());
+                main == Some("demo-4") && is_settled(cluster)
+            };
+            database.wait("demo-4 to be MAIN", SETTLE_LIMIT, moved).await?;
+            application.goes_on(AROUND).await?;
+        }
+        scene.kubectl(&["scale", "memgraphcluster/demo", &format!("--replicas={replicas}")])?;
+        database
+            .wait(&format!("{replicas} instances"), SETTLE_LIMIT, |cluster| {
+                let instances = cluster.status.as_ref().map(|status| status.instances.len());
+                cluster.spec.replicas == replicas
+                    && usize::try_from(replicas).ok() == instances
+                    && is_settled(cluster)
+            })
+            .await?;
+    }
+    application.goes_on(AROUND).await?;
+    let transactions = application.stop().await?;
+    eprintln!("          {transactions}");
+    transactions.expect_all(&database).await
 }

@@ -10,7 +10,7 @@ use memgraph_operator::api::MemgraphCluster;
 use serde_json::json;
 
 /// What the condition UpToDate says.
-fn is_up_to_date(cluster: &MemgraphCluster) -> Option<bool> {
+pub(super) fn is_up_to_date(cluster: &MemgraphCluster) -> Option<bool> {
     condition(cluster, "UpToDate").map(|(status, _)| status == "True")
 }
 
