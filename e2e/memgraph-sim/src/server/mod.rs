@@ -10,6 +10,7 @@ mod disk;
 mod environment;
 mod failure;
 mod faults;
+mod guest;
 mod log;
 mod metrics;
 mod monitor;
@@ -41,6 +42,7 @@ use self::{
 pub use self::{
     environment::configure,
     failure::{ExitCode, StartError},
+    guest::Guest,
     setup::run,
 };
 use crate::engine::{DiskOperation, Effect, Engine, Event, ExitReason, Level, SessionId, Time};
@@ -55,6 +57,7 @@ struct Driver {
     disk: Rc<Disk>,
     faults: Arc<Faults>,
     replication: Replication,
+    replication_address: String,
     clients: RefCell<HashMap<SessionId, mpsc::UnboundedSender<Response>>>,
     last_session: Cell<u64>,
     /// What new sessions begin with.

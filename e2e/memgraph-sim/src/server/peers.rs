@@ -67,7 +67,7 @@ impl Replication {
 impl Driver {
     /// Opens the replication port.
     pub(super) fn listen(self: &Rc<Self>, port: u16) -> bool {
-        let listener = match bind("0.0.0.0", port) {
+        let listener = match bind(&self.replication_address, port) {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::error!("cannot listen on port {port} for replication: {error}");

@@ -29,6 +29,7 @@ use super::{
     tls::{ClientTls, ClusterTls},
 };
 use crate::{
+    config::Config,
     engine::{Engine, Event, ExitReason},
     flags::Flags,
     ident::Uuid,
@@ -101,40 +102,74 @@ fn start(version: Version, flags: &Flags, log: Log, control: Option<Control>) ->
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let address = |name: &str, port| (flags.text(name).to_owned(), port);
-    let driver = |sender| {
-        let mut random = StdRng::from_os_rng();
-        let mut bolt = SessionConfig::new(version, Uuid::random(&mut random).to_string());
-        bolt.server_name = flags.text("bolt_server_name_for_init").to_owned();
-        Driver {
-            started: Instant::now(),
-            disk: Rc::new(Disk::new(directory, Arc::clone(&faults))),
-            faults,
-            replication: Replication::default(),
-            clients: RefCell::default(),
-            last_session: std::cell::Cell::new(0),
-            bolt: RefCell::new(Arc::new(bolt)),
-            bolt_address: address("bolt_address", config.bolt_port),
-            monitoring_address: address("monitoring_address", flags.port("monitoring_port")),
-            metrics_port: MetricsPort::new(version, flags),
-            client_tls,
-            cluster_tls,
-            counters: super::Counters::default(),
-            log,
-            armed: std::cell::Cell::new(None),
-            rearm: Notify::new(),
-            exit: RefCell::new(Some(sender)),
-            engine: Engine::new(config, Box::new(random)).into(),
-        }
+    let surroundings = Surroundings {
+        directory,
+        faults,
+        client_tls,
+        cluster_tls,
+        log,
+        // Memgraph listens for replication on all addresses (`SET REPLICATION ROLE TO REPLICA WITH PORT ..`).
+        replication_address: "0.0.0.0".to_owned(),
     };
-    let (sender, exit) = oneshot::channel();
-    let driver = Rc::new(driver(sender));
+    let (driver, exit) = Driver::start(version, flags, config, surroundings);
     let reason = LocalSet::new().block_on(&runtime, serve(version, driver, exit))?;
     // A sync that hangs must not keep the process.
     runtime.shutdown_background();
     match reason {
         ExitReason::Stopped => Ok(()),
         ExitReason::Fatal(reason) => Err(StartError::Fatal(reason)),
+    }
+}
+
+/// What an instance runs in.
+pub(super) struct Surroundings {
+    pub(super) directory: PathBuf,
+    pub(super) faults: Arc<Faults>,
+    pub(super) client_tls: ClientTls,
+    pub(super) cluster_tls: Option<ClusterTls>,
+    pub(super) log: Log,
+    /// Where other instances are listened for.
+    pub(super) replication_address: String,
+}
+
+impl Driver {
+    /// An engine that has done nothing yet, and how it will end.
+    pub(super) fn start(
+        version: Version,
+        flags: &Flags,
+        config: Config,
+        surroundings: Surroundings,
+    ) -> (Rc<Self>, oneshot::Receiver<ExitReason>) {
+        let address = |name: &str, port| (flags.text(name).to_owned(), port);
+        let mut random = StdRng::from_os_rng();
+        let mut bolt = SessionConfig::new(version, Uuid::random(&mut random).to_string());
+        bolt.server_name = flags.text("bolt_server_name_for_init").to_owned();
+        let (sender, exit) = oneshot::channel();
+        let driver = Self {
+            started: Instant::now(),
+            disk: Rc::new(Disk::new(
+                surroundings.directory,
+                Arc::clone(&surroundings.faults),
+            )),
+            faults: surroundings.faults,
+            replication: Replication::default(),
+            replication_address: surroundings.replication_address,
+            clients: RefCell::default(),
+            last_session: std::cell::Cell::new(0),
+            bolt: RefCell::new(Arc::new(bolt)),
+            bolt_address: address("bolt_address", config.bolt_port),
+            monitoring_address: address("monitoring_address", flags.port("monitoring_port")),
+            metrics_port: MetricsPort::new(version, flags),
+            client_tls: surroundings.client_tls,
+            cluster_tls: surroundings.cluster_tls,
+            counters: super::Counters::default(),
+            log: surroundings.log,
+            armed: std::cell::Cell::new(None),
+            rearm: Notify::new(),
+            exit: RefCell::new(Some(sender)),
+            engine: Engine::new(config, Box::new(random)).into(),
+        };
+        (Rc::new(driver), exit)
     }
 }
 
