@@ -1,8 +1,13 @@
 //! Caches of the objects that clusters consist of, each kept by one watch.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -31,6 +36,8 @@ pub(super) type Pokes = UnboundedSender<ObjectRef<MemgraphCluster>>;
 pub(super) struct Stores {
     pods: Store<Pod>,
     claims: Store<PersistentVolumeClaim>,
+    pod_names: Arc<Members>,
+    claim_names: Arc<Members>,
     /// The operator's own processes.
     operators: Store<Pod>,
     /// By kind: the objects that this operator applies.
@@ -39,25 +46,97 @@ pub(super) struct Stores {
     _watches: Arc<[AbortOnDropHandle<()>]>,
 }
 
+/// Which of a cache's objects belong to each cluster, so that nobody has to look through those of all others. An object that
+/// is not in the cache any more may still be named.
+#[derive(Default)]
+struct Members {
+    /// By the cluster's namespace and name: their names.
+    names: Mutex<HashMap<(String, String), BTreeSet<String>>>,
+}
+
+impl Members {
+    fn names(&self) -> MutexGuard<'_, HashMap<(String, String), BTreeSet<String>>> {
+        // Each change is one step, so a panic elsewhere under the lock spoils nothing.
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add<K: ResourceExt>(&self, object: &K) {
+        if let Some(cluster) = cluster_of(object) {
+            self.names().entry(cluster).or_default().insert(object.name_any());
+        }
+    }
+
+    fn remove<K: ResourceExt>(&self, object: &K) {
+        let Some(cluster) = cluster_of(object) else {
+            return;
+        };
+        let mut names = self.names();
+        if let Some(members) = names.get_mut(&cluster) {
+            members.remove(&object.name_any());
+            if members.is_empty() {
+                names.remove(&cluster);
+            }
+        }
+    }
+
+    /// From now on these are all.
+    fn set<K: ResourceExt>(&self, objects: &[Arc<K>]) {
+        let mut all: HashMap<_, BTreeSet<String>> = HashMap::new();
+        for object in objects {
+            if let Some(cluster) = cluster_of(object.as_ref()) {
+                all.entry(cluster).or_default().insert(object.name_any());
+            }
+        }
+        *self.names() = all;
+    }
+
+    /// The objects of this cluster, by name: a cache has an order of its own each time, and nothing that is decided may depend
+    /// on it.
+    fn of<K>(&self, store: &Store<K>, namespace: &str, cluster: &str) -> Vec<Arc<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        let key = (namespace.to_owned(), cluster.to_owned());
+        let names: Vec<String> = self.names().get(&key).into_iter().flatten().cloned().collect();
+        let objects = names
+            .iter()
+            .filter_map(|name| store.get(&ObjectRef::new(name).within(namespace)));
+        // It may have passed to another cluster.
+        objects
+            .filter(|object| object.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster))
+            .collect()
+    }
+}
+
+/// Namespace and name of the cluster that an object belongs to.
+fn cluster_of<K: ResourceExt>(object: &K) -> Option<(String, String)> {
+    let cluster = object.labels().get(names::CLUSTER_LABEL)?;
+    Some((object.namespace()?, cluster.clone()))
+}
+
 impl Stores {
     /// Starts the watches.
     pub(super) fn start(client: &Client, own: &OperatorPods, pokes: &Pokes) -> Self {
         let ours = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
-        let (pods, pod_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
-        let (claims, claim_watch) = watch(Api::all(client.clone()), (), names::CLUSTER_LABEL, pokes);
+        let (pod_names, claim_names) = (Arc::<Members>::default(), Arc::<Members>::default());
+        let labels = names::CLUSTER_LABEL;
+        let (pods, pod_watch) = watch(Api::all(client.clone()), (), labels, Some(&pod_names), pokes);
+        let (claims, claim_watch) = watch(Api::all(client.clone()), (), labels, Some(&claim_names), pokes);
         let own_pods = Api::namespaced(client.clone(), own.namespace());
-        let (operators, operator_watch) = watch(own_pods, (), &own.selector(), pokes);
+        let (operators, operator_watch) = watch(own_pods, (), &own.selector(), None, pokes);
         let mut watches = vec![pod_watch, claim_watch, operator_watch];
         let applied = Kind::ALL.into_iter().map(|kind| {
             let resource = kind.api_resource();
             let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-            let (store, watching) = watch(api, resource, &ours, pokes);
+            let (store, watching) = watch(api, resource, &ours, None, pokes);
             watches.push(watching);
             (kind, store)
         });
         Self {
             pods,
             claims,
+            pod_names,
+            claim_names,
             operators,
             applied: applied.collect(),
             _watches: watches.into(),
@@ -79,28 +158,21 @@ impl Stores {
 
     /// What the caches hold of one cluster.
     pub(super) fn inventory(&self, namespace: &str, cluster: &str) -> Inventory {
-        let pods = |component: &str| {
-            let selector = names::selector(cluster, component);
-            let wanted = |pod: &Arc<Pod>| {
-                pod.metadata.namespace.as_deref() == Some(namespace)
-                    && selector
-                        .iter()
-                        .all(|(key, value)| pod.labels().get(key) == Some(value))
-            };
-            in_order(self.pods.state().into_iter().filter(wanted))
+        let mut pods = self.pod_names.of(&self.pods, namespace, cluster);
+        let is = |pod: &Pod, component: &str| {
+            let named = pod.labels().get(names::COMPONENT_LABEL);
+            named.map(String::as_str) == Some(component)
         };
-        let owned = |claim: &Arc<PersistentVolumeClaim>| {
-            claim.metadata.namespace.as_deref() == Some(namespace)
-                && claim.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster)
-        };
+        let instances = pods.extract_if(.., |pod| is(pod, names::INSTANCE)).collect();
+        pods.retain(|pod| is(pod, names::GATEWAY));
         let set = ObjectKey {
             kind: Kind::StatefulSet,
             name: names::statefulset(cluster),
         };
         Inventory {
-            instances: pods(names::INSTANCE),
-            gateways: pods(names::GATEWAY),
-            claims: in_order(self.claims.state().into_iter().filter(owned)),
+            instances,
+            gateways: pods,
+            claims: self.claim_names.of(&self.claims, namespace, cluster),
             stateful_set: self.applied(&set, namespace),
         }
     }
@@ -167,11 +239,13 @@ fn in_order<K: ResourceExt>(objects: impl Iterator<Item = Arc<K>>) -> Vec<Arc<K>
     objects
 }
 
-/// Keeps a cache of the objects with this label, and pokes the cluster that a changed one belongs to.
+/// Keeps a cache of the objects with this label, and pokes the cluster that a changed one belongs to. `members`: where it is
+/// noted which cluster that is.
 fn watch<K>(
     api: Api<K>,
     kind: K::DynamicType,
     selector: &str,
+    members: Option<&Arc<Members>>,
     pokes: &Pokes,
 ) -> (Store<K>, AbortOnDropHandle<()>)
 where
@@ -180,28 +254,94 @@ where
 {
     let writer = Writer::new(kind);
     let store = writer.as_reader();
-    let pokes = pokes.clone();
+    let (pokes, members, cached) = (pokes.clone(), members.cloned(), store.clone());
     let config = watcher::Config::default().labels(selector);
     let watching = tokio::spawn(async move {
-        let mut changes = std::pin::pin!(
-            watcher(api, config)
-                .default_backoff()
-                .modify(|object| object.managed_fields_mut().clear())
-                .reflect(writer)
-                .touched_objects()
-        );
-        while let Some(change) = changes.next().await {
-            match change {
-                Ok(object) => {
-                    let cluster = object.labels().get(names::CLUSTER_LABEL);
-                    if let (Some(cluster), Some(namespace)) = (cluster, object.namespace()) {
-                        // The receiver is gone only while the process ends.
-                        let _ = pokes.send(ObjectRef::new(cluster).within(&namespace));
-                    }
+        // Noted before it is cached: whoever finds the cache filled finds all that is in it.
+        let noted = members.clone();
+        let changes = watcher(api, config)
+            .default_backoff()
+            .modify(|object| object.managed_fields_mut().clear())
+            .inspect_ok(move |change| {
+                if let (Some(members), watcher::Event::InitApply(object) | watcher::Event::Apply(object)) =
+                    (&noted, change)
+                {
+                    members.add(object);
                 }
-                Err(error) => tracing::debug!(%error, "watch interrupted; it is taken up again"),
+            });
+        let mut changes = std::pin::pin!(changes.reflect(writer));
+        while let Some(change) = changes.next().await {
+            let object = match change {
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => object,
+                Ok(watcher::Event::Delete(object)) => {
+                    if let Some(members) = &members {
+                        members.remove(&object);
+                    }
+                    object
+                }
+                Ok(watcher::Event::Init) => continue,
+                Ok(watcher::Event::InitDone) => {
+                    if let Some(members) = &members {
+                        members.set(&cached.state());
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "watch interrupted; it is taken up again");
+                    continue;
+                }
+            };
+            if let Some((namespace, cluster)) = cluster_of(&object) {
+                // The receiver is gone only while the process ends.
+                let _ = pokes.send(ObjectRef::new(&cluster).within(&namespace));
             }
         }
     });
     (store, AbortOnDropHandle::new(watching))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, cluster: &str) -> Pod {
+        serde_json::from_value(json!({"metadata": {
+            "name": name, "namespace": "graphs", "labels": {names::CLUSTER_LABEL: cluster},
+        }}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_cluster_has_its_own_members_only_as_long_as_they_are_cached() {
+        let (members, mut writer) = (Members::default(), Writer::<Pod>::default());
+        let store = writer.as_reader();
+        let found = |cluster: &str| {
+            let pods = members.of(&store, "graphs", cluster);
+            pods.iter().map(|pod| pod.name_any()).collect::<Vec<_>>()
+        };
+        for (name, cluster) in [("demo-1", "demo"), ("other-0", "other"), ("demo-0", "demo")] {
+            members.add(&pod(name, cluster));
+            assert!(
+                found(cluster).iter().all(|there| there != name),
+                "it is not cached yet"
+            );
+            writer.apply_watcher_event(&watcher::Event::Apply(pod(name, cluster)));
+        }
+        assert_eq!(found("demo"), ["demo-0", "demo-1"]);
+        assert!(members.of(&store, "elsewhere", "demo").is_empty());
+
+        writer.apply_watcher_event(&watcher::Event::Delete(pod("demo-0", "demo")));
+        assert_eq!(found("demo"), ["demo-1"]);
+        members.remove(&pod("demo-0", "demo"));
+
+        // It passes to another cluster.
+        members.add(&pod("demo-1", "other"));
+        writer.apply_watcher_event(&watcher::Event::Apply(pod("demo-1", "other")));
+        assert!(found("demo").is_empty());
+        members.set(&store.state());
+        assert_eq!(found("other"), ["demo-1", "other-0"]);
+        assert_eq!(members.names().len(), 1, "nothing is left of the first one");
+    }
 }
