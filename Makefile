@@ -75,6 +75,10 @@ bench-failover: images ## Measure how long writers wait when MAIN is killed, cut
 bench-gateway: ## Measure the gateway beside HAProxy (REPETITIONS=7, PARTS="bulk echo connecting idle fence storm"; prints docs/benchmarks.md's tables)
 	@e2e/gateway-bench/run.sh $(PARTS)
 
+.PHONY: bench-operator
+bench-operator: ## Measure the operator with very many clusters on a control plane alone (CLUSTERS=1000, GATEWAYS=2 of each, PARTS="rest start failover foreign"; prints docs/benchmarks.md's table, ends with 2 when a goal is missed)
+	@e2e/operator-bench/run.sh
+
 .PHONY: gateway-soak
 gateway-soak: ## Begin and end very many sessions of a gateway, of which nothing may be left (SESSIONS=100000)
 	@e2e/gateway-bench/run.sh soak
