@@ -28,6 +28,11 @@ use memgraph_operator::{
 };
 use tokio::runtime::Builder;
 
+/// It gives memory back that is free in the middle of what it has, and loses little to alignment: what the gateway's sessions need
+/// (`docs/benchmarks.md`). The C library's does neither.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Kubernetes operator for Memgraph: replication, automatic failover and a fencing gateway.
 #[derive(Parser)]
 #[command(version)]
