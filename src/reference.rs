@@ -298,10 +298,11 @@ mod tests {
     use super::*;
 
     /// Fields of a type of Kubernetes' own.
-    const FOREIGN_FIELDS: [&str; 19] = [
+    const FOREIGN_FIELDS: [&str; 20] = [
         "resources",
         "conditions",
         "clients",
+        "metrics",
         "tolerations",
         "affinity",
         "topologySpreadConstraints",

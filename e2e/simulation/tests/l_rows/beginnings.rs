@@ -174,10 +174,12 @@ fn l42_a_mode_that_the_release_lacks_changes_nothing_of_a_cluster_that_serves() 
     let outcome = run(1, &options, true, async |world| {
         world.create_cluster(&options.spec);
         assert!(world.settled(1, secs(60)).await, "{:?}", world.status());
+        let ready = |w: &World| w.condition("Ready").0 == "True";
+        assert!(world.until(secs(60), ready).await, "{:?}", world.status());
         world.edit_spec(|spec| spec["replication"] = json!({"mode": "StrictSync"}));
         let refused = |w: &World| w.condition("Stalled") == ("True".into(), "InvalidSpec".into());
         assert!(world.until(secs(30), refused).await, "{:?}", world.status());
-        let untouched = |w: &World| w.ledger().unwrap().term == 1 && w.condition("Ready").0 == "True";
+        let untouched = |w: &World| w.ledger().unwrap().term == 1 && ready(w);
         assert!(
             world.throughout(secs(60), untouched).await,
             "{:?}",
