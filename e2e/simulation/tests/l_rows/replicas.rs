@@ -65,7 +65,7 @@ fn l16_a_registration_in_the_wrong_mode_is_made_anew() {
     play(async |world| {
         world.watchman.set_meddled(true);
         let name = world.ledger().unwrap().in_sync[0].generation;
-        let host = names::instance_host("demo", "db", "demo-1", "cluster.local");
+        let host = world.instances.named("demo-1").unwrap().address;
         world
             .command("demo-0", &format!("DROP REPLICA pod_1_g{name}"))
             .await

@@ -1,6 +1,7 @@
 //! Whose data is set aside, and whose never is.
 
-use serde_json::json;
+use memgraph_operator::api::names;
+use serde_json::{Value, json};
 use simulation::{
     api::Resource,
     world::{World, cluster_key},
@@ -19,12 +20,16 @@ fn order(world: &World, instance: &str, term: i64) {
     let pod = world.pod(instance).unwrap();
     let uid = pod["metadata"]["uid"].clone();
     let mut store = world.api.store();
-    store.edit(&Resource::clusters(), &cluster_key(), |cluster| {
-        cluster["status"]["ledger"]["resets"] = json!([{
-            "instance": instance, "token": format!("t{term}-r7"), "term": term, "podUID": uid,
-            "attempts": 0, "preserve": true, "at": "2026-01-01T00:00:00Z",
-        }]);
-    });
+    let (clusters, key) = (Resource::clusters(), cluster_key());
+    let mut cluster = Value::clone(&*store.get(&clusters, &key).unwrap());
+    cluster["status"]["ledger"]["resets"] = json!([{
+        "instance": instance, "token": format!("t{term}-r7"), "term": term, "podUID": uid,
+        "attempts": 0, "preserve": true, "at": "2026-01-01T00:00:00Z",
+    }]);
+    // What an operator has not written it cannot take back.
+    store
+        .apply(&clusters, &key, names::FIELD_MANAGER, Some("status"), cluster)
+        .unwrap();
 }
 
 /// The instance starts anew while no operator is there to take an order back that is void.
