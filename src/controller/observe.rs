@@ -63,8 +63,14 @@ impl Slot<'_> {
             name: self.name.clone(),
             address: self.pod.and_then(address),
             incarnation: self.incarnation(),
+            terminating: self.is_terminating(),
             tls: self.pod.is_some_and(takes_tls),
         }
+    }
+
+    fn is_terminating(&self) -> bool {
+        self.pod
+            .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
     }
 
     fn container(&self) -> Container {
@@ -338,9 +344,8 @@ impl Inventory {
                 claim: slot.claim.and_then(claim),
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
-                terminating: slot
-                    .pod
-                    .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()),
+                terminating: slot.is_terminating(),
+                terminating_for: sighting.terminating_for,
                 outdated: slot
                     .pod
                     .zip(configuration)

@@ -187,7 +187,9 @@ fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situa
     let mut registrations = views.flat_map(|view| &view.registrations);
     let settled = cluster.status.as_ref().is_some_and(|status| {
         status.ready_replicas == seen.settings.replicas && *situation == Situation::Serving
-    }) && registrations.all(Registration::follows);
+    }) && registrations.all(Registration::follows)
+        // It must not end unnoticed between two looks.
+        && !seen.instances.iter().any(|instance| instance.terminating);
     Requeue::requeue(match situation {
         Situation::Working(..) if state.since_write() < LASTING => WORKING,
         _ if settled => RESYNC,

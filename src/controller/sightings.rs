@@ -38,6 +38,8 @@ pub(super) struct Target {
     pub(super) name: String,
     pub(super) address: Option<IpAddr>,
     pub(super) incarnation: Option<Incarnation>,
+    /// Its pod is being deleted.
+    pub(super) terminating: bool,
     /// Its Bolt port takes TLS only.
     pub(super) tls: bool,
 }
@@ -77,6 +79,8 @@ struct Memory {
     silent_since: Option<Instant>,
     /// Since when it has answered nothing in this life, although it refuses no connection.
     stuck_since: Option<Instant>,
+    /// Since when its pod has been seen to be deleted, in this life.
+    terminating_since: Option<Instant>,
     /// It has answered in this life.
     has_answered: bool,
     /// When it refused connections last after it had answered, in this life as Kubernetes tells it.
@@ -104,6 +108,7 @@ pub(super) struct Sighting {
     pub(super) away_for: Duration,
     pub(super) silent_for: Duration,
     pub(super) stuck_for: Duration,
+    pub(super) terminating_for: Duration,
     pub(super) has_answered: bool,
     pub(super) refused_in: Option<i64>,
     pub(super) adamant: bool,
@@ -317,6 +322,7 @@ impl Sightings {
                 away_for: Duration::ZERO,
                 silent_for: Duration::ZERO,
                 stuck_for: Duration::ZERO,
+                terminating_for: Duration::ZERO,
                 has_answered: false,
                 refused_in: None,
                 adamant: false,
@@ -333,6 +339,10 @@ impl Sightings {
                     .unwrap_or_default(),
                 stuck_for: memory
                     .stuck_since
+                    .map(|since| since.elapsed())
+                    .unwrap_or_default(),
+                terminating_for: memory
+                    .terminating_since
                     .map(|since| since.elapsed())
                     .unwrap_or_default(),
                 has_answered: memory.has_answered,
@@ -399,6 +409,9 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         Sight::Silent | Sight::Handshake => in_this_life.and_then(|m| m.stuck_since).or(Some(begun)),
         _ => None,
     };
+    let terminating_since = target
+        .terminating
+        .then(|| in_this_life.and_then(|m| m.terminating_since).unwrap_or(now));
     // Before its first answer it may only not have opened its port yet.
     let refused_at = match sight {
         Sight::Refused if in_this_life.is_some_and(|memory| memory.has_answered) => Some(now),
@@ -452,6 +465,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         away_since,
         silent_since,
         stuck_since,
+        terminating_since,
         has_answered,
         refused_at,
         unwell,
@@ -538,6 +552,7 @@ mod tests {
             name: "demo-1".into(),
             address: None,
             incarnation: Some(life.clone()),
+            terminating: false,
             tls: false,
         };
         let memory = sights.into_iter().fold(None, |before, sight| {
@@ -596,6 +611,33 @@ mod tests {
         sightings.ended("demo-1", &life("a"));
         tokio::time::advance(UNTIL_TOLD).await;
         assert!(!sightings.may_have_ended("demo-1", &life("a")).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_a_pod_has_been_seen_to_end_is_counted_for_this_pod_alone() {
+        let target = |container: &str, terminating| Target {
+            name: "demo-1".into(),
+            address: None,
+            incarnation: Some(Incarnation {
+                container_id: container.into(),
+                ..Incarnation::default()
+            }),
+            terminating,
+            tls: false,
+        };
+        let mut memory = remember(None, &target("a", false), serving(), Instant::now());
+        assert_eq!(memory.terminating_since, None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let seen = Instant::now();
+        for _ in 0..3 {
+            memory = remember(Some(memory), &target("a", true), serving(), Instant::now());
+            assert_eq!(memory.terminating_since, Some(seen));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        memory = remember(Some(memory), &target("b", false), serving(), Instant::now());
+        assert_eq!(memory.terminating_since, None);
+        memory = remember(Some(memory), &target("c", true), serving(), Instant::now());
+        assert_eq!(memory.terminating_since, Some(Instant::now()));
     }
 
     #[tokio::test]

@@ -177,6 +177,8 @@ pub struct Instance {
     pub pod_uid: Option<String>,
     /// Its pod is being deleted.
     pub terminating: bool,
+    /// For how long this operator has seen that its pod is being deleted. Zero where it is not.
+    pub terminating_for: Duration,
     /// Its process was started with what an earlier spec said of it, and a new pod would have what the present one says.
     pub outdated: bool,
     /// Somebody asks for its data to be set aside.

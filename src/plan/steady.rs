@@ -191,7 +191,7 @@ impl<'a> Desk<'a> {
         let seen = self.members.seen;
         let main = &self.members.main.name;
         let ending = seen.electable(self.members.main);
-        if seen.stays(self.members.main) || ending && !switchover::can_spare_main(&self.members) {
+        if seen.stays(self.members.main) || ending && !switchover::is_time_to_go(&self.members) {
             return None;
         }
         let fenced = seen.settings.is_fenced(main);

@@ -21,6 +21,11 @@ use crate::api::{
 /// caught up.
 pub(super) const NEAR: i64 = 1_000;
 
+/// How long a MAIN whose pod is being deleted serves at most if it can move: its process must not be told to end while it has
+/// clients, since it then cuts its replicas off first, and a commit that is being finished still answers its client
+/// (`memgraph.cpp`, `communication/v2/session.hpp`). Well before the end of its `preStop` hook.
+pub const LAST_CALL: Duration = Duration::from_secs(3);
+
 /// After what time the old MAIN goes on as MAIN if it could not step down. A commit that waits for a replica is not broken
 /// off before: it may take longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -110,13 +115,13 @@ pub(super) fn anywhere<'a>(members: &Members<'a>) -> Standing<'a> {
     }
 }
 
-/// Whether enough replicas stay to open the route to one of them when MAIN moves before its pod ends. Otherwise MAIN serves for
-/// as long as it can: the route would have to wait for it all the same.
-pub(super) fn can_spare_main(members: &Members<'_>) -> bool {
+/// Whether MAIN, whose pod is being deleted, is to move now if it can: enough replicas stay to open the route to one of them. Where
+/// they do not, the route has to wait for its next life all the same, and it serves for a while more, but not to its end.
+pub(super) fn is_time_to_go(members: &Members<'_>) -> bool {
     let seen = members.seen;
-    let follows = |i: &&Instance| members.registration_of(i).is_some_and(Registration::follows);
-    let staying = members.others().filter(|i| seen.stays(i)).filter(follows);
-    staying.count() > seen.settings.required_members()
+    let keeps_up = |i: &&Instance| members.registration_of(i).is_some_and(Registration::keeps_up);
+    let staying = members.others().filter(|i| seen.stays(i)).filter(keeps_up);
+    staying.count() > seen.settings.required_members() || members.main.terminating_for >= LAST_CALL
 }
 
 /// Why no commit could prove now that a replica holds everything.

@@ -23,7 +23,10 @@ use super::{
     Error, Fingerprints, OperatorImage, credentials, flags, instance_init, license, object::content_hash,
     parent::Parent, pod, pod_template, quantity::Amount, start_gate, tls,
 };
-use crate::api::{MemgraphClusterSpec, ReplicationMode, names};
+use crate::{
+    api::{MemgraphClusterSpec, ReplicationMode, names},
+    plan::LAST_CALL,
+};
 
 /// User and group of the official image.
 const USER: i64 = 101;
@@ -32,6 +35,8 @@ const GROUP: i64 = 103;
 /// For how long an instance whose pod is deleted goes on as if nothing were, in seconds: meanwhile MAIN moves elsewhere, and
 /// another replica takes the place of a strict one.
 const FAREWELL_SECONDS: i64 = 5;
+// MAIN moves in any case before that, and that takes a moment.
+const _: () = assert!(LAST_CALL.as_secs() + 2 <= FAREWELL_SECONDS as u64);
 
 /// How long an instance may take to end, in seconds: [`FAREWELL_SECONDS`], and a minute after SIGTERM. It takes no snapshot
 /// then, but a snapshot under way or a commit that waits for a replica (30 s at most) is finished first.

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    super::{Action, Step, observation::Role},
+    super::{
+        Action, Step,
+        observation::{DataStatus, Registration, Role, Sight},
+        switchover::LAST_CALL,
+    },
     decisions::{modes, running},
     world::World,
 };
@@ -319,13 +323,46 @@ fn main_stays_for_as_long_as_it_can_where_nobody_else_would_be_left_in_sync() {
         (Some(0), term)
     );
     // In the end it is replaced as one that is lost, and the new MAIN waits for a second copy.
+    let mut unnoticed = world.clone();
+    unnoticed.servers[0].up = false;
+    unnoticed.settle();
+    assert!(!unnoticed.is_open());
+    comes_back_as_a_replica(unnoticed);
+    // Where the operator had the time, clients have left it before: it must not be told to end while it answers them.
+    world.servers[0].ending_for = LAST_CALL;
+    world.settle();
+    assert_eq!(world.main(), Some(1));
     world.servers[0].up = false;
     world.settle();
-    assert!(!world.is_open());
+    comes_back_as_a_replica(world);
+}
+
+#[test]
+fn main_moves_before_its_pod_ends_though_its_writers_are_faster_than_another_replica() {
+    let mut world = running();
+    world.servers[0].ending = true;
+    let moves_where_the_other = |change: fn(&mut Registration)| {
+        let mut seen = world.observe();
+        let Sight::Serving(view) = &mut seen.instances[0].sight else {
+            panic!("MAIN serves");
+        };
+        let other = view.registrations.iter_mut().find(|r| !r.is_sync());
+        change(other.unwrap());
+        let planned = super::super::plan(&seen);
+        planned.steps.contains(&Step::Do(Action::ReachGateways))
+    };
+    assert!(moves_where_the_other(|r| {
+        (r.status, r.has_followed) = (Some(DataStatus::Recovery), true);
+    }));
+    assert!(!moves_where_the_other(|r| r.status = Some(DataStatus::Invalid)));
+}
+
+fn comes_back_as_a_replica(mut world: World) {
     world.servers[0].ending = false;
     world.restart(0, true);
     world.settle();
-    assert_eq!(world.main(), Some(1));
+    assert_eq!((world.main(), world.is_open()), (Some(1), true));
+    world.client_write();
 }
 
 #[test]

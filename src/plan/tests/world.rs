@@ -59,6 +59,8 @@ pub(super) struct Server {
     pub(super) unreadable: bool,
     /// Its pod is being deleted, and serves for a moment more.
     pub(super) ending: bool,
+    /// For how long the operator has known that.
+    pub(super) ending_for: Duration,
     /// The number of its pod's address.
     pub(super) address: usize,
     /// Its init container has not ended: the API server is away, or somebody else may be registered at its address.
@@ -160,6 +162,7 @@ impl World {
             reset_asked: false,
             unreadable: false,
             ending: false,
+            ending_for: Duration::ZERO,
             configuration: 0,
             address: 0,
             waits: false,
@@ -294,6 +297,7 @@ impl World {
                 position: self.servers[index].position.map(Ok),
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
                 terminating: self.servers[index].ending,
+                terminating_for: self.servers[index].ending_for,
                 outdated: self.servers[index].configuration != self.configuration,
                 reset_asked: self.servers[index].reset_asked,
                 reset_note: self.servers[index].note.clone(),
