@@ -301,6 +301,13 @@ impl Member {
             incarnation: self.incarnation.clone(),
         }
     }
+
+    /// Whether it holds every acknowledged write also after a restart on its volume: a former MAIN does, and a replica without whose
+    /// vote MAIN acknowledges nothing, also while it is away. What the spec says of the mode may not be so yet.
+    #[must_use]
+    pub fn outlives_its_process(&self) -> bool {
+        self.mode == Some(RegistrationMode::StrictSync) || self.generation == 0
+    }
 }
 
 impl InstanceAddress {
@@ -320,6 +327,14 @@ impl Ledger {
     pub fn relies_on(&self, instance: &str) -> bool {
         let mut members = self.in_sync.iter().chain(&self.candidates);
         self.main.instance == instance || members.any(|member| member.instance == instance)
+    }
+
+    /// Whether this instance is relied on in its present life only: MAIN does not wait for it while it is away, and after a restart
+    /// nobody knows what it missed.
+    #[must_use]
+    pub fn relies_on_this_life_of(&self, instance: &str) -> bool {
+        let mut members = self.in_sync.iter().chain(&self.candidates);
+        members.any(|member| member.instance == instance && !member.outlives_its_process())
     }
 
     /// Another instance than this one that MAIN is, or may be, told to find at `address` (`host:port`). Where there is one,

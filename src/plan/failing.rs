@@ -7,7 +7,7 @@ use super::{
     members::Members,
     observation::{Access, Container, DataStatus, Instance, Observation, Registration, Settings, Sight},
 };
-use crate::api::{ReplicationMode, ResetOutcome, conditions::Reason, ledger::Ledger};
+use crate::api::{ResetOutcome, conditions::Reason, ledger::Ledger};
 
 /// An instance that has not answered in its present life may only be out of this operator's reach: so many times
 /// `hangTimeout` are waited for, and as long again after each new pod.
@@ -77,15 +77,15 @@ fn was_reset(instance: &Instance) -> bool {
 /// thread that waits for it.
 ///
 /// MAIN serves, and holds everything. It has nothing of this replica either, so that nothing is made worse; its volume stays.
-/// A copy that the ledger relies on is no less promotable afterwards in `StrictSync`, where a member that has restarted
-/// may follow a MAIN that does not come back; in the other modes it is left to a human.
+/// A copy that the ledger relies on is no less promotable afterwards if it is registered as STRICT_SYNC: one that has restarted
+/// may follow a MAIN that does not come back. Others are left to a human.
 pub(super) fn replace_hanging(members: &Members<'_>) -> Option<Step> {
     let settings = &members.seen.settings;
     // One that loads what MAIN sends answers late, and MAIN notices by itself if it has stopped.
     let is_fed = |r: &Registration| r.follows() || r.status == Some(DataStatus::Recovery);
     let fed = |i: &Instance| members.registration_of(i).is_some_and(is_fed);
     let hanging = members.others().find(|i| {
-        let spared = members.ledger.relies_on(&i.name) && settings.mode != ReplicationMode::StrictSync;
+        let spared = members.ledger.relies_on_this_life_of(&i.name);
         hangs(settings, i) && !i.terminating && !fed(i) && !spared
     })?;
     Some(Step::Do(Action::DeletePod {
@@ -109,10 +109,10 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
         {
             return Some(format!("{name} {}", untrusted(why)));
         }
-        if hangs(settings, instance) && relied_on && settings.mode != ReplicationMode::StrictSync {
+        if hangs(settings, instance) && ledger.relies_on_this_life_of(name) {
             return Some(format!(
-                "{name} runs but answers nothing. It was in sync, and in this mode it can only be promoted in its present \
-                 life: delete its pod if MAIN is well"
+                "{name} runs but answers nothing. It was in sync, and as it is registered it can only be promoted in its \
+                 present life: delete its pod if MAIN is well"
             ));
         }
         if !crash_loops(settings, instance) {

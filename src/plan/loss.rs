@@ -376,10 +376,10 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
         Fate::Dead(why) | Fate::Suspected(why) => (why, automatic),
         // Whoever asks for a delay wants MAIN itself back.
         Fate::Restarted(why) => (why, automatic && !waits),
-        // It has lost nothing. Only in StrictSync does a member surely hold as much.
+        // It has lost nothing. Only members that it waits for surely hold as much.
         Fate::Demoted(why) => (
             why,
-            automatic && seen.settings.mode == ReplicationMode::StrictSync,
+            automatic && waited_for(ledger).all(Member::outlives_its_process),
         ),
     };
     let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) || has_lost_its_data(seen, ledger);
@@ -542,17 +542,19 @@ fn restarted_member(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
     let settings = &seen.settings;
     let main = seen.instance(&ledger.main.instance);
     let long_gone = main.is_none_or(|main| main.view().is_none() && main.away_for >= settings.hang_timeout);
-    if settings.mode != ReplicationMode::StrictSync || !(has_lost_its_data(seen, ledger) || long_gone) {
+    if !(has_lost_its_data(seen, ledger) || long_gone) {
         return None;
     }
-    let copy = waited_for(ledger).find_map(|member| {
-        let instance = seen.instance(&member.instance)?;
-        let fit = instance.is_replica()
-            && instance.carries(ledger)
-            && instance.kept_all_of(&member.incarnation)
-            && !settings.is_fenced(&instance.name);
-        if fit { instance.copy() } else { None }
-    })?;
+    let copy = waited_for(ledger)
+        .filter(|m| m.outlives_its_process())
+        .find_map(|member| {
+            let instance = seen.instance(&member.instance)?;
+            let fit = instance.is_replica()
+                && instance.carries(ledger)
+                && instance.kept_all_of(&member.incarnation)
+                && !settings.is_fenced(&instance.name);
+            if fit { instance.copy() } else { None }
+        })?;
     Some(Successor {
         copy,
         kind: OperationKind::Failover,

@@ -13,7 +13,7 @@ use super::{
     observation::{Instance, Observation, Registration, Role, SwitchoverRequest},
 };
 use crate::api::{
-    ReplicationMode, SwitchoverState,
+    SwitchoverState,
     ledger::{Ledger, Member, Operation, OperationKind, Route, SwitchoverRecord},
 };
 
@@ -238,10 +238,11 @@ pub(super) fn go_on(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
             Some(prove(&members, target))
         }
         // It has stepped down, by our word or by somebody else's.
-        Role::Replica if operation.proven || seen.settings.mode == ReplicationMode::StrictSync => {
+        Role::Replica => {
             let member = ledger
                 .candidates
                 .iter()
+                .filter(|m| operation.proven || m.outlives_its_process())
                 .find(|m| m.instance == operation.target)?;
             let target = target
                 .filter(|i| i.is(member) && i.is_replica() && i.carries(ledger))
@@ -254,7 +255,6 @@ pub(super) fn go_on(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
             let why = format!("promoting {}", target.name);
             Some(loss::hand_over(seen, ledger, to, &why))
         }
-        Role::Replica => None,
     }
 }
 
@@ -291,12 +291,13 @@ fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
         members.confirm(vec![registration.name.clone()]),
     ];
     // A strict replica that MAIN waits for holds everything without a proof, and so do the others of its kind.
-    let strict = seen.settings.mode == ReplicationMode::StrictSync;
-    let candidate = ledger.candidates.iter().any(|m| target.is(m));
     let proven = ledger.operation.as_ref().is_some_and(|o| o.proven);
-    if !(candidate && (strict || proven)) {
-        let mut candidates = ledger.candidates.clone();
-        candidates.retain(|m| strict && m.instance != target.name);
+    let mut candidates = ledger.candidates.clone();
+    if !candidates
+        .iter()
+        .any(|m| target.is(m) && (m.outlives_its_process() || proven))
+    {
+        candidates.retain(|m| m.outlives_its_process() && m.instance != target.name);
         candidates.push(member);
         steps.push(Step::write(Ledger {
             candidates,

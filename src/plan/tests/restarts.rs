@@ -429,3 +429,24 @@ fn once_kubernetes_has_told_it_is_a_copy_that_has_restarted() {
     );
     world.check();
 }
+
+/// Between the change of the spec and that of the registrations MAIN still commits without a replica that restarts.
+#[test]
+fn what_the_spec_says_of_the_mode_counts_once_replicas_are_registered_so() {
+    let lost = |mode| {
+        let mut world = World::new(2);
+        world.settings.mode = mode;
+        world.settle();
+        world.client_write();
+        world.settings.mode = ReplicationMode::StrictSync;
+        world.restart(1, true);
+        world.servers[0].up = false;
+        plan(&world.observe())
+    };
+    assert!(!lost(ReplicationMode::StrictSync).steps.is_empty());
+    let left_alone = lost(ReplicationMode::Sync);
+    assert!(left_alone.steps.is_empty(), "{:?}", left_alone.steps);
+    let Situation::MainLost(Reason::NoCandidate, _) = left_alone.situation else {
+        panic!("{:?}", left_alone.situation);
+    };
+}
