@@ -20,5 +20,6 @@ mod mounted;
 pub mod plan;
 pub mod reference;
 pub mod resources;
+pub mod scope;
 pub mod telemetry;
 pub mod traces;

@@ -23,6 +23,7 @@ use memgraph_operator::{
     memgraph::{Credentials, Neo4rsBolt},
     reference,
     resources::{InvalidPodLabels, OperatorImage, OperatorPods, PASSWORD_VARIABLE, USER_VARIABLE},
+    scope::{InvalidNamespace, Scope},
     telemetry,
     traces::{self, Collector, CollectorError, Service, Traces},
 };
@@ -43,7 +44,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Looks after every MemgraphCluster.
+    /// Looks after MemgraphClusters.
     Operator(OperatorArgs),
     /// Leads clients to the instances of one MemgraphCluster.
     Gateway(GatewayArgs),
@@ -107,6 +108,10 @@ struct OperatorArgs {
     /// Image of the gateway pods: this program's own.
     #[arg(long, env = "OPERATOR_IMAGE")]
     image: String,
+    /// Namespaces whose MemgraphClusters it looks after, separated by commas. Unset or empty: all. No two operators may look after
+    /// the same namespace.
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
     /// DNS domain of the Kubernetes cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
@@ -232,6 +237,8 @@ enum Error {
     Timing(#[from] TimingError),
     #[error("cannot tell which pods are the operator's own")]
     Pods(#[from] InvalidPodLabels),
+    #[error("cannot tell which namespaces to look after")]
+    Scope(#[from] InvalidNamespace),
     #[error("cannot send traces")]
     Traces(#[from] CollectorError),
     #[error(transparent)]
@@ -345,6 +352,7 @@ async fn client() -> Result<Client, Error> {
 async fn operator(args: OperatorArgs) -> Result<(), Error> {
     let pods = OperatorPods::new(&args.election.lease_namespace, &args.selector)?;
     let config = OperatorConfig {
+        scope: Scope::of(&args.watch_namespaces)?,
         image: OperatorImage(args.image),
         cluster_domain: args.cluster_domain,
         http: args.http_bind_address,

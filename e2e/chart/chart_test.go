@@ -58,7 +58,7 @@ func at(value any, path ...any) any {
 	return value
 }
 
-// objects reads YAML documents into a map by kind and name.
+// objects reads YAML documents into a map by kind and name; those of another namespace than the release's have it in front.
 func objects(t *testing.T, manifests []byte) map[string]object {
 	t.Helper()
 	all := map[string]object{}
@@ -76,6 +76,9 @@ func objects(t *testing.T, manifests []byte) map[string]object {
 			continue
 		}
 		key := fmt.Sprintf("%s/%s", found["kind"], at(found, "metadata", "name"))
+		if other, there := at(found, "metadata", "namespace").(string); there && other != namespace {
+			key = other + "/" + key
+		}
 		if _, twice := all[key]; twice {
 			t.Fatalf("%s is there twice", key)
 		}

@@ -43,11 +43,11 @@ use std::{
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use jiff::Timestamp;
 use kube::{
-    Api, Client, ResourceExt,
+    Client, ResourceExt,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt,
         controller::{Action as Requeue, Config},
-        reflector::{ObjectRef, Store},
+        reflector::{self, ObjectRef, Store, reflector},
         watcher,
     },
 };
@@ -78,6 +78,7 @@ use crate::{
     memgraph::{Bolt, Led, Pool, SignedIn},
     metrics::ApiRequests,
     resources::{Installation, OperatorImage, OperatorPods},
+    scope::{Scope, watch_all},
     traces::Traces,
 };
 
@@ -91,6 +92,8 @@ const LAST_STEPS: Duration = Duration::from_millis(500);
 /// What the operator is started with.
 #[derive(Clone, Debug)]
 pub struct OperatorConfig {
+    /// The namespaces whose clusters it looks after.
+    pub scope: Scope,
     /// Image of the gateway's pods, which is the operator's own.
     pub image: OperatorImage,
     /// The DNS domain of the Kubernetes cluster, such as `cluster.local`.
@@ -279,8 +282,8 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
     let client = requests.counted(client);
     let fleet = Fleet::new(config.election.name.clone(), Arc::clone(&vitals), requests);
     let following = AbortOnDropHandle::new(tokio::spawn({
-        let (fleet, client) = (Arc::clone(&fleet), client.clone());
-        async move { fleet.follow(client).await }
+        let (fleet, client, scope) = (Arc::clone(&fleet), client.clone(), config.scope.clone());
+        async move { fleet.follow(&client, &scope).await }
     }));
     let answers = tokio::spawn(http::serve(listener, fleet.filter(), stop.clone()));
     let asked = stop.clone();
@@ -324,7 +327,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
     let process = means.process;
     let (pokes, mut poked) = unbounded_channel();
     let election = &config.election;
-    let stores = Stores::start(&client, &config.pods, &pokes);
+    let stores = Stores::start(&client, &config.scope, &config.pods, &pokes);
     let filled = AtomicBool::new(false);
     let winning = async {
         stores.wait_until_ready().await?;
@@ -355,7 +358,9 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
         .watch(leader.leadership(), stop.clone())
         .map_err(OperatorError::Watchdog)?;
     let over = CancellationToken::new();
-    let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
+    let (cached, writer) = reflector::store();
+    let clusters = watch_all(config.scope.apis(&client), &watcher::Config::default());
+    let controller = Controller::for_stream(reflector(writer, clusters).applied_objects(), cached.clone());
     let means = Means {
         process: (),
         client: means.client,
@@ -367,7 +372,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
         leader.leadership(),
         config,
         stores,
-        controller.store(),
+        cached,
         pokes,
         Arc::clone(vitals),
     ));

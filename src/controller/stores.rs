@@ -26,6 +26,7 @@ use super::{fence::Gateway, link::Acquaintance, observe::Inventory};
 use crate::{
     api::{MemgraphCluster, names},
     resources::{Kind, ObjectKey, OperatorPods},
+    scope::{Scope, watch_all},
 };
 
 /// Where a watch says that something of a cluster has changed.
@@ -116,19 +117,19 @@ fn cluster_of<K: ResourceExt>(object: &K) -> Option<(String, String)> {
 
 impl Stores {
     /// Starts the watches.
-    pub(super) fn start(client: &Client, own: &OperatorPods, pokes: &Pokes) -> Self {
+    pub(super) fn start(client: &Client, scope: &Scope, own: &OperatorPods, pokes: &Pokes) -> Self {
         let ours = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
         let (pod_names, claim_names) = (Arc::<Members>::default(), Arc::<Members>::default());
         let labels = names::CLUSTER_LABEL;
-        let (pods, pod_watch) = watch(Api::all(client.clone()), (), labels, Some(&pod_names), pokes);
-        let (claims, claim_watch) = watch(Api::all(client.clone()), (), labels, Some(&claim_names), pokes);
+        let (pods, pod_watch) = watch(scope.apis(client), (), labels, Some(&pod_names), pokes);
+        let (claims, claim_watch) = watch(scope.apis(client), (), labels, Some(&claim_names), pokes);
         let own_pods = Api::namespaced(client.clone(), own.namespace());
-        let (operators, operator_watch) = watch(own_pods, (), &own.selector(), None, pokes);
+        let (operators, operator_watch) = watch(vec![own_pods], (), &own.selector(), None, pokes);
         let mut watches = vec![pod_watch, claim_watch, operator_watch];
         let applied = Kind::ALL.into_iter().map(|kind| {
             let resource = kind.api_resource();
-            let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-            let (store, watching) = watch(api, resource, &ours, None, pokes);
+            let apis = scope.dynamic_apis(client, &resource);
+            let (store, watching) = watch(apis, resource, &ours, None, pokes);
             watches.push(watching);
             (kind, store)
         });
@@ -242,7 +243,7 @@ fn in_order<K: ResourceExt>(objects: impl Iterator<Item = Arc<K>>) -> Vec<Arc<K>
 /// Keeps a cache of the objects with this label, and pokes the cluster that a changed one belongs to. `members`: where it is
 /// noted which cluster that is.
 fn watch<K>(
-    api: Api<K>,
+    apis: Vec<Api<K>>,
     kind: K::DynamicType,
     selector: &str,
     members: Option<&Arc<Members>>,
@@ -259,7 +260,7 @@ where
     let watching = tokio::spawn(async move {
         // Noted before it is cached: whoever finds the cache filled finds all that is in it.
         let noted = members.clone();
-        let changes = watcher(api, config)
+        let changes = watch_all(apis, &config)
             .default_backoff()
             .modify(|object| object.managed_fields_mut().clear())
             .inspect_ok(move |change| {

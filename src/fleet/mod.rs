@@ -28,7 +28,7 @@ use std::{
 
 use futures::{StreamExt, TryStreamExt};
 use kube::{
-    Api, Client, ResourceExt,
+    Client, ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
 use prometheus_client::metrics::{family::Family, histogram::Histogram};
@@ -47,6 +47,7 @@ pub use vitals::Vitals;
 use crate::{
     api::MemgraphCluster,
     metrics::{ApiRequests, Labels, labels},
+    scope::{Scope, watch_all},
 };
 
 /// Upper bounds of an operation's time, in seconds.
@@ -89,11 +90,11 @@ impl Fleet {
         })
     }
 
-    /// Follows every cluster, for ever.
-    pub async fn follow(&self, client: Client) {
-        let clusters: Api<MemgraphCluster> = Api::all(client);
+    /// Follows every cluster of these namespaces, for ever.
+    pub async fn follow(&self, client: &Client, scope: &Scope) {
+        let clusters = scope.apis::<MemgraphCluster>(client);
         let mut listed = Vec::new();
-        let mut events = watcher(clusters, watcher::Config::default())
+        let mut events = watch_all(clusters, &watcher::Config::default())
             .default_backoff()
             .boxed();
         loop {

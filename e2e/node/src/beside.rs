@@ -33,19 +33,39 @@ pub struct Operator {
     log: PathBuf,
 }
 
+/// Whose rights a process has, and what it is told.
+pub struct Installed<'a> {
+    /// Namespace of its ServiceAccount and its Lease.
+    pub namespace: &'a str,
+    /// Further arguments.
+    pub arguments: &'a [&'a str],
+}
+
 impl Scene {
-    /// Starts an operator process. It is known as `name` in the Lease.
+    /// Starts an operator process of the installation that all tests share. It is known as `name` in the Lease.
     ///
     /// # Errors
     /// When the program was not built, or cannot be started.
     pub fn operator(&self, name: &str) -> Result<Operator> {
+        let shared = Installed {
+            namespace: OPERATOR_NAMESPACE,
+            arguments: &[],
+        };
+        self.operator_of(&shared, name)
+    }
+
+    /// As [`Self::operator`], of an installation of the test's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn operator_of(&self, installed: &Installed<'_>, name: &str) -> Result<Operator> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = logs(&self.node);
         fs::create_dir_all(&folder)?;
         let file = |kind: &str| folder.join(format!("{}-{number}-{name}.{kind}", self.namespace));
         let token = self.node.kubectl(&[
             "--namespace",
-            OPERATOR_NAMESPACE,
+            installed.namespace,
             "create",
             "token",
             "memgraph-operator",
@@ -58,7 +78,8 @@ impl Scene {
         let child = Command::new(program()?)
             .args(["operator", "--http-bind-address=127.0.0.1:0"])
             .args(["--image", &self.node.images.operator])
-            .args(["--lease-namespace", OPERATOR_NAMESPACE, "--identity", name])
+            .args(["--lease-namespace", installed.namespace, "--identity", name])
+            .args(installed.arguments)
             .env("KUBECONFIG", &kubeconfig)
             .stderr(output.try_clone()?)
             .stdout(output)

@@ -36,6 +36,7 @@ use crate::{
     },
     leader::{Leadership, Timing},
     resources::{OperatorImage, OperatorPods},
+    scope::Scope,
     traces::Traces,
 };
 
@@ -158,7 +159,7 @@ pub(super) async fn process<G: GatewayLink>(
 
 /// Filled caches.
 async fn stores(client: &kube::Client, pokes: &Pokes) -> Stores {
-    let stores = Stores::start(client, &config().pods, pokes);
+    let stores = Stores::start(client, &config().scope, &config().pods, pokes);
     stores.wait_until_ready().await.unwrap();
     stores
 }
@@ -194,6 +195,7 @@ fn means<G>(client: kube::Client, memgraph: &FakeMemgraph, gateways: G) -> Means
 fn config() -> OperatorConfig {
     let millis = Duration::from_millis;
     OperatorConfig {
+        scope: Scope::default(),
         image: OperatorImage("operator:1".into()),
         cluster_domain: "cluster.local".into(),
         http: ([127, 0, 0, 1], 0).into(),

@@ -27,7 +27,8 @@ fn writes(scene: &Scene, operator: &Operator) -> Result<(usize, usize)> {
     Ok((other.len(), lease.len()))
 }
 
-fn has_been_seen(cluster: &MemgraphCluster) -> bool {
+/// Whether the operator has looked at the spec as it is.
+pub fn has_been_seen(cluster: &MemgraphCluster) -> bool {
     let seen = cluster
         .status
         .as_ref()

@@ -7,6 +7,7 @@ mod deletion;
 mod election;
 mod gitops;
 mod manifests;
+mod namespaces;
 mod outage;
 mod ownership;
 mod quiet;
@@ -31,6 +32,8 @@ const TESTS: &[(&str, Body)] = tests! {
         each_refuses_what_it_is_about_and_no_more;
     manifests:
         the_api_server_takes_examples_charts_and_kustomizations;
+    namespaces:
+        an_operator_looks_after_its_namespaces_and_leaves_all_others_alone;
     status:
         nothing_is_said_before_an_operator_has_looked_and_then_what_there_is
         a_change_that_nobody_has_seen_is_seen_by_the_next_leader

@@ -10,6 +10,7 @@ use memgraph_operator::{
     leader::{Dismiss, Leadership, Process, Timing},
     memgraph::Bolt,
     resources::{OperatorImage, OperatorPods},
+    scope::Scope,
     traces::Traces,
 };
 use tokio::{
@@ -208,6 +209,7 @@ impl OperatorSlot {
 
     fn config(&self) -> OperatorConfig {
         OperatorConfig {
+            scope: Scope::default(),
             image: OperatorImage("operator:1".to_owned()),
             cluster_domain: "cluster.local".to_owned(),
             http: ([127, 0, 0, 1], 0).into(),

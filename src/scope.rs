@@ -1,0 +1,367 @@
+//! Which namespaces an operator looks after, and watches of just these.
+//!
+//! Who may read the objects of some namespaces only cannot watch those of all, so there is a watch for each namespace. What they
+//! tell is put together to what one watch would have told: caches and controllers do not know how many there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Error, Resource, ResourceExt,
+    core::{DynamicObject, dynamic::ApiResource},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+/// The longest name that a namespace can have: it is a DNS label.
+const LONGEST_NAME: usize = 63;
+
+/// Which namespaces an operator looks after.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// None: all.
+    namespaces: BTreeSet<String>,
+}
+
+/// Text that no namespace can have as its name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no name of a namespace; write names of lower case letters, digits and hyphens, several of them with commas in between, \
+     and nothing for all namespaces"
+)]
+pub struct InvalidNamespace(String);
+
+impl Scope {
+    /// The namespaces of these names, or all where there is no name. Empty names and spaces around names count for nothing.
+    ///
+    /// # Errors
+    /// When one is no name of a namespace: clusters would be left alone that should be looked after.
+    pub fn of(names: &[String]) -> Result<Self, InvalidNamespace> {
+        let names = names
+            .iter()
+            .map(|name| name.trim())
+            .filter(|name| !name.is_empty());
+        let checked = names.map(|name| match is_namespace(name) {
+            true => Ok(name.to_owned()),
+            false => Err(InvalidNamespace(name.to_owned())),
+        });
+        Ok(Self {
+            namespaces: checked.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The objects of this type, in as few parts as possible.
+    pub(crate) fn apis<K>(&self, client: &Client) -> Vec<Api<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        if self.namespaces.is_empty() {
+            return vec![Api::all(client.clone())];
+        }
+        let names = self.namespaces.iter();
+        names.map(|name| Api::namespaced(client.clone(), name)).collect()
+    }
+
+    /// As [`Self::apis`], for a type that is known at run time only.
+    pub(crate) fn dynamic_apis(&self, client: &Client, kind: &ApiResource) -> Vec<Api<DynamicObject>> {
+        if self.namespaces.is_empty() {
+            return vec![Api::all_with(client.clone(), kind)];
+        }
+        let names = self.namespaces.iter();
+        names
+            .map(|name| Api::namespaced_with(client.clone(), name, kind))
+            .collect()
+    }
+}
+
+fn is_namespace(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    name.len() <= LONGEST_NAME && name.bytes().all(plain) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// What one watch of all these parts would tell. Of several parts, the first list is complete when that of each part is, and those
+/// that cannot be watched are tried again without holding up what others tell.
+pub(crate) fn watch_all<K>(
+    mut parts: Vec<Api<K>>,
+    config: &watcher::Config,
+) -> BoxStream<'static, watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K::DynamicType: Send,
+{
+    if parts.len() == 1
+        && let Some(only) = parts.pop()
+    {
+        return watch_one(only, config.clone()).boxed();
+    }
+    let mut merged = Merged::of(parts.len());
+    let parts = parts.into_iter().enumerate().map(|(part, api)| {
+        let events = watch_one(api, config.clone()).default_backoff();
+        events.map(move |event| (part, event)).boxed()
+    });
+    let events = stream::select_all(parts).flat_map(move |(part, event)| {
+        let events = match event {
+            Ok(event) => merged.take(part, event),
+            Err(error) => {
+                tracing::debug!(%error, "watch interrupted; it is taken up again");
+                Vec::new()
+            }
+        };
+        stream::iter(events.into_iter().map(Ok))
+    });
+    events.boxed()
+}
+
+/// A watch that says once that the operator has not the right to it, which is nothing that passes by itself.
+fn watch_one<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let objects = api.resource_url().to_owned();
+    let mut told = false;
+    watcher(api, config).inspect(move |event| match event {
+        Ok(Event::Init | Event::InitApply(_)) => {}
+        Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => told = false,
+        Err(error) if is_forbidden(error) && !told => {
+            told = true;
+            tracing::warn!(
+                %error,
+                objects,
+                "the operator may not watch these; nothing begins before it may: give it its Role there, or take the namespace out \
+                 of --watch-namespaces"
+            );
+        }
+        Err(_) => {}
+    })
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(Error::Api(status))
+        | watcher::Error::WatchStartFailed(Error::Api(status))
+        | watcher::Error::WatchError(status) => status.is_forbidden(),
+        _ => false,
+    }
+}
+
+/// What several watches have told, each of objects of its own.
+struct Merged<K> {
+    parts: Vec<Part<K>>,
+    /// Whether the first list has been told.
+    begun: bool,
+}
+
+struct Part<K> {
+    /// By name: a list that is taken anew does not name what is gone.
+    known: BTreeMap<String, K>,
+    /// What the list has named that is under way.
+    named: BTreeSet<String>,
+    /// Whether there has been a whole list.
+    listed: bool,
+}
+
+impl<K: ResourceExt + Clone> Merged<K> {
+    fn of(parts: usize) -> Self {
+        let part = || Part {
+            known: BTreeMap::new(),
+            named: BTreeSet::new(),
+            listed: false,
+        };
+        Self {
+            parts: std::iter::repeat_with(part).take(parts).collect(),
+            begun: false,
+        }
+    }
+
+    /// What is to be told when one part has told this.
+    fn take(&mut self, part: usize, event: Event<K>) -> Vec<Event<K>> {
+        let Some(part) = self.parts.get_mut(part) else {
+            return Vec::new();
+        };
+        let events = part.take(event);
+        if self.begun {
+            return events;
+        }
+        if !self.parts.iter().all(|part| part.listed) {
+            return Vec::new();
+        }
+        self.begun = true;
+        let known = self.parts.iter().flat_map(|part| part.known.values().cloned());
+        let listed = known.map(Event::InitApply);
+        [Event::Init]
+            .into_iter()
+            .chain(listed)
+            .chain([Event::InitDone])
+            .collect()
+    }
+}
+
+impl<K: ResourceExt + Clone> Part<K> {
+    /// What has changed with this.
+    fn take(&mut self, event: Event<K>) -> Vec<Event<K>> {
+        match event {
+            Event::Init => {
+                self.named.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                self.named.insert(object.name_any());
+                self.known.insert(object.name_any(), object.clone());
+                vec![Event::Apply(object)]
+            }
+            Event::InitDone => {
+                self.listed = true;
+                let named = std::mem::take(&mut self.named);
+                let gone = self.known.extract_if(.., |name, _| !named.contains(name));
+                gone.map(|(_, object)| Event::Delete(object)).collect()
+            }
+            Event::Apply(object) => {
+                self.known.insert(object.name_any(), object.clone());
+                vec![Event::Apply(object)]
+            }
+            Event::Delete(object) => {
+                self.known.remove(&object.name_any());
+                vec![Event::Delete(object)]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{
+        api::ObjectMeta,
+        runtime::reflector::{Store, store::Writer},
+    };
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn names_of_namespaces_are_taken_and_nothing_else() {
+        assert_eq!(Scope::of(&names(&[])), Ok(Scope::default()));
+        assert_eq!(Scope::of(&names(&["", " "])), Ok(Scope::default()));
+        let two = Scope::of(&names(&["b", " a ", "b"])).unwrap();
+        assert_eq!(two.namespaces.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        for wrong in ["a b", "A", "-a", "a-", "a.b", "a_b", "*", &"a".repeat(64)] {
+            let error = Scope::of(&names(&["fine", wrong])).unwrap_err().to_string();
+            assert!(error.contains(&format!("{wrong:?}")), "{error}");
+        }
+        assert!(Scope::of(&names(&[&"a".repeat(63), "0"])).is_ok());
+    }
+
+    fn object(namespace: &str, name: &str, version: u64) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                name: Some(name.to_owned()),
+                resource_version: Some(version.to_string()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn held(store: &Store<ConfigMap>) -> Vec<String> {
+        let told = |object: &ConfigMap| {
+            let version = object.resource_version().unwrap_or_default();
+            format!(
+                "{}/{}:{version}",
+                object.namespace().unwrap_or_default(),
+                object.name_any()
+            )
+        };
+        let mut held: Vec<_> = store.state().iter().map(|object| told(object)).collect();
+        held.sort();
+        held
+    }
+
+    /// A cache that is kept by what two watches tell, of the namespaces `a` and `b`.
+    struct Cache {
+        merged: Merged<ConfigMap>,
+        writer: Writer<ConfigMap>,
+        store: Store<ConfigMap>,
+    }
+
+    impl Cache {
+        fn new() -> Self {
+            let writer = Writer::default();
+            Self {
+                merged: Merged::of(2),
+                store: writer.as_reader(),
+                writer,
+            }
+        }
+
+        fn take(&mut self, part: usize, event: Event<ConfigMap>) -> &mut Self {
+            for event in self.merged.take(part, event) {
+                self.writer.apply_watcher_event(&event);
+            }
+            self
+        }
+
+        fn is_filled(&self) -> bool {
+            futures::FutureExt::now_or_never(self.store.wait_until_ready()).is_some()
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_before_every_list_is_complete() {
+        let mut cache = Cache::new();
+        cache
+            .take(0, Event::Init)
+            .take(0, Event::InitApply(object("a", "one", 1)))
+            .take(1, Event::Init)
+            .take(0, Event::InitDone)
+            // While the other list goes on, this watch does.
+            .take(0, Event::Apply(object("a", "two", 3)))
+            .take(1, Event::InitApply(object("b", "gone", 2)))
+            .take(0, Event::Apply(object("a", "one", 4)))
+            // It is broken off, and begins anew.
+            .take(1, Event::Init)
+            .take(1, Event::InitApply(object("b", "one", 5)))
+            .take(0, Event::Delete(object("a", "two", 6)));
+        assert!(!cache.is_filled());
+        assert_eq!(held(&cache.store), [""; 0]);
+        cache.take(1, Event::InitDone);
+        assert!(cache.is_filled());
+        assert_eq!(held(&cache.store), ["a/one:4", "b/one:5"]);
+    }
+
+    #[test]
+    fn a_list_that_is_taken_anew_is_about_its_own_namespace() {
+        let mut cache = Cache::new();
+        for (part, namespace) in ["a", "b"].into_iter().enumerate() {
+            cache
+                .take(part, Event::Init)
+                .take(part, Event::InitApply(object(namespace, "one", 1)))
+                .take(part, Event::InitApply(object(namespace, "two", 2)))
+                .take(part, Event::InitDone);
+        }
+        cache
+            .take(0, Event::Init)
+            .take(0, Event::InitApply(object("a", "two", 7)))
+            .take(1, Event::Apply(object("b", "two", 8)));
+        assert_eq!(
+            held(&cache.store),
+            ["a/one:1", "a/two:7", "b/one:1", "b/two:8"],
+            "absence says nothing before the list is complete"
+        );
+        cache.take(0, Event::InitDone);
+        assert_eq!(held(&cache.store), ["a/two:7", "b/one:1", "b/two:8"]);
+        cache.take(1, Event::Delete(object("b", "one", 9)));
+        assert_eq!(held(&cache.store), ["a/two:7", "b/two:8"]);
+    }
+}
