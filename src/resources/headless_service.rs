@@ -7,8 +7,8 @@ use crate::api::names;
 
 /// The headless Service.
 ///
-/// A name is there before its instance is ready: replicas are registered under it, and an instance is reached
-/// by its peers while it recovers.
+/// A name is there before its instance is ready: certificates of instances that take TLS are made out to it, and an instance that starts
+/// asks its peers by it.
 pub(super) fn build(parent: &Parent<'_>) -> Service {
     Service {
         metadata: parent.metadata(names::headless_service(&parent.name), names::INSTANCE),

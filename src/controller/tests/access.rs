@@ -76,7 +76,7 @@ async fn without_a_secret_that_can_be_used_nothing_is_made_and_the_condition_nam
 }
 
 #[tokio::test]
-async fn main_has_the_user_and_applications_are_told() {
+async fn l40_main_has_the_user_and_applications_are_told() {
     let api = api();
     ask_for_a_password(&api);
     declare(&api, json!({"username": USERNAME, "password": FIRST}));

@@ -13,7 +13,7 @@ use crate::api::ledger::Route;
 
 /// X7: the decision before anything is done, its end, and word of it.
 #[tokio::test]
-async fn a_failover_is_two_writes_of_the_status_and_one_event() {
+async fn l23_a_failover_is_two_writes_of_the_status_and_one_event() {
     let (api, memgraph) = (api(), FakeMemgraph::fresh(3));
     let operator = operator(&api, &memgraph).await;
     settle(&api, &operator).await;

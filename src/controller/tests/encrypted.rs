@@ -88,7 +88,7 @@ async fn without_a_certificate_that_can_be_used_nothing_is_made_and_the_conditio
 }
 
 #[tokio::test]
-async fn another_certificate_makes_another_configuration_and_what_pods_take_is_told() {
+async fn l40_another_certificate_makes_another_configuration_and_what_pods_take_is_told() {
     let api = api();
     ask_for_tls(&api);
     let authority = authority("ours");

@@ -1,5 +1,6 @@
 //! Tests over all objects at once.
 
+mod l_rows;
 mod manifests;
 mod network;
 mod pod_template;
