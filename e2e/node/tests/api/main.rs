@@ -3,6 +3,7 @@
 //!
 //! Each test starts operator processes of its own, beside the cluster. No pod of it ever runs.
 
+mod changes;
 mod deletion;
 mod election;
 mod gitops;
@@ -42,6 +43,8 @@ const TESTS: &[(&str, Body)] = tests! {
     ownership:
         the_operator_owns_what_it_applies_and_nothing_else
         what_others_write_stays_and_what_the_operator_applies_is_put_right;
+    changes:
+        a_changed_cluster_is_what_a_new_one_would_be;
     quiet:
         a_cluster_at_rest_causes_no_write;
     election:

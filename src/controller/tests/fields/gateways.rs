@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    Does::{Bounds, Is, Makes, Names, Read, Touches},
+    Does::{Asks, Bounds, Grants, Is, Leads, Makes, Names, Touches},
     GATEWAYS, Row, row,
 };
 
@@ -45,32 +45,26 @@ pub(super) fn gateways() -> Vec<Row> {
             [json!("b"), json!("c")],
             &[
                 Is(GATEWAYS, "/spec/template/spec/volumes/1/secret/secretName"),
-                Read("src/controller/gateway_certificate.rs", "tls.secret_ref.name"),
+                Asks,
             ],
         ),
         row(
             "gateway.read.enabled",
             json!({}),
             [json!(false), json!(true)],
-            &[
-                Makes("Service demo-gateway-read", "/kind"),
-                Touches("NetworkPolicy demo-gateway"),
-            ],
+            &[Makes("Service demo-gateway-read", "/kind")],
         ),
         row(
             "gateway.read.fallbackToMain",
             json!({}),
             [json!(true), json!(false)],
-            &[Read(
-                "src/gateway/routes.rs",
-                "spec.gateway.read.fallback_to_main",
-            )],
+            &[Leads],
         ),
         row(
             "gateway.grantTTL",
             json!({}),
             [json!("2s"), json!("3s")],
-            &[Read("src/controller/grants.rs", "spec.gateway.grant_ttl")],
+            &[Grants],
         ),
         row(
             "gateway.connectionRateLimit.perSecond",

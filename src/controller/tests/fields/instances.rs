@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    Does::{Decides, Is, Makes, Read, Touches},
+    Does::{Asks, Decides, Is, Makes, Touches},
     INSTANCES, Row, row,
 };
 
@@ -74,12 +74,7 @@ pub(super) fn instances() -> Vec<Row> {
             [json!("Delete"), json!("Retain")],
             &[Is(INSTANCES, SCALED)],
         ),
-        row(
-            "auth.secretRef.name",
-            secret,
-            [json!("b"), json!("c")],
-            &[Read("src/controller/access.rs", "auth.secret_ref.name")],
-        ),
+        row("auth.secretRef.name", secret, [json!("b"), json!("c")], &[Asks]),
         row(
             "tls.secretRef.name",
             certificate,
