@@ -22,6 +22,7 @@ mod plugin;
 mod policies;
 mod quiet;
 mod recipes;
+mod reverts;
 mod rollouts;
 mod scaling;
 mod steps;
@@ -134,6 +135,8 @@ const LONG: &[(&str, Body)] = tests! {
         gateways_are_switched_off_and_on;
     policies:
         no_client_gets_past_the_gateways_and_nothing_else_is_kept_out;
+    reverts:
+        a_cluster_serves_meanwhile_and_heals_without_a_human;
     rollouts:
         of_gateways_drop_no_session_that_ends_in_time;
     scaling:
