@@ -92,7 +92,7 @@ pub struct Gate {
     idle_timeout: watch::Sender<Duration>,
     /// Marked changed whenever a line may have been put into use.
     opened: watch::Sender<()>,
-    /// Done when no line will be put into use any more.
+    /// Done when no line will be put into use any more; set under the lock of the lines.
     ended: CancellationToken,
     /// None: TLS does not end here, and what clients say is passed on as it is.
     instances: Option<Arc<Instances>>,
@@ -166,8 +166,9 @@ impl Gate {
         self.opened.subscribe()
     }
 
-    /// Lets nobody wait any more.
+    /// Lets nobody wait any more. From now on no line is put into use.
     pub fn end(&self) {
+        let _lines = self.lock();
         self.ended.cancel();
     }
 
@@ -298,9 +299,12 @@ impl Gate {
     /// were paused move again.
     ///
     /// To be called after [`Gate::cut_all_but`] with the same routes, so that sessions of two routes never exist
-    /// at the same time.
+    /// at the same time. After [`Gate::end`] it does nothing.
     pub fn open(&self, routes: &Routes) {
         let mut lines = self.lock();
+        if self.ended.is_cancelled() {
+            return;
+        }
         let present = lines.read_write.take();
         let writers = routes.read_write.as_ref().map(|target| {
             present

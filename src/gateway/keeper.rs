@@ -221,6 +221,31 @@ impl Keeper {
         }
     }
 
+    /// Gives the grant back, and takes none any more. Returns until when operators should be answered, by the clock of grants.
+    pub fn retire(&self) -> Duration {
+        let mut state = self.lock();
+        let now = self.now.get();
+        let until = state.holder.retire(now);
+        self.publish(state);
+        until
+    }
+
+    /// Waits for this moment of the clock of grants.
+    pub async fn until(&self, moment: Duration) {
+        let mut moments = self.moments.subscribe();
+        loop {
+            let remaining = moment.saturating_sub(self.now.get());
+            if remaining.is_zero() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                _ = moments.changed() => {}
+                () = sleep(remaining) => {}
+            }
+        }
+    }
+
     /// Takes note of what became of a connection to MAIN of this term; it may be MAIN of a later one by now.
     pub(super) fn note(&self, term: i64, incident: Incident) {
         let mut state = self.lock();

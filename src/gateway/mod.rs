@@ -22,6 +22,7 @@ pub mod certificate;
 mod clearance;
 mod descriptors;
 mod dormitory;
+mod ending;
 mod enforce;
 mod figures;
 mod flow;
@@ -73,7 +74,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use self::{
     accept::Door,
@@ -86,6 +87,7 @@ use self::{
 pub use self::{
     attestation::{Attestation, Dial, TcpDial, attest},
     clearance::{Clearance, Leave, Now},
+    ending::end_in_order,
     enforce::enforce,
     follow::{Findings, follow},
     gate::{Gate, Port},
@@ -163,7 +165,8 @@ impl Default for Addresses {
     }
 }
 
-/// The default of [`GatewayConfig::drain`]. A pod's terminationGracePeriodSeconds must be longer.
+/// The default of [`GatewayConfig::drain`]. A pod's terminationGracePeriodSeconds must be longer by
+/// [`LONGEST_TTL`](crate::grants::LONGEST_TTL) and a moment.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
 
 /// Why the gateway ended.
@@ -192,7 +195,7 @@ pub enum GatewayError {
     PartStopped(&'static str),
 }
 
-/// Runs the gateway until SIGTERM or SIGINT, and then until its sessions have ended or were cut.
+/// Runs the gateway until SIGTERM or SIGINT, and then until its sessions have ended or were cut, and for the time of one more grant.
 ///
 /// # Errors
 ///
@@ -217,7 +220,7 @@ pub async fn run(config: GatewayConfig) -> Result<(), GatewayError> {
     }
 }
 
-/// Runs the gateway until `stop`, and then until its sessions have ended or were cut.
+/// Runs the gateway until `stop`, and then to its end in order.
 ///
 /// # Errors
 ///
@@ -401,7 +404,7 @@ impl Gateway {
         let answers = Answers {
             enforced,
             gate: Arc::clone(&gate),
-            keeper,
+            keeper: Arc::clone(&keeper),
             trouble: from_outside.trouble,
             figures,
             closing: stop.clone(),
@@ -432,17 +435,8 @@ impl Gateway {
         }
 
         while accepting.join_next().await.is_some() {}
-        sessions.close();
-        info!(sessions = sessions.len(), grace = ?self.drain, "taking no more sessions; waiting for these to end");
-        if tokio::time::timeout(self.drain, sessions.wait()).await.is_err() {
-            warn!(sessions = sessions.len(), "cutting the sessions that are left");
-        }
-        // The enforcer must not open anything behind this cut. Sessions that it was cutting end by themselves.
+        end_in_order(&gate, &keeper, &sessions, self.drain).await;
         enforcing.abort();
-        let _aborted = enforcing.await;
-        gate.cut_all_but(&Routes::default()).await;
-        gate.end();
-        sessions.wait().await;
         finding_idle.abort();
         tending.abort();
         stop_answers.cancel();

@@ -31,6 +31,10 @@ pub struct Holder {
     position: Option<Position>,
     grant: Option<HeldGrant>,
     pause: Option<Pause>,
+    /// The last grant that is over because the ledger has gone on.
+    over: Option<HeldGrant>,
+    /// It takes no grant any more.
+    retired: bool,
     nonces: VecDeque<(u64, Duration)>,
 }
 
@@ -159,6 +163,9 @@ pub enum Refusal {
     /// Nobody would wait for so long.
     #[error("it would last longer than any grant may")]
     TooLong,
+    /// It ends.
+    #[error("this gateway ends, and takes no grant any more")]
+    Retired,
 }
 
 /// Why reading the ledger did not renew a grant.
@@ -189,6 +196,8 @@ impl Holder {
             position: None,
             grant: None,
             pause: None,
+            over: None,
+            retired: false,
             nonces: VecDeque::with_capacity(NONCES),
         }
     }
@@ -228,6 +237,7 @@ impl Holder {
             self.position = None;
             self.grant = None;
             self.pause = None;
+            self.over = None;
         }
     }
 
@@ -247,6 +257,9 @@ impl Holder {
         self.position = Some(position.clone());
         let over = |grant: &mut HeldGrant| grant.term != position.term || position.route == Route::Closed;
         let over = self.grant.take_if(over);
+        if over.is_some() {
+            self.over.clone_from(&over);
+        }
         // The route is open again, and the grant that ends the pause still on its way.
         let awaited = |pause: &Pause| pause.term == position.term && pause.main.instance == position.main;
         self.pause = over
@@ -259,6 +272,17 @@ impl Holder {
     pub fn let_go(&mut self) {
         self.grant = None;
         self.pause = None;
+        self.over = None;
+    }
+
+    /// Gives back what is held, and takes no grant any more. Returns until when this gateway should be there to be asked: for
+    /// the time of one more grant, if one could still hold by now, of the present term or of the one that was closed last.
+    pub fn retire(&mut self, now: Duration) -> Duration {
+        self.retired = true;
+        self.pause = None;
+        let last = self.grant.take().or_else(|| self.over.take());
+        let last = last.filter(|grant| now < grant.until());
+        last.map_or(now, |grant| now.saturating_add(grant.ttl))
     }
 
     /// Takes a grant.
@@ -268,6 +292,9 @@ impl Holder {
     pub fn accept(&mut self, grant: &Grant, now: Duration) -> Result<(), Refusal> {
         if grant.pod_uid != self.pod_uid {
             return Err(Refusal::OtherGateway);
+        }
+        if self.retired {
+            return Err(Refusal::Retired);
         }
         if self
             .cluster

@@ -228,6 +228,45 @@ fn another_cluster_under_the_same_name_ends_everything() {
 }
 
 #[test]
+fn a_gateway_that_ends_takes_nothing_any_more_and_stays_for_one_more_grants_time() {
+    let mut holder = holding(secs(100));
+    let next = granted(&mut holder, &ledger(), secs(101));
+    assert_eq!(holder.retire(secs(101)), secs(106));
+    assert_eq!(holder.permit(secs(101)), None);
+    assert_eq!(holder.due(secs(101)), None);
+    assert_eq!(holder.accept(&next, secs(101)), Err(Refusal::Retired));
+    assert_eq!(
+        holder.confirm(CLUSTER, &ledger(), secs(101), secs(101)),
+        Err(Unrenewed::Nothing)
+    );
+    // It follows the ledger as ever.
+    assert!(holder.learn(CLUSTER, &closed(8), secs(102)));
+}
+
+#[test]
+fn a_gateway_stays_after_a_closing_as_well_while_its_last_grant_could_have_held() {
+    let closed_at = |now| {
+        let mut holder = holding(secs(100));
+        holder.learn(CLUSTER, &closed(8), secs(101));
+        holder.learn(CLUSTER, &closed(9), secs(102));
+        holder.retire(now)
+    };
+    assert_eq!(closed_at(secs(104)), secs(109));
+    assert_eq!(closed_at(secs(105)), secs(105));
+    assert_eq!(holding(secs(100)).retire(secs(105)), secs(105), "it has run out");
+
+    let forgotten = |end: fn(&mut Holder)| {
+        let mut holder = holding(secs(100));
+        holder.learn(CLUSTER, &closed(8), secs(101));
+        end(&mut holder);
+        holder.retire(secs(102))
+    };
+    assert_eq!(forgotten(Holder::let_go), secs(102), "its cluster is gone");
+    assert_eq!(forgotten(|holder| holder.follow("another")), secs(102));
+    assert_eq!(holder().retire(secs(1)), secs(1), "it never had one");
+}
+
+#[test]
 fn the_ledger_itself_renews_a_grant_from_when_it_was_asked_for() {
     let mut holder = holding(secs(100));
     holder.confirm(CLUSTER, &ledger(), secs(103), secs(103)).unwrap();

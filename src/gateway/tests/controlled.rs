@@ -15,10 +15,10 @@ use crate::{
     grants::{Grant, Position, Request, Response, VERSION},
 };
 
-const CLUSTER: &str = "uid-1";
+pub(super) const CLUSTER: &str = "uid-1";
 
 /// A gateway and an operator that know each other.
-async fn start() -> (TestGateway, TlsLink) {
+pub(super) async fn start() -> (TestGateway, TlsLink) {
     let now = Timestamp::now();
     let authorities = Authorities::default().tended(CLUSTER, now).unwrap().unwrap();
     let credentials = |role| Credentials {
@@ -33,7 +33,7 @@ async fn start() -> (TestGateway, TlsLink) {
     (gateway, link)
 }
 
-async fn ask(
+pub(super) async fn ask(
     gateway: &TestGateway,
     link: &TlsLink,
     cluster: &MemgraphCluster,

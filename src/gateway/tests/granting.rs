@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     cluster::{Build, demo, replica},
     harness::{
-        Instance, POD, Refusing, TestClock, TestGateway, assert_connected, assert_refused, assert_reset,
+        Instance, POD, Refusing, TTL, TestClock, TestGateway, assert_connected, assert_refused, assert_reset,
         read_now, soon,
     },
 };
@@ -32,8 +32,6 @@ use crate::{
     grants::{Grant, Position, VERSION},
     leader::BootClock,
 };
-
-const TTL: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_gateway_that_only_knows_where_main_is_leads_nobody_there() {

@@ -51,6 +51,9 @@ pub(super) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+/// For how long its grants last.
+pub(super) const TTL: Duration = Duration::from_secs(5);
+
 /// UID of the pod that the gateway believes to run in.
 pub(super) const POD: &str = "gateway-uid";
 
@@ -196,7 +199,7 @@ impl TestGateway {
             main: ledger.main.clone(),
             address: ledger.main_address.clone(),
             pod_uid,
-            ttl_millis: 5_000,
+            ttl_millis: u64::try_from(TTL.as_millis()).unwrap(),
             failsafe: None,
         };
         self.keeper.hear(&Request {
@@ -274,6 +277,18 @@ impl TestGateway {
 
     pub(super) async fn reader(&self) -> TcpStream {
         soon(TcpStream::connect(self.addresses.read)).await.unwrap()
+    }
+
+    /// Waits until it has given its grant back after it was stopped: its sessions are gone by then.
+    pub(super) async fn until_retired(&self) {
+        self.until(|report| report["held"].is_null()).await;
+    }
+
+    /// Waits for its end: the time of one more grant is over by now.
+    pub(super) async fn end(&mut self) {
+        self.clock.advance(TTL);
+        self.keeper.wake();
+        soon(&mut self.served).await.unwrap().unwrap();
     }
 
     /// A session to MAIN, both ends of it.

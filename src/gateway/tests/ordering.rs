@@ -135,6 +135,29 @@ async fn sessions_of_an_unchanged_route_outlive_every_other_change() {
     assert!(futures::FutureExt::now_or_never(ticket.cut()).is_none());
 }
 
+#[tokio::test]
+async fn an_enforcer_that_is_still_at_work_opens_nothing_behind_the_end() {
+    let gate = gate();
+    let wanted = routes(
+        &demo()
+            .main("demo-0", "10.0.0.10")
+            .instances([replica("demo-1", "10.0.0.11")]),
+    );
+    gate.open(&wanted);
+    let mut reader = gate.enter(Port::Read, &[]);
+    assert!(reader.is_some() && gate.enter(Port::ReadWrite, &[]).is_some());
+
+    gate.end();
+    let closed = Routes::default();
+    let mut cut = Box::pin(gate.cut_all_but(&closed));
+    assert!(poll!(cut.as_mut()).is_pending());
+    gate.open(&wanted);
+    drop(reader.take());
+    soon(cut).await;
+    gate.open(&wanted);
+    assert!(gate.enter(Port::Read, &[]).is_none() && gate.enter(Port::ReadWrite, &[]).is_none());
+}
+
 /// Looks at both peers at the very moment at which the fence learns that the last ticket is back.
 struct Witness {
     peers: Mutex<Vec<std::net::TcpStream>>,

@@ -257,7 +257,7 @@ async fn the_end_of_the_gateway_does_not_wait_for_a_header() {
     until(1, || gateway.writers.accepted()).await;
     gateway.stop.cancel();
     assert_reset(&mut unnamed).await;
-    soon(gateway.served).await.unwrap().unwrap();
+    gateway.end().await;
     assert_eq!(gateway.writers.refused(Refusal::Ending), 1);
 }
 

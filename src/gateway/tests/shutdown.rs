@@ -5,14 +5,16 @@ use std::{io::ErrorKind, time::Duration};
 use tokio::net::TcpStream;
 
 use super::{
-    cluster::{Build, demo},
-    harness::{Instance, TestGateway, assert_connected, assert_reset, read_now, soon},
+    cluster::{Build, demo, replica},
+    controlled::{self, CLUSTER, ask},
+    harness::{Instance, TTL, TestGateway, assert_connected, assert_reset, read_now, soon},
 };
+use crate::api::ledger::Route;
 
 #[tokio::test]
 async fn sessions_may_end_by_themselves_while_no_new_one_is_taken() {
     let main = Instance::start().await;
-    let gateway = TestGateway::serving(&demo().main_at("demo-0", main.address)).await;
+    let mut gateway = TestGateway::serving(&demo().main_at("demo-0", main.address)).await;
     let (mut client, mut instance) = gateway.session(&main).await;
 
     gateway.stop.cancel();
@@ -38,7 +40,8 @@ async fn sessions_may_end_by_themselves_while_no_new_one_is_taken() {
     drop(client);
     drop(instance);
     drop(main);
-    soon(gateway.served).await.unwrap().unwrap();
+    gateway.until_retired().await;
+    gateway.end().await;
 }
 
 #[tokio::test]
@@ -49,9 +52,12 @@ async fn what_is_left_after_the_grace_period_is_cut() {
     let (client, instance) = gateway.session(&main).await;
 
     gateway.stop.cancel();
-    soon(gateway.served).await.unwrap().unwrap();
+    // To give the grant back is to say so.
+    gateway.until_retired().await;
     assert_eq!(read_now(client), Err(ErrorKind::ConnectionReset));
     assert_eq!(read_now(instance), Err(ErrorKind::ConnectionReset));
+    assert!(!gateway.served.is_finished());
+    gateway.end().await;
 }
 
 #[tokio::test]
@@ -62,8 +68,72 @@ async fn a_fence_is_still_obeyed_and_acknowledged_during_the_grace_period() {
     let (mut client, _instance) = gateway.session(&main).await;
 
     gateway.stop.cancel();
-    gateway.show(&cluster.term(8).closed());
+    let cluster = cluster.term(8).closed();
+    gateway.enforce(&cluster).await;
     assert_reset(&mut client).await;
-    // The last session is gone, so the gateway ends.
+    // The last session is gone, but a switchover closes the route twice.
+    gateway.enforce(&cluster.term(9)).await;
+    assert!(!gateway.served.is_finished());
+    gateway.end().await;
+}
+
+#[tokio::test]
+async fn one_that_has_given_its_grant_back_answers_for_the_time_of_one_more() {
+    let main = Instance::start().await;
+    let (mut gateway, link) = controlled::start().await;
+    let cluster = demo().main_at("demo-0", main.address);
+    let first = ask(&gateway, &link, &cluster, None).await.unwrap();
+    let second = ask(&gateway, &link, &cluster, Some(first.nonce)).await.unwrap();
+    assert_eq!(second.report.route, Route::Open);
+    let (client, instance) = gateway.session(&main).await;
+
+    gateway.stop.cancel();
+    drop((client, instance));
+    gateway.until_retired().await;
+    assert_eq!(gateway.readyz().await.0, 503);
+    let error = TcpStream::connect(gateway.addresses.read_write)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+
+    // What was on its way comes to nothing, and what is new as well.
+    let late = ask(&gateway, &link, &cluster, Some(second.nonce)).await.unwrap();
+    let refusal = "this gateway ends, and takes no grant any more";
+    assert_eq!(late.refusal.as_deref(), Some(refusal));
+    let closed = cluster.clone().term(8).closed();
+    let fenced = ask(&gateway, &link, &closed, None).await.unwrap();
+    assert!(fenced.report.confirms(CLUSTER, 8), "{fenced:?}");
+    let opened = cluster.term(8);
+    let next = ask(&gateway, &link, &opened, Some(fenced.nonce)).await.unwrap();
+    assert_eq!(next.refusal.as_deref(), Some(refusal));
+    assert_eq!((next.report.route, next.report.held), (Route::Closed, None));
+
+    gateway.clock.advance(TTL - Duration::from_nanos(1));
+    gateway.keeper.wake();
+    let again = ask(&gateway, &link, &closed.term(9), None).await.unwrap();
+    assert!(again.report.confirms(CLUSTER, 9), "{again:?}");
+    gateway.clock.advance(Duration::from_nanos(1));
+    gateway.keeper.wake();
     soon(&mut gateway.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn one_that_nobody_has_to_ask_ends_with_its_last_session() {
+    let replica_at = Instance::start().await;
+    let cluster = demo()
+        .closed()
+        .instances([replica("demo-1", &replica_at.address.to_string())]);
+    let gateway = TestGateway::serving(&cluster).await;
+    let (client, instance) = gateway.read_session(&replica_at).await;
+    gateway.stop.cancel();
+    drop((client, instance));
+    soon(gateway.served).await.unwrap().unwrap();
+
+    // It had a grant once.
+    let main = Instance::start().await;
+    let cluster = demo().main_at("demo-0", main.address);
+    let gateway = TestGateway::serving(&cluster).await;
+    gateway.clock.advance(TTL);
+    gateway.stop.cancel();
+    soon(gateway.served).await.unwrap().unwrap();
 }

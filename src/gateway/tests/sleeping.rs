@@ -274,20 +274,21 @@ async fn a_session_that_sleeps_keeps_its_place_among_those_that_may_be() {
 async fn a_session_that_sleeps_is_waited_for_at_the_end_and_then_cut() {
     let main = Instance::start().await;
     let cluster = with_main(&main);
-    let gateway = TestGateway::sleepy(SLEEP_AFTER, &cluster).await;
+    let mut gateway = TestGateway::sleepy(SLEEP_AFTER, &cluster).await;
     let (mut client, mut instance) = sleeping(&gateway, &main).await;
     gateway.stop.cancel();
     assert_connected(&mut client, &mut instance).await;
     gateway.until_asleep(1).await;
     assert!(!gateway.served.is_finished());
     drop((client, instance));
-    soon(gateway.served).await.unwrap().unwrap();
+    gateway.until_retired().await;
+    gateway.end().await;
 
     let mut gateway = TestGateway::sleepy_with_drain(SLEEP_AFTER, Duration::from_millis(50)).await;
     gateway.enforce(&cluster).await;
     let (client, instance) = sleeping(&gateway, &main).await;
     gateway.stop.cancel();
-    soon(gateway.served).await.unwrap().unwrap();
+    gateway.until_retired().await;
     assert_eq!(read_now(client), Err(ErrorKind::ConnectionReset));
     assert_eq!(read_now(instance), Err(ErrorKind::ConnectionReset));
 }

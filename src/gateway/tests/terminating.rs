@@ -293,7 +293,7 @@ async fn a_client_that_does_not_come_to_an_agreement_holds_up_neither_others_nor
 
     // Those two have been told nothing yet.
     scene.gateway.stop.cancel();
-    soon(scene.gateway.served).await.unwrap().unwrap();
+    scene.gateway.end().await;
     assert_eq!(read_now(slow), Err(ErrorKind::ConnectionReset));
     assert_eq!(read_now(silent), Err(ErrorKind::ConnectionReset));
     assert_eq!(scene.gateway.writers.refused(Refusal::Ending), 2);

@@ -1,7 +1,7 @@
 //! Gateways in pods: the production gateway's parts, between simulated connections.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::BTreeMap,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
@@ -19,8 +19,8 @@ use memgraph_operator::{
     api::{MemgraphCluster, names},
     controller::{Acquaintance, GatewayLink, Unasked, Unprepared},
     gateway::{
-        Dial, Duty, Findings, Gate, Incident, Keeper, Leave, Port, Routes, Standing, Target, Ticket, attest,
-        enforce, follow, probe,
+        DEFAULT_DRAIN, Dial, Duty, Findings, Gate, Incident, Keeper, Leave, Port, Routes, Standing, Target,
+        Ticket, attest, end_in_order, enforce, follow, probe,
     },
     grants::{Request, Response},
     traces::Traces,
@@ -31,7 +31,10 @@ use tokio::{
     task::{JoinSet, spawn_local},
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use super::clock::DriftingClock;
 use crate::{
@@ -60,6 +63,9 @@ pub struct Gateway {
     keeper: Arc<Keeper>,
     gate: Arc<Gate>,
     enforced: watch::Receiver<Routes>,
+    /// Done when no session is taken any more.
+    closing: CancellationToken,
+    sessions: TaskTracker,
     /// Operators are answered one after the other: several that wait for the same would be woken in a random order.
     answering: Arc<tokio::sync::Mutex<()>>,
 }
@@ -80,7 +86,8 @@ impl Gateway {
 
     /// Whether Kubernetes' probe succeeds.
     fn is_ready(&self) -> bool {
-        !self.life.is_frozen() && !self.life.is_over() && self.enforced.borrow().standing == Standing::Known
+        let serves = !self.life.is_frozen() && !self.life.is_over() && !self.closing.is_cancelled();
+        serves && self.enforced.borrow().standing == Standing::Known
     }
 }
 
@@ -166,7 +173,6 @@ impl GatewayMaker {
             place,
             pod,
             current: RefCell::default(),
-            terminating: Cell::new(false),
         })
     }
 }
@@ -182,7 +188,6 @@ struct GatewaySandbox {
     place: Place,
     pod: Pod,
     current: RefCell<Option<Running>>,
-    terminating: Cell<bool>,
 }
 
 /// Everything that goes with a process.
@@ -270,6 +275,8 @@ impl Sandbox for GatewaySandbox {
             keeper,
             gate,
             enforced,
+            closing: CancellationToken::new(),
+            sessions: TaskTracker::new(),
             answering: Arc::default(),
         };
         let mut doors = JoinSet::new();
@@ -302,7 +309,7 @@ impl Sandbox for GatewaySandbox {
 
     fn is_ready(&self) -> bool {
         let current = self.current.borrow();
-        !self.terminating.get() && current.as_ref().is_some_and(|running| running.gateway.is_ready())
+        current.as_ref().is_some_and(|running| running.gateway.is_ready())
     }
 
     fn ended(&self) -> LocalBoxFuture<'_, i32> {
@@ -319,14 +326,18 @@ impl Sandbox for GatewaySandbox {
     }
 
     fn terminate(&self) {
-        self.terminating.set(true);
-        // A gateway drains its sessions for a while; clients that go on are cut then.
-        if let Some(life) = self.life() {
-            spawn_local(async move {
-                tokio::time::sleep(memgraph_operator::gateway::DEFAULT_DRAIN).await;
-                life.end();
-            });
-        }
+        let running = self.current.borrow();
+        let Some(gateway) = running.as_ref().map(|running| running.gateway.clone()) else {
+            return;
+        };
+        spawn_local(async move {
+            let ending = async {
+                gateway.closing.cancel();
+                end_in_order(&gateway.gate, &gateway.keeper, &gateway.sessions, DEFAULT_DRAIN).await;
+            };
+            while_awake(gateway.life.clone(), ending).await;
+            gateway.life.end();
+        });
     }
 
     fn kill(&self) {
@@ -393,13 +404,17 @@ impl Door {
         loop {
             tokio::select! {
                 biased;
+                () = door.gateway.closing.cancelled() => break,
                 accepted = listener.accept() => {
                     let Some(client) = accepted else { return };
-                    sessions.spawn_local(Rc::clone(&door).serve(client));
+                    let session = Rc::clone(&door).serve(client);
+                    sessions.spawn_local(door.gateway.sessions.track_future(session));
                 }
                 Some(_) = sessions.join_next() => {}
             }
         }
+        drop(listener);
+        while sessions.join_next().await.is_some() {}
     }
 
     /// Leads a client to an instance, as the production session does.
@@ -474,9 +489,11 @@ impl Door {
                 opened.changed().await;
             }
         };
-        timeout_at(since + gate.limits().hold_timeout, entered)
-            .await
-            .ok()?
+        tokio::select! {
+            biased;
+            entered = timeout_at(since + gate.limits().hold_timeout, entered) => entered.ok()?,
+            () = gate.ended() => None,
+        }
     }
 }
 
