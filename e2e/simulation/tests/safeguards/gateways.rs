@@ -1,8 +1,8 @@
-//! MAIN moves, and a gateway hears nothing of it.
+//! MAIN moves, and a gateway hears nothing of it, or is about to end.
 
 use std::{cell::Cell, rc::Rc};
 
-use memgraph_operator::api::ledger::Route;
+use memgraph_operator::api::ledger::{OperationKind, Route};
 use simulation::{
     memgraph::{Deed, Doing, Fate, Outcome, Path, Trouble, WriteId},
     script::is_alive,
@@ -37,6 +37,46 @@ fn a_gateway_that_stands_still_is_waited_for_until_its_grant_has_run_out() {
         node.set_connected(true);
         assert!(world.settled(1, secs(120)).await);
     });
+}
+
+/// What a drained node takes with it at once. The gateway has a session, which the first closing of the switchover ends; the
+/// second closing finds it all the same.
+#[test]
+fn main_moves_while_a_gateway_and_the_leader_go_with_it() {
+    play(async |world| {
+        let gateway = world.gateways.all().remove(0);
+        let mut session = session_through(&world, &gateway).await;
+        world.delete_pod(&gateway.name);
+        world.delete_pod(&world.main_name());
+        world.leader().unwrap().terminate();
+        moves_on(&world).await;
+        assert!(!is_alive(&mut session).await);
+        has_moved_as_planned(&world).await;
+    });
+}
+
+/// It waits for nothing but the end of its grant, and only the next leader asks it.
+#[test]
+fn main_moves_while_a_gateway_that_leads_nobody_any_more_goes() {
+    play(async |world| {
+        let gateway = world.gateways.all().remove(0);
+        assert!(gateway.enforced().read_write.is_some());
+        world.delete_pod(&gateway.name);
+        let leads_nobody = |_: &World| gateway.enforced().read_write.is_none();
+        assert!(world.until(secs(60), leads_nobody).await);
+        world.delete_pod(&world.main_name());
+        world.leader().unwrap().terminate();
+        moves_on(&world).await;
+        has_moved_as_planned(&world).await;
+    });
+}
+
+async fn has_moved_as_planned(world: &World) {
+    assert!(world.settled(1, secs(120)).await);
+    let history = world.status().history;
+    let kinds: Vec<_> = history.iter().map(|past| past.kind).collect();
+    assert!(kinds.contains(&OperationKind::Switchover), "{history:?}");
+    assert!(!kinds.contains(&OperationKind::Failover), "{history:?}");
 }
 
 /// It has neither operators nor the API server, and goes on to believe what it has seen last.
