@@ -12,6 +12,14 @@ impl Scene {
     /// # Errors
     /// When the API server refuses it or it is not ready in time.
     pub fn start_client(&self) -> Result<()> {
+        self.start_client_on(None)
+    }
+
+    /// As [`Self::start_client`], on the node of that name.
+    ///
+    /// # Errors
+    /// As [`Self::start_client`].
+    pub fn start_client_on(&self, node: Option<&str>) -> Result<()> {
         if !self
             .kubectl(&["get", "pod", "client", "--ignore-not-found"])?
             .is_empty()
@@ -25,6 +33,7 @@ impl Scene {
             "spec": {
                 "automountServiceAccountToken": false,
                 "terminationGracePeriodSeconds": 0,
+                "nodeSelector": node.map(|name| json!({"kubernetes.io/hostname": name})),
                 "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": [{
                     "name": "client",

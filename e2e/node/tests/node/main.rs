@@ -161,7 +161,8 @@ const LONG: &[(&str, Body)] = tests! {
 const NODES: &[(&str, Body)] = tests! {
     nodes:
         the_machine_of_main_loses_its_power
-        the_machine_of_main_is_cut_off;
+        the_machine_of_main_is_cut_off
+        the_machine_of_main_is_drained;
 };
 
 /// What needs an earlier version of the operator and of Memgraph: `make e2e-upgrade`.

@@ -11,7 +11,7 @@ use memgraph_operator::api::{SwitchoverState, ledger::Route};
 use serde_json::json;
 
 /// Asks, and waits for the outcome.
-async fn move_main(
+pub async fn move_main(
     scene: &Scene,
     database: &Database,
     request: serde_json::Value,
