@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, LicenseSpec, NetworkPolicySpec, PodTemplate,
-    ReplicationSpec, TlsSpec, UpdateStrategySpec, status::MemgraphClusterStatus,
+    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, InheritedMetadata, LicenseSpec, NetworkPolicySpec,
+    PodTemplate, ReplicationSpec, TlsSpec, UpdateStrategySpec, status::MemgraphClusterStatus,
 };
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
@@ -134,6 +134,11 @@ pub struct MemgraphClusterSpec {
         "podTemplate.container.volumeMounts: a mountPath must not be, contain or lie in /var/lib/memgraph, /var/log/memgraph, /var/run/secrets, /run/secrets, /etc/memgraph, /etc/memgraph-operator, /usr/lib/memgraph/memgraph or /tmp; take another folder, such as /modules"
     ))]
     pub pod_template: Option<PodTemplate>,
+
+    /// Labels and annotations of all objects that the operator makes for this cluster, but for Secrets, pods (those have
+    /// `podTemplate.metadata` and `gateway.podTemplate.metadata`) and volume claims. No pod is replaced for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherited_metadata: Option<InheritedMetadata>,
 
     /// How data is copied between the instances.
     #[serde(default)]

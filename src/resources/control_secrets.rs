@@ -33,7 +33,7 @@ pub fn control_authority(cluster: &MemgraphCluster, authorities: &Authorities) -
         source,
     })?;
     Ok(Secret {
-        metadata: parent.metadata(name, names::GATEWAY),
+        metadata: parent.own_metadata(name, names::GATEWAY),
         type_: Some("memgraph.dev/control-authority".to_owned()),
         data: Some(BTreeMap::from([(AUTHORITIES.to_owned(), ByteString(text))])),
         ..Secret::default()
@@ -52,7 +52,7 @@ pub fn read_authorities(secret: &Secret) -> Option<Authorities> {
 /// When the cluster was not read from the API server.
 pub fn control_certificates(cluster: &MemgraphCluster, leaf: &Leaf, bundle: &str) -> Result<Secret, Error> {
     let parent = Parent::of(cluster)?;
-    let mut metadata = parent.metadata(names::control_certificates(&parent.name), names::GATEWAY);
+    let mut metadata = parent.own_metadata(names::control_certificates(&parent.name), names::GATEWAY);
     metadata.annotations = Some(BTreeMap::from([(RENEW.to_owned(), leaf.renew.to_string())]));
     let data = [
         (CERTIFICATE, &leaf.certificate),

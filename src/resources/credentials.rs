@@ -137,7 +137,7 @@ pub fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
 fn secret(parent: &Parent<'_>, name: String, type_: &str, data: BTreeMap<String, String>) -> Secret {
     let bytes = |(key, text): (String, String)| (key, ByteString(text.into_bytes()));
     Secret {
-        metadata: parent.metadata(name, names::INSTANCE),
+        metadata: parent.own_metadata(name, names::INSTANCE),
         type_: Some(type_.to_owned()),
         data: Some(data.into_iter().map(bytes).collect()),
         ..Secret::default()

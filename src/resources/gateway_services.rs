@@ -38,7 +38,8 @@ pub(super) fn build(parent: &Parent<'_>) -> Result<Vec<Service>, Error> {
 fn gateway(parent: &Parent<'_>, name: String, spec: &api::ServiceSpec, target: &str) -> Service {
     let mut metadata = parent.metadata(name, names::GATEWAY);
     if !spec.annotations.is_empty() {
-        metadata.annotations = Some(spec.annotations.clone());
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.extend(spec.annotations.clone());
     }
     let ranges = &spec.load_balancer_source_ranges;
     Service {

@@ -33,8 +33,24 @@ impl<'a> Parent<'a> {
         })
     }
 
-    /// Metadata of an object of this cluster.
+    /// Metadata of an object of this cluster, with what the spec gives to all of them. No selector goes by that.
     pub(super) fn metadata(&self, name: String, component: &str) -> ObjectMeta {
+        let own = self.own_metadata(name, component);
+        let Some(inherited) = &self.spec.inherited_metadata else {
+            return own;
+        };
+        let mut labels = inherited.labels.clone();
+        labels.extend(own.labels.into_iter().flatten());
+        let annotations = inherited.annotations.clone();
+        ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
+            ..own
+        }
+    }
+
+    /// Metadata of an object that is written when what is in it changes, and not when the spec does: of a Secret.
+    pub(super) fn own_metadata(&self, name: String, component: &str) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.namespace.clone()),

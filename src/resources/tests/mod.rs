@@ -5,7 +5,11 @@ mod manifests;
 mod network;
 mod pod_template;
 
-use std::{collections::BTreeSet, env, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::Path,
+};
 
 use k8s_openapi::{
     api::core::v1::ResourceRequirements,
@@ -310,6 +314,36 @@ fn only_objects_of_this_very_cluster_are_ours() {
 fn statefulset(desired: &Desired) -> &Value {
     let is_it = |object: &&Object| object.key().kind == Kind::StatefulSet;
     desired.objects.iter().find(is_it).unwrap().content()
+}
+
+#[test]
+fn what_all_objects_inherit_takes_the_place_of_nothing_and_reaches_no_pod() {
+    let spec: MemgraphClusterSpec = serde_json::from_value(json!({
+        "inheritedMetadata": {
+            // What an older definition might let through.
+            "labels": {"team": "graphs", "app.kubernetes.io/name": "other", names::CLUSTER_LABEL: "other"},
+            "annotations": {"example.com/owner": "graphs", "example.com/who": "all"},
+        },
+        "gateway": {"readWrite": {"service": {"annotations": {"example.com/who": "this"}}}},
+    }))
+    .unwrap();
+    let (with, without) = (built(spec), built(defaults()));
+    for (object, plain) in with.objects.iter().zip(&without.objects) {
+        let (content, plain) = (object.content(), plain.content());
+        let mut labels: BTreeMap<String, String> =
+            serde_json::from_value(content["metadata"]["labels"].clone()).unwrap();
+        assert_eq!(labels.remove("team").as_deref(), Some("graphs"));
+        assert_eq!(json!(labels), plain["metadata"]["labels"]);
+        assert_eq!(content["metadata"]["annotations"]["example.com/owner"], "graphs");
+        let who = if object.key().name == names::gateway("demo") && object.key().kind == Kind::Service {
+            "this"
+        } else {
+            "all"
+        };
+        assert_eq!(content["metadata"]["annotations"]["example.com/who"], who);
+        // Selectors, templates of pods and of claims.
+        assert_eq!(content["spec"], plain["spec"], "{:?}", object.key());
+    }
 }
 
 /// Who has taken over a database gets no way to the API server with it.

@@ -73,6 +73,7 @@ fn much(label: &str) -> Value {
         "storage": {"retentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"}},
         "networkPolicy": {"clients": peers, "metrics": peers},
         "podTemplate": instances,
+        "inheritedMetadata": {"labels": {"owner": label}, "annotations": {"example.com/owner": label}},
         "gateway": {
             "replicas": 3,
             "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "32Mi"}},

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     Does::{Asks, Decides, Is, Makes, Touches},
-    INSTANCES, Row, row,
+    GATEWAYS, INSTANCES, Row, row,
 };
 
 pub(super) fn instances() -> Vec<Row> {
@@ -119,6 +119,38 @@ pub(super) fn instances() -> Vec<Row> {
             &[Is("NetworkPolicy demo-gateway", "/spec/ingress/2/from")],
         ),
     ]
+}
+
+/// All objects have them.
+pub(super) fn inherited() -> Vec<Row> {
+    const OBJECTS: [&str; 16] = [
+        "NetworkPolicy demo-instances",
+        "ServiceAccount demo-instance",
+        "Role demo-instance",
+        "RoleBinding demo-instance",
+        "ConfigMap demo-start-gate",
+        "Service demo-instances",
+        INSTANCES,
+        "PodDisruptionBudget demo-instances",
+        "ServiceAccount demo-gateway",
+        "Role demo-gateway",
+        "RoleBinding demo-gateway",
+        "Service demo-gateway",
+        "Service demo-gateway-read",
+        "PodDisruptionBudget demo-gateway",
+        GATEWAYS,
+        "NetworkPolicy demo-gateway",
+    ];
+    let fields = [
+        ("labels", "/metadata/labels/a"),
+        ("annotations", "/metadata/annotations/a"),
+    ];
+    let rows = fields.into_iter().map(|(field, place)| {
+        let does = OBJECTS.map(|object| Makes(object, place));
+        let path = format!("inheritedMetadata.{field}");
+        row(&path, json!({}), [json!({"a": "b"}), json!({"a": "c"})], &does)
+    });
+    rows.collect()
 }
 
 pub(super) fn decisions() -> Vec<Row> {

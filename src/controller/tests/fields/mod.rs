@@ -66,6 +66,7 @@ fn row(path: &str, beside: Value, values: [Value; 2], does: &[Does]) -> Row {
 
 fn rows() -> Vec<Row> {
     let mut rows = instances::instances();
+    rows.extend(instances::inherited());
     rows.extend(instances::decisions());
     rows.extend(gateways::gateways());
     rows.extend(templates::template("podTemplate", INSTANCES));
