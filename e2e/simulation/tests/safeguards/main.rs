@@ -6,11 +6,13 @@
 
 mod copies;
 mod failsafe;
+mod farewell;
 mod gateways;
 mod leaders;
 mod lost_ledger;
 mod orders;
 mod pauses;
+mod put_back;
 mod registrations;
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
