@@ -76,6 +76,17 @@ impl Life {
         });
     }
 
+    /// Has it go on, if it stands still.
+    pub fn thaw(&self) {
+        self.state.send_if_modified(|state| {
+            let frozen = matches!(state, State::Frozen(_));
+            if frozen {
+                *state = State::Running;
+            }
+            frozen
+        });
+    }
+
     /// Ends it: nothing of it goes on.
     pub fn end(&self) {
         self.state.send_replace(State::Over);

@@ -194,6 +194,12 @@ impl Striker {
                 self.world.memgraphs.thaw(process);
             }
         }
+        for operator in &self.world.operators {
+            operator.thaw();
+        }
+        for gateway in self.world.gateways.all() {
+            gateway.life.thaw();
+        }
         self.world
             .trace
             .note(|| format!("the faults of {CLUSTER} are over"));

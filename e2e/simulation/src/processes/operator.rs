@@ -145,6 +145,13 @@ impl OperatorSlot {
         }
     }
 
+    /// Has its process go on, if it stands still.
+    pub fn thaw(&self) {
+        if let Some(current) = &*self.current.borrow() {
+            current.life.thaw();
+        }
+    }
+
     /// Takes away the power of its machine, or gives it back.
     pub fn set_power(&self, powered: bool) {
         self.powered.send_replace(powered);
