@@ -8,7 +8,7 @@ use simulation::{
 };
 use tokio::time::sleep;
 
-use crate::{play, secs, set_operators};
+use crate::{command, play, secs, set_operators};
 
 /// Takes the cluster away; its volumes stay. Ends when none of its pods is left on a node that has power.
 async fn delete_cluster(world: &World) {
@@ -49,6 +49,37 @@ fn a_new_ledger_begins_above_what_gateways_know() {
         );
         assert!(world.writes(5, secs(60)).await);
         assert!(world.ledger().unwrap().term > term);
+    });
+}
+
+/// The ledger is lost once more before clients are let in, after replicas were registered, and so are the registrations: nothing but
+/// the notes on the volumes tells of the numbers that were used.
+#[test]
+fn a_set_up_that_was_broken_off_leaves_its_numbers_to_nobody() {
+    play(async |world| {
+        assert!(world.writes(5, secs(30)).await);
+        world.clients.set_quiet(true);
+        delete_cluster(&world).await;
+        world.create_cluster(&json!({}));
+        // One is registered when the next one is to be.
+        for _ in 0..2 {
+            command(&world, "REGISTER REPLICA", "").await;
+        }
+        set_operators(&world, false);
+        assert!(!world.ledger().unwrap().opened);
+        world
+            .api
+            .store()
+            .edit(&Resource::clusters(), &cluster_key(), |cluster| {
+                cluster["status"] = json!({})
+            });
+        for instance in world.instances.live() {
+            world.memgraphs.kill(instance.process.unwrap());
+        }
+        set_operators(&world, true);
+        world.clients.set_quiet(false);
+        assert!(world.settled(1, secs(120)).await, "{:?}", world.status());
+        assert!(world.writes(5, secs(30)).await);
     });
 }
 
