@@ -296,6 +296,13 @@ fn classify(seen: &Observation) -> State<'_> {
         [main] => *main,
         mains => return State::Unknown(format!("{} instances are MAIN and hold data", mains.len())),
     };
+    // What it lists of its replicas may be from before it was replaced: one that has stood still since does not know that.
+    if let Some(note) = noted.filter(|note| note.main != main.name) {
+        return State::Unknown(format!(
+            "{} is MAIN, but the volumes say that {} was in term {}",
+            main.name, note.main, note.term
+        ));
+    }
     for other in with_data.iter().filter(|i| i.name != main.name) {
         let follows = main.view().is_some_and(|view| {
             view.registrations

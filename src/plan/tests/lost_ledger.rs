@@ -292,3 +292,25 @@ fn set_ups_that_were_broken_off_leave_their_numbers_to_nobody() {
         assert!(world.is_open(), "{}", world.tell());
     }
 }
+
+/// It stood still while it was replaced, and lists its replicas as they were before.
+#[test]
+fn a_main_that_was_replaced_by_what_the_notes_say_is_not_adopted() {
+    let mut world = running();
+    world.ledger = None;
+    world.numbers = Default::default();
+    for server in &mut world.servers {
+        server.volume_note = Some(VolumeNote {
+            lineage: "l1".into(),
+            term: 2,
+            begun: 0,
+            main: "demo-1".into(),
+            in_sync: vec!["demo-2".into()],
+        });
+    }
+    let (message, _) = stalled(&mut world);
+    assert!(
+        message.contains("demo-0 is MAIN, but the volumes say that demo-1 was in term 2"),
+        "{message}"
+    );
+}
