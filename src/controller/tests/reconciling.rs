@@ -272,6 +272,7 @@ async fn nobody_is_registered_at_an_address_that_two_pods_claim() {
         if let Err(error) = reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await {
             break error;
         }
+        assert!(memgraph.roles().iter().all(|(_, replicas)| *replicas == 0));
     };
     assert!(
         matches!(refused, ReconcileError::Act(ActError::Moved { .. })),
