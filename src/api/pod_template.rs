@@ -342,7 +342,6 @@ pub struct TemplateMount {
 }
 
 /// What the API server takes as the value of a label.
-/// What a label's value may be.
 pub(super) fn label_value() -> Value {
     json!({"type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"})
 }

@@ -45,6 +45,16 @@ fn leads_behind_a_closed_route(world: &World, instance: &str) -> bool {
     })
 }
 
+/// The member has more than MAIN's volume, which was put back. Ends when MAIN is tried on the word of that.
+async fn an_older_main_is_tried(world: &World) {
+    restart_member(world).await;
+    let older = volume(world, "demo-0");
+    assert!(world.writes(20, secs(60)).await);
+    put_main_back(world, older);
+    let tried = world.until(secs(60), |w| leads_behind_a_closed_route(w, "demo-0"));
+    assert!(tried.await, "{:?}", world.ledger());
+}
+
 fn asks(world: &World) -> bool {
     world.condition("Stalled") == ("True".into(), "DivergedInstance".into())
 }
@@ -53,12 +63,7 @@ fn asks(world: &World) -> bool {
 #[test]
 fn an_older_main_gives_the_lead_back_to_a_member_in_its_life() {
     play_with(two(), async |world| {
-        restart_member(&world).await;
-        let older = volume(&world, "demo-0");
-        assert!(world.writes(20, secs(60)).await);
-        put_main_back(&world, older);
-        let tried = world.until(secs(60), |w| leads_behind_a_closed_route(w, "demo-0"));
-        assert!(tried.await, "{:?}", world.ledger());
+        an_older_main_is_tried(&world).await;
         assert!(
             world.until(secs(60), |w| w.is_open_to("demo-1")).await,
             "{:?}",
@@ -73,12 +78,7 @@ fn an_older_main_gives_the_lead_back_to_a_member_in_its_life() {
 #[test]
 fn of_two_that_have_restarted_and_refuse_each_other_none_goes_on() {
     play_with(two(), async |world| {
-        restart_member(&world).await;
-        let older = volume(&world, "demo-0");
-        assert!(world.writes(20, secs(60)).await);
-        put_main_back(&world, older);
-        let tried = world.until(secs(60), |w| leads_behind_a_closed_route(w, "demo-0"));
-        assert!(tried.await, "{:?}", world.ledger());
+        an_older_main_is_tried(&world).await;
         let member = world.instances.named("demo-1").unwrap();
         world.memgraphs.kill(member.process.unwrap());
         assert!(world.until(secs(180), asks).await, "{:?}", world.status());
