@@ -199,7 +199,7 @@ struct GatewayArgs {
     /// UID of the pod that this gateway runs in.
     #[arg(long, env = "POD_UID")]
     pod_uid: String,
-    /// How many seconds sessions may go on after SIGTERM.
+    /// How many seconds sessions may go on after SIGTERM. New ones are taken for the first five of them.
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", default_value_t = gateway::DEFAULT_DRAIN.as_secs())]
     drain_seconds: u64,
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub struct Answers {
     pub trouble: watch::Receiver<Option<String>>,
     /// What has been counted.
     pub figures: Sources,
-    /// Done when no new session is taken any more.
+    /// Done when nobody should lead clients here any more.
     pub closing: CancellationToken,
 }
 

@@ -87,7 +87,7 @@ use self::{
 pub use self::{
     attestation::{Attestation, Dial, TcpDial, attest},
     clearance::{Clearance, Leave, Now},
-    ending::end_in_order,
+    ending::{Grace, end_in_order},
     enforce::enforce,
     follow::{Findings, follow},
     gate::{Gate, Port},
@@ -134,7 +134,7 @@ pub struct GatewayConfig {
     pub instances_ca: Option<PathBuf>,
     /// Where to listen.
     pub addresses: Addresses,
-    /// How long sessions may go on after SIGTERM.
+    /// How long sessions may go on after SIGTERM. New ones are taken for the first five seconds of it.
     pub drain: Duration,
     /// Where its part of each change of MAIN is told.
     pub traces: Traces,
@@ -231,7 +231,7 @@ pub(crate) async fn run_until(config: GatewayConfig, stop: CancellationToken) ->
         .tls
         .as_ref()
         .map(|_| Termination::new(&config.namespace, &config.cluster));
-    let gateway = Gateway::listen(&config.addresses, config.drain, termination.clone()).await?;
+    let gateway = Gateway::listen(&config.addresses, Grace::of(config.drain), termination.clone()).await?;
     info!(namespace = config.namespace, cluster = config.cluster, addresses = ?config.addresses, "gateway is listening");
 
     let (routes, view) = watch::channel(Routes::default());
@@ -282,7 +282,7 @@ struct Gateway {
     read: TcpListener,
     http: TcpListener,
     control: TcpListener,
-    drain: Duration,
+    grace: Grace,
     read_write_statistics: Arc<Statistics>,
     read_statistics: Arc<Statistics>,
     termination: Option<Termination>,
@@ -319,7 +319,7 @@ struct FromOutside {
 impl Gateway {
     async fn listen(
         addresses: &Addresses,
-        drain: Duration,
+        grace: Grace,
         termination: Option<Termination>,
     ) -> Result<Self, GatewayError> {
         let failed = |purpose, address| {
@@ -341,7 +341,7 @@ impl Gateway {
             read: socket::listen_for_sessions(read).map_err(failed("sessions to replicas", read))?,
             http: http::listen(http).await.map_err(failed("HTTP", http))?,
             control: socket::listen(control).map_err(failed("the operator", control))?,
-            drain,
+            grace,
             read_write_statistics: Arc::new(Statistics::new(Port::ReadWrite)),
             read_statistics: Arc::new(Statistics::new(Port::Read)),
             termination,
@@ -366,8 +366,8 @@ impl Gateway {
         Some(Arc::clone(&termination.certificate))
     }
 
-    /// Serves what `keeper` wants until `stop`, then takes no new session, and lets those that there are go on for a while.
-    /// Changed routes are enforced, and operators answered, to the very end.
+    /// Serves what `keeper` wants until `stop`, then for a while as one that is not ready, and lets those sessions that there are
+    /// then go on for a while. Changed routes are enforced, and operators answered, to the very end.
     async fn serve(
         self,
         keeper: Arc<Keeper>,
@@ -410,6 +410,7 @@ impl Gateway {
             closing: stop.clone(),
         };
         let mut answering = tokio::spawn(http::serve(self.http, answers.filter(), stop_answers.clone()));
+        let shut = CancellationToken::new();
         let mut accepting = JoinSet::new();
         for (port, listener, statistics) in [
             (Port::ReadWrite, self.read_write, self.read_write_statistics),
@@ -417,7 +418,7 @@ impl Gateway {
         ] {
             let certificate = certificate.clone();
             let door = Door::new(port, Arc::clone(&gate), statistics, sessions.clone(), certificate);
-            accepting.spawn(door.accept(listener, stop.clone()));
+            accepting.spawn(door.accept(listener, shut.clone()));
         }
 
         tokio::select! {
@@ -434,8 +435,11 @@ impl Gateway {
             _ = accepting.join_next() => return Err(GatewayError::PartStopped("listener for sessions")),
         }
 
-        while accepting.join_next().await.is_some() {}
-        end_in_order(&gate, &keeper, &sessions, self.drain).await;
+        let closing_doors = async {
+            shut.cancel();
+            while accepting.join_next().await.is_some() {}
+        };
+        end_in_order(&gate, &keeper, &sessions, closing_doors, self.grace).await;
         enforcing.abort();
         finding_idle.abort();
         tending.abort();

@@ -26,6 +26,7 @@ use crate::{
     gateway::{
         Addresses, FromOutside, Gate, Gateway, GatewayError, Statistics, Termination,
         dormitory::{Dormitory, SLEEP_AFTER},
+        ending::Grace,
         keeper::Keeper,
         routes::Routes,
         session,
@@ -74,6 +75,14 @@ impl Clock for TestClock {
     }
 }
 
+/// Takes no session any more as soon as it is told to end.
+fn at_once(drain: Duration) -> Grace {
+    Grace {
+        notice: Duration::ZERO,
+        drain,
+    }
+}
+
 /// A gateway that is shown cluster states by the test instead of by an API server, and gets the grants that an operator
 /// would give for them. They last until the test moves the clock.
 pub(super) struct TestGateway {
@@ -96,7 +105,12 @@ impl TestGateway {
     }
 
     pub(super) async fn start_with_drain(drain: Duration) -> Self {
-        Self::start_with(drain, None, SLEEP_AFTER).await
+        Self::start_with(at_once(drain), None, SLEEP_AFTER).await
+    }
+
+    /// One that ends like this.
+    pub(super) async fn ending(grace: Grace) -> Self {
+        Self::start_with(grace, None, SLEEP_AFTER).await
     }
 
     /// A gateway that enforces this state, whose sessions sleep when they have said nothing for so long.
@@ -107,22 +121,22 @@ impl TestGateway {
     }
 
     pub(super) async fn sleepy_with_drain(after: Duration, drain: Duration) -> Self {
-        Self::start_with(drain, None, after).await
+        Self::start_with(at_once(drain), None, after).await
     }
 
     /// A gateway at which TLS ends. It waits for no session when it is stopped.
     pub(super) async fn terminating(termination: Termination) -> Self {
-        Self::start_with(Duration::ZERO, Some(termination), SLEEP_AFTER).await
+        Self::start_with(at_once(Duration::ZERO), Some(termination), SLEEP_AFTER).await
     }
 
-    async fn start_with(drain: Duration, termination: Option<Termination>, sleep_after: Duration) -> Self {
+    async fn start_with(grace: Grace, termination: Option<Termination>, sleep_after: Duration) -> Self {
         let anywhere = Addresses {
             read_write: loopback(),
             read: loopback(),
             http: loopback(),
             control: loopback(),
         };
-        let mut gateway = Gateway::listen(&anywhere, drain, termination).await.unwrap();
+        let mut gateway = Gateway::listen(&anywhere, grace, termination).await.unwrap();
         gateway.dormitory = Dormitory::new(sleep_after).unwrap();
         let addresses = Addresses {
             read_write: gateway.read_write.local_addr().unwrap(),

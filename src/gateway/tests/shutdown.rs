@@ -9,7 +9,7 @@ use super::{
     controlled::{self, CLUSTER, ask},
     harness::{Instance, TTL, TestGateway, assert_connected, assert_reset, read_now, soon},
 };
-use crate::api::ledger::Route;
+use crate::{api::ledger::Route, gateway::Grace};
 
 #[tokio::test]
 async fn sessions_may_end_by_themselves_while_no_new_one_is_taken() {
@@ -42,6 +42,55 @@ async fn sessions_may_end_by_themselves_while_no_new_one_is_taken() {
     drop(main);
     gateway.until_retired().await;
     gateway.end().await;
+}
+
+#[tokio::test]
+async fn one_that_is_to_end_takes_sessions_until_all_have_heard_of_it() {
+    let main = Instance::start().await;
+    let cluster = demo().main_at("demo-0", main.address);
+    let long = Duration::from_secs(60);
+    let grace = Grace {
+        notice: long,
+        drain: long,
+    };
+    let mut gateway = TestGateway::ending(grace).await;
+    gateway.enforce(&cluster).await;
+
+    gateway.stop.cancel();
+    assert_eq!(gateway.readyz().await.0, 503);
+    // It has its grant, and gets further ones: a switchover meanwhile is like any other.
+    let (mut client, mut instance) = gateway.session(&main).await;
+    assert_connected(&mut client, &mut instance).await;
+    gateway.enforce(&cluster.clone().term(8).closed()).await;
+    assert_reset(&mut client).await;
+    let next = Instance::start().await;
+    gateway
+        .enforce(&cluster.term(8).main_at("demo-1", next.address))
+        .await;
+    let (mut client, mut instance) = gateway.session(&next).await;
+    assert_connected(&mut client, &mut instance).await;
+    gateway.served.abort();
+}
+
+#[tokio::test]
+async fn the_time_of_notice_ends_and_is_part_of_the_grace_period() {
+    let main = Instance::start().await;
+    let instant = Duration::from_millis(50);
+    let mut gateway = TestGateway::ending(Grace::of(instant)).await;
+    gateway.enforce(&demo().main_at("demo-0", main.address)).await;
+    let (client, _instance) = gateway.session(&main).await;
+
+    gateway.stop.cancel();
+    gateway.until_retired().await;
+    let error = TcpStream::connect(gateway.addresses.read_write)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(read_now(client), Err(ErrorKind::ConnectionReset));
+    gateway.end().await;
+
+    let generous = Grace::of(Duration::from_secs(20));
+    assert!(generous.notice < generous.drain, "{generous:?}");
 }
 
 #[tokio::test]

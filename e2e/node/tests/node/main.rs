@@ -138,7 +138,7 @@ const LONG: &[(&str, Body)] = tests! {
     reverts:
         a_cluster_serves_meanwhile_and_heals_without_a_human;
     rollouts:
-        of_gateways_drop_no_session_that_ends_in_time;
+        of_gateways_refuse_nobody_and_drop_no_session_that_ends_in_time;
     scaling:
         under_load_from_three_to_five_and_back;
     steps:

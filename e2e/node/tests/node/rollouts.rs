@@ -72,7 +72,9 @@ async fn exit_code(scene: &Scene, pod: &Pod) -> Result<i32> {
         .with_context(|| format!("{name} is still there"))?
 }
 
-pub async fn of_gateways_drop_no_session_that_ends_in_time(scene: Arc<Scene>) -> Result<()> {
+pub async fn of_gateways_refuse_nobody_and_drop_no_session_that_ends_in_time(
+    scene: Arc<Scene>,
+) -> Result<()> {
     let database = scene.start("demo", json!({})).await?;
     let old = scene.gateways().await?;
     let mut talking = Vec::new();
@@ -120,6 +122,11 @@ pub async fn of_gateways_drop_no_session_that_ends_in_time(scene: Arc<Scene>) ->
     eprintln!(
         "          gateways replaced within {:.1} s, {asked} questions answered meanwhile; {written}",
         begin.elapsed().as_secs_f64()
+    );
+    // Nodes lead nobody to a gateway any more before it refuses connections.
+    ensure!(
+        written.failed == 0,
+        "a client that came meanwhile got nowhere: {written}"
     );
     database.settled().await?;
     database.expect_everywhere(&written.tokens()).await

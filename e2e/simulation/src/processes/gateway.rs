@@ -19,8 +19,8 @@ use memgraph_operator::{
     api::{MemgraphCluster, names},
     controller::{Acquaintance, GatewayLink, Unasked, Unprepared},
     gateway::{
-        DEFAULT_DRAIN, Dial, Duty, Findings, Gate, Incident, Keeper, Leave, Port, Routes, Standing, Target,
-        Ticket, attest, end_in_order, enforce, follow, probe,
+        DEFAULT_DRAIN, Dial, Duty, Findings, Gate, Grace, Incident, Keeper, Leave, Port, Routes, Standing,
+        Target, Ticket, attest, end_in_order, enforce, follow, probe,
     },
     grants::{Request, Response},
     traces::Traces,
@@ -63,8 +63,10 @@ pub struct Gateway {
     keeper: Arc<Keeper>,
     gate: Arc<Gate>,
     enforced: watch::Receiver<Routes>,
-    /// Done when no session is taken any more.
+    /// Done when it says that nobody should lead clients here any more.
     closing: CancellationToken,
+    /// Done when no session is taken any more.
+    shut: CancellationToken,
     sessions: TaskTracker,
     /// Operators are answered one after the other: several that wait for the same would be woken in a random order.
     answering: Arc<tokio::sync::Mutex<()>>,
@@ -276,6 +278,7 @@ impl Sandbox for GatewaySandbox {
             gate,
             enforced,
             closing: CancellationToken::new(),
+            shut: CancellationToken::new(),
             sessions: TaskTracker::new(),
             answering: Arc::default(),
         };
@@ -333,7 +336,9 @@ impl Sandbox for GatewaySandbox {
         spawn_local(async move {
             let ending = async {
                 gateway.closing.cancel();
-                end_in_order(&gateway.gate, &gateway.keeper, &gateway.sessions, DEFAULT_DRAIN).await;
+                let shut = async { gateway.shut.cancel() };
+                let grace = Grace::of(DEFAULT_DRAIN);
+                end_in_order(&gateway.gate, &gateway.keeper, &gateway.sessions, shut, grace).await;
             };
             while_awake(gateway.life.clone(), ending).await;
             gateway.life.end();
@@ -404,7 +409,7 @@ impl Door {
         loop {
             tokio::select! {
                 biased;
-                () = door.gateway.closing.cancelled() => break,
+                () = door.gateway.shut.cancelled() => break,
                 accepted = listener.accept() => {
                     let Some(client) = accepted else { return };
                     let session = Rc::clone(&door).serve(client);
