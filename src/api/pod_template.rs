@@ -71,6 +71,10 @@ pub struct GatewayContainerTemplate {
     pub env: Vec<TemplateVariable>,
 }
 
+/// The least that instances may be given to end, in seconds: for as long as they serve meanwhile, and for a commit that waits for a
+/// replica.
+pub(crate) const SHORTEST_GRACE: i64 = 35;
+
 /// Labels and annotations of pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -101,6 +105,13 @@ pub struct PodTemplateSpec {
     /// What gateways can have too.
     #[serde(flatten)]
     pub placement: PodPlacement,
+
+    /// How long an instance may take to end, in seconds, before its process is killed. Unset: 65. It serves for the first 5 of
+    /// them while MAIN moves. More gives a snapshot under way the time to be finished; one that is broken off costs no data,
+    /// and a longer start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = SHORTEST_GRACE, max = 86_400))]
+    pub termination_grace_period_seconds: Option<i64>,
 
     /// Further volumes, the same ones in each pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,6 +1,6 @@
 //! What a user's `podTemplate` adds to the pods that the operator makes.
 //!
-//! It adds and never replaces: what has the name or place of something of the operator's own is refused. The API server
+//! It adds and never replaces, but for the time that an instance has to end: what has the name or place of something of the operator's own is refused. The API server
 //! refuses it first, by the rules of the CustomResourceDefinition; here it is found for what a later operator has come to
 //! own.
 
@@ -26,6 +26,7 @@ use crate::api::{
 pub(super) struct Additions<'a> {
     metadata: Option<&'a PodTemplateMetadata>,
     placement: Option<&'a PodPlacement>,
+    grace: Option<i64>,
     volumes: &'a [TemplateVolume],
     env: &'a [TemplateVariable],
     env_from: &'a [TemplateVariables],
@@ -39,6 +40,7 @@ impl<'a> Additions<'a> {
         Self {
             metadata: given.metadata.as_ref(),
             placement: spec.map(|spec| &spec.placement),
+            grace: spec.and_then(|spec| spec.termination_grace_period_seconds),
             volumes: spec.map_or(&[], |spec| &spec.volumes),
             env: container.map_or(&[], |container| &container.env),
             env_from: container.map_or(&[], |container| &container.env_from),
@@ -124,6 +126,7 @@ pub(super) fn extended(
             secure(spec.security_context.get_or_insert_default(), given);
         }
     }
+    spec.termination_grace_period_seconds = given.grace.or(spec.termination_grace_period_seconds);
     let own = spec.volumes.get_or_insert_default();
     for given in given.volumes {
         if own.iter().any(|own| own.name == given.name) {

@@ -24,7 +24,7 @@ use super::{
     parent::Parent, pod, pod_template, quantity::Amount, start_gate, tls,
 };
 use crate::{
-    api::{MemgraphClusterSpec, ReplicationMode, names},
+    api::{MemgraphClusterSpec, ReplicationMode, SHORTEST_GRACE, names},
     plan::LAST_CALL,
 };
 
@@ -41,6 +41,8 @@ const _: () = assert!(LAST_CALL.as_secs() + 2 <= FAREWELL_SECONDS as u64);
 /// How long an instance may take to end, in seconds: [`FAREWELL_SECONDS`], and a minute after SIGTERM. It takes no snapshot
 /// then, but a snapshot under way or a commit that waits for a replica (30 s at most) is finished first.
 const GRACE_SECONDS: i64 = FAREWELL_SECONDS + 60;
+// What a user may ask for instead leaves room for such a commit.
+const _: () = assert!(SHORTEST_GRACE >= FAREWELL_SECONDS + 30 && SHORTEST_GRACE <= GRACE_SECONDS);
 
 /// For how long an instance may recover before its start counts as failed: a day. Bolt opens only when all
 /// data is loaded, which takes hours for the largest graphs, and a kill would start that afresh.

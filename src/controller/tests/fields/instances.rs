@@ -45,6 +45,15 @@ pub(super) fn instances() -> Vec<Row> {
             ],
         ),
         row(
+            "podTemplate.spec.terminationGracePeriodSeconds",
+            json!({}),
+            [json!(35), json!(600)],
+            &[
+                Is(INSTANCES, "/spec/template/spec/terminationGracePeriodSeconds"),
+                Makes(INSTANCES, CONFIGURATION),
+            ],
+        ),
+        row(
             "config",
             json!({}),
             [json!({"log-level": "INFO"}), json!({"log-level": "TRACE"})],
