@@ -104,7 +104,7 @@ e2e-drivers: ## Check the official drivers through gateways, against the simulat
 	@SIM_VERSIONS="$(or $(SIM_VERSIONS),3.12)" PYTHONDONTWRITEBYTECODE=1 e2e/drivers/gateway.py
 
 .PHONY: images
-images: ## Build the images of operator, simulator and client
+images: ## Build the images of operator, simulator and client (PLATFORM=aarch64-unknown-linux-gnu: that of the operator alone, for that platform)
 	@e2e/images/build.sh
 
 .PHONY: crds

@@ -16,7 +16,7 @@ use e2e_cluster::faults::Container;
 use e2e_cluster::firewall::Cut;
 use e2e_cluster::folders::Folders;
 use e2e_cluster::image;
-use e2e_cluster::image::spec::ImageSpec;
+use e2e_cluster::image::spec::{Architecture, ImageSpec};
 use e2e_cluster::interrupt::Interrupt;
 use e2e_cluster::node;
 use e2e_cluster::preflight;
@@ -99,6 +99,9 @@ enum Subcommands {
         /// Value for a ${NAME} in the specification
         #[arg(long = "define", value_name = "NAME=VALUE")]
         definitions: Vec<String>,
+        /// What its programs are made for, in place of what the specification says
+        #[arg(long)]
+        architecture: Option<Architecture>,
     },
     /// Load image archives into all nodes; prints the images' names
     LoadImage {
@@ -250,8 +253,10 @@ fn run(subcommand: Subcommands) -> Result<ExitCode> {
             spec,
             output,
             definitions,
+            architecture,
         } => {
-            let spec = ImageSpec::read(&spec, &parse_definitions(&definitions)?)?;
+            let mut spec = ImageSpec::read(&spec, &parse_definitions(&definitions)?)?;
+            spec.architecture = architecture.unwrap_or(spec.architecture);
             println!("{}", image::build(&spec, &folders()?, &output)?.reference);
         }
         Subcommands::LoadImage { name, files } => {

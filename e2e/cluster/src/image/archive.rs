@@ -135,7 +135,7 @@ impl Contents {
         let reference = format!("{}:{tag}", spec.name);
         descriptor["annotations"] =
             json!({NAME_ANNOTATION: reference, "org.opencontainers.image.ref.name": tag});
-        descriptor["platform"] = json!({"architecture": "amd64", "os": "linux"});
+        descriptor["platform"] = json!({"architecture": spec.architecture, "os": "linux"});
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -168,7 +168,7 @@ fn config(spec: &ImageSpec, layers: &[Layer]) -> Value {
     let mut env = vec![format!("PATH={SEARCH_PATH}")];
     env.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
     json!({
-        "architecture": "amd64",
+        "architecture": spec.architecture,
         "os": "linux",
         "config": {
             "Env": env,
@@ -197,7 +197,7 @@ fn blob_path(digest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::layer;
+    use crate::image::{layer, spec::Architecture};
 
     fn build(folder: &Path, text: &str) -> Archive {
         let program = folder.join("program");
@@ -208,6 +208,7 @@ mod tests {
             entrypoint: vec!["/demo".into()],
             user: "101:103".into(),
             env: BTreeMap::from([("A".into(), "b".into())]),
+            architecture: Architecture::Arm64,
             ..ImageSpec::default()
         };
         write(&spec, &[layer::of_spec(&spec).unwrap()], &folder.join("demo.tar")).unwrap()
@@ -264,6 +265,11 @@ mod tests {
         let manifest: Value = serde_json::from_slice(&blob(&index["manifests"][0])).unwrap();
         let config: Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
         assert_eq!(config["config"]["User"], "101:103");
+        assert_eq!(config["architecture"], "arm64");
+        assert_eq!(
+            index["manifests"][0]["platform"],
+            json!({"architecture": "arm64", "os": "linux"})
+        );
         assert_eq!(config["config"]["Env"][1], "A=b");
         assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         blob(&manifest["layers"][0]);

@@ -9,12 +9,12 @@ pub mod spec;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::folders::{self, Folders};
 use archive::Archive;
 use layer::Layer;
-use spec::ImageSpec;
+use spec::{Architecture, ImageSpec};
 
 /// Makes an image and writes it to `file` as an OCI archive.
 ///
@@ -29,6 +29,10 @@ pub fn build(spec: &ImageSpec, folders: &Folders, file: &Path) -> Result<Archive
 fn layers(spec: &ImageSpec, folders: &Folders) -> Result<Vec<Layer>> {
     let mut layers = Vec::new();
     if !spec.debian.packages.is_empty() {
+        ensure!(
+            spec.architecture == Architecture::default(),
+            "Debian packages are had for amd64 only: leave them out, or make the image for that"
+        );
         layers.push(debian::layer(&spec.debian, &folders.debian())?);
     }
     layers.push(layer::of_spec(spec)?);

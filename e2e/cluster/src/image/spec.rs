@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::folders;
@@ -44,6 +45,20 @@ pub struct ImageSpec {
     /// Folder that the program starts in; empty for `/`.
     #[serde(default)]
     pub workdir: String,
+    /// Of the processors that its programs are made for.
+    #[serde(default)]
+    pub architecture: Architecture,
+}
+
+/// A kind of processors, as images name it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// x86_64.
+    #[default]
+    Amd64,
+    /// aarch64. No Debian packages can be in it: they are those of this machine.
+    Arm64,
 }
 
 /// A file, or a folder with all in it.
