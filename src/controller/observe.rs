@@ -19,7 +19,10 @@ use crate::{
         names,
     },
     plan::{
-        observation::{Access, Claim, Container, CrashLoop, Instance, Numbers, Observation, Volume, Witness},
+        observation::{
+            Access, Claim, Configuration, Container, CrashLoop, Instance, Numbers, Observation, Volume,
+            Witness,
+        },
         report::GatewayState,
     },
     resources::Amount,
@@ -47,6 +50,8 @@ pub(super) struct Memories {
     pub(super) change_ages: Vec<Duration>,
     pub(super) witnesses: Vec<Witness>,
     pub(super) access: Access,
+    /// The configuration that the spec asks pods to have; none where that cannot be told now.
+    pub(super) configuration: Option<String>,
 }
 
 /// One instance as Kubernetes describes it.
@@ -146,9 +151,14 @@ fn own_configuration(pod: &Pod) -> Option<&str> {
     own.map(String::as_str)
 }
 
-/// Whether a new pod would have another configuration. One that was made by an operator which told none is left alone.
-fn is_outdated(pod: &Pod, configuration: &str) -> bool {
-    own_configuration(pod).is_some_and(|own| own != configuration)
+/// How what a pod was made with stands to what the spec asks for, where that is known, and to what a new one is certain to get. One
+/// that was made by an operator which told none is left alone.
+fn standing(pod: &Pod, wanted: Option<&str>, certain: Option<&str>) -> Configuration {
+    match (own_configuration(pod), wanted.or(certain)) {
+        (Some(own), Some(wanted)) if own != wanted && certain == Some(wanted) => Configuration::Outdated,
+        (Some(own), Some(wanted)) if own != wanted => Configuration::Earlier,
+        _ => Configuration::Current,
+    }
 }
 
 /// What the pod's init container has said.
@@ -326,7 +336,7 @@ impl Inventory {
             Some(ledger) => sightings.told_by(&ledger.main.instance).await,
             None => BTreeMap::new(),
         };
-        let configuration = self.stateful_set.as_deref().and_then(configuration);
+        let certain = self.stateful_set.as_deref().and_then(configuration);
         let status = cluster.status.as_ref();
         let version = status.and_then(|status| status.version.as_deref());
         let mut instances = Vec::new();
@@ -346,10 +356,10 @@ impl Inventory {
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
                 terminating: slot.is_terminating(),
                 terminating_for: sighting.terminating_for,
-                outdated: slot
+                configuration: slot
                     .pod
-                    .zip(configuration)
-                    .is_some_and(|(pod, wanted)| is_outdated(pod, wanted)),
+                    .map(|pod| standing(pod, memories.configuration.as_deref(), certain))
+                    .unwrap_or_default(),
                 reset_asked: slot
                     .pod
                     .is_some_and(|pod| pod.annotations().contains_key(names::RESET_ANNOTATION)),

@@ -182,6 +182,17 @@ fn fingerprints(state: &Cluster, cluster: &MemgraphCluster) -> Fingerprints {
     }
 }
 
+/// Whether all is known that pods are made of.
+fn allows_pods(state: &Cluster, cluster: &MemgraphCluster) -> bool {
+    state.wallet.allows_pods(cluster)
+        && state.certificates.allows_pods(cluster)
+        && state.license.allows_pods(cluster)
+}
+
+fn configuration(state: &Cluster, cluster: &MemgraphCluster) -> Option<String> {
+    resources::configuration(&cluster.spec, &fingerprints(state, cluster)).ok()
+}
+
 fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
     let views = seen.instances.iter().filter_map(Instance::view);
     let mut registrations = views.flat_map(|view| &view.registrations);
@@ -354,10 +365,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let startable = state.wallet.allows_pods(cluster)
-            && state.certificates.allows_pods(cluster)
-            && state.license.allows_pods(cluster);
-        if cluster.spec.paused || !startable {
+        if cluster.spec.paused || !allows_pods(state, cluster) {
             return Ok(());
         }
         let wanted = Wanted {
@@ -403,6 +411,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     change_ages: state.change_ages(ledger(cluster), &self.wall),
                     witnesses: state.witnesses(),
                     access: state.wallet.access(cluster, ledger(cluster)),
+                    configuration: allows_pods(state, cluster)
+                        .then(|| configuration(state, cluster))
+                        .flatten(),
                 },
                 &self.cluster_domain,
             )
@@ -467,8 +478,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let report = report::report(seen, ledger.as_ref(), situation, inventory.gateway(cluster));
         let now = Time(self.wall.now());
         let steps = state.steps();
-        let configuration = || resources::configuration(&cluster.spec, &fingerprints(state, cluster)).ok();
-        let image = image::told(cluster, &inventory, report.version.is_some(), configuration);
+        let image = image::told(cluster, &inventory, report.version.is_some(), || {
+            configuration(state, cluster)
+        });
         let surroundings = Surroundings {
             inventory: &inventory,
             image,

@@ -150,6 +150,18 @@ impl Settings {
     }
 }
 
+/// How what a process was started with stands to what the spec says of it now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Configuration {
+    /// It is that.
+    #[default]
+    Current,
+    /// It is something else, and whether a new pod would have what the spec says is not certain yet.
+    Earlier,
+    /// It is something else, and a new pod would have what the spec says.
+    Outdated,
+}
+
 /// One instance: its pod, and what it says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
@@ -179,8 +191,8 @@ pub struct Instance {
     pub terminating: bool,
     /// For how long this operator has seen that its pod is being deleted. Zero where it is not.
     pub terminating_for: Duration,
-    /// Its process was started with what an earlier spec said of it, and a new pod would have what the present one says.
-    pub outdated: bool,
+    /// How what its process was started with stands to what the spec says.
+    pub configuration: Configuration,
     /// Somebody asks for its data to be set aside.
     pub reset_asked: bool,
     /// What its init container has said of an order to set its data aside.
@@ -457,6 +469,12 @@ impl Observation {
 }
 
 impl Instance {
+    /// Whether its process was started with what the spec says now.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.configuration == Configuration::Current
+    }
+
     /// Its answers, if it gave any.
     #[must_use]
     pub fn view(&self) -> Option<&View> {

@@ -44,7 +44,7 @@ pub fn lacks_strict_sync(version: &str) -> bool {
 pub(super) fn refused_mode(seen: &Observation) -> Option<String> {
     let version = seen.settings.not_strict.as_ref()?;
     let (major, minor) = STRICT_SYNC_SINCE;
-    (!seen.declared().any(|instance| instance.outdated)).then(|| {
+    (seen.declared().all(Instance::is_current)).then(|| {
         format!(
             "replication.mode: StrictSync needs Memgraph {major}.{minor} or newer, and {version} runs: replicas stay as with Sync. \
              Set image to {major}.{minor} or newer, or replication.mode to Sync"
@@ -56,7 +56,7 @@ pub(super) fn refused_mode(seen: &Observation) -> Option<String> {
 /// by a word tells that only once it runs.
 pub(super) fn older_than_main(seen: &Observation, main: &Instance) -> Option<String> {
     let runs = &main.view()?.version;
-    let replaced = seen.declared().filter(|i| !i.outdated && i.name != main.name);
+    let replaced = seen.declared().filter(|i| i.is_current() && i.name != main.name);
     let (name, version) = replaced
         .filter_map(|i| Some((&i.name, &i.view()?.version)))
         .find(|(_, version)| release(version) < release(runs) && release(version).is_some())?;

@@ -370,7 +370,7 @@ impl<'a> Facts<'a> {
 
     /// Which instances have an earlier configuration, and what their update waits for.
     fn outdated(&self) -> Option<(Reason, String)> {
-        let outdated = self.seen.declared().filter(|i| i.outdated);
+        let outdated = self.seen.declared().filter(|i| !i.is_current());
         let names: Vec<_> = outdated.map(|i| i.name.as_str()).collect();
         if names.is_empty() {
             return release::downgrade(self.seen).map(|why| (Reason::Downgrade, why));

@@ -3,7 +3,7 @@
 use super::{
     Action, Step, brake,
     members::Members,
-    observation::{Container, Instance, Observation, Registration},
+    observation::{Configuration, Container, Instance, Observation, Registration},
     release,
     switchover::{self, NEAR, Standing},
 };
@@ -33,7 +33,7 @@ const MOVES: usize = 2;
 /// any other whose pod is deleted: another one takes its place before it ends, or MAIN waits for it.
 pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     let (seen, ledger, main) = (members.seen, members.ledger, members.main);
-    if !seen.declared().any(|i| i.outdated) {
+    if !seen.declared().any(is_outdated) {
         return Next::Done;
     }
     if let Some(why) = release::downgrade(seen) {
@@ -94,7 +94,11 @@ pub(super) fn replace_stopped(seen: &Observation) -> Option<Step> {
 }
 
 fn is_due(instance: &Instance) -> bool {
-    instance.outdated && !instance.terminating
+    is_outdated(instance) && !instance.terminating
+}
+
+fn is_outdated(instance: &Instance) -> bool {
+    instance.configuration == Configuration::Outdated
 }
 
 fn replace(instance: &Instance) -> Option<Step> {

@@ -17,4 +17,5 @@ mod outside;
 mod reconciling;
 mod sight;
 mod traced;
+mod updating;
 mod volumes;

@@ -10,8 +10,8 @@ use std::{net::IpAddr, time::Duration};
 use super::super::{
     Action, Plan, Step,
     observation::{
-        Access, Claim, Container, Contents, CrashLoop, DataStatus, Instance, Marker, Numbers, Observation,
-        Registration, Role, Settings, Sight, SwitchoverRequest, View, Volume,
+        Access, Claim, Configuration, Container, Contents, CrashLoop, DataStatus, Instance, Marker, Numbers,
+        Observation, Registration, Role, Settings, Sight, SwitchoverRequest, View, Volume,
     },
     plan,
 };
@@ -298,7 +298,11 @@ impl World {
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
                 terminating: self.servers[index].ending,
                 terminating_for: self.servers[index].ending_for,
-                outdated: self.servers[index].configuration != self.configuration,
+                configuration: if self.servers[index].configuration == self.configuration {
+                    Configuration::Current
+                } else {
+                    Configuration::Outdated
+                },
                 reset_asked: self.servers[index].reset_asked,
                 reset_note: self.servers[index].note.clone(),
                 incarnation: up.then(|| self.incarnation(index)),
