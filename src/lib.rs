@@ -18,6 +18,7 @@ pub mod memgraph;
 pub mod metrics;
 mod mounted;
 pub mod plan;
+pub mod probe;
 pub mod reference;
 pub mod resources;
 pub mod scope;

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
+use http::Uri;
 use kube::{Client, Config, CustomResourceExt};
 use memgraph_operator::{
     api::{DurationString, InitNote, MemgraphCluster, names},
@@ -21,6 +22,7 @@ use memgraph_operator::{
     kubectl,
     leader::{Timing, TimingError},
     memgraph::{Credentials, Neo4rsBolt},
+    probe::{Database, ProbeError, Target},
     reference,
     resources::{InvalidPodLabels, OperatorImage, OperatorPods, PASSWORD_VARIABLE, USER_VARIABLE},
     scope::{InvalidNamespace, Scope},
@@ -50,6 +52,8 @@ enum Command {
     Gateway(GatewayArgs),
     /// Runs in an instance's pod before Memgraph: waits until it may start there, and sets its data aside where that is ordered.
     InstanceInit(InstanceInitArgs),
+    /// Asks until it is answered as a client should be, and says what by: the tests of the charts.
+    Probe(ProbeArgs),
     /// Prints the CustomResourceDefinition as YAML.
     Crd,
     /// Prints the description of the operator's HTTP answers as OpenAPI.
@@ -67,7 +71,7 @@ enum Command {
 enum Page {
     /// The MemgraphCluster resource.
     Resource,
-    /// Flags of operator, gateway and init container.
+    /// Flags of the program.
     Flags,
     /// `kubectl memgraph`.
     Kubectl,
@@ -208,6 +212,26 @@ struct GatewayArgs {
     log: LogArgs,
 }
 
+/// What is asked.
+#[derive(Args)]
+#[command(group = ArgGroup::new("asked").required(true).multiple(true))]
+struct ProbeArgs {
+    /// What must answer with 200, such as http://memgraph-operator:8080/readyz.
+    #[arg(long, group = "asked")]
+    http: Option<Uri>,
+    /// Where a database must answer, such as demo-gateway:7687: the user whose name and password are in the environment, as
+    /// MEMGRAPH_USER and MEMGRAPH_PASSWORD, if they are.
+    #[arg(long, group = "asked")]
+    bolt: Option<String>,
+    /// The file with the authorities of its certificate (PEM): it is spoken to by TLS. Where there is no such file, TLS and Bolt must
+    /// shake hands, and nothing is asked.
+    #[arg(long, requires = "bolt")]
+    ca: Option<PathBuf>,
+    /// For how long it is tried.
+    #[arg(long, default_value = "60s")]
+    within: DurationString,
+}
+
 #[derive(Args)]
 struct TraceArgs {
     /// Where a trace of each change of MAIN is sent to by OTLP over HTTP, such as http://collector:4318. The operator tells its
@@ -247,6 +271,8 @@ enum Error {
     Gateway(#[from] gateway::GatewayError),
     #[error("cannot set the data aside; it is tried again when this container is started again")]
     InstanceInit(#[from] VolumeError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     #[error("cannot write the CustomResourceDefinition as YAML")]
     Crd(#[from] serde_yaml::Error),
 }
@@ -284,6 +310,10 @@ fn run(command: Command) -> Result<(), Error> {
         Command::InstanceInit(args) => {
             telemetry::start(&args.log.log_level)?;
             block_on(instance_init(args))
+        }
+        Command::Probe(args) => {
+            telemetry::start("info")?;
+            block_on(probe(args))
         }
         Command::Gateway(args) => {
             telemetry::start(&args.log.log_level)?;
@@ -406,6 +436,22 @@ fn credentials() -> Option<Credentials> {
     let variable = |name| std::env::var(name).ok();
     let (user, password) = (variable(USER_VARIABLE)?, variable(PASSWORD_VARIABLE)?);
     Credentials::new(&user, &password).ok()
+}
+
+async fn probe(args: ProbeArgs) -> Result<(), Error> {
+    let mut targets: Vec<_> = args.http.into_iter().map(Target::Http).collect();
+    if let Some(address) = &args.bolt {
+        let plain = Database::at(address, credentials())?;
+        let database = match &args.ca {
+            Some(authorities) => plain.known_by(authorities)?,
+            None => plain,
+        };
+        targets.push(Target::Bolt(database));
+    }
+    for target in targets {
+        println!("{}", target.answers(args.within.0).await?);
+    }
+    Ok(())
 }
 
 async fn gateway(args: GatewayArgs) -> Result<(), Error> {

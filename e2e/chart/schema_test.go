@@ -132,6 +132,15 @@ func TestTheClusterChartTakesTheFieldsOfTheSpec(t *testing.T) {
 		"fullnameOverride": {"description": "The cluster's name. Empty: the release's name", "type": "string", "maxLength": 40},
 		"labels":           strings,
 		"annotations":      strings,
+		"test": {
+			"description":          "The pod of `helm test`",
+			"type":                 "object",
+			"additionalProperties": false,
+			"properties": object{
+				"image":  object{"description": "The operator's image. Empty: that of the chart's appVersion", "type": "string"},
+				"labels": strings,
+			},
+		},
 	} {
 		if _, taken := properties[name]; taken {
 			t.Fatalf("spec.%s has the name of a value of the chart's own", name)

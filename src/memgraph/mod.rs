@@ -30,7 +30,7 @@ pub use credentials::{Credentials, UnusableCredentials};
 pub use led::Led;
 pub use signed_in::{Keyring, Pool, SignedIn};
 pub use snapshots::{position, settle_snapshots};
-pub use tls::{Encryption, Trust};
+pub use tls::{Encryption, Trust, UnusableCertificate};
 pub use users::{Known, settle_users};
 
 /// One row of an answer, by column name.

@@ -44,3 +44,23 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
+
+{{/*
+Labels and annotations of an object of `root`: those of the chart, then `labels` and `annotations`, which are this object's own, then
+the common ones. Of two with the same key the first one counts.
+*/}}
+{{- define "memgraph-operator.marks" -}}
+labels:
+  {{- $own := include "memgraph-operator.labels" .root | fromYaml }}
+  {{- merge dict $own (default dict .labels) (default dict .root.Values.commonLabels) | toYaml | nindent 2 }}
+{{- with merge dict (default dict .annotations) (default dict .root.Values.commonAnnotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What finds the pod of `helm test`, and no other one. */}}
+{{- define "memgraph-operator.test" -}}
+app.kubernetes.io/component: test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}

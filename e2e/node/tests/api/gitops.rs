@@ -29,6 +29,9 @@ const WAYS: [(&str, &[&str]); 2] = [
     ),
 ];
 
+/// Argo CD leaves them out: what Helm has as a hook, of a kind that Argo CD has not, it ignores (`pkg/sync/ignore` of gitops-engine).
+const WITHOUT_TESTS: &str = "--skip-tests";
+
 /// Spec of a cluster by the values of the chart: all that is by default, and much of what can be said.
 const VALUES: [(&str, &str); 2] = [
     ("plain", "{}"),
@@ -52,7 +55,7 @@ pub async fn nothing_differs_from_git_for_argo_cd(scene: Arc<Scene>) -> Result<(
             let file = folder.join(format!("{name}.yaml"));
             let values_file = git.join(format!("{name}.values"));
             fs::write(&values_file, values)?;
-            let values = ["--values", &values_file.to_string_lossy()].map(str::to_owned);
+            let values = ["--values", &values_file.to_string_lossy(), WITHOUT_TESTS].map(str::to_owned);
             fs::write(
                 &file,
                 template(&helm, &name, "memgraph-cluster", &scene.namespace, &values)?,
@@ -70,7 +73,7 @@ pub async fn nothing_differs_from_git_for_argo_cd(scene: Arc<Scene>) -> Result<(
             "memgraph-operator",
             "memgraph-operator",
             OPERATOR_NAMESPACE,
-            &[],
+            &[WITHOUT_TESTS.to_owned()],
         )?;
         fs::write(&file, operator)?;
         let mut arguments = vec!["--namespace", OPERATOR_NAMESPACE];

@@ -31,7 +31,14 @@ pub async fn the_chart_is_installed_upgraded_and_removed_as_it_says(scene: Arc<S
         .into_iter()
         .map(|(heading, _)| heading.to_owned())
         .collect();
-    let tried = ["Install", "Upgrade", "Upgrade", "Uninstall", "Uninstall"];
+    let tried = [
+        "Install",
+        "Install",
+        "Upgrade",
+        "Upgrade",
+        "Uninstall",
+        "Uninstall",
+    ];
     ensure!(there == tried, "the boxes of {GUIDE} are {there:?}");
     in_place_of_the_operator(&desk, from_install_to_uninstall).await
 }
@@ -78,6 +85,8 @@ async fn from_install_to_uninstall(desk: &Desk) -> Result<()> {
     an_older_chart(desk)?;
     desk.run("Install", 0)?;
     ensure!(operators(scene).await? == 2, "no two operator processes");
+    let tested = desk.run("Install", 1)?;
+    ensure!(tested.contains("Succeeded"), "the chart's test: {tested}");
     ensure!(
         scene.kubectl(&["get", "mgc"]).is_err(),
         "this is not the older chart"

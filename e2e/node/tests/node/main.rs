@@ -5,6 +5,7 @@ mod alerts;
 mod auth;
 mod bootstrap;
 mod chart;
+mod cluster_chart;
 mod deletion;
 mod docs;
 mod drivers;
@@ -98,6 +99,8 @@ const SHORT: &[(&str, Body)] = tests! {
 const LONG: &[(&str, Body)] = tests! {
     alerts:
         critical_ones_fire_on_what_is_read_here;
+    cluster_chart:
+        its_test_asks_main_by_tls_and_as_a_user_and_fails_for_whoever_is_kept_out;
     auth:
         whoever_has_no_password_gets_in_nowhere_and_another_password_restarts_nothing;
     expansion:

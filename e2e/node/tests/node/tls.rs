@@ -48,10 +48,10 @@ for address in addresses:
 "#;
 
 /// An authority that vouches for this test's servers.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Result<Self> {
+    pub(super) fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -65,7 +65,7 @@ impl Authority {
     }
 
     /// Puts a certificate for these hosts into a Secret, with its key and this authority.
-    fn sign(&self, scene: &Scene, secret: &str, hosts: &[&str]) -> Result<()> {
+    pub(super) fn sign(&self, scene: &Scene, secret: &str, hosts: &[&str]) -> Result<()> {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(hosts)?;
