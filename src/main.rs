@@ -18,7 +18,7 @@ use memgraph_operator::{
     controller::{self, Election, OperatorConfig},
     fleet,
     gateway::{self, Addresses, GatewayConfig},
-    instance_init::{self, VolumeError},
+    instance_init::{self, DataVolume, VolumeError},
     kubectl,
     leader::{Timing, TimingError},
     memgraph::{Credentials, Neo4rsBolt},
@@ -100,6 +100,10 @@ struct InstanceInitArgs {
     /// The certificates of the authorities by which instances that take TLS are known (PEM).
     #[arg(long)]
     instances_ca: Option<PathBuf>,
+    /// Name the volume, where it has no name yet, and tell the name: the data lies in the pod, and nothing else tells its volume
+    /// from the one before it.
+    #[arg(long)]
+    name_volume: bool,
     /// Where the kubelet reads what has become of it.
     #[arg(long, default_value = "/dev/termination-log")]
     message: PathBuf,
@@ -420,8 +424,13 @@ async fn instance_init(args: InstanceInitArgs) -> Result<(), Error> {
     };
     let client = client().await?;
     let bolt = Neo4rsBolt::signing_in(credentials());
+    let volume = DataVolume::new(&instance.mount, &instance.data);
+    let name = args
+        .name_volume
+        .then(|| volume.name(&format!("{:016x}", fastrand::u64(..))));
     let note = InitNote {
         boot_id: instance_init::boot_id(),
+        volume: name.transpose()?.unwrap_or_default(),
         reset: instance_init::prepare(&instance, client, &bolt).await?,
     };
     tracing::info!(?note, "Memgraph may start");

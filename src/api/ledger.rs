@@ -92,7 +92,8 @@ pub struct Incarnation {
     /// The container runtime's id of the running container; a restart in place gives a new one.
     #[serde(rename = "containerID")]
     pub container_id: String,
-    /// UID of the volume claim, followed by the name of the volume that it is bound to.
+    /// UID of the volume claim, followed by the name of the volume that it is bound to. Where the data lies in the pod itself: the
+    /// pod's UID, followed by what the init container has named the volume.
     pub volume: String,
     /// The node's boot: what was not flushed is lost with it. Empty where the pod does not tell.
     #[serde(default, rename = "bootID", skip_serializing_if = "String::is_empty")]
@@ -327,6 +328,16 @@ impl Ledger {
     pub fn relies_on(&self, instance: &str) -> bool {
         let mut members = self.in_sync.iter().chain(&self.candidates);
         self.main.instance == instance || members.any(|member| member.instance == instance)
+    }
+
+    /// Whether the copy in this very pod is MAIN's, in sync or a candidate, in whatever life.
+    #[must_use]
+    pub fn relies_on_pod(&self, pod_uid: &str) -> bool {
+        let members = self.in_sync.iter().chain(&self.candidates);
+        let lives = members.map(|member| &member.incarnation);
+        lives
+            .chain([&self.main.incarnation])
+            .any(|life| life.pod_uid == pod_uid)
     }
 
     /// Whether this instance is relied on in its present life only: MAIN does not wait for it while it is away, and after a restart

@@ -1,5 +1,5 @@
 //! What an instance's init container says: the message with which it ends, which the pod's status shows. It tells of an
-//! order to set the data aside, and of the node's boot, for which nobody needs the right to look at nodes.
+//! order to set the data aside, of the node's boot, for which nobody needs the right to look at nodes, and of the volume.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,10 @@ pub struct InitNote {
     /// The boot of the node that the pod runs on (`/proc/sys/kernel/random/boot_id`).
     #[serde(default, rename = "bootID", skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
+    /// The name that it has given the volume when that was empty, and which lies on it. Told where the data lies in the pod: there
+    /// nothing else tells a volume from the one before it, that of a node whose disk was emptied, for example.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub volume: String,
     /// What it says of an order.
     #[serde(flatten)]
     pub reset: ResetNote,

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuthSpec, BootstrapSpec, FailoverSpec, GatewaySpec, InheritedMetadata, LicenseSpec, NetworkPolicySpec,
-    PodTemplate, ReplicationSpec, TlsSpec, UpdateStrategySpec, status::MemgraphClusterStatus,
+    AuthSpec, BootstrapSpec, EmptyDirSpec, FailoverSpec, GatewaySpec, InheritedMetadata, LicenseSpec,
+    NetworkPolicySpec, PodTemplate, ReplicationSpec, TlsSpec, UpdateStrategySpec,
+    status::MemgraphClusterStatus,
 };
 
 /// A highly available Memgraph cluster: one MAIN, replicas of it, and a gateway that always leads to MAIN.
@@ -96,6 +97,14 @@ use super::{
 #[x_kube(validation = (
     "!has(self.license) || !has(self.podTemplate) || !has(self.podTemplate.container) || !has(self.podTemplate.container.env) || !self.podTemplate.container.env.exists(e, e.name in ['MEMGRAPH_ENTERPRISE_LICENSE', 'MEMGRAPH_ORGANIZATION_NAME'])",
     "podTemplate.container.env: MEMGRAPH_ENTERPRISE_LICENSE and MEMGRAPH_ORGANIZATION_NAME belong to license; take these variables away, or license"
+))]
+#[x_kube(validation = (
+    "!has(self.storage.emptyDir) || self.replicas > 1",
+    "storage.emptyDir: needs replicas 2 or more, because each change of the configuration makes the pod anew, and its data goes with it; add instances, or take emptyDir away"
+))]
+#[x_kube(validation = (
+    "!has(self.storage.emptyDir) || !has(self.replication.electableInstances) || self.replication.electableInstances > 1",
+    "replication.electableInstances: must be 2 or more with storage.emptyDir, because MAIN's data goes with its pod, and moves to another instance before it"
 ))]
 #[x_kube(validation = (
     "has(self.auth) || !has(oldSelf.auth)",
@@ -256,6 +265,22 @@ pub struct SwitchoverSpec {
     "has(self.storageClassName) == has(oldSelf.storageClassName)",
     "storageClassName: cannot be changed; make a new cluster with the class you want"
 ))]
+#[x_kube(validation = (
+    "has(self.emptyDir) == has(oldSelf.emptyDir)",
+    "emptyDir: cannot be added or taken away, because the data would stay behind; make a new cluster with it, or without"
+))]
+#[x_kube(validation = (
+    "!has(self.emptyDir) || !has(self.storageClassName)",
+    "storageClassName: is of volume claims, and with emptyDir there are none; take one of the two away"
+))]
+#[x_kube(validation = (
+    "!has(self.emptyDir) || self.size == '10Gi'",
+    "size: is of volume claims, and with emptyDir there are none; take it away, and set emptyDir.sizeLimit"
+))]
+#[x_kube(validation = (
+    "!has(self.emptyDir) || (self.retentionPolicy.whenDeleted == 'Retain' && self.retentionPolicy.whenScaled == 'Retain')",
+    "retentionPolicy: is of volume claims; with emptyDir the data always goes with its pod; take one of the two away"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct StorageSpec {
     /// Size of each instance's volume. Plan for four times the data set: snapshots are full copies. It can be raised where the
@@ -287,6 +312,12 @@ pub struct StorageSpec {
     /// What becomes of the volumes.
     #[serde(default)]
     pub retention_policy: RetentionPolicy,
+
+    /// Unset: each instance has a volume claim. Set: the data lies in an `emptyDir` of each instance's pod, and **is gone with the
+    /// pod**: a deletion of all pods, or of the cluster, loses everything. It outlives restarts of processes and nodes. An instance
+    /// whose pod is made anew is filled from MAIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_dir: Option<EmptyDirSpec>,
 }
 
 impl Default for StorageSpec {
@@ -295,6 +326,7 @@ impl Default for StorageSpec {
             size: defaults::storage_size(),
             storage_class_name: None,
             retention_policy: RetentionPolicy::default(),
+            empty_dir: None,
         }
     }
 }

@@ -65,7 +65,7 @@ pub enum ActError {
         instance: String,
     },
     /// Kubernetes did not take a note.
-    #[error("cannot annotate the volume claim of {instance}")]
+    #[error("cannot note on the volume of {instance} who is MAIN")]
     Note {
         /// The instance.
         instance: String,
@@ -259,21 +259,25 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
         }
     }
 
-    /// Notes the ledger on volume claims. One that was replaced meanwhile gets no note that was meant for another volume.
+    /// Notes the ledger on volume claims, or on pods where the data lies in these. One that was replaced meanwhile gets no note that
+    /// was meant for another volume.
     async fn note_volumes(&self, claims: &[(String, String)], note: &VolumeNote) -> Result<(), ActError> {
+        let in_pods = self.seen.settings.data_in_pods;
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace());
         let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), &self.namespace());
         let text = serde_json::to_string(note).unwrap_or_default();
+        let params = PatchParams::default();
         for (instance, uid) in claims {
             let patch = json!({"metadata": {"uid": uid, "annotations": {names::NOTE_ANNOTATION: text}}});
-            let patched = api
-                .patch_metadata(
-                    &names::data_claim(instance),
-                    &PatchParams::default(),
-                    &Patch::Merge(&patch),
-                )
-                .await;
+            let patch = Patch::Merge(&patch);
+            let patched = if in_pods {
+                pods.patch_metadata(instance, &params, &patch).await.map(drop)
+            } else {
+                let claim = names::data_claim(instance);
+                api.patch_metadata(&claim, &params, &patch).await.map(drop)
+            };
             match patched {
-                Ok(_) => {}
+                Ok(()) => {}
                 // It is gone, or another one has taken its place: its UID cannot be changed.
                 Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409 | 422) => {}
                 Err(source) => {

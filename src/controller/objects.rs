@@ -23,8 +23,8 @@ use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
     plan::instances_to_keep,
     resources::{
-        self, Desired, Fingerprints, Installation, Kind, Object, ObjectKey, Replacement, is_controlled_by,
-        keeps_volumes,
+        self, Desired, Evictions, Fingerprints, Installation, Kind, Object, ObjectKey, Replacement,
+        is_controlled_by, keeps_volumes,
     },
 };
 
@@ -107,6 +107,7 @@ struct Built {
     spec: MemgraphClusterSpec,
     image: String,
     secrets: Fingerprints,
+    evictions: Evictions,
     desired: Arc<Desired>,
 }
 
@@ -118,6 +119,8 @@ pub(super) struct Wanted<'a> {
     pub(super) image: String,
     /// What tells the contents of Secrets from others.
     pub(super) secrets: Fingerprints,
+    /// The pods that hold data which goes with them.
+    pub(super) holders: Vec<String>,
 }
 
 /// Applies what differs, and deletes what should not be there.
@@ -290,20 +293,22 @@ impl Applied {
     ) -> Result<Arc<Desired>, resources::Error> {
         let cluster = wanted.cluster;
         let mut spec = cluster.spec.clone();
-        spec.replicas = instances_to_keep(&cluster.name_any(), spec.replicas, ledger);
+        spec.replicas = instances_to_keep(&cluster.name_any(), spec.replicas, ledger, &wanted.holders);
+        let evictions = Evictions::of(cluster);
         let mut built = self.built.lock().await;
         if let Some(built) = &*built
             && built.uid == cluster.metadata.uid
             && built.spec == spec
             && built.image == wanted.image
             && built.secrets == wanted.secrets
+            && built.evictions == evictions
         {
             return Ok(Arc::clone(&built.desired));
         }
         let kept = MemgraphCluster {
             metadata: cluster.metadata.clone(),
             spec,
-            status: None,
+            status: cluster.status.clone(),
         };
         let desired = Arc::new(resources::desired(
             &kept,
@@ -316,6 +321,7 @@ impl Applied {
             spec: kept.spec,
             image: wanted.image.clone(),
             secrets: wanted.secrets.clone(),
+            evictions,
             desired: Arc::clone(&desired),
         });
         Ok(desired)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{
-        InitNote, MemgraphCluster,
+        InitNote, MemgraphCluster, VolumeNote,
         ledger::{Incarnation, InstanceAddress},
         names,
     },
@@ -98,19 +98,31 @@ impl Slot<'_> {
         let pod = self.pod?;
         let container = database(pod)?;
         container.state.as_ref()?.running.as_ref()?;
-        let claim = self.claim?;
+        let note = init_note(pod);
+        let volume = if has_own_volume(pod) {
+            // Without its name it is not known which one it is.
+            let name = note.as_ref().map(|note| &note.volume);
+            format!("{}/{}", pod.uid()?, name.filter(|name| !name.is_empty())?)
+        } else {
+            let claim = self.claim?;
+            let bound_to = claim.spec.as_ref()?.volume_name.as_deref()?;
+            format!("{}/{bound_to}", claim.uid()?)
+        };
         Some(Incarnation {
             pod_uid: pod.uid()?,
             container_id: container.container_id.clone()?,
-            volume: format!(
-                "{}/{}",
-                claim.uid()?,
-                claim.spec.as_ref()?.volume_name.as_deref()?
-            ),
-            boot_id: init_note(pod).map(|note| note.boot_id).unwrap_or_default(),
+            volume,
+            boot_id: note.map(|note| note.boot_id).unwrap_or_default(),
             flushes_all: flushes_all(pod),
         })
     }
+}
+
+/// Whether the data lies in the pod itself.
+fn has_own_volume(pod: &Pod) -> bool {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    let mut volumes = volumes.into_iter().flatten();
+    volumes.any(|volume| volume.name == names::DATA_VOLUME && volume.empty_dir.is_some())
 }
 
 fn database(pod: &Pod) -> Option<&ContainerStatus> {
@@ -183,12 +195,29 @@ fn flushes_all(pod: &Pod) -> bool {
 }
 
 fn claim(claim: &PersistentVolumeClaim) -> Option<Claim> {
-    let note = claim.annotations().get(names::NOTE_ANNOTATION);
     Some(Claim {
         uid: claim.uid()?,
-        note: note.and_then(|text| serde_json::from_str(text).ok()),
+        note: note(claim),
         volume: volume(claim),
     })
+}
+
+/// Where the data lies in the pod, that is the claim: what is noted of the data is gone with it.
+fn own_claim(pod: &Pod) -> Option<Claim> {
+    Some(Claim {
+        uid: pod.uid()?,
+        note: note(pod),
+        volume: Some(Volume {
+            capacity: None,
+            awaits_kubelet: false,
+        }),
+    })
+}
+
+/// What is noted on the object that the data ends with.
+fn note<K: ResourceExt>(holder: &K) -> Option<VolumeNote> {
+    let text = holder.annotations().get(names::NOTE_ANNOTATION)?;
+    serde_json::from_str(text).ok()
 }
 
 /// What is told of the claim's volume, if it has one.
@@ -264,10 +293,12 @@ impl Inventory {
                 let claim = names::data_claim(&instance);
                 let pods = self.instances.iter().map(Arc::as_ref);
                 let claims = self.claims.iter().map(Arc::as_ref);
+                // Claims of an earlier cluster of this name hold nothing of this one.
+                let has_claims = cluster.spec.storage.empty_dir.is_none();
                 Slot {
                     ordinal,
                     pod: named(pods, &instance),
-                    claim: named(claims, &claim),
+                    claim: named(claims, &claim).filter(|_| has_claims),
                     name: instance,
                 }
             })
@@ -306,9 +337,27 @@ impl Inventory {
         pod.and_then(own_configuration) == Some(configuration)
     }
 
-    /// Bound claims of this cluster beyond the declared instances.
+    /// The pods of a cluster that was set up, whose data goes with them, and which are to stay.
+    pub(super) fn data_holders(&self, cluster: &MemgraphCluster) -> Vec<String> {
+        let in_pods = cluster.spec.storage.empty_dir.is_some();
+        let stay = |pod: &&Arc<Pod>| {
+            in_pods
+                && pod.metadata.deletion_timestamp.is_none()
+                && pod.annotations().contains_key(names::NOTE_ANNOTATION)
+        };
+        let pods = self.instances.iter().filter(stay);
+        pods.map(|pod| pod.name_any()).collect()
+    }
+
+    /// Bound claims of this cluster beyond the declared instances; where data lies in pods, pods that hold some.
     fn stray_volumes(&self, cluster: &MemgraphCluster) -> Vec<String> {
         let name = cluster.name_any();
+        if cluster.spec.storage.empty_dir.is_some() {
+            let beyond =
+                |pod: &String| names::ordinal(&name, pod).is_some_and(|n| n >= cluster.spec.replicas);
+            let holders = self.data_holders(cluster).into_iter();
+            return holders.filter(beyond).collect();
+        }
         let beyond = |claim: &&PersistentVolumeClaim| {
             let claim_name = claim.name_any();
             let instance = claim_name
@@ -351,7 +400,10 @@ impl Inventory {
                 node: slot.pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_ready),
-                claim: slot.claim.and_then(claim),
+                claim: match slot.pod.filter(|pod| has_own_volume(pod)) {
+                    Some(pod) => own_claim(pod),
+                    None => slot.claim.and_then(claim),
+                },
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
                 terminating: slot.is_terminating(),

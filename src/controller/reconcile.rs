@@ -373,6 +373,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             operator: &self.installation,
             image: image::of_new_pods(cluster, &self.inventory(cluster)),
             secrets: fingerprints(state, cluster),
+            holders: self.inventory(cluster).data_holders(cluster),
         };
         objects::bring_about(&self.client, &self.stores, &state.applied, wanted).await
     }

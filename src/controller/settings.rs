@@ -63,6 +63,7 @@ pub(super) fn settings(spec: &MemgraphClusterSpec, image: String, version: Optio
         main_update: spec.update_strategy.main_update,
         // What is no quantity is told when the objects are built.
         volume_size: volume_size(spec).map(Amount::whole).unwrap_or_default(),
+        data_in_pods: spec.storage.empty_dir.is_some(),
     }
 }
 

@@ -103,6 +103,9 @@ impl Growth {
         cluster: &MemgraphCluster,
         inventory: &Inventory,
     ) -> Result<(), VolumeError> {
+        if cluster.spec.storage.empty_dir.is_some() {
+            return Ok(());
+        }
         let size = volume_size(&cluster.spec)?;
         let small = small(cluster, inventory, size);
         let mut asked = self.asked.lock().await;

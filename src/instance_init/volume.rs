@@ -25,6 +25,8 @@ const PARTIAL: &str = ".partial";
 const KEPT: &str = "-keep";
 /// The file with the tokens of the orders that were obeyed, one a line.
 const OBEYED: &str = "obeyed";
+/// The file with the name of the volume.
+const NAME: &str = "volume";
 /// So many folders stay that are not kept for ever.
 const REMAINING: usize = 2;
 
@@ -104,6 +106,23 @@ impl DataVolume {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(failed("read", &path)(error)),
         }
+    }
+
+    /// The name of this volume: the one that lies on it, or else `new`, which lies on it from now on, also after a loss of power.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn name(&self, new: &str) -> Result<String, VolumeError> {
+        let path = self.aside.join(NAME);
+        match fs::read_to_string(&path) {
+            Ok(name) => return Ok(name),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("read", &path)(error)),
+        }
+        fs::create_dir_all(&self.aside).map_err(failed("make", &self.aside))?;
+        write_synced(&path, new)?;
+        sync(&self.mount)?;
+        Ok(new.to_owned())
     }
 
     /// Whether there is no data to recover from.

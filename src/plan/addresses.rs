@@ -7,10 +7,14 @@
 //! ([`Ledger::other_at`]). From then on the registration leads to this instance or to nobody.
 
 use super::{
-    Action, Step,
+    Action, Plan, Situation, Step,
+    expendable::is_expendable,
     observation::{Container, Instance, Numbers, Observation},
 };
-use crate::api::ledger::{InstanceAddress, Ledger};
+use crate::api::{
+    conditions::Reason,
+    ledger::{InstanceAddress, Ledger},
+};
 
 /// What is noted for an instance.
 pub(super) fn noted<'a>(ledger: &'a Ledger, instance: &str) -> Option<&'a InstanceAddress> {
@@ -48,15 +52,52 @@ pub(super) fn note_all(seen: &Observation, numbers: &mut Numbers, ledger: &mut L
 }
 
 /// Replaces the pod of an instance whose init container does not let it start, because the ledger has another instance at
-/// its address. Another pod gets another address. Nothing runs in this one, so that nothing is lost with it.
+/// its address. Another pod gets another address. Nothing runs in this one, so that nothing is lost with it; where it holds data,
+/// that is asked before.
 pub(super) fn replace_displaced(seen: &Observation, ledger: &Ledger) -> Option<Step> {
-    let displaced = seen.instances.iter().find(|instance| {
-        let waits = instance.container == Container::Waiting && !instance.terminating;
-        let taken = |address: &String| ledger.other_at(address, &instance.name).is_some();
-        waits && instance.replication_address.as_ref().is_some_and(taken)
-    })?;
+    let displaced = displaced(seen, ledger).find(|i| is_expendable(seen, Some(ledger), i))?;
     Some(Step::Do(Action::DeletePod {
         instance: displaced.name.clone(),
         pod_uid: displaced.pod_uid.clone()?,
     }))
+}
+
+/// The instances whose init containers do not let them start because the ledger has another instance at their address.
+fn displaced<'a>(seen: &'a Observation, ledger: &'a Ledger) -> impl Iterator<Item = &'a Instance> {
+    seen.instances.iter().filter(|instance| {
+        let waits = instance.container == Container::Waiting && !instance.terminating;
+        let taken = |address: &String| ledger.other_at(address, &instance.name).is_some();
+        waits && instance.replication_address.as_ref().is_some_and(taken)
+    })
+}
+
+/// Notes where everybody is by now, so that an instance can start whose pod holds what may be the only copy of a write: whoever is
+/// noted at its address may have been given another one. Where that helps nobody a human is asked: a pod that keeps its data gets
+/// another address only from its node.
+pub(super) fn make_way(seen: &Observation, ledger: &Ledger, situation: &Situation) -> Option<Plan> {
+    let displaced = displaced(seen, ledger).next()?;
+    let mut numbers = seen.numbers;
+    let mut next = ledger.clone();
+    numbers.ensure(&mut next);
+    note_all(seen, &mut numbers, &mut next);
+    if next.addresses != ledger.addresses {
+        return Some(Plan {
+            steps: vec![Step::write(next)],
+            situation: situation.clone(),
+            numbers,
+        });
+    }
+    // Somebody else may follow MAIN until then.
+    if displaced.away_for < seen.settings.hang_timeout.saturating_mul(2) {
+        return None;
+    }
+    let name = &displaced.name;
+    let address = displaced.replication_address.as_ref()?;
+    let other = ledger.other_at(address, name)?;
+    let text = format!(
+        "{name} does not start at {address}, which may still be the address of {other} for MAIN, and its pod is not replaced, because \
+         its data lies in it (storage.emptyDir) and may be the only copy of a write. Have its node set the pod's network up anew \
+         (crictl stopp), which keeps the data; to go on without it, delete the pod"
+    );
+    Some(Plan::new(seen, Situation::Stalled(Reason::InstanceFailing, text)))
 }

@@ -34,6 +34,16 @@ enum State<'a> {
 }
 
 pub(super) fn plan(seen: &Observation) -> Plan {
+    // What it holds goes with it.
+    if let Some(leaving) = seen.instances.iter().find(|i| i.terminating)
+        && seen.settings.data_in_pods
+    {
+        let text = format!(
+            "waiting for the pod of {} to end, and its data with it",
+            leaving.name
+        );
+        return Plan::new(seen, Situation::Waiting(Reason::WaitingForInstances, text));
+    }
     if let Some(missing) = missing(seen) {
         let data = seen.declared().any(|i| i.view().is_some() && !is_fresh(i));
         let long = |i: &Instance| i.view().is_some() || i.away_for >= seen.settings.hang_timeout;
@@ -47,8 +57,13 @@ pub(super) fn plan(seen: &Observation) -> Plan {
         return Plan::new(seen, Situation::Stalled(Reason::InvalidSpec, unfit));
     }
     if !seen.stray_volumes.is_empty() {
+        let what = if seen.settings.data_in_pods {
+            "pods"
+        } else {
+            "volume claims"
+        };
         let why = format!(
-            "volume claims exist for instances beyond spec.replicas, and may hold the newest data: {}. Raise \
+            "{what} exist for instances beyond spec.replicas, and may hold the newest data: {}. Raise \
              spec.replicas until they are used, or delete them if their data is not wanted",
             seen.stray_volumes.join(", ")
         );

@@ -136,7 +136,8 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     let ledger = members.ledger;
     let working = |message: &str| Situation::Working(kind, message.to_owned());
 
-    let demote: Vec<_> = members.impostors().map(Members::put_down).collect();
+    let put_down = |i| Members::put_down(seen, ledger, i);
+    let demote: Vec<_> = members.impostors().map(put_down).collect();
     if !demote.is_empty() {
         return Plan::with(
             seen,
@@ -312,8 +313,11 @@ fn mark(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
         Some(marker) => {
             let text = format!(
                 "{} shows the mark of another history ({} instead of {}): its data was exchanged. Bring this cluster's data \
-                 back, or delete the MemgraphCluster, which keeps the volumes, and make it again to begin with what they hold",
-                main.name, marker.lineage, ledger.lineage
+                 back. {}",
+                main.name,
+                marker.lineage,
+                ledger.lineage,
+                loss::start_over(seen)
             );
             Some(Plan::new(seen, Situation::Stalled(Reason::AmbiguousState, text)))
         }
@@ -336,7 +340,7 @@ const MARK_PATIENCE: Duration = Duration::from_secs(40);
 /// replica, or has terminated the transaction, in the moment in which it was marked, so that the mark is in its memory alone.
 ///
 /// Nothing was acknowledged since the route was closed, so that every candidate still holds everything, and so does MAIN's
-/// volume.
+/// volume. Where that goes with the pod, only a new cluster, which holds nothing yet, is helped so.
 fn forget_undone_mark(members: &Members<'_>, synced: &[&Registration]) -> Option<Step> {
     let (seen, ledger, main) = (members.seen, members.ledger, members.main);
     let lacks = |registration: &&Registration| {
@@ -345,7 +349,8 @@ fn forget_undone_mark(members: &Members<'_>, synced: &[&Registration]) -> Option
         contents.is_some_and(|contents| contents.marker.is_none())
     };
     let overdue = seen.closed_for >= MARK_PATIENCE && !main.terminating && main.carries(ledger);
-    (overdue && synced.iter().any(lacks)).then_some(())?;
+    let outlived = !seen.settings.data_in_pods || is_new(ledger);
+    (overdue && outlived && synced.iter().any(lacks)).then_some(())?;
     Some(Step::Do(Action::DeletePod {
         instance: main.name.clone(),
         pod_uid: main.pod_uid.clone()?,

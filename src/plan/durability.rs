@@ -28,6 +28,9 @@ pub(super) fn durable(
                 ", on the node of MAIN ({node}): what takes that node, and its disk where volumes are on it, takes all of them"
             );
         }
+        if seen.settings.data_in_pods {
+            message += "; each copy lies in its pod, and is gone with that (storage.emptyDir)";
+        }
         return (Truth::True, Reason::AsExpected, message);
     }
     let Some(ledger) = ledger.filter(|ledger| ledger.opened) else {

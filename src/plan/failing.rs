@@ -6,6 +6,7 @@ use super::{
     Action, Situation, Step,
     members::Members,
     observation::{Access, Container, DataStatus, Instance, Observation, Registration, Settings, Sight},
+    reset,
 };
 use crate::api::{ResetOutcome, conditions::Reason, ledger::Ledger};
 
@@ -85,13 +86,20 @@ pub(super) fn replace_hanging(members: &Members<'_>) -> Option<Step> {
     let is_fed = |r: &Registration| r.follows() || r.status == Some(DataStatus::Recovery);
     let fed = |i: &Instance| members.registration_of(i).is_some_and(is_fed);
     let hanging = members.others().find(|i| {
-        let spared = members.ledger.relies_on_this_life_of(&i.name);
+        let spared = is_relied_on(members.seen, members.ledger, i);
         hangs(settings, i) && !i.terminating && !fed(i) && !spared
     })?;
     Some(Step::Do(Action::DeletePod {
         instance: hanging.name.clone(),
         pod_uid: hanging.pod_uid.clone()?,
     }))
+}
+
+/// Whether the ledger relies on what would be gone with the present process, or with its pod where the data lies in that: one that hangs
+/// may only be held up, and may hold then what MAIN, if it is lost meanwhile, held.
+fn is_relied_on(seen: &Observation, ledger: &Ledger, instance: &Instance) -> bool {
+    let pod = instance.pod_uid.as_ref().filter(|_| seen.settings.data_in_pods);
+    ledger.relies_on_this_life_of(&instance.name) || pod.is_some_and(|pod| ledger.relies_on_pod(pod))
 }
 
 /// What a human must do about an instance that will not come back by itself.
@@ -109,10 +117,14 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
         {
             return Some(format!("{name} {}", untrusted(why)));
         }
-        if hangs(settings, instance) && ledger.relies_on_this_life_of(name) {
+        if hangs(settings, instance) && is_relied_on(seen, ledger, instance) {
+            let why = if settings.data_in_pods {
+                "its data goes with its pod"
+            } else {
+                "as it is registered it can only be promoted in its present life"
+            };
             return Some(format!(
-                "{name} runs but answers nothing. It was in sync, and as it is registered it can only be promoted in its \
-                 present life: delete its pod if MAIN is well"
+                "{name} runs but answers nothing. It was in sync, and {why}: delete its pod if MAIN is well"
             ));
         }
         if !crash_loops(settings, instance) {
@@ -129,12 +141,14 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
         let code = instance.crash_loop.as_ref().and_then(|crash_loop| crash_loop.exit_code);
         let code = code.map(|code| format!(", the last time with exit code {code}")).unwrap_or_default();
         let remedy = if was_reset(instance) {
-            "Its data was set aside already, so that this is not the reason"
+            "Its data was set aside already, so that this is not the reason".to_owned()
         } else if relied_on {
             "It was in sync: if its data cannot be read, add an instance, or set replication.dataDurability to Preferred, so \
              that MAIN can go on without it; then its data can be set aside"
+                .to_owned()
         } else {
-            "If its data cannot be read, annotate its pod with memgraph.dev/reset=yes to have it set aside and filled anew"
+            let outcome = reset::outcome(seen);
+            format!("If its data cannot be read, annotate its pod with memgraph.dev/reset=yes to have {outcome}")
         };
         Some(format!(
             "the process of {name} ends again and again{code}; its log says why. {remedy}"

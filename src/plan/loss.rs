@@ -280,7 +280,7 @@ fn take_back(seen: &Observation, ledger: &Ledger, main: &Instance, why: &str) ->
         steps.push(Step::write(next));
     }
     steps.push(Step::Do(Action::Fence { term }));
-    steps.push(Members::put_down(main));
+    steps.push(Members::put_down(seen, ledger, main));
     Plan {
         steps,
         situation: Situation::Working(OperationKind::Restart, why.to_owned()),
@@ -353,6 +353,18 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
         && seen.closed_for > REPLACEMENT_PATIENCE;
     let kind = ledger.operation.as_ref()?.kind;
     stuck.then_some(())?;
+    if seen.settings.data_in_pods {
+        let text = format!(
+            "{why}, and nobody else can. Its pod is not replaced, because its data lies in it (storage.emptyDir): have its node start \
+             its container anew (crictl stop), which keeps the data"
+        );
+        let promote = Step::Do(Action::Promote {
+            instance: name.clone(),
+            incarnation: ledger.main.incarnation.clone(),
+        });
+        let situation = Situation::Stalled(Reason::InstanceFailing, text);
+        return Some(Plan::with(seen, situation, [promote]));
+    }
     let delete = Step::Do(Action::DeletePod {
         instance: name.clone(),
         pod_uid: chosen.pod_uid.clone()?,
@@ -612,6 +624,16 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
     Situation::MainLost(Reason::NoCandidate, text)
 }
 
+/// What a human can do where no copy is known to hold everything.
+pub(super) fn start_over(seen: &Observation) -> &'static str {
+    if seen.settings.data_in_pods {
+        "Save what you need of what the pods hold; to begin with an empty database, delete the MemgraphCluster, and its data with \
+         it (storage.emptyDir), and make it again"
+    } else {
+        "To begin with what the volumes hold, delete the MemgraphCluster, which keeps them, and make it again"
+    }
+}
+
 /// What to say where waiting ends nothing: MAIN is back without its data, and every copy that held everything has shown that it
 /// cannot be known to hold it any more.
 fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation> {
@@ -624,7 +646,7 @@ fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation>
     let remedy = if others.any(|i| seen.electable(i) && i.is_replica() && i.carries(ledger)) {
         "To go on with the replica that was the least behind, and without what it lacks, set failover.candidates to MostRecent"
     } else {
-        "To begin with what the volumes hold, delete the MemgraphCluster, which keeps them, and make it again"
+        start_over(seen)
     };
     let text = format!(
         "{why}, and without its data; no other copy is known to hold every acknowledged write{}. {remedy}",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Action, Step, addresses,
+    expendable::is_expendable,
     numbers::{parse_registration_name, registration_name},
     observation::{DataStatus, Instance, Numbers, Observation, Registration, Role},
 };
@@ -137,10 +138,11 @@ impl<'a> Members<'a> {
     }
 
     /// Makes an instance a replica that is MAIN without the ledger's word; if its commits leave no moment for that command, by a
-    /// new pod, which starts as one. Its volume stays.
-    pub(super) fn put_down(instance: &Instance) -> Step {
+    /// new pod, which starts as one. Its volume stays, or nothing depends on that.
+    pub(super) fn put_down(seen: &Observation, ledger: &Ledger, instance: &Instance) -> Step {
+        let by_force = instance.adamant && is_expendable(seen, Some(ledger), instance);
         match &instance.pod_uid {
-            Some(pod_uid) if instance.adamant => Step::Do(Action::DeletePod {
+            Some(pod_uid) if by_force => Step::Do(Action::DeletePod {
                 instance: instance.name.clone(),
                 pod_uid: pod_uid.clone(),
             }),

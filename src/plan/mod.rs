@@ -9,6 +9,7 @@ mod bootstrap;
 mod brake;
 mod closed;
 mod durability;
+mod expendable;
 mod failing;
 mod loss;
 mod members;
@@ -214,6 +215,12 @@ pub fn plan(seen: &Observation) -> Plan {
         plan.steps
             .extend(displaced.or_else(|| update::replace_stopped(seen)));
     }
+    if plan.steps.is_empty()
+        && let Some(ledger) = &seen.ledger
+        && let Some(way) = addresses::make_way(seen, ledger, &plan.situation)
+    {
+        plan = way;
+    }
     if plan.situation == Situation::Serving
         && let Some(why) = release::refused_mode(seen)
     {
@@ -222,10 +229,18 @@ pub fn plan(seen: &Observation) -> Plan {
     plan
 }
 
-/// How many instances must be kept for now: lowering `replicas` must not take MAIN or an in-sync copy away.
+/// How many instances must be kept for now: lowering `replicas` must not take MAIN or an in-sync copy away. `pods`: those whose data
+/// goes with them, if it does; without a ledger any of them may be such a copy.
 #[must_use]
-pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>) -> i32 {
-    let Some(ledger) = ledger else { return replicas };
+pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>, pods: &[String]) -> i32 {
+    let Some(ledger) = ledger else {
+        let ordinals = pods
+            .iter()
+            .filter_map(|pod| crate::api::names::ordinal(cluster, pod));
+        return ordinals
+            .map(|ordinal| ordinal.saturating_add(1))
+            .fold(replicas, i32::max);
+    };
     let held = ledger
         .in_sync
         .iter()

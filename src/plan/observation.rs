@@ -17,7 +17,7 @@ pub struct Observation {
     pub ledger: Option<Ledger>,
     /// Every declared instance, and every other one that has a pod; by ordinal.
     pub instances: Vec<Instance>,
-    /// Bound volume claims of this cluster's name without a declared instance.
+    /// Bound volume claims of this cluster's name without a declared instance; where data lies in pods, such pods.
     pub stray_volumes: Vec<String>,
     /// Registration numbers that this leader has reserved and not yet used.
     pub numbers: Numbers,
@@ -97,6 +97,8 @@ pub struct Settings {
     pub main_update: MainUpdate,
     /// How large an instance's volume is to be, in bytes.
     pub volume_size: u64,
+    /// The data of each instance lies in its pod, and is gone with that.
+    pub data_in_pods: bool,
 }
 
 /// A human's word on which instance to go on with.
@@ -181,7 +183,7 @@ pub struct Instance {
     pub container: Container,
     /// Whether Kubernetes' own probe succeeds.
     pub ready: bool,
-    /// The volume claim of its data.
+    /// The volume claim of its data; its pod, where the data lies in that.
     pub claim: Option<Claim>,
     /// How many timestamps its data has come, as a snapshot in this life has shown; or why none could be taken.
     pub position: Option<Result<i64, String>>,

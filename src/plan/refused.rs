@@ -143,10 +143,18 @@ fn leave_to_a_human(members: &Members<'_>, kind: OperationKind, instance: &Insta
         let text = format!("{name} is to follow {main} without its data");
         return strike_off(members, instance, Situation::Working(kind, text));
     }
+    let other_way = if members.seen.settings.data_in_pods {
+        format!(
+            "to go on with that of {name}, delete the pod of {main}, and its data with it (storage.emptyDir)"
+        )
+    } else {
+        format!(
+            "to go on with that of {name}, delete the MemgraphCluster, which keeps the volumes, and make it again"
+        )
+    };
     let text = format!(
         "{name} was in sync, has restarted since, and holds writes that {main} does not: one of the two was put back to an \
-         older state. To go on with the data of {main}, annotate the pod of {name} with memgraph.dev/reset=yes; to go on with \
-         that of {name}, delete the MemgraphCluster, which keeps the volumes, and make it again"
+         older state. To go on with the data of {main}, annotate the pod of {name} with memgraph.dev/reset=yes; {other_way}"
     );
     Plan::new(members.seen, Situation::Stalled(Reason::DivergedInstance, text))
 }

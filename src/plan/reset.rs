@@ -6,7 +6,7 @@
 use super::{
     Action, Step, failing,
     members::Members,
-    observation::{DataStatus, Instance, Numbers},
+    observation::{DataStatus, Instance, Numbers, Observation},
 };
 use crate::api::{
     ResetOutcome,
@@ -43,6 +43,15 @@ pub(super) fn due<'a>(members: &'a Members<'_>) -> impl Iterator<Item = &'a Inst
 /// The order for this instance.
 pub(super) fn order<'a>(ledger: &'a Ledger, instance: &Instance) -> Option<&'a ResetOrder> {
     ledger.resets.iter().find(|order| order.instance == instance.name)
+}
+
+/// What becomes of the data, for people.
+pub(super) fn outcome(seen: &Observation) -> &'static str {
+    if seen.settings.data_in_pods {
+        "its data deleted with the pod (storage.emptyDir) and filled anew"
+    } else {
+        "its data set aside and filled anew"
+    }
 }
 
 /// The next thing to do about orders; what must be written first goes into `ledger`. MAIN must be up, in the life that
@@ -101,7 +110,9 @@ fn pursue(members: &Members<'_>, order: &ResetOrder, ledger: &mut Ledger) -> Opt
     }
     let pod_uid = instance.pod_uid.as_ref()?;
     if *pod_uid == order.pod_uid {
-        if instance.terminating {
+        // Where the data goes with the pod, no init container looks at MAIN before.
+        let is_known = !members.seen.settings.data_in_pods || members.main.carries(members.ledger);
+        if instance.terminating || !is_known {
             return None;
         }
         return Some(vec![Step::Do(Action::DeletePod {

@@ -104,7 +104,10 @@ impl<'a> Desk<'a> {
             .in_sync
             .retain(|m| impostors.iter().all(|i| i.name != m.instance));
         Some(Work::Steps(
-            impostors.into_iter().map(Members::put_down).collect(),
+            impostors
+                .into_iter()
+                .map(|i| Members::put_down(self.members.seen, &self.ledger, i))
+                .collect(),
         ))
     }
 
@@ -422,8 +425,9 @@ impl<'a> Desk<'a> {
         if !diverged.is_empty() {
             let text = format!(
                 "{} holds writes that MAIN does not, and replication.divergedInstances is Keep. Save what you need of \
-                 it, then annotate its pod with memgraph.dev/reset=yes to have its data set aside and filled anew",
-                diverged.join(", ")
+                 it, then annotate its pod with memgraph.dev/reset=yes to have {}",
+                diverged.join(", "),
+                reset::outcome(self.members.seen)
             );
             *situation = Situation::Stalled(Reason::DivergedInstance, text);
         }

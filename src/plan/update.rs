@@ -2,6 +2,7 @@
 
 use super::{
     Action, Step, brake,
+    expendable::is_expendable,
     members::Members,
     observation::{Configuration, Container, Instance, Observation, Registration},
     release,
@@ -61,12 +62,17 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     if let Some(replica) = replica {
         return replace(replica).map_or(Next::Done, Next::Replace);
     }
-    let by_hand = format!("ask for a switchover, or delete the pod of {}", main.name);
+    let in_pods = seen.settings.data_in_pods;
+    let by_hand = if in_pods {
+        "ask for a switchover".to_owned()
+    } else {
+        format!("ask for a switchover, or delete the pod of {}", main.name)
+    };
     if seen.settings.main_update == MainUpdate::Supervised {
         let why = format!("only MAIN is left, and updateStrategy.mainUpdate is Supervised: {by_hand}");
         return Next::Wait(Reason::WaitingForSwitchover, why);
     }
-    if members.others().next().is_none() {
+    if members.others().next().is_none() && !in_pods {
         return replace(main).map_or(Next::Done, Next::Replace);
     }
     if brake::lately(seen, ledger) >= MOVES {
@@ -75,6 +81,11 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     match switchover::anywhere(members) {
         Standing::Possible(target) => Next::MoveMain(target),
         Standing::Waiting(why) => wait(format!("only MAIN is left: {why}")),
+        Standing::Refused(why) | Standing::Done(why) if in_pods => {
+            let why =
+                format!("only MAIN is left, and it cannot move before its data goes with its pod: {why}");
+            Next::Wait(Reason::WaitingForSwitchover, why)
+        }
         Standing::Refused(why) | Standing::Done(why) => {
             let why = format!(
                 "only MAIN is left, and it cannot move, since {why}: delete the pod of {}",
@@ -85,10 +96,12 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     }
 }
 
-/// Replaces the pod of an instance that does not run: with an earlier configuration, which may be the reason. Its volume stays,
-/// and it is in nobody's present life.
+/// Replaces the pod of an instance that does not run: with an earlier configuration, which may be the reason. It is in nobody's
+/// present life; its volume stays, or nothing depends on that.
 pub(super) fn replace_stopped(seen: &Observation) -> Option<Step> {
-    let stopped = |i: &&Instance| is_due(i) && i.container != Container::Running;
+    let ledger = seen.ledger.as_ref();
+    let stopped =
+        |i: &&Instance| is_due(i) && i.container != Container::Running && is_expendable(seen, ledger, i);
     let step = seen.declared().find(stopped).and_then(replace)?;
     release::downgrade(seen).is_none().then_some(step)
 }

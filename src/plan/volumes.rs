@@ -24,7 +24,11 @@ pub(super) fn verdict(seen: &Observation, situation: &Situation) -> (Truth, Reas
         None => (
             Truth::True,
             Reason::AsExpected,
-            "every volume is as large as storage.size asks".into(),
+            if seen.settings.data_in_pods {
+                "the data lies in the pods, and is gone with them (storage.emptyDir)".into()
+            } else {
+                "every volume is as large as storage.size asks".into()
+            },
         ),
     }
 }

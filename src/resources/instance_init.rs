@@ -33,6 +33,8 @@ pub(super) fn container(
     ];
     let args = args.map(str::to_owned).into_iter();
     let args = args.chain(tls::arguments(parent).into_iter().flatten());
+    let in_pod = parent.spec.storage.empty_dir.is_some();
+    let args = args.chain(in_pod.then(|| "--name-volume".to_owned()));
     let mounts = [
         mount(names::DATA_VOLUME, names::DATA_MOUNT),
         VolumeMount {

@@ -37,6 +37,7 @@ pub use self::{
         PASSWORD, PASSWORD_VARIABLE, USER_VARIABLE, USERNAME, application, credentials, is_application,
         read_credentials, text,
     },
+    disruption_budgets::Evictions,
     network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::is_controlled_by,
@@ -192,7 +193,7 @@ pub fn desired(
         let name = names::instances_policy(&parent.name);
         absent.push(ObjectKey::new(Kind::NetworkPolicy, name));
     }
-    match disruption_budgets::instances(&parent) {
+    match disruption_budgets::instances(&parent, Evictions::of(cluster)) {
         Some(budget) => objects.push(Object::new(&budget)?),
         None => absent.push(ObjectKey::new(
             Kind::PodDisruptionBudget,

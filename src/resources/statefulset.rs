@@ -14,7 +14,7 @@ use k8s_openapi::{
             Probe, SleepAction, TCPSocketAction, Volume, VolumeMount, VolumeResourceRequirements,
         },
     },
-    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
 use serde_json::json;
@@ -24,7 +24,7 @@ use super::{
     parent::Parent, pod, pod_template, quantity::Amount, start_gate, tls,
 };
 use crate::{
-    api::{MemgraphClusterSpec, ReplicationMode, SHORTEST_GRACE, names},
+    api::{MemgraphClusterSpec, ReplicationMode, SHORTEST_GRACE, StorageSpec, names},
     plan::LAST_CALL,
 };
 
@@ -63,7 +63,8 @@ pub(super) fn build(
     secrets: &Fingerprints,
 ) -> Result<StatefulSet, Error> {
     let spec = parent.spec;
-    let retention = spec.storage.retention_policy;
+    let storage = &spec.storage;
+    let claims = storage.empty_dir.is_none().then(|| claim(parent)).transpose()?;
     let selector = pod::selector(parent, names::INSTANCE);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -98,17 +99,22 @@ pub(super) fn build(
                 type_: Some("OnDelete".to_owned()),
                 ..StatefulSetUpdateStrategy::default()
             }),
-            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: Some(retention.when_deleted.as_str().to_owned()),
-                when_scaled: Some(retention.when_scaled.as_str().to_owned()),
-            }),
+            persistent_volume_claim_retention_policy: claims.is_some().then(|| retention(storage)),
             selector,
             template,
-            volume_claim_templates: Some(vec![claim(parent)?]),
+            volume_claim_templates: claims.map(|claim| vec![claim]),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     })
+}
+
+fn retention(storage: &StorageSpec) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
+    let policy = storage.retention_policy;
+    StatefulSetPersistentVolumeClaimRetentionPolicy {
+        when_deleted: Some(policy.when_deleted.as_str().to_owned()),
+        when_scaled: Some(policy.when_scaled.as_str().to_owned()),
+    }
 }
 
 /// A hash of what the spec says about an instance's process. A pod with another one is to be replaced.
@@ -139,6 +145,9 @@ pub fn configuration(spec: &MemgraphClusterSpec, secrets: &Fingerprints) -> Resu
     // Memgraph reads it when it starts, and not again by itself.
     if let Some(tls) = &spec.tls {
         written["tls"] = json!({"secret": tls.secret_ref.name, "certificate": secrets.certificate});
+    }
+    if let Some(limit) = size_limit(spec)? {
+        written["sizeLimit"] = json!(limit);
     }
     if let Some(license) = &spec.license {
         written["license"] = json!({"secret": license.secret_ref.name, "license": secrets.license});
@@ -179,7 +188,13 @@ fn pod_spec(parent: &Parent<'_>, operator: &OperatorImage, image: &str) -> Resul
         affinity: Some(pod::spread(parent, names::INSTANCE)),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         containers: vec![database],
-        volumes: Some(volumes.into_iter().chain(tls::volume(parent)).collect()),
+        volumes: Some(
+            volumes
+                .into_iter()
+                .chain(data_in_pod(parent.spec)?)
+                .chain(tls::volume(parent))
+                .collect(),
+        ),
         ..PodSpec::default()
     })
 }
@@ -267,6 +282,32 @@ pub fn volume_size(spec: &MemgraphClusterSpec) -> Result<Amount, Error> {
         field: "storage.size".to_owned(),
         source,
     })
+}
+
+/// How large data that lies in its pod may get.
+fn size_limit(spec: &MemgraphClusterSpec) -> Result<Option<Quantity>, Error> {
+    let limit = spec.storage.empty_dir.as_ref();
+    let limit = limit
+        .and_then(|volume| volume.size_limit.as_deref())
+        .map(Amount::parse);
+    let limit = limit.transpose().map_err(|source| Error::Quantity {
+        field: "storage.emptyDir.sizeLimit".to_owned(),
+        source,
+    })?;
+    Ok(limit.map(Amount::canonical))
+}
+
+/// The volume of data that lies in its pod. Where it lies in a claim, the StatefulSet's controller adds it.
+fn data_in_pod(spec: &MemgraphClusterSpec) -> Result<Option<Volume>, Error> {
+    let size_limit = size_limit(spec)?;
+    Ok(spec.storage.empty_dir.is_some().then(|| Volume {
+        name: names::DATA_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            size_limit,
+            ..EmptyDirVolumeSource::default()
+        }),
+        ..Volume::default()
+    }))
 }
 
 /// Labels and spec of a claim template can never be changed, so that it has only what it needs.

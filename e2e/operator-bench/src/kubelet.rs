@@ -128,6 +128,7 @@ impl Kubelet {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let init_note = serde_json::to_string(&InitNote {
             boot_id: boot_id.trim().to_owned(),
+            volume: String::new(),
             reset: ResetNote {
                 token: String::new(),
                 outcome: ResetOutcome::None,

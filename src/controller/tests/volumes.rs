@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{
-    super::reconcile::reconcile,
+    super::{observe::incarnation, reconcile::reconcile},
     fake_memgraph::FakeMemgraph,
     reconciling::{NAMESPACE, api, cluster, operator, settle},
 };
@@ -36,6 +36,77 @@ async fn each_volume_claim_gets_a_note_of_the_ledger() {
             "nothing else is changed"
         );
     }
+}
+
+/// Claims of an earlier cluster of this name are there, and hold nothing of this one.
+#[tokio::test]
+async fn data_in_a_pod_is_known_by_the_name_on_its_volume_and_the_note_lies_on_the_pod() {
+    let api = api();
+    let mut asked = api
+        .get("memgraph.dev/v1alpha1", "memgraphclusters", NAMESPACE, "demo")
+        .unwrap();
+    asked["spec"] = json!({"storage": {"emptyDir": {}}});
+    api.put("memgraphclusters", asked);
+    for ordinal in 0..3 {
+        let mut pod = api
+            .get("v1", "pods", NAMESPACE, &names::instance("demo", ordinal))
+            .unwrap();
+        pod["spec"]["volumes"] = json!([{"name": names::DATA_VOLUME, "emptyDir": {}}]);
+        let message = json!({"volume": format!("v{ordinal}"), "outcome": "None"}).to_string();
+        pod["status"]["initContainerStatuses"] = json!([{
+            "name": names::INIT_CONTAINER, "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 0, "message": message}},
+        }]);
+        api.put("pods", pod);
+    }
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    reconcile(Arc::new(cluster(&api)), operator).await.unwrap();
+    let ledger = cluster(&api).status.unwrap().ledger.unwrap();
+    for ordinal in 0..3 {
+        let name = names::instance("demo", ordinal);
+        let pod = api.get("v1", "pods", NAMESPACE, &name).unwrap();
+        let note = pod["metadata"]["annotations"][names::NOTE_ANNOTATION]
+            .as_str()
+            .unwrap();
+        assert_eq!(
+            serde_json::from_str::<VolumeNote>(note).unwrap(),
+            VolumeNote::of(&ledger)
+        );
+        let claim = names::data_claim(&name);
+        let claim = api
+            .get("v1", "persistentvolumeclaims", NAMESPACE, &claim)
+            .unwrap();
+        assert_eq!(
+            claim["metadata"]["annotations"][names::NOTE_ANNOTATION],
+            json!(null)
+        );
+        if ledger.main.instance == name {
+            let uid = pod["metadata"]["uid"].as_str().unwrap();
+            assert_eq!(ledger.main.incarnation.volume, format!("{uid}/v{ordinal}"));
+        }
+    }
+}
+
+/// One whose name was not told may be another one than before.
+#[test]
+fn data_in_a_pod_whose_volume_has_no_name_is_in_no_known_life() {
+    let pod = json!({
+        "metadata": {"name": "demo-0", "uid": "u"},
+        "spec": {"containers": [], "volumes": [{"name": names::DATA_VOLUME, "emptyDir": {}}]},
+        "status": {"containerStatuses": [{
+            "name": names::INSTANCE_CONTAINER, "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+            "containerID": "c", "state": {"running": {}},
+        }]},
+    });
+    let life = |pod: serde_json::Value| incarnation(&serde_json::from_value(pod).unwrap(), &[]);
+    assert_eq!(life(pod.clone()), None);
+    let mut told = pod;
+    told["status"]["initContainerStatuses"] = json!([{
+        "name": names::INIT_CONTAINER, "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 0, "message": json!({"volume": "v", "outcome": "None"}).to_string()}},
+    }]);
+    assert_eq!(life(told).unwrap().volume, "u/v");
 }
 
 #[tokio::test]

@@ -202,6 +202,7 @@ fn the_message_is_read_as_it_was_written() {
     };
     let note = InitNote {
         boot_id: boot_id(),
+        volume: String::new(),
         reset: note,
     };
     assert!(!note.boot_id.is_empty());

@@ -145,3 +145,16 @@ fn data_that_would_not_fit_again_stays() {
     let why = scratch.volume().make_room().unwrap().unwrap_err();
     assert!(why.contains("delete folders"), "{why}");
 }
+
+#[test]
+fn a_volume_keeps_the_name_that_it_was_given_while_it_was_empty() {
+    let scratch = Scratch::new();
+    let volume = scratch.volume();
+    assert_eq!(volume.name("first").unwrap(), "first");
+    assert_eq!(scratch.volume().name("second").unwrap(), "first");
+    // It is no folder of data that was set aside, and no obstacle to that.
+    assert_eq!(volume.obeyed().unwrap(), Vec::<String>::new());
+    assert_eq!(volume.finish().unwrap(), None);
+    fs::remove_dir_all(scratch.0.join("set-aside")).unwrap();
+    assert_eq!(volume.name("third").unwrap(), "third");
+}

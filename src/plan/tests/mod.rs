@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod data_in_pods;
 mod decisions;
 mod failing;
 mod limits;

@@ -40,10 +40,10 @@ fn main_leaves_an_instance_that_is_to_be_removed_before_that_is() {
     assert_eq!(world.main(), Some(2));
     world.settings.replicas = 1;
     (world.settings.sync_replicas, world.settings.electable) = (0, 1);
-    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref()), 3);
+    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref(), &[]), 3);
     settle_under_load(&mut world);
     assert_eq!(world.main(), Some(0));
-    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref()), 1);
+    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref(), &[]), 1);
     world.servers.truncate(1);
     world.settle();
     assert_eq!(modes(&world, 0), []);

@@ -87,6 +87,8 @@ pub(super) struct World {
     pub(super) closed_for: Duration,
     /// For how long MAIN has not ended a commit that it was tried with.
     pub(super) commit_for: Duration,
+    /// For how long whoever is not up has not been.
+    pub(super) away_for: Duration,
     /// How long ago every change of MAIN in the ledger was.
     pub(super) change_age: Duration,
     /// Clients leave no moment without commits while the route is open.
@@ -130,6 +132,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         image: "memgraph/memgraph:3.12.0".to_owned(),
         main_update: MainUpdate::Automatic,
         volume_size: VOLUME_SIZE,
+        data_in_pods: false,
     }
 }
 
@@ -138,6 +141,18 @@ pub(super) const VOLUME_SIZE: u64 = 10 << 30;
 
 /// Changes of MAIN as old as this hold nothing back.
 pub(super) const LONG_AGO: Duration = Duration::from_secs(3600);
+
+impl Server {
+    /// It begins with an empty volume.
+    fn lose_volume(&mut self) {
+        self.volume += 100;
+        self.volume_note = None;
+        self.data.clear();
+        self.marker = None;
+        self.reign = 0;
+        self.password = None;
+    }
+}
 
 impl World {
     /// New instances behind the start gate: empty replicas.
@@ -183,6 +198,7 @@ impl World {
             history: Vec::new(),
             closed_for: Duration::ZERO,
             commit_for: Duration::ZERO,
+            away_for: Duration::from_secs(60),
             change_age: LONG_AGO,
             busy: false,
             configuration: 0,
@@ -311,11 +327,7 @@ impl World {
                 } else {
                     Sight::Unseen
                 },
-                away_for: if up {
-                    Duration::ZERO
-                } else {
-                    Duration::from_secs(60)
-                },
+                away_for: if up { Duration::ZERO } else { self.away_for },
                 stuck_for: Duration::ZERO,
                 has_answered: true,
                 obstacle: None,
@@ -455,12 +467,7 @@ impl World {
             server.replicas.clear();
         }
         if !keep_volume {
-            server.volume += 100;
-            server.volume_note = None;
-            server.data.clear();
-            server.marker = None;
-            server.reign = 0;
-            server.password = None;
+            server.lose_volume();
         }
         // Memgraph makes the user of its environment where it has none.
         server.password = server.password.or(self.password);
@@ -475,6 +482,9 @@ impl World {
         server.configuration = self.configuration;
         server.reset_asked = false;
         server.note = None;
+        if self.settings.data_in_pods {
+            server.lose_volume();
+        }
         if api {
             self.admit(index);
         }
@@ -488,6 +498,24 @@ impl World {
             .collect();
         self.servers[index].address = free[which % free.len()];
         self.replace_pod(index, api);
+    }
+
+    /// Its node starts again: the same pod, with what lies in it, gets another address, which somebody else may have had. Its init
+    /// container waits for the API server.
+    pub(super) fn reboot(&mut self, index: usize, address: usize) {
+        let mut others = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        if others.any(|(_, other)| other.address == address) {
+            return;
+        }
+        let server = &mut self.servers[index];
+        (server.up, server.waits) = (false, true);
+        server.address = address;
+        server.boot += 1;
+        server.note = None;
     }
 
     /// An init container that waits asks the API server: it ends, unless somebody else may be registered at its address.
@@ -710,6 +738,9 @@ impl World {
             Action::DeletePod { instance, pod_uid } => {
                 let index = Self::index(instance);
                 if *pod_uid == format!("pod-{index}-{}", self.servers[index].pod) {
+                    if self.settings.data_in_pods {
+                        self.another_has_all(index);
+                    }
                     let which = usize::try_from(self.servers[index].pod).unwrap();
                     self.move_pod(index, which, true);
                 }
@@ -851,6 +882,22 @@ impl World {
         if ledger.route == Route::Open && self.servers[main].up && self.servers[main].role == Role::Main {
             self.has_all(main);
         }
+    }
+
+    /// What goes with the pod of this instance is somewhere else, too.
+    fn another_has_all(&self, index: usize) {
+        let others = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        let mut others = others.map(|(_, server)| &server.data);
+        assert!(
+            others.any(|data| self.acknowledged.iter().all(|write| data.contains(write))),
+            "the last copy goes with the pod of {}: {}",
+            Self::name(index),
+            self.tell()
+        );
     }
 
     fn has_all(&self, index: usize) {

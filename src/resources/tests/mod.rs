@@ -563,3 +563,57 @@ fn gateways_at_which_tls_ends_know_the_authorities_of_instances_and_not_their_ke
     }
     assert!(!ending.contains("key: tls.key"), "{ending}");
 }
+
+/// Of the StatefulSet, and what a drain may take while the condition of that type has this status.
+fn with_data_in_pods(follow: Option<&str>) -> (Value, Value) {
+    let spec = json!({"storage": {"emptyDir": {"sizeLimit": "1024Mi"}}});
+    let mut cluster = stored("demo", serde_json::from_value(spec).unwrap());
+    let told = follow.map(|status| {
+        json!({
+            "type": "ReplicationHealthy", "status": status, "reason": "a", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    });
+    cluster.status = Some(serde_json::from_value(json!({"conditions": Vec::from_iter(told)})).unwrap());
+    let desired = desired(
+        &cluster,
+        &operator(),
+        names::DEFAULT_IMAGE,
+        &Fingerprints::default(),
+    );
+    let objects = desired.unwrap().objects;
+    let content = |kind: Kind| {
+        let mut found = objects.iter().filter(|object| object.key().kind == kind);
+        found.next().unwrap().content().clone()
+    };
+    (content(Kind::StatefulSet), content(Kind::PodDisruptionBudget))
+}
+
+#[test]
+fn data_in_pods_needs_no_claims() {
+    let (set, _) = with_data_in_pods(None);
+    let volumes = set["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+    let data = volumes.iter().find(|volume| volume["name"] == names::DATA_VOLUME);
+    assert_eq!(data.unwrap()["emptyDir"], json!({"sizeLimit": "1Gi"}));
+    for field in ["volumeClaimTemplates", "persistentVolumeClaimRetentionPolicy"] {
+        assert_eq!(set["spec"].get(field), None, "{field}");
+    }
+    let args = &set["spec"]["template"]["spec"]["initContainers"][0]["args"];
+    assert!(
+        args.as_array().unwrap().contains(&json!("--name-volume")),
+        "{args}"
+    );
+}
+
+#[test]
+fn a_drain_takes_no_data_in_a_pod_while_another_instance_is_still_filled() {
+    for (follow, most) in [
+        (None, 1),
+        (Some("True"), 1),
+        (Some("False"), 0),
+        (Some("Unknown"), 0),
+    ] {
+        let (_, budget) = with_data_in_pods(follow);
+        assert_eq!(budget["spec"]["maxUnavailable"], json!(most), "{follow:?}");
+    }
+}

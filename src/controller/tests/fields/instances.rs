@@ -10,6 +10,7 @@ use super::{
 pub(super) fn instances() -> Vec<Row> {
     const CLAIM: &str = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
     const CLASS: &str = "/spec/volumeClaimTemplates/0/spec/storageClassName";
+    const EMPTY_DIR: &str = "/spec/template/spec/volumes/4/emptyDir";
     const DELETED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted";
     const SCALED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled";
     const LICENSE: [&str; 2] = [
@@ -82,6 +83,12 @@ pub(super) fn instances() -> Vec<Row> {
             json!({}),
             [json!("Delete"), json!("Retain")],
             &[Is(INSTANCES, SCALED)],
+        ),
+        row(
+            "storage.emptyDir",
+            json!({}),
+            [json!({"sizeLimit": "1Gi"}), json!({"sizeLimit": "2Gi"})],
+            &[Is(INSTANCES, EMPTY_DIR), Makes(INSTANCES, CONFIGURATION)],
         ),
         row("auth.secretRef.name", secret, [json!("b"), json!("c")], &[Asks]),
         row(

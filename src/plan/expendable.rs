@@ -1,0 +1,40 @@
+//! Whether the pod of an instance may be made anew, as far as data goes that lies in pods.
+//!
+//! A volume claim outlives its pod, so that nothing else asks this. Whoever replaces a pod that still runs asks for more besides.
+
+use super::observation::{Instance, Observation, Role};
+use crate::api::ledger::Ledger;
+
+/// Whether nothing that was acknowledged depends on what the pod of `instance` holds: the ledger does not rely on the copy in this very
+/// pod, or MAIN serves, in another one, and holds everything.
+///
+/// Without a ledger nothing depends on pods of which none has a note: no cluster was ever set up with them. Before it is shown that the MAIN
+/// which was chosen holds what the others do, anything may depend on any of them.
+pub(super) fn is_expendable(seen: &Observation, ledger: Option<&Ledger>, instance: &Instance) -> bool {
+    if !seen.settings.data_in_pods {
+        return true;
+    }
+    let Some(ledger) = ledger else {
+        let mut claims = seen.instances.iter().filter_map(|i| i.claim.as_ref());
+        return claims.all(|claim| claim.note.is_none());
+    };
+    let taken_over = ledger.operation.as_ref().is_some_and(|o| o.from.is_some());
+    if ledger.is_refuted() || ledger.recovered || !ledger.opened && taken_over {
+        return false;
+    }
+    let pod = instance.pod_uid.as_ref();
+    let relied_on = pod.is_some_and(|pod| ledger.relies_on_pod(pod));
+    !relied_on || instance.name != ledger.main.instance && main_holds_all(seen, ledger)
+}
+
+/// Whether MAIN serves in the life that the ledger names, and was promoted as one that holds every acknowledged write.
+fn main_holds_all(seen: &Observation, ledger: &Ledger) -> bool {
+    let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
+    let main = seen.instance(&ledger.main.instance);
+    !lossy
+        && main.is_some_and(|main| {
+            main.role() == Some(Role::Main)
+                && main.incarnation.as_ref() == Some(&ledger.main.incarnation)
+                && main.carries(ledger)
+        })
+}
