@@ -141,14 +141,21 @@ fn options(seed: u64, chance: &mut Rng) -> Options {
 
 /// Each in turn.
 fn with_another_promise(turn: u64, chance: &mut Rng) -> Options {
-    let (replicas, replication) = match turn % 5 {
+    let (replicas, replication) = match turn % 10 {
         0 => (3, json!({"mode": "Sync"})),
-        1 => (3, json!({"mode": "Async"})),
-        2 => (3, json!({"dataDurability": "Preferred"})),
-        3 => (2, json!({})),
+        1 | 6 => (3, json!({"mode": "Async"})),
+        2 | 7 => (3, json!({"dataDurability": "Preferred"})),
+        3 | 8 => (2, json!({})),
+        // It promises as much as any other, as long as not all pods are made anew.
+        5 => return with_data_in_pods(cluster(3, &json!({}), chance)),
         _ => (1, json!({})),
     };
     cluster(replicas, &replication, chance)
+}
+
+fn with_data_in_pods(mut options: Options) -> Options {
+    options.spec["storage"] = json!({"emptyDir": {}});
+    options
 }
 
 fn cluster(replicas: usize, replication: &Value, chance: &mut Rng) -> Options {
@@ -169,10 +176,14 @@ fn allowed(kinds: &[Kind], options: &Options) -> Vec<Kind> {
     let every = Promise::of(&options.spec).outlives_a_copy();
     // The edits are for three instances and more.
     let small = options.nodes < 3;
+    // There is nothing of these to delete, to put back, or to be kept.
+    let about_claims = [Kind::HumanClaimDelete, Kind::DiskOlder, Kind::HumanRecreate];
+    let has_claims = options.spec["storage"]["emptyDir"].is_null();
     let harmless =
         |kind: &Kind| !(kind.destroys_data() || kind.may_lose_a_lone_copy()) && *kind != Kind::HumanEdit;
     let mut kinds = kinds.to_vec();
     kinds.retain(|kind| (every || harmless(kind)) && !(small && *kind == Kind::HumanEdit));
+    kinds.retain(|kind| has_claims || !about_claims.contains(kind));
     kinds
 }
 

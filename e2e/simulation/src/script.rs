@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use bolt_server::Map;
-use memgraph_operator::api::{MemgraphClusterStatus, ledger::Route, names};
+use memgraph_operator::api::{MemgraphCluster, MemgraphClusterStatus, ledger::Route, names};
 use memgraph_sim::engine::{InspectedReplica, InspectedRole};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -177,6 +177,13 @@ impl World {
         let key = (NAMESPACE.to_owned(), name.to_owned());
         self.api.store().remove(&Resource::pods(), &key);
         Some(node)
+    }
+
+    /// Whether the data of the instances goes with their pods.
+    #[must_use]
+    pub fn has_data_in_pods(&self) -> bool {
+        let is_so = |cluster: &MemgraphCluster| cluster.spec.storage.empty_dir.is_some();
+        self.with_cluster(is_so).unwrap_or_default()
     }
 
     /// Marks the volume claim of an instance as deleted: it goes with the pod.

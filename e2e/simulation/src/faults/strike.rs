@@ -54,7 +54,7 @@ impl Striker {
                 self.delete_by_force(&gateway.name)
             }
             Kind::PodForceDelete => {
-                let instance = self.any(world.instances.live())?;
+                let instance = self.to_be_deleted()?;
                 self.delete_by_force(&instance.name)
             }
             Kind::MainKill => self.kill(self.world.main()?),
@@ -181,8 +181,7 @@ impl Striker {
                 Some(told)
             }
             Kind::PodDelete => {
-                let main = self.world.main().filter(|_| self.draw(Rng::bool));
-                let instance = main.or_else(|| self.any(world.instances.live()))?;
+                let instance = self.main_or_any()?;
                 self.world.delete_pod(&instance.name);
                 Some(instance.name)
             }

@@ -173,6 +173,25 @@ impl Striker {
         self.any(instances)
     }
 
+    /// An instance whose pod may be deleted now: any one, unless its data would go with it.
+    pub(super) fn to_be_deleted(&self) -> Option<Instance> {
+        if !self.world.has_data_in_pods() {
+            return self.any(self.world.instances.live());
+        }
+        let instance = self.expendable()?;
+        self.fragile.set(true);
+        Some(instance)
+    }
+
+    /// The same, half of the time MAIN.
+    pub(super) fn main_or_any(&self) -> Option<Instance> {
+        if self.world.has_data_in_pods() {
+            return self.to_be_deleted();
+        }
+        let main = self.world.main().filter(|_| self.draw(Rng::bool));
+        main.or_else(|| self.to_be_deleted())
+    }
+
     /// Everything is as it should be from now on, except for what was done to data.
     pub fn heal(&self) {
         *self.ambush.borrow_mut() = None;

@@ -13,7 +13,7 @@ use super::{
     Kubernetes, Sandbox,
     nodes::Node,
     status::{self, Container, PodStatus},
-    workloads::claim_of,
+    workloads::{claim_of, has_own_volume},
 };
 use crate::api::{Key, Resource};
 
@@ -135,7 +135,9 @@ impl Keeper {
     async fn volume(&self) -> Option<String> {
         let pod = self.pod()?;
         let Some(claim) = claim_of(&pod) else {
-            return Some(String::new());
+            // It is the pod's own, and begins and ends with it.
+            let own = has_own_volume(&pod).then(|| format!("empty-dir-{}", self.uid));
+            return Some(own.unwrap_or_default());
         };
         let claim = self
             .kubernetes

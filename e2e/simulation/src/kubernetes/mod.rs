@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::task::spawn_local;
 
 pub use nodes::Node;
+pub(crate) use workloads::has_own_volume;
 
 use crate::{
     api::{ApiServer, Object, Resource},

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use memgraph_operator::resources::Kind;
+use memgraph_operator::{api::names, resources::Kind};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -131,6 +131,13 @@ pub(super) fn claim_of(pod: &Value) -> Option<String> {
     Some(claim.to_owned())
 }
 
+/// Whether a pod's data lies in the pod itself.
+pub(crate) fn has_own_volume(pod: &Value) -> bool {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let mut own = volumes.filter(|volume| volume["name"] == names::DATA_VOLUME);
+    own.any(|volume| !volume["emptyDir"].is_null())
+}
+
 fn owned_by(object: &Value, owner: &Value) -> bool {
     object["metadata"]["ownerReferences"][0]["uid"] == owner["metadata"]["uid"]
 }
@@ -156,6 +163,7 @@ fn sync_stateful_set(kubernetes: &Kubernetes, key: &Key, set: &Value) {
         remove(&mut store, &Resource::pods(), &pod);
     }
     let template = &set["spec"]["volumeClaimTemplates"][0];
+    let has_claims = !template.is_null();
     for ordinal in 0..replicas {
         let pod_key = (namespace.clone(), format!("{name}-{ordinal}"));
         let claim_key = (
@@ -176,6 +184,7 @@ fn sync_stateful_set(kubernetes: &Kubernetes, key: &Key, set: &Value) {
             None => {}
         }
         match store.get(&Resource::claims(), &claim_key) {
+            _ if !has_claims => {}
             // It must go first.
             Some(claim) if !claim["metadata"]["deletionTimestamp"].is_null() => continue,
             Some(_) => {}
@@ -192,7 +201,7 @@ fn sync_stateful_set(kubernetes: &Kubernetes, key: &Key, set: &Value) {
             }
         }
         let mut pod = pod_from(set, "StatefulSet", &pod_key);
-        if let Some(volumes) = pod["spec"]["volumes"].as_array_mut() {
+        if let Some(volumes) = pod["spec"]["volumes"].as_array_mut().filter(|_| has_claims) {
             volumes.push(json!({
                 "name": template["metadata"]["name"],
                 "persistentVolumeClaim": {"claimName": claim_key.1},

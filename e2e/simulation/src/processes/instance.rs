@@ -12,7 +12,7 @@ use std::{
 use fastrand::Rng;
 use futures::{FutureExt, future::LocalBoxFuture};
 use memgraph_operator::{
-    api::{MemgraphCluster, ledger::Incarnation, names},
+    api::{InitNote, MemgraphCluster, ledger::Incarnation, names},
     resources,
 };
 use serde_json::Value;
@@ -23,12 +23,15 @@ use crate::{
     announced::Addresses,
     api::{ApiServer, Connection, Key, Object, Resource, Ways},
     invariants::Watchman,
-    kubernetes::{PodPlan, Sandbox},
+    kubernetes::{PodPlan, Sandbox, has_own_volume},
     life::Life,
     memgraph::{Memgraphs, Place, Pod, Process, Setup, Status, Volume, WriteId},
     trace::Trace,
     world::CLUSTER,
 };
+
+/// Where the name of a pod's own volume lies on it.
+const VOLUME_NAME: &str = "set-aside/volume";
 
 /// How long DNS shows a pod's former address, in milliseconds.
 const DNS_LAG: std::ops::RangeInclusive<u64> = 0..=3_000;
@@ -48,6 +51,8 @@ pub struct Instance {
     pub pod: Pod,
     /// Its volume.
     pub volume: Volume,
+    /// The volume is the pod's own, and gone with it.
+    pub own_volume: bool,
     /// What it is started with.
     pub setup: Setup,
     /// What runs in it now, or ran last.
@@ -143,17 +148,29 @@ impl Instances {
         }
     }
 
-    /// The volumes that claims have, in use or not: that of an instance without power is one too.
+    /// The volumes that claims or pods have, in use or not: that of an instance without power is one too.
     fn claimed(&self) -> Vec<Volume> {
         let store = self.inner.api.store();
         let volumes = self.inner.volumes.borrow();
         let claims = store.all(&Resource::claims());
-        let names = claims.filter_map(|(_, claim)| claim["spec"]["volumeName"].as_str());
-        names.filter_map(|name| volumes.get(name).copied()).collect()
+        let names = claims.filter_map(|(_, claim)| Some(text(claim.get("spec")?.get("volumeName")?)));
+        let pods = store.all(&Resource::pods());
+        let own = pods.map(|(_, pod)| format!("empty-dir-{}", text(&pod["metadata"]["uid"])));
+        let known = names.chain(own).filter_map(|name| volumes.get(&name).copied());
+        known.collect()
     }
 
     /// I8: nothing that was acknowledged is set aside unless another instance has it.
     pub(super) fn i8_others_have_what_is_set_aside(&self, instance: &Instance) {
+        self.i8_others_have_it(instance, "is set aside");
+    }
+
+    /// I8: nothing that was acknowledged goes with a pod unless another instance has it.
+    fn i8_others_have_what_goes(&self, instance: &Instance) {
+        self.i8_others_have_it(instance, "is gone with its pod");
+    }
+
+    fn i8_others_have_it(&self, instance: &Instance, what_becomes_of_it: &str) {
         let (memgraphs, watchman) = (&self.inner.memgraphs, &self.inner.watchman);
         let acknowledged: BTreeSet<_> = watchman.all_acknowledged().into_iter().collect();
         let live = self.live().into_iter();
@@ -168,7 +185,7 @@ impl Instances {
         let lost = |id: &WriteId| acknowledged.contains(id) && !held.contains(id) && !watchman.is_booked(*id);
         if let Some(id) = only_here.find(lost) {
             let what = format!(
-                "the data of {} is set aside, and nobody else has {id:?}",
+                "the data of {} {what_becomes_of_it}, and nobody else has {id:?}",
                 instance.name
             );
             watchman.report("I8", what);
@@ -236,6 +253,20 @@ impl Instances {
             .or_insert_with(|| self.inner.memgraphs.volume())
     }
 
+    /// The name that lies on a volume; a new one is put there where there is none.
+    fn named_volume(&self, volume: Volume) -> String {
+        let new = format!("{:016x}", self.inner.chance.borrow_mut().u64(..));
+        self.inner.memgraphs.disk(volume, |disk| {
+            let known = disk
+                .content(VOLUME_NAME)
+                .map(|name| String::from_utf8_lossy(name).into_owned());
+            known.unwrap_or_else(|| {
+                disk.put(VOLUME_NAME, new.clone().into_bytes());
+                new
+            })
+        })
+    }
+
     /// Makes what runs in the pod of an instance.
     #[must_use]
     pub fn sandbox(&self, plan: PodPlan) -> Box<dyn Sandbox> {
@@ -243,17 +274,26 @@ impl Instances {
         let name = text(&plan.pod["metadata"]["name"]);
         let namespace = text(&plan.pod["metadata"]["namespace"]);
         let place = inner.memgraphs.place(plan.node.name());
+        let volume = self.volume(&plan.volume);
+        let pod_uid = text(&plan.pod["metadata"]["uid"]);
+        let own_volume = has_own_volume(&plan.pod);
+        let told = if own_volume {
+            format!("{pod_uid}/{}", self.named_volume(volume))
+        } else {
+            format!("{}/{}", self.claim_uid(&namespace, &name), plan.volume)
+        };
         let instance = Instance {
             incarnation: Incarnation {
-                pod_uid: text(&plan.pod["metadata"]["uid"]),
+                pod_uid,
                 container_id: String::new(),
-                volume: format!("{}/{}", self.claim_uid(&namespace, &name), plan.volume),
+                volume: told,
                 ..Incarnation::default()
             },
             address: plan.address,
             place,
             pod: inner.memgraphs.add_pod(place, plan.address),
-            volume: self.volume(&plan.volume),
+            volume,
+            own_volume,
             setup: self.setup(&namespace, &plan.pod),
             process: None,
             name: name.clone(),
@@ -382,7 +422,7 @@ impl Sandbox for InstanceSandbox {
     fn prepare(&self) -> LocalBoxFuture<'_, Option<String>> {
         async move {
             let instance = self.instance()?;
-            let note = preparation::prepare(
+            let reset = preparation::prepare(
                 &self.instances,
                 &instance,
                 &self.namespace,
@@ -390,6 +430,15 @@ impl Sandbox for InstanceSandbox {
                 &self.node,
             )
             .await;
+            let name = instance.incarnation.volume.split_once('/').map(|(_, name)| name);
+            let note = InitNote {
+                boot_id: String::new(),
+                volume: name
+                    .filter(|_| instance.own_volume)
+                    .unwrap_or_default()
+                    .to_owned(),
+                reset,
+            };
             serde_json::to_string(&note).ok()
         }
         .boxed_local()
@@ -459,6 +508,9 @@ impl Sandbox for InstanceSandbox {
 
     fn close(&self) {
         if let Some(instance) = self.instance() {
+            if instance.own_volume {
+                self.instances.i8_others_have_what_goes(&instance);
+            }
             self.instances.inner.memgraphs.remove_pod(instance.pod);
             self.instances.inner.live.borrow_mut().remove(&self.number);
         }
