@@ -155,7 +155,8 @@ const LONG: &[(&str, Body)] = tests! {
     tls:
         ends_at_gateways_leads_to_each_main_and_changes_without_a_session_cut;
     updates:
-        a_changed_configuration_reaches_one_instance_after_the_other;
+        a_changed_configuration_reaches_one_instance_after_the_other
+        data_that_lies_in_pods_outlives_an_update_a_kill_and_the_end_of_mains_pod;
     quiet:
         a_cluster_at_rest_causes_no_write;
 };

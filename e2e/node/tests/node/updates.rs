@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use e2e_node::database::{SETTLE_LIMIT, condition, is_settled};
+use e2e_node::database::{Database, SETTLE_LIMIT, condition, is_settled};
 use e2e_node::scene::Scene;
 use e2e_node::writer::Writer;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
 use memgraph_operator::api::MemgraphCluster;
 use serde_json::json;
 
@@ -14,10 +17,8 @@ pub(super) fn is_up_to_date(cluster: &MemgraphCluster) -> Option<bool> {
     condition(cluster, "UpToDate").map(|(status, _)| status == "True")
 }
 
-pub async fn a_changed_configuration_reaches_one_instance_after_the_other(scene: Arc<Scene>) -> Result<()> {
-    let database = scene.start("demo", json!({})).await?;
-    let before = database.lives().await?;
-    let writer = Writer::start(&database, "update").await?;
+/// Has each instance be made anew, and waits until that is done.
+async fn update(scene: &Scene, database: &Database) -> Result<()> {
     let patch = json!({"spec": {"config": {"query-execution-timeout-sec": "601"}}}).to_string();
     scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])?;
     database
@@ -31,6 +32,50 @@ pub async fn a_changed_configuration_reaches_one_instance_after_the_other(scene:
             is_up_to_date(cluster) == Some(true) && is_settled(cluster)
         })
         .await?;
+    Ok(())
+}
+
+pub async fn data_that_lies_in_pods_outlives_an_update_a_kill_and_the_end_of_mains_pod(
+    scene: Arc<Scene>,
+) -> Result<()> {
+    let storage = json!({"storage": {"size": "10Gi", "emptyDir": {"sizeLimit": "1Gi"}}});
+    let database = scene.start("demo", storage).await?;
+    let claims: Api<PersistentVolumeClaim> = scene.api();
+    let claims = claims.list(&ListParams::default()).await?.items.len();
+    ensure!(claims == 0, "there are {claims} volume claims");
+    let before = database.lives().await?;
+    let mut writer = Writer::start(&database, "pods").await?;
+    update(&scene, &database).await?;
+    let after = database.lives().await?;
+    for (instance, (uid, _)) in &before {
+        let anew = after.get(instance).is_some_and(|(now, _)| now != uid);
+        ensure!(anew, "{instance} still has its old pod");
+    }
+
+    // A process that ends in its pod keeps its data, and so does the copy that follows it.
+    let term = database.ledger().await?.term;
+    let main = database.main().await?;
+    scene.node.kill(&database.pod(&main).await?)?;
+    database.settled_after(term).await?;
+    writer.goes_on(1).await?;
+
+    let term = database.ledger().await?.term;
+    let main = database.main().await?;
+    let pods: Api<Pod> = scene.api();
+    pods.delete(&main, &DeleteParams::default()).await?;
+    database.settled_after(term).await?;
+    writer.goes_on(1).await?;
+    let written = writer.stop().await?;
+    eprintln!("          data in pods: {written}");
+    database.settled().await?;
+    database.expect_everywhere(&written.tokens()).await
+}
+
+pub async fn a_changed_configuration_reaches_one_instance_after_the_other(scene: Arc<Scene>) -> Result<()> {
+    let database = scene.start("demo", json!({})).await?;
+    let before = database.lives().await?;
+    let writer = Writer::start(&database, "update").await?;
+    update(&scene, &database).await?;
     let written = writer.stop().await?;
     eprintln!("          update: {written}");
     let after = database.lives().await?;
