@@ -5,21 +5,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::mem;
 
 use futures::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{PersistentVolumeClaim, Pod},
+};
 use kube::{
     Api, Client, Error, Resource, ResourceExt,
-    core::{DynamicObject, dynamic::ApiResource},
+    core::{DynamicObject, ObjectMeta, dynamic::ApiResource},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
     },
 };
 use serde::de::DeserializeOwned;
+
+use crate::api::MemgraphCluster;
 
 /// The longest name that a namespace can have: it is a DNS label.
 const LONGEST_NAME: usize = 63;
@@ -87,14 +93,72 @@ fn is_namespace(name: &str) -> bool {
     name.len() <= LONGEST_NAME && name.bytes().all(plain) && !name.starts_with('-') && !name.ends_with('-')
 }
 
-/// What one watch of all these parts would tell. Of several parts, the first list is complete when that of each part is, and those
+/// An object that can be told to be gone without being kept until then.
+pub(crate) trait Remembered {
+    /// What tells it from others, and whose it is: names and labels. Nothing else is to be asked of this one.
+    fn remains(&self) -> Self;
+}
+
+/// As little as is enough for [`Remembered`].
+fn outline(of: &ObjectMeta) -> ObjectMeta {
+    ObjectMeta {
+        name: of.name.clone(),
+        namespace: of.namespace.clone(),
+        uid: of.uid.clone(),
+        resource_version: of.resource_version.clone(),
+        labels: of.labels.clone(),
+        ..ObjectMeta::default()
+    }
+}
+
+impl Remembered for Pod {
+    fn remains(&self) -> Self {
+        let metadata = outline(&self.metadata);
+        Self {
+            metadata,
+            ..Self::default()
+        }
+    }
+}
+
+impl Remembered for PersistentVolumeClaim {
+    fn remains(&self) -> Self {
+        let metadata = outline(&self.metadata);
+        Self {
+            metadata,
+            ..Self::default()
+        }
+    }
+}
+
+impl Remembered for MemgraphCluster {
+    fn remains(&self) -> Self {
+        Self {
+            metadata: outline(&self.metadata),
+            spec: Default::default(),
+            status: None,
+        }
+    }
+}
+
+impl Remembered for DynamicObject {
+    fn remains(&self) -> Self {
+        Self {
+            types: self.types.clone(),
+            metadata: outline(&self.metadata),
+            data: serde_json::Value::Null,
+        }
+    }
+}
+
+/// What one watch of all these parts would tell, without who has changed which field when. Of several parts, the first list is complete when that of each part is, and those
 /// that cannot be watched are tried again without holding up what others tell.
 pub(crate) fn watch_all<K>(
     mut parts: Vec<Api<K>>,
     config: &watcher::Config,
 ) -> BoxStream<'static, watcher::Result<Event<K>>>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource + Remembered + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Send,
 {
     if parts.len() == 1
@@ -127,7 +191,8 @@ where
 {
     let objects = api.resource_url().to_owned();
     let mut told = false;
-    watcher(api, config).inspect(move |event| match event {
+    let events = watcher(api, config).modify(|object| object.meta_mut().managed_fields = None);
+    events.inspect(move |event| match event {
         Ok(Event::Init | Event::InitApply(_)) => {}
         Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => told = false,
         Err(error) if is_forbidden(error) && !told => {
@@ -160,7 +225,7 @@ struct Merged<K> {
 }
 
 struct Part<K> {
-    /// By name: a list that is taken anew does not name what is gone.
+    /// By name: a list that is taken anew does not name what is gone. What was told already is only [remembered](Remembered).
     known: BTreeMap<String, K>,
     /// What the list has named that is under way.
     named: BTreeSet<String>,
@@ -168,7 +233,7 @@ struct Part<K> {
     listed: bool,
 }
 
-impl<K: ResourceExt + Clone> Merged<K> {
+impl<K: ResourceExt + Remembered + Clone> Merged<K> {
     fn of(parts: usize) -> Self {
         let part = || Part {
             known: BTreeMap::new(),
@@ -186,7 +251,7 @@ impl<K: ResourceExt + Clone> Merged<K> {
         let Some(part) = self.parts.get_mut(part) else {
             return Vec::new();
         };
-        let events = part.take(event);
+        let events = part.take(event, self.begun);
         if self.begun {
             return events;
         }
@@ -194,8 +259,11 @@ impl<K: ResourceExt + Clone> Merged<K> {
             return Vec::new();
         }
         self.begun = true;
-        let known = self.parts.iter().flat_map(|part| part.known.values().cloned());
-        let listed = known.map(Event::InitApply);
+        let known = self.parts.iter_mut().flat_map(|part| part.known.values_mut());
+        let listed = known.map(|object| {
+            let remains = object.remains();
+            Event::InitApply(mem::replace(object, remains))
+        });
         [Event::Init]
             .into_iter()
             .chain(listed)
@@ -204,9 +272,14 @@ impl<K: ResourceExt + Clone> Merged<K> {
     }
 }
 
-impl<K: ResourceExt + Clone> Part<K> {
-    /// What has changed with this.
-    fn take(&mut self, event: Event<K>) -> Vec<Event<K>> {
+impl<K: ResourceExt + Remembered + Clone> Part<K> {
+    fn know(&mut self, object: &K, told: bool) {
+        let kept = if told { object.remains() } else { object.clone() };
+        self.known.insert(object.name_any(), kept);
+    }
+
+    /// What has changed with this; `told`: whoever listens is told at once.
+    fn take(&mut self, event: Event<K>, told: bool) -> Vec<Event<K>> {
         match event {
             Event::Init => {
                 self.named.clear();
@@ -214,17 +287,17 @@ impl<K: ResourceExt + Clone> Part<K> {
             }
             Event::InitApply(object) => {
                 self.named.insert(object.name_any());
-                self.known.insert(object.name_any(), object.clone());
+                self.know(&object, told);
                 vec![Event::Apply(object)]
             }
             Event::InitDone => {
                 self.listed = true;
-                let named = std::mem::take(&mut self.named);
+                let named = mem::take(&mut self.named);
                 let gone = self.known.extract_if(.., |name, _| !named.contains(name));
                 gone.map(|(_, object)| Event::Delete(object)).collect()
             }
             Event::Apply(object) => {
-                self.known.insert(object.name_any(), object.clone());
+                self.know(&object, told);
                 vec![Event::Apply(object)]
             }
             Event::Delete(object) => {
@@ -238,10 +311,7 @@ impl<K: ResourceExt + Clone> Part<K> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::{
-        api::ObjectMeta,
-        runtime::reflector::{Store, store::Writer},
-    };
+    use kube::runtime::reflector::{Store, store::Writer};
 
     use super::*;
 
@@ -262,6 +332,16 @@ mod tests {
         assert!(Scope::of(&names(&[&"a".repeat(63), "0"])).is_ok());
     }
 
+    impl Remembered for ConfigMap {
+        fn remains(&self) -> Self {
+            let metadata = outline(&self.metadata);
+            Self {
+                metadata,
+                ..Self::default()
+            }
+        }
+    }
+
     fn object(namespace: &str, name: &str, version: u64) -> ConfigMap {
         ConfigMap {
             metadata: ObjectMeta {
@@ -270,12 +350,14 @@ mod tests {
                 resource_version: Some(version.to_string()),
                 ..ObjectMeta::default()
             },
+            immutable: Some(true),
             ..ConfigMap::default()
         }
     }
 
     fn held(store: &Store<ConfigMap>) -> Vec<String> {
         let told = |object: &ConfigMap| {
+            assert_eq!(object.immutable, Some(true), "it is told whole");
             let version = object.resource_version().unwrap_or_default();
             format!(
                 "{}/{}:{version}",
@@ -363,5 +445,23 @@ mod tests {
         assert_eq!(held(&cache.store), ["a/two:7", "b/one:1", "b/two:8"]);
         cache.take(1, Event::Delete(object("b", "one", 9)));
         assert_eq!(held(&cache.store), ["a/two:7", "b/two:8"]);
+    }
+
+    #[test]
+    fn of_what_was_told_only_names_and_labels_are_kept() {
+        let mut cache = Cache::new();
+        cache
+            .take(0, Event::Init)
+            .take(0, Event::InitApply(object("a", "one", 1)))
+            .take(0, Event::InitDone)
+            .take(1, Event::Init)
+            .take(1, Event::InitDone)
+            .take(0, Event::Apply(object("a", "two", 2)));
+        let kept: Vec<_> = cache.merged.parts[0].known.values().cloned().collect();
+        assert_eq!(
+            kept,
+            [object("a", "one", 1).remains(), object("a", "two", 2).remains()]
+        );
+        assert!(kept.iter().all(|object| object.immutable.is_none()));
     }
 }

@@ -155,7 +155,9 @@ impl Cluster {
     pub(super) fn wrote(&self, cluster: &MemgraphCluster) {
         {
             let mut memory = self.memory();
-            memory.written = Some(cluster.clone());
+            let mut kept = cluster.clone();
+            kept.metadata.managed_fields = None;
+            memory.written = Some(kept);
             memory.written_at = Some(Instant::now());
         }
         self.read(cluster);

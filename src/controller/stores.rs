@@ -26,7 +26,7 @@ use super::{fence::Gateway, link::Acquaintance, observe::Inventory};
 use crate::{
     api::{MemgraphCluster, names},
     resources::{Kind, ObjectKey, OperatorPods},
-    scope::{Scope, watch_all},
+    scope::{Remembered, Scope, watch_all},
 };
 
 /// Where a watch says that something of a cluster has changed.
@@ -250,7 +250,7 @@ fn watch<K>(
     pokes: &Pokes,
 ) -> (Store<K>, AbortOnDropHandle<()>)
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource + Remembered + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync + Unpin + 'static,
 {
     let writer = Writer::new(kind);
@@ -262,7 +262,6 @@ where
         let noted = members.clone();
         let changes = watch_all(apis, &config)
             .default_backoff()
-            .modify(|object| object.managed_fields_mut().clear())
             .inspect_ok(move |change| {
                 if let (Some(members), watcher::Event::InitApply(object) | watcher::Event::Apply(object)) =
                     (&noted, change)
