@@ -24,3 +24,4 @@ pub mod resources;
 pub mod scope;
 pub mod telemetry;
 pub mod traces;
+mod validity;

@@ -88,6 +88,29 @@ var courses = []course{
 		map[int][]string{10: nil, 30: {"MemgraphReplicaLagging d-1"}},
 	},
 	{
+		"volumes: one of an instance is nearly full, another one is not, and those of others are nobody's business",
+		`kubelet_volume_stats_available_bytes{namespace="g",persistentvolumeclaim="data-d-0",node="a"} 10x60
+		kubelet_volume_stats_capacity_bytes{namespace="g",persistentvolumeclaim="data-d-0",node="a"} 100x60
+		kubelet_volume_stats_available_bytes{namespace="g",persistentvolumeclaim="data-d-1",node="b"} 20x60
+		kubelet_volume_stats_capacity_bytes{namespace="g",persistentvolumeclaim="data-d-1",node="b"} 100x60
+		kubelet_volume_stats_available_bytes{namespace="g",persistentvolumeclaim="data-e-0",node="b"} 0x60
+		kubelet_volume_stats_capacity_bytes{namespace="g",persistentvolumeclaim="data-e-0",node="b"} 100x60
+		kubelet_volume_stats_available_bytes{namespace="h",persistentvolumeclaim="data-d-0",node="b"} 0x60
+		kubelet_volume_stats_capacity_bytes{namespace="h",persistentvolumeclaim="data-d-0",node="b"} 100x60
+		memgraph_instance_up{namespace="g",cluster="d",pod="d-0"} 0x60
+		memgraph_instance_up{namespace="g",cluster="d",pod="d-1"} 1x60
+		memgraph_operator_leader 1x60`,
+		map[int][]string{10: nil, 30: {"MemgraphVolumeNearlyFull d-0"}},
+	},
+	{
+		"certificates of instances: one is good, one ends tomorrow, one has ended",
+		`memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="g",cluster="good"} 2592000x60
+		memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="g",cluster="ending"} 86400x60
+		memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="g",cluster="ended"} 0x60
+		memgraph_operator_leader 1x60`,
+		map[int][]string{30: nil, 50: {"MemgraphInstanceCertificate ended", "MemgraphInstanceCertificate ending"}},
+	},
+	{
 		"four failovers in an hour, while switchovers are as many as one likes",
 		`memgraph_cluster_operations_total{namespace="g",cluster="d",kind="Failover"} 0 0x20 1x20 2x20 3x20 4x20
 		memgraph_cluster_operations_total{namespace="g",cluster="e",kind="Switchover"} 0+1x110

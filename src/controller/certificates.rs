@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client, ResourceExt};
 use rustls::pki_types::UnixTime;
@@ -22,7 +23,7 @@ use crate::{
     api::{MemgraphCluster, names},
     memgraph::{
         Bolt, Encryption, Trust,
-        tls::{UnusableCertificate, server_name},
+        tls::{self, UnusableCertificate, server_name},
     },
     resources::tls::{AUTHORITIES, CERTIFICATE, KEY, VOLUME, fingerprint},
 };
@@ -78,6 +79,8 @@ struct Memory {
     trust: Option<Trust>,
     /// The newest certificate that was good: its Secret, and what tells it from others.
     good: Option<(String, String)>,
+    /// When the certificate in the Secret of the spec ends, as far as it can be read.
+    ends: Option<Timestamp>,
     /// Where instances are that take TLS.
     encrypted: BTreeSet<SocketAddr>,
 }
@@ -98,6 +101,11 @@ impl Certificates {
         let memory = self.memory();
         let (_, fingerprint) = memory.good.as_ref().filter(|(good, _)| good == secret)?;
         Some(fingerprint.clone())
+    }
+
+    /// When the certificate ends that the Secret of the spec held when it was read last, whether or not it can be used.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        self.memory().ends
     }
 
     /// Reads the Secrets, if it is time: that of the spec, and those whose certificates pods have.
@@ -127,6 +135,10 @@ impl Certificates {
         }
         // Also those of a certificate that cannot be used: instances may have an earlier one.
         self.trust_in(&wanted, &found);
+        let certificate = declared
+            .as_ref()
+            .and_then(|name| value(found.get(name.as_str())?, CERTIFICATE));
+        self.memory().ends = certificate.and_then(tls::end);
         if let Some(name) = declared {
             let secret = found.get(name.as_str());
             let secret = secret.ok_or_else(|| CertificateError::Missing(name.clone()))?;

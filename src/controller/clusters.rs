@@ -265,6 +265,7 @@ impl Cluster {
         };
         Live {
             instances: self.sightings.for_people(main).await,
+            certificate_ends: self.certificates.end(),
             gateways,
         }
     }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use crate::grants::Report;
 
@@ -11,6 +12,8 @@ use crate::grants::Report;
 pub struct Live {
     /// The instances, by name.
     pub instances: BTreeMap<String, InstanceSight>,
+    /// With `spec.tls`: when the certificate of the instances ends; none: it cannot be read.
+    pub certificate_ends: Option<Timestamp>,
     /// What each gateway has answered last, by the name of its pod.
     pub gateways: BTreeMap<String, GatewayWord>,
 }

@@ -79,6 +79,11 @@ fn with(mut labels: Labels, name: &'static str, value: &str) -> Labels {
     labels
 }
 
+fn since_1970(moment: &str) -> Option<f64> {
+    let moment: jiff::Timestamp = moment.parse().ok()?;
+    Some(moment.as_duration().as_secs_f64())
+}
+
 fn number(holds: bool) -> f64 {
     if holds { 1.0 } else { 0.0 }
 }
@@ -230,9 +235,14 @@ impl Sample {
             Some(&Unit::Seconds),
             self.each(|c| {
                 let record = c.cluster_state.last_failover.as_ref()?;
-                let at: jiff::Timestamp = record.finished_at.parse().ok()?;
-                Some(at.as_duration().as_secs_f64())
+                since_1970(&record.finished_at)
             }),
+        )?;
+        families.gauge(
+            "memgraph_cluster_certificate_expiry_timestamp",
+            "With spec.tls: when the certificate of the instances ends, since the Unix epoch.",
+            Some(&Unit::Seconds),
+            self.each(|c| since_1970(c.health.certificate_ends.as_ref()?)),
         )
     }
 

@@ -89,6 +89,7 @@ impl Eyes for Sees {
                 ("demo-0".to_owned(), sight(None)),
                 ("demo-1".to_owned(), sight(Some(4))),
             ]),
+            certificate_ends: "2026-12-24T18:00:00Z".parse().ok(),
             gateways: BTreeMap::from([("demo-gateway-x".to_owned(), word)]),
         };
         async move { Some(live) }.boxed()
@@ -274,6 +275,7 @@ async fn the_metrics_are_those_that_alerts_and_dashboards_rest_on() {
         r#"memgraph_instance_role{namespace="graphs",cluster="demo",pod="demo-0",role="main"} 1.0"#,
         r#"memgraph_operator_reconcile_errors_total{reason="step"} 1"#,
         r#"memgraph_operator_step_duration_seconds_count{step="Fence"} 1"#,
+        r#"memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="graphs",cluster="demo"} 1798135200.0"#,
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample}\n{text}");
     }

@@ -165,6 +165,9 @@ pub struct ClusterHealth {
     pub failovers: u64,
     /// Who reaches MAIN. Empty: this process does not lead.
     pub main_reached_by: Vec<Vantage>,
+    /// With `spec.tls`: when the certificate of the instances ends (RFC 3339). None also: this process does not lead, or nobody can
+    /// read it.
+    pub certificate_ends: Option<String>,
 }
 
 /// What MAIN looks like from one place.
@@ -229,6 +232,9 @@ pub fn cluster(cluster: &MemgraphCluster, counted: Counted, live: Option<&Live>)
             write_unavailable_seconds: counted.unavailable.as_secs_f64(),
             failovers: counted.failovers,
             main_reached_by: live.map(|live| vantages(ledger, live)).unwrap_or_default(),
+            certificate_ends: live
+                .and_then(|live| live.certificate_ends)
+                .map(|ends| ends.to_string()),
         },
         gateways,
         advice: advice(cluster),

@@ -17,9 +17,11 @@ use rustls::{
 };
 use tokio::sync::watch;
 use tracing::{info, warn};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use crate::mounted::{self, Unreadable};
+use crate::{
+    mounted::{self, Unreadable},
+    validity,
+};
 
 /// Why a certificate is not used.
 #[derive(Debug, thiserror::Error)]
@@ -159,10 +161,7 @@ impl Pair {
         let chain = chain.map_err(pem("tls.crt"))?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(pem("tls.key"))?;
         let own = chain.first().ok_or(CertificateError::Empty)?;
-        let (_, own) = X509Certificate::from_der(own).map_err(CertificateError::Malformed)?;
-        let seconds = own.validity().not_after.timestamp();
-        // Ends that lie beyond what a clock can show are never reached.
-        let ends = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+        let ends = validity::end(own).map_err(CertificateError::Malformed)?;
         // Versions 1.2 and 1.3, with forward secrecy only.
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?

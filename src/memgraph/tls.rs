@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use jiff::Timestamp;
 use mgconsole::tls::Anybody;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -21,7 +22,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::api::names;
+use crate::{api::names, validity};
 
 /// How a server is spoken to.
 #[derive(Clone, Debug, Default)]
@@ -154,6 +155,14 @@ impl Trust {
             })
         })
     }
+}
+
+/// When the first of these certificates (PEM) ends; none: they cannot be read.
+#[must_use]
+pub fn end(certificate: &[u8]) -> Option<Timestamp> {
+    let chain = certificates("tls.crt", certificate).ok()?;
+    let ends = chain.iter().map(|certificate| validity::end(certificate));
+    ends.collect::<Result<Vec<_>, _>>().ok()?.into_iter().min()
 }
 
 /// The name for which an instance must have a certificate.
