@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -15,7 +16,7 @@ use http::Uri;
 use kube::{Client, Config, CustomResourceExt};
 use memgraph_operator::{
     api::{DurationString, InitNote, MemgraphCluster, names},
-    controller::{self, Election, OperatorConfig},
+    controller::{self, Election, OperatorConfig, RequestRate},
     fleet,
     gateway::{self, Addresses, GatewayConfig},
     instance_init::{self, DataVolume, VolumeError},
@@ -139,11 +140,34 @@ struct OperatorArgs {
     #[arg(long, env = "KEEPSAKES")]
     keepsakes: Option<PathBuf>,
     #[command(flatten)]
+    requests: RequestArgs,
+    #[command(flatten)]
     traces: TraceArgs,
     #[command(flatten)]
     election: ElectionArgs,
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// How many requests go to the API server. The Lease and watches are not counted.
+#[derive(Args)]
+struct RequestArgs {
+    /// How many requests for clusters this process sends to the API server in a second, in the long run. For clusters whose MAIN is
+    /// lost or moves there are as many again, which no other one can use up. 0: as many as there are.
+    #[arg(long, env = "KUBE_API_QPS", default_value_t = 300)]
+    kube_api_qps: u32,
+    /// How many of either kind it sends at once after a rest.
+    #[arg(long, env = "KUBE_API_BURST", default_value = "600")]
+    kube_api_burst: NonZeroU32,
+}
+
+impl RequestArgs {
+    fn rate(&self) -> Option<RequestRate> {
+        Some(RequestRate {
+            per_second: NonZeroU32::new(self.kube_api_qps)?,
+            burst: self.kube_api_burst,
+        })
+    }
 }
 
 /// Of several operator processes, the one that holds a Lease acts.
@@ -392,6 +416,7 @@ async fn operator(args: OperatorArgs) -> Result<(), Error> {
         http: args.http_bind_address,
         election: election(args.election)?,
         pods,
+        requests: args.requests.rate(),
         keepsakes: args.keepsakes,
         traces: traces(&args.traces, "memgraph-operator")?,
         collector: args.traces.otlp_endpoint,

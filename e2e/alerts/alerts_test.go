@@ -111,6 +111,15 @@ var courses = []course{
 		map[int][]string{30: nil, 50: {"MemgraphInstanceCertificate ended", "MemgraphInstanceCertificate ending"}},
 	},
 	{
+		"requests to the API server that wait for long on and on",
+		`memgraph_operator_api_request_wait_seconds_sum{pod="o-0",lane="ordinary"} 0+9000x80
+		memgraph_operator_api_request_wait_seconds_count{pod="o-0",lane="ordinary"} 0+4500x80
+		memgraph_operator_api_request_wait_seconds_sum{pod="o-0",lane="urgent"} 0+1x80
+		memgraph_operator_api_request_wait_seconds_count{pod="o-0",lane="urgent"} 0+10x80
+		memgraph_operator_leader 1x80`,
+		map[int][]string{30: nil, 60: {"MemgraphOperatorThrottled o-0"}},
+	},
+	{
 		"four failovers in an hour, while switchovers are as many as one likes",
 		`memgraph_cluster_operations_total{namespace="g",cluster="d",kind="Failover"} 0 0x20 1x20 2x20 3x20 4x20
 		memgraph_cluster_operations_total{namespace="g",cluster="e",kind="Switchover"} 0+1x110

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -16,6 +16,7 @@ use super::{
     certificates::Certificates,
     gateway_certificate::GatewayCertificate,
     grants,
+    lanes::{Hurry, Lanes},
     license::License,
     link::GatewayLink,
     objects::Applied,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     api::{
         MemgraphCluster,
-        ledger::{Ledger, Route},
+        ledger::{Ledger, OperationKind, Route},
     },
     fleet::{GatewayWord, Live},
     grants::Report,
@@ -53,6 +54,8 @@ const HEARD_FOR: Duration = Duration::from_secs(60);
 
 /// What is remembered of one cluster.
 pub(super) struct Cluster {
+    /// The API server, for all that is asked for this cluster's sake.
+    pub(super) client: Client,
     pub(super) sightings: Sightings,
     pub(super) applied: Applied,
     pub(super) growth: Growth,
@@ -65,6 +68,8 @@ pub(super) struct Cluster {
     ledger: watch::Sender<Option<Option<Ledger>>>,
     /// Whether MAIN gave this process no answer when it looked last.
     main_is_silent: watch::Sender<bool>,
+    /// Whether clients may be waiting for this process, so that its requests go first.
+    hurries: watch::Sender<Hurry>,
     /// The term in which a gateway has told that a client waits for MAIN, and when it did.
     impatient: watch::Sender<Option<(i64, Instant)>>,
 }
@@ -111,8 +116,10 @@ struct Heard {
 }
 
 impl Cluster {
-    fn new() -> Self {
+    fn new(lanes: &Lanes) -> Self {
+        let hurries = watch::Sender::default();
         Self {
+            client: lanes.of_cluster(hurries.subscribe()),
             sightings: Sightings::default(),
             applied: Applied::default(),
             growth: Growth::default(),
@@ -123,6 +130,7 @@ impl Cluster {
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),
+            hurries,
             impatient: watch::Sender::default(),
         }
     }
@@ -180,6 +188,9 @@ impl Cluster {
             }
             changed
         });
+        if ledger.as_ref().is_some_and(keeps_clients_waiting) {
+            self.hurry(|hurry| hurry.awaited = true);
+        }
         // Not before that: from here on no grant is made for a route that is closed.
         let now = Instant::now();
         let closed = ledger
@@ -279,9 +290,9 @@ impl Cluster {
             .collect()
     }
 
-    /// Takes note of whether MAIN of this cluster gave no answer when it was looked at last: the gateways are asked about it
-    /// more often then.
-    pub(super) async fn note_silence(&self, cluster: &MemgraphCluster) {
+    /// Takes note of how MAIN of this cluster was when it was looked at last. If it gave no answer, the gateways are asked about it
+    /// more often; if it did not serve as MAIN, requests to the API server go before those of others.
+    pub(super) async fn note_main(&self, cluster: &MemgraphCluster) {
         let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
         let silent = match ledger.filter(|ledger| ledger.route == Route::Open) {
             Some(ledger) => self.sightings.is_silent(&ledger.main.instance).await,
@@ -289,6 +300,35 @@ impl Cluster {
         };
         self.main_is_silent
             .send_if_modified(|known| std::mem::replace(known, silent) != silent);
+        let (mut awaited, main) = {
+            let known = self.ledger.borrow();
+            let newest = known.as_ref().map_or(ledger, Option::as_ref);
+            let main = newest.filter(|ledger| ledger.route == Route::Open);
+            let main = main.map(|ledger| ledger.main.instance.clone());
+            (newest.is_some_and(keeps_clients_waiting), main)
+        };
+        if let Some(main) = main {
+            awaited = self.sightings.is_no_main(&main).await;
+        }
+        self.hurry(|hurry| hurry.awaited = awaited);
+    }
+
+    fn hurry(&self, change: impl FnOnce(&mut Hurry)) {
+        self.hurries.send_if_modified(|hurry| {
+            let before = *hurry;
+            change(hurry);
+            *hurry != before
+        });
+    }
+
+    /// Has what this asks of the API server go before what others ask, if the cluster is set up as it stands in `ledger`.
+    pub(super) async fn decide<T>(&self, ledger: Option<&Ledger>, write: impl Future<Output = T>) -> T {
+        let decides =
+            ledger.is_some_and(|ledger| ledger.route == Route::Open || keeps_clients_waiting(ledger));
+        self.hurry(|hurry| hurry.decides = decides);
+        let written = write.await;
+        self.hurry(|hurry| hurry.decides = false);
+        written
     }
 
     /// Whether MAIN gave this process no answer when it looked last.
@@ -411,6 +451,13 @@ impl Cluster {
     }
 }
 
+/// Whether clients that are there already can reach no MAIN. Nobody has been led to a cluster that is set up, and a thousand of them
+/// must not stand in the way of one that was.
+fn keeps_clients_waiting(ledger: &Ledger) -> bool {
+    let operation = ledger.operation.as_ref().map(|operation| operation.kind);
+    ledger.route == Route::Closed && operation != Some(OperationKind::Bootstrap)
+}
+
 fn version(cluster: &MemgraphCluster) -> u64 {
     cluster
         .resource_version()
@@ -439,7 +486,7 @@ impl Clusters {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = cluster.uid().unwrap_or_default();
         let entry = entries.entry(uid.clone()).or_insert_with(|| {
-            let memory = Arc::new(Cluster::new());
+            let memory = Arc::new(Cluster::new(&operator.lanes));
             let reference = ObjectRef::from_obj(cluster);
             let lookout = lookout(
                 Arc::downgrade(operator),
@@ -540,7 +587,7 @@ async fn look_again_and_again<B: Bolt, G: GatewayLink>(
             .sightings
             .look(&operator.bolt(memory), &targets, emptiness, whom)
             .await;
-        memory.note_silence(&cluster).await;
+        memory.note_main(&cluster).await;
         if changed {
             operator.poke(reference.clone());
         }
@@ -549,8 +596,17 @@ async fn look_again_and_again<B: Bolt, G: GatewayLink>(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::api::{MemgraphClusterSpec, MemgraphClusterStatus};
+
+    fn lanes() -> Lanes {
+        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>("nobody listens")
+        });
+        Lanes::new(Client::new(nobody, "default"), None, &Arc::default())
+    }
 
     fn shown(version: u64, term: i64, route: Route) -> MemgraphCluster {
         let mut cluster = MemgraphCluster::new("demo", MemgraphClusterSpec::default());
@@ -566,9 +622,59 @@ mod tests {
         cluster
     }
 
-    #[test]
-    fn a_fence_is_remembered_for_its_term_and_until_that_opens() {
-        let cluster = Cluster::new();
+    #[tokio::test]
+    async fn a_cluster_is_in_a_hurry_while_clients_that_were_led_to_it_wait() {
+        let cluster = Cluster::new(&lanes());
+        let hurries = || cluster.hurries.borrow().awaited;
+        let operation =
+            |kind: &str| serde_json::from_value(json!({"kind": kind, "target": "", "startedAt": ""}));
+        let mut set_up = shown(1, 1, Route::Closed);
+        set_up.status.as_mut().unwrap().ledger.as_mut().unwrap().operation = operation("Bootstrap").unwrap();
+        cluster.read(&set_up);
+        assert!(!hurries());
+        cluster.note_main(&set_up).await;
+        assert!(!hurries());
+
+        // Its decision is known before a look at the cached cluster, which is behind.
+        let mut failing = shown(3, 2, Route::Closed);
+        failing
+            .status
+            .as_mut()
+            .unwrap()
+            .ledger
+            .as_mut()
+            .unwrap()
+            .operation = operation("Failover").unwrap();
+        cluster.read(&failing);
+        assert!(hurries());
+        cluster.note_main(&shown(2, 1, Route::Open)).await;
+        assert!(hurries());
+
+        let open = shown(4, 2, Route::Open);
+        cluster.read(&open);
+        cluster.note_main(&open).await;
+        assert!(
+            !hurries(),
+            "before anything was looked at, it is not known how MAIN is"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_decision_about_a_cluster_that_is_set_up_is_written_at_once() {
+        let cluster = Cluster::new(&lanes());
+        let hurries = || *cluster.hurries.borrow() != Hurry::default();
+        let open = Ledger {
+            route: Route::Open,
+            ..Ledger::default()
+        };
+        assert!(cluster.decide(Some(&open), async { hurries() }).await);
+        assert!(!hurries());
+        assert!(!cluster.decide(None, async { hurries() }).await);
+    }
+
+    #[tokio::test]
+    async fn a_fence_is_remembered_for_its_term_and_until_that_opens() {
+        let cluster = Cluster::new(&lanes());
         cluster.read(&shown(1, 2, Route::Closed));
         assert!(!cluster.is_fenced(2));
         cluster.fenced(3);

@@ -17,60 +17,71 @@ use crate::{
 /// Publishes Events.
 #[derive(Clone)]
 pub(super) struct Events {
-    client: Client,
     reporter: Reporter,
 }
 
-impl Events {
-    pub(super) fn new(client: Client) -> Self {
+impl Default for Events {
+    fn default() -> Self {
         Self {
-            client,
             reporter: Reporter {
                 controller: names::FIELD_MANAGER.into(),
                 instance: None,
             },
         }
     }
+}
 
+impl Events {
     /// Tells what a status write has brought.
-    pub(super) async fn status_written(&self, before: Option<&MemgraphClusterStatus>, now: &MemgraphCluster) {
+    pub(super) async fn status_written(
+        &self,
+        client: &Client,
+        before: Option<&MemgraphClusterStatus>,
+        now: &MemgraphCluster,
+    ) {
         let Some(status) = &now.status else { return };
         if let Some(event) = opened(before, status) {
-            self.publish(now, event).await;
+            self.publish(client, now, event).await;
         }
         if let Some(event) = stalled(before, status) {
-            self.publish(now, event).await;
+            self.publish(client, now, event).await;
         }
         if let Some(event) = unprotected(before, now) {
-            self.publish(now, event).await;
+            self.publish(client, now, event).await;
         }
         for event in reset_ordered(before, status) {
-            self.publish(now, event).await;
+            self.publish(client, now, event).await;
         }
         if let Some(event) = unmoved(before, status) {
-            self.publish(now, event).await;
+            self.publish(client, now, event).await;
         }
     }
 
     /// Tells that a second MAIN was demoted.
-    pub(super) async fn split_brain_resolved(&self, cluster: &MemgraphCluster, action: &Action) {
+    pub(super) async fn split_brain_resolved(
+        &self,
+        client: &Client,
+        cluster: &MemgraphCluster,
+        action: &Action,
+    ) {
         let Action::Demote { instance } = action else {
             return;
         };
         tracing::warn!(%instance, "split-brain resolved: an instance that was MAIN without our word was demoted");
         let note = format!("{instance} was MAIN against the ledger and has been demoted; it had no client");
         self.publish(
+            client,
             cluster,
             event(EventType::Warning, "SplitBrainResolved", "Demote", note),
         )
         .await;
     }
 
-    async fn publish(&self, cluster: &MemgraphCluster, event: Event) {
+    async fn publish(&self, client: &Client, cluster: &MemgraphCluster, event: Event) {
         tracing::info!(reason = %event.reason, note = event.note.as_deref().unwrap_or_default(), "event");
         // A recorder that lives longer would fold this Event into an older one of the same reason, and keep the
         // older one's note. These are few, and each tells something of its own.
-        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        let recorder = Recorder::new(client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, &cluster.object_ref(&())).await {
             tracing::warn!(%error, reason = %event.reason, "an Event could not be published");
         }

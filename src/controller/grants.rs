@@ -113,7 +113,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
     /// Asks once, and grants what may be granted. Returns how soon to ask again.
     async fn round(&self, operator: &Operator<B, G>) -> Duration {
         let mut changes = self.memory.ledger_changes();
-        let Some(ledger) = self.ledger(operator).await else {
+        let Some(ledger) = self.ledger().await else {
             return AGAIN;
         };
         let Some(response) = self.ask(operator, &ledger, None).await else {
@@ -165,12 +165,12 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
     }
 
     /// The ledger, read from the API server itself since this process leads, or written by it. None: it cannot be read.
-    async fn ledger(&self, operator: &Operator<B, G>) -> Option<Option<Ledger>> {
+    async fn ledger(&self) -> Option<Option<Ledger>> {
         if let Some(ledger) = self.memory.ledger() {
             return Some(ledger);
         }
         let namespace = self.reference.namespace.clone().unwrap_or_default();
-        let clusters = Api::<MemgraphCluster>::namespaced(operator.client.clone(), &namespace);
+        let clusters = Api::<MemgraphCluster>::namespaced(self.memory.client.clone(), &namespace);
         let live = clusters.get(&self.reference.name).await.ok()?;
         (live.uid().as_deref() == Some(&self.uid)).then(|| self.memory.read(&live))?;
         self.memory.ledger()

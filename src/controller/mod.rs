@@ -10,6 +10,7 @@ mod fence;
 mod gateway_certificate;
 mod grants;
 mod image;
+mod lanes;
 mod lease;
 mod license;
 mod link;
@@ -61,6 +62,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use clusters::{Cluster, Clusters};
 use events::Events;
 use fence::Fence;
+use lanes::Lanes;
+pub use lanes::RequestRate;
 use lease::Watched;
 pub use link::{Acquaintance, GatewayLink, Unasked, Unprepared};
 use observe::Inventory;
@@ -100,6 +103,9 @@ pub struct OperatorConfig {
     pub cluster_domain: String,
     /// Where health checks are answered.
     pub http: SocketAddr,
+    /// How many requests are sent to the API server for the clusters, and as many again for those whose clients wait. None: as many
+    /// as there are.
+    pub requests: Option<RequestRate>,
     /// By what it is decided which of several operator processes acts.
     pub election: Election,
     /// The pods of all operator processes: gateways go on without the API server for as long as all of them vouch for it.
@@ -157,7 +163,7 @@ pub enum OperatorError {
 
 /// What all reconciliations share.
 pub struct Operator<B: Bolt, G> {
-    client: Client,
+    lanes: Lanes,
     led: Led<B>,
     /// Connections to instances that have users.
     pool: Arc<Pool<<Led<B> as Bolt>::Session>>,
@@ -215,13 +221,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         pokes: Pokes,
         vitals: Arc<Vitals>,
     ) -> Self {
+        // Who has waited for long may not lead any more.
         let client = guarded(means.client, leadership.clone());
         Self {
             led: Led::new(means.bolt, leadership.clone()),
             pool: Arc::default(),
             leadership,
             fence: Fence::new(means.gateways),
-            events: Events::new(client.clone()),
+            events: Events::default(),
             stores,
             cached,
             clusters: Clusters::default(),
@@ -234,9 +241,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             cluster_domain: config.cluster_domain,
             name: config.election.name,
             wall: Wall::set(Timestamp::now()),
+            lanes: Lanes::new(client, config.requests, &vitals),
             vitals,
             traces: config.traces,
-            client,
         }
     }
 
@@ -329,6 +336,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
     let election = &config.election;
     let stores = Stores::start(&client, &config.scope, &config.pods, &pokes);
     let filled = AtomicBool::new(false);
+    let vouching = Lanes::new(client.clone(), config.requests, vitals);
     let winning = async {
         stores.wait_until_ready().await?;
         filled.store(true, Ordering::Relaxed);
@@ -345,7 +353,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
         // Whoever leads first looks at every cluster: what has changed before is of no interest.
         () = ignore(&mut poked) => return Ok(()),
         // It ends here for good: from now on this process may learn what it does not vouch for.
-        () = vouch::vouch(&means.gateways, &client, &stores, &filled, &election.name) => return Ok(()),
+        () = vouch::vouch(&means.gateways, vouching.ordinary(), &stores, &filled, &election.name) => return Ok(()),
         () = stop.cancelled() => return Ok(()),
     };
     let record = leader.record();
@@ -421,7 +429,8 @@ async fn lead<B: Bolt, G: GatewayLink>(
     stop: CancellationToken,
 ) {
     controller
-        // Clusters do not wait for each other, however many there are.
+        // Clusters do not wait for each other, however many there are: each has one reconciliation at a time, most of which is waiting
+        // for instances. What they ask of the API server is bounded by `Lanes`.
         .with_config(Config::default().concurrency(0))
         .reconcile_on(received(poked))
         .graceful_shutdown_on(stop.cancelled_owned())

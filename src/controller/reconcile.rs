@@ -107,7 +107,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let certified = operator.tend_certificates(&state, &cluster).await;
     let licensed = operator.look_at_license(&state, &cluster).await;
     // Also in a pause: without certificates gateways get no grant.
-    let prepared = operator.prepare_gateways(&cluster).await;
+    let prepared = operator.prepare_gateways(&state, &cluster).await;
     let applied = operator.bring_about(&state, &cluster).await;
     let grown = operator.grow_volumes(&state, &cluster).await;
     // Gateways that lack theirs only wait, and nothing else waits for it.
@@ -213,7 +213,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     async fn take_leave(&self, cluster: &MemgraphCluster) -> Result<Requeue, ReconcileError> {
         let status = status::terminating(cluster, &Time(self.wall.now()));
         if cluster.status.as_ref() != Some(&status) {
-            match status::write(&self.client, cluster, &status).await {
+            match status::write(self.lanes.ordinary(), cluster, &status).await {
                 // Whoever wrote in between has the watch tell of it.
                 Ok(_) | Err(StatusError::Conflict { .. }) => {}
                 Err(StatusError::Write { source, .. }) if is_gone(&source) => {}
@@ -238,7 +238,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             return Ok(cluster);
         }
         let status = status::first_sight(&cluster, &Time(self.wall.now()));
-        match status::write(&self.client, &cluster, &status).await {
+        match status::write(&state.client, &cluster, &status).await {
             Ok(written) => {
                 state.wrote(&written);
                 Ok(state.newest(written))
@@ -277,7 +277,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 return Ok(requeue(state, &cluster, &seen, &situation));
             }
             // The cache may be behind what was decided last, by this process or by another one.
-            let live = self.read(state, &cluster).await?;
+            let decided = ledger(&cluster).filter(|_| plan.writes());
+            let live = state.decide(decided, self.read(state, &cluster)).await?;
             if ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
                 cluster = live;
                 continue;
@@ -330,19 +331,19 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
     }
 
-    async fn prepare_gateways(&self, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let prepared = self.fence.link().prepare(&self.client, cluster).await;
+    async fn prepare_gateways(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        let prepared = self.fence.link().prepare(&state.client, cluster).await;
         prepared.map_err(ObjectError::Gateways)
     }
 
     async fn tend_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        Ok(state.wallet.tend(&self.client, cluster).await?)
+        Ok(state.wallet.tend(&state.client, cluster).await?)
     }
 
     async fn tend_certificates(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let inventory = self.inventory(cluster);
         let certificates = &state.certificates;
-        Ok(certificates.tend(&self.client, cluster, &inventory).await?)
+        Ok(certificates.tend(&state.client, cluster, &inventory).await?)
     }
 
     async fn look_at_gateway_certificate(
@@ -350,17 +351,17 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         state: &Cluster,
         cluster: &MemgraphCluster,
     ) -> Result<(), ObjectError> {
-        Ok(state.gateway_certificate.look(&self.client, cluster).await?)
+        Ok(state.gateway_certificate.look(&state.client, cluster).await?)
     }
 
     async fn look_at_license(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        Ok(state.license.look(&self.client, cluster).await?)
+        Ok(state.license.look(&state.client, cluster).await?)
     }
 
     async fn publish_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let wallet = &state.wallet;
         Ok(wallet
-            .publish(&self.client, cluster, &self.cluster_domain)
+            .publish(&state.client, cluster, &self.cluster_domain)
             .await?)
     }
 
@@ -375,7 +376,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             secrets: fingerprints(state, cluster),
             holders: self.inventory(cluster).data_holders(cluster),
         };
-        objects::bring_about(&self.client, &self.stores, &state.applied, wanted).await
+        objects::bring_about(&state.client, &self.stores, &state.applied, wanted).await
     }
 
     async fn grow_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
@@ -384,7 +385,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
         let inventory = self.inventory(cluster);
         let growth = &state.growth;
-        Ok(growth.bring_about(&self.client, cluster, &inventory).await?)
+        Ok(growth.bring_about(&state.client, cluster, &inventory).await?)
     }
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {
@@ -397,7 +398,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             .sightings
             .look(&self.bolt(state), &targets, emptiness, whom)
             .await;
-        state.note_silence(cluster).await;
+        state.note_main(cluster).await;
         let uid = cluster.uid().unwrap_or_default();
         let lineage = format!("l{}", uid.replace('-', ""));
         inventory
@@ -427,8 +428,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         cluster: &MemgraphCluster,
     ) -> Result<MemgraphCluster, ReconcileError> {
         let name = cluster.name_any();
-        let api =
-            Api::<MemgraphCluster>::namespaced(self.client.clone(), &cluster.namespace().unwrap_or_default());
+        let api = Api::<MemgraphCluster>::namespaced(
+            state.client.clone(),
+            &cluster.namespace().unwrap_or_default(),
+        );
         let live = api.get(&name).await.map_err(|source| ReconcileError::Read {
             cluster: name,
             source,
@@ -497,7 +500,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         cluster: &MemgraphCluster,
         status: &MemgraphClusterStatus,
     ) -> Result<MemgraphCluster, ReconcileError> {
-        let written = status::write(&self.client, cluster, status).await?;
+        let written = status::write(&state.client, cluster, status).await?;
         state.wrote(&written);
         if let Some(ledger) = status.ledger.as_ref().filter(|new| ledger(cluster) != Some(*new)) {
             let (name, operation) = (cluster.name_any(), ledger.operation.as_ref().map(|o| o.kind));
@@ -505,7 +508,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
         self.trace(state, cluster, &written);
         self.events
-            .status_written(cluster.status.as_ref(), &written)
+            .status_written(&state.client, cluster.status.as_ref(), &written)
             .await;
         Ok(written)
     }
@@ -558,7 +561,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                         state.forget_steps();
                     }
                     let status = self.status(state, &cluster, seen, Some(next), situation);
-                    cluster = self.write(state, &cluster, &status).await?;
+                    let write = self.write(state, &cluster, &status);
+                    cluster = state.decide(self::ledger(&cluster), write).await?;
                     state.set_numbers(plan.numbers);
                 }
                 Step::Do(action) => {
@@ -582,7 +586,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let pods = self.inventory(cluster).gateways;
         let gateways: Vec<_> = pods.iter().filter_map(|pod| Gateway::of(pod)).collect();
         let hands = Hands {
-            client: &self.client,
+            client: &state.client,
             bolt: &self.bolt(state),
             wallet: &state.wallet,
             fence: &self.fence,
@@ -607,7 +611,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
         tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
         if matches!(action, Action::Demote { .. }) {
-            self.events.split_brain_resolved(cluster, action).await;
+            self.events
+                .split_brain_resolved(&state.client, cluster, action)
+                .await;
         }
         Ok(())
     }

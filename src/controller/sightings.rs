@@ -267,6 +267,14 @@ impl Sightings {
             .is_some_and(|memory| memory.sight == Sight::Silent)
     }
 
+    /// Whether this instance did not serve as MAIN when it was looked at last. Before anything was looked at, it is not known.
+    pub(super) async fn is_no_main(&self, instance: &str) -> bool {
+        let memories = self.memories.lock().await;
+        let serves =
+            |memory: &Memory| matches!(&memory.sight, Sight::Serving(view) if view.role == Role::Main);
+        !memories.is_empty() && !memories.get(instance).is_some_and(serves)
+    }
+
     /// Notes that a connection to an instance in this life has ended, as it does when the process ends.
     pub(super) fn ended(&self, instance: &str, incarnation: &Incarnation) {
         let now = (incarnation.clone(), Instant::now());

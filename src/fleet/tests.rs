@@ -253,6 +253,7 @@ async fn the_metrics_are_those_that_alerts_and_dashboards_rest_on() {
     let (fleet, _eyes) = leading();
     fleet.vitals.reconciled(Duration::from_millis(20), Some("step"));
     fleet.vitals.took("Fence", Duration::from_millis(200));
+    fleet.vitals.waited("urgent", Duration::from_millis(2));
     fleet.requests.note("list", "pods", Some(http::StatusCode::OK));
     let mut failed_over = demo("demo");
     let status = failed_over.status.as_mut().unwrap();
@@ -275,6 +276,7 @@ async fn the_metrics_are_those_that_alerts_and_dashboards_rest_on() {
         r#"memgraph_instance_role{namespace="graphs",cluster="demo",pod="demo-0",role="main"} 1.0"#,
         r#"memgraph_operator_reconcile_errors_total{reason="step"} 1"#,
         r#"memgraph_operator_step_duration_seconds_count{step="Fence"} 1"#,
+        r#"memgraph_operator_api_request_wait_seconds_bucket{le="0.005",lane="urgent"} 1"#,
         r#"memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="graphs",cluster="demo"} 1798135200.0"#,
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample}\n{text}");

@@ -16,7 +16,7 @@ use prometheus_client::{
 use super::live::{Eyes, Live};
 use crate::metrics::{Labels, labels};
 
-/// Upper bounds of a reconciliation's and of a step's time, in seconds.
+/// Upper bounds of the time of a reconciliation, a step and a wait, in seconds.
 const BUCKETS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -31,6 +31,7 @@ pub struct Vitals {
     reconciliations: Histogram,
     errors: Family<Labels, Counter>,
     steps: Family<Labels, Histogram, fn() -> Histogram>,
+    waits: Family<Labels, Histogram, fn() -> Histogram>,
 }
 
 impl std::fmt::Debug for dyn Eyes {
@@ -48,6 +49,7 @@ impl Default for Vitals {
             reconciliations: Histogram::new(BUCKETS),
             errors: Family::default(),
             steps: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            waits: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
         }
     }
 }
@@ -117,6 +119,13 @@ impl Vitals {
             .observe(time.as_secs_f64());
     }
 
+    /// A request to the API server has waited for so long until it could be sent in this lane.
+    pub fn waited(&self, lane: &'static str, time: Duration) {
+        self.waits
+            .get_or_create(&labels([("lane", lane)]))
+            .observe(time.as_secs_f64());
+    }
+
     /// Adds what this process has counted to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("memgraph_operator");
@@ -136,6 +145,12 @@ impl Vitals {
             "How long the steps of changes to clusters took, those that failed included",
             Unit::Seconds,
             self.steps.clone(),
+        );
+        registry.register_with_unit(
+            "api_request_wait",
+            "How long requests for clusters waited until they could be sent to the API server",
+            Unit::Seconds,
+            self.waits.clone(),
         );
     }
 }

@@ -13,6 +13,7 @@ mod fields;
 mod growth;
 mod image;
 mod licensed;
+mod limited;
 mod outside;
 mod reconciling;
 mod sight;

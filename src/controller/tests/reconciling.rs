@@ -18,7 +18,7 @@ use tokio::{sync::mpsc::unbounded_channel, time::Instant};
 
 use super::{
     super::{
-        Election, GatewayLink, Means, Operator, OperatorConfig,
+        Election, GatewayLink, Means, Operator, OperatorConfig, RequestRate,
         act::ActError,
         fence::Gateway,
         reconcile::{ReconcileError, reconcile},
@@ -137,6 +137,29 @@ pub(super) async fn process<G: GatewayLink>(
     gateways: G,
     traces: Traces,
 ) -> Arc<Operator<FakeMemgraph, G>> {
+    let config = OperatorConfig { traces, ..config() };
+    process_of(client, memgraph, gateways, config).await
+}
+
+/// One that sends no more requests than this.
+pub(super) async fn limited(
+    api: &FakeApi,
+    memgraph: &FakeMemgraph,
+    rate: RequestRate,
+) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
+    let config = OperatorConfig {
+        requests: Some(rate),
+        ..config()
+    };
+    process_of(api.client(), memgraph, gateways(), config).await
+}
+
+async fn process_of<G: GatewayLink>(
+    client: kube::Client,
+    memgraph: &FakeMemgraph,
+    gateways: G,
+    config: OperatorConfig,
+) -> Arc<Operator<FakeMemgraph, G>> {
     let (pokes, _) = unbounded_channel();
     let stores = stores(&client, &pokes).await;
     let (cached, writer) = reflector::store();
@@ -149,7 +172,7 @@ pub(super) async fn process<G: GatewayLink>(
     Arc::new(Operator::new(
         means(client.clone(), memgraph, gateways),
         Leadership::for_ever(),
-        OperatorConfig { traces, ..config() },
+        config,
         stores,
         cached,
         pokes,
@@ -171,9 +194,13 @@ pub(super) async fn successor(
     leadership: Leadership,
 ) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
     let (pokes, _) = unbounded_channel();
-    let stores = stores(&operator.client, &pokes).await;
+    let stores = stores(operator.lanes.ordinary(), &pokes).await;
     Arc::new(Operator::new(
-        means(operator.client.clone(), memgraph, operator.fence.link().clone()),
+        means(
+            operator.lanes.ordinary().clone(),
+            memgraph,
+            operator.fence.link().clone(),
+        ),
         leadership,
         config(),
         stores,
@@ -200,6 +227,7 @@ fn config() -> OperatorConfig {
         cluster_domain: "cluster.local".into(),
         http: ([127, 0, 0, 1], 0).into(),
         pods: OperatorPods::new(NAMESPACE, "app=operator").unwrap(),
+        requests: None,
         keepsakes: None,
         collector: None,
         traces: Traces::default(),
@@ -657,7 +685,7 @@ async fn a_silent_gateway_holds_a_fence_up_until_what_it_held_has_run_out() {
     let fence = |closed_for| {
         operator
             .fence
-            .stand(&operator.client, &closed, &[], 2, closed_for)
+            .stand(operator.lanes.ordinary(), &closed, &[], 2, closed_for)
     };
 
     gateways.silence(GATEWAY, true);
@@ -668,14 +696,24 @@ async fn a_silent_gateway_holds_a_fence_up_until_what_it_held_has_run_out() {
         "{:?}",
         begin.elapsed()
     );
-    assert!(operator.fence.reach(&operator.client, &closed).await.is_err());
+    assert!(
+        operator
+            .fence
+            .reach(operator.lanes.ordinary(), &closed)
+            .await
+            .is_err()
+    );
 
     gateways.silence(GATEWAY, false);
     let begin = Instant::now();
     fence(Duration::ZERO).await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     assert_eq!(gateways.term(GATEWAY), None);
-    operator.fence.reach(&operator.client, &closed).await.unwrap();
+    operator
+        .fence
+        .reach(operator.lanes.ordinary(), &closed)
+        .await
+        .unwrap();
 
     // The API server says nothing of it any more, but it answers for itself where the cache has it.
     let pods = operator.inventory(&closed).gateways;
@@ -684,7 +722,7 @@ async fn a_silent_gateway_holds_a_fence_up_until_what_it_held_has_run_out() {
     let begin = Instant::now();
     let stand = operator
         .fence
-        .stand(&operator.client, &closed, &known, 2, Duration::ZERO);
+        .stand(operator.lanes.ordinary(), &closed, &known, 2, Duration::ZERO);
     stand.await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }

@@ -221,6 +221,7 @@ impl OperatorSlot {
             cluster_domain: "cluster.local".to_owned(),
             http: ([127, 0, 0, 1], 0).into(),
             pods: pods(),
+            requests: None,
             keepsakes: None,
             collector: None,
             traces: Traces::default(),
