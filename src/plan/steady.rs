@@ -205,7 +205,9 @@ impl<'a> Desk<'a> {
         } else {
             format!("{main} may not be MAIN any more")
         };
-        let why = match self.move_main(&cause) {
+        // Where it ends in a moment, a change of MAIN comes with or without this one.
+        let spared = ending || brake::pause(seen, self.members.ledger).is_zero();
+        let why = match self.move_main(&cause, spared) {
             Ok(work) => return Some(work),
             Err(why) => why,
         };
@@ -219,10 +221,10 @@ impl<'a> Desk<'a> {
         None
     }
 
-    /// Moves MAIN to whichever replica is best, or says why not now.
-    fn move_main(&mut self, cause: &str) -> Result<Work, String> {
+    /// Moves MAIN to whichever replica is best, or says why not now; `spared`: it has not moved too often lately.
+    fn move_main(&mut self, cause: &str, spared: bool) -> Result<Work, String> {
         match switchover::anywhere(&self.members) {
-            Standing::Possible(target) if brake::pause(self.members.seen, self.members.ledger).is_zero() => {
+            Standing::Possible(target) if spared => {
                 let purpose = switchover::Purpose::Unfit(cause);
                 let plan = switchover::begin(&self.members, &purpose, target, self.waited_for());
                 self.numbers = plan.numbers;

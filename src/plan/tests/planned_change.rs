@@ -5,13 +5,17 @@ use std::time::Duration;
 use super::{
     super::{
         Action, Step,
-        observation::{DataStatus, Registration, Role, Sight},
+        observation::{DataStatus, Observation, Registration, Role, Sight},
+        plan,
         switchover::LAST_CALL,
     },
     decisions::{modes, running},
     world::World,
 };
-use crate::api::{ReplicationMode, SwitchoverState, ledger::Route};
+use crate::api::{
+    ReplicationMode, SwitchoverState,
+    ledger::{Change, OperationKind, Route},
+};
 
 /// What has become of the newest request.
 fn outcome(world: &World) -> Option<SwitchoverState> {
@@ -335,6 +339,33 @@ fn main_stays_for_as_long_as_it_can_where_nobody_else_would_be_left_in_sync() {
     world.servers[0].up = false;
     world.settle();
     comes_back_as_a_replica(world);
+}
+
+/// What holds back changes that come too often cannot hold back the end of a process.
+#[test]
+fn main_moves_before_its_pod_ends_however_often_it_has_moved_lately() {
+    let mut world = running();
+    world.servers[0].ending = true;
+    let mut seen = world.observe();
+    let ledger = seen.ledger.as_mut().unwrap();
+    let change = |term| Change {
+        term,
+        ..Change::default()
+    };
+    ledger.changes = (1..=8).map(change).collect();
+    seen.change_ages = vec![Duration::from_secs(20); 8];
+    let begins = |seen: &Observation| {
+        let kind = |step: &Step| match step {
+            Step::Write(ledger) => ledger.operation.as_ref().map(|operation| operation.kind),
+            Step::Do(_) => None,
+        };
+        plan(seen).steps.iter().find_map(kind)
+    };
+    assert_eq!(begins(&seen), Some(OperationKind::Switchover));
+    // One that is not to be elected any more can wait for it.
+    seen.instances[0].terminating = false;
+    seen.settings.fenced = vec![World::name(0)];
+    assert_eq!(begins(&seen), None);
 }
 
 #[test]

@@ -56,6 +56,12 @@ pub(super) fn strike_at(
 }
 
 impl Striker {
+    /// Whether something strikes at the next commit that comes to a phase.
+    pub(super) fn lies_in_wait(&self) -> bool {
+        let waiting = *self.ambush.borrow();
+        waiting.is_some_and(|ambush| Instant::now() <= ambush.until)
+    }
+
     /// Waits for a phase of a commit: the given one, in which MAIN is killed, or any, in which anything happens.
     pub(super) fn lie_in_wait(&self, phase: Option<Phase>) -> String {
         let late = self.time(Duration::from_secs(20));

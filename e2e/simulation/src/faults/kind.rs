@@ -150,6 +150,12 @@ impl Kind {
         )
     }
 
+    /// Whether a copy of the data cannot be relied on any more until the cluster is whole again: nothing else strikes before.
+    #[must_use]
+    pub fn takes_a_copy(self) -> bool {
+        self.destroys_data() || matches!(self, Self::HumanRole | Self::HumanDrop | Self::HumanRecreate)
+    }
+
     /// Whether it takes a copy of the data away for good. The promise is about one such loss at a time: it is held back
     /// until another copy is known to hold everything.
     #[must_use]

@@ -22,6 +22,10 @@ impl Striker {
         let kind = fault.kind;
         let minute = Duration::from_secs(60);
         let world = &self.world;
+        // Who waits for a phase of a commit would strike before the cluster is whole again.
+        if kind.takes_a_copy() && self.lies_in_wait() {
+            return None;
+        }
         match kind {
             Kind::LeaderCrash => self.world.leader().map(|slot| {
                 slot.crash();
