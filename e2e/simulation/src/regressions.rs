@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 24] = [
+pub const REGRESSIONS: [Regression; 26] = [
     showed(
         6,
         600,
@@ -148,5 +148,15 @@ pub const REGRESSIONS: [Regression; 24] = [
         5667,
         525,
         "the MemgraphCluster was made again while a MAIN that had been replaced went on: it was taken for the one that all follow",
+    ),
+    showed(
+        3226,
+        525,
+        "MAIN's pod was deleted soon after other changes of MAIN: it was told to end while it served",
+    ),
+    showed(
+        2528,
+        525,
+        "MAIN was killed in a commit while a human's DROP REPLICA had just taken a copy away (a fault of the simulation)",
     ),
 ];
