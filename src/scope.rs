@@ -151,8 +151,8 @@ impl Remembered for DynamicObject {
     }
 }
 
-/// What one watch of all these parts would tell, without who has changed which field when. Of several parts, the first list is complete when that of each part is, and those
-/// that cannot be watched are tried again without holding up what others tell.
+/// What one watch of all these parts would tell, without who has changed which field when. Of several parts, the first list is
+/// complete when that of each part is, and those that cannot be watched are tried again without holding up what others tell.
 pub(crate) fn watch_all<K>(
     mut parts: Vec<Api<K>>,
     config: &watcher::Config,

@@ -75,7 +75,9 @@ fn displaced<'a>(seen: &'a Observation, ledger: &'a Ledger) -> impl Iterator<Ite
 /// noted at its address may have been given another one. Where that helps nobody a human is asked: a pod that keeps its data gets
 /// another address only from its node.
 pub(super) fn make_way(seen: &Observation, ledger: &Ledger, situation: &Situation) -> Option<Plan> {
-    let displaced = displaced(seen, ledger).next()?;
+    let displaced = displaced(seen, ledger)
+        .next()
+        .filter(|_| seen.settings.data_in_pods)?;
     let mut numbers = seen.numbers;
     let mut next = ledger.clone();
     numbers.ensure(&mut next);
