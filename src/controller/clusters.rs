@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,9 +19,10 @@ use super::{
     lanes::{Hurry, Lanes},
     license::License,
     link::GatewayLink,
+    lookout,
     objects::Applied,
     presence,
-    sightings::{Sightings, Whom},
+    sightings::Sightings,
     snapshots, trial,
     volumes::Growth,
     wall::Wall,
@@ -40,8 +41,6 @@ use crate::{
 
 /// Of so many steps of one change the times are kept.
 const TRACED_STEPS: usize = 64;
-/// How often the instances of a cluster are looked at between two changes.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// How soon an operator that the CustomResourceDefinition does not fit tries again.
 pub(super) const RETRY_UNFIT: Duration = Duration::from_secs(30);
@@ -488,7 +487,7 @@ impl Clusters {
         let entry = entries.entry(uid.clone()).or_insert_with(|| {
             let memory = Arc::new(Cluster::new(&operator.lanes));
             let reference = ObjectRef::from_obj(cluster);
-            let lookout = lookout(
+            let lookout = lookout::look_out(
                 Arc::downgrade(operator),
                 Arc::clone(&memory),
                 reference.clone(),
@@ -529,68 +528,12 @@ impl Clusters {
         self.with_uid(cluster.metadata.uid.as_ref()?)
     }
 
-    fn forget(&self, uid: &str) {
+    /// Forgets it, which ends what is done for it all the time.
+    pub(super) fn forget(&self, uid: &str) {
         self.entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(uid);
-    }
-}
-
-/// Looks at a cluster's instances all the time, and has it reconciled when something has changed.
-///
-/// It ends with the operator, which owns it.
-async fn lookout<B: Bolt, G: GatewayLink>(
-    operator: Weak<Operator<B, G>>,
-    memory: Arc<Cluster>,
-    reference: ObjectRef<MemgraphCluster>,
-    uid: String,
-) {
-    let look_at = |whom| look_again_and_again(&operator, &memory, &reference, &uid, whom);
-    tokio::select! {
-        biased;
-        () = look_at(Whom::Answering(None)) => {}
-        () = look_at(Whom::Missing) => {}
-    }
-}
-
-async fn look_again_and_again<B: Bolt, G: GatewayLink>(
-    operator: &Weak<Operator<B, G>>,
-    memory: &Cluster,
-    reference: &ObjectRef<MemgraphCluster>,
-    uid: &str,
-    whom: Whom<'_>,
-) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(operator) = operator.upgrade() else {
-            return;
-        };
-        let Some(cluster) = operator
-            .cached
-            .get(reference)
-            .filter(|c| c.uid().as_deref() == Some(uid))
-        else {
-            operator.clusters.forget(uid);
-            operator.fence.link().forget(uid);
-            return;
-        };
-        let emptiness = cluster
-            .status
-            .as_ref()
-            .and_then(|status| status.ledger.as_ref())
-            .is_none_or(Ledger::is_refuted);
-        let targets = operator.targets(memory, &cluster, &operator.inventory(&cluster));
-        let changed = memory
-            .sightings
-            .look(&operator.bolt(memory), &targets, emptiness, whom)
-            .await;
-        memory.note_main(&cluster).await;
-        if changed {
-            operator.poke(reference.clone());
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod lanes;
 mod lease;
 mod license;
 mod link;
+mod lookout;
 mod objects;
 mod observe;
 mod obstacle;
