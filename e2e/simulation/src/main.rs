@@ -65,6 +65,8 @@ const SEEDS_FOR_COVERAGE: u64 = 1_000;
 const SEEDS_FOR_RARE_STEPS: u64 = 10_000;
 /// How many of a failed seed's last lines are shown.
 const LAST_LINES: usize = 60;
+/// After so many seeds a run says how far it is.
+const SEEDS_PER_LINE: u64 = 500;
 
 #[derive(Default)]
 struct Sum {
@@ -293,6 +295,9 @@ impl Sum {
         if let Some(violation) = report.outcome.violations.first() {
             eprintln!("seed {seed} fails: {}", violation.invariant);
             self.failed.push((scenario, report));
+        }
+        if self.seeds.is_multiple_of(SEEDS_PER_LINE) {
+            eprintln!("{} seeds, {} failed", self.seeds, self.failed.len());
         }
         u64::try_from(self.failed.len()).unwrap_or(u64::MAX)
     }
