@@ -7,10 +7,10 @@ use std::{
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::{Operator, clusters::Cluster, link::GatewayLink, sightings::Whom};
+use super::{Operator, clusters::Cluster, connections::Connections, link::GatewayLink, sightings::Whom};
 use crate::{
     api::{MemgraphCluster, ledger::Ledger},
-    memgraph::Bolt,
+    memgraph::{Bolt, Led, SignedIn},
 };
 
 /// How often the instances of a cluster are looked at between two changes.
@@ -25,7 +25,8 @@ pub(super) async fn look_out<B: Bolt, G: GatewayLink>(
     reference: ObjectRef<MemgraphCluster>,
     uid: String,
 ) {
-    let look_at = |whom| look_again_and_again(&operator, &memory, &reference, &uid, whom);
+    let connections = Connections::default();
+    let look_at = |whom| look_again_and_again(&operator, &memory, &connections, &reference, &uid, whom);
     tokio::select! {
         biased;
         () = look_at(Whom::Answering(None)) => {}
@@ -36,6 +37,7 @@ pub(super) async fn look_out<B: Bolt, G: GatewayLink>(
 async fn look_again_and_again<B: Bolt, G: GatewayLink>(
     operator: &Weak<Operator<B, G>>,
     memory: &Cluster,
+    connections: &Connections<<SignedIn<Led<B>> as Bolt>::Session>,
     reference: &ObjectRef<MemgraphCluster>,
     uid: &str,
     whom: Whom<'_>,
@@ -64,7 +66,7 @@ async fn look_again_and_again<B: Bolt, G: GatewayLink>(
         let targets = operator.targets(memory, &cluster, &operator.inventory(&cluster));
         let changed = memory
             .sightings
-            .look(&operator.bolt(memory), &targets, emptiness, whom)
+            .look(&operator.bolt(memory), connections, &targets, emptiness, whom)
             .await;
         memory.note_main(&cluster).await;
         if changed {

@@ -4,6 +4,7 @@ mod access;
 mod act;
 mod certificates;
 mod clusters;
+mod connections;
 mod custody;
 mod events;
 mod fence;

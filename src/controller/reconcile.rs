@@ -13,6 +13,7 @@ use super::{
     act::{ActError, Hands},
     certificates::CertificateError,
     clusters::{Cluster, RETRY_UNFIT},
+    connections::Connections,
     fence::Gateway,
     gateway_certificate::GatewayCertificateError,
     grants::attributed,
@@ -396,7 +397,13 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let targets = self.targets(state, cluster, &inventory);
         state
             .sightings
-            .look(&self.bolt(state), &targets, emptiness, whom)
+            .look(
+                &self.bolt(state),
+                &Connections::default(),
+                &targets,
+                emptiness,
+                whom,
+            )
             .await;
         state.note_main(cluster).await;
         let uid = cluster.uid().unwrap_or_default();

@@ -10,6 +10,7 @@ use std::{
 use futures::future::join_all;
 use tokio::{sync::Mutex, time::Instant};
 
+use super::connections::Connections;
 use crate::{
     api::{ledger::Incarnation, names::BOLT_PORT},
     fleet::InstanceSight,
@@ -128,10 +129,12 @@ pub(super) struct Sightings {
 }
 
 impl Sightings {
-    /// Looks at targets at once. Returns whether something has changed that a decision may depend on.
+    /// Looks at targets at once, over `connections` of looks before where there are any. Returns whether something has
+    /// changed that a decision may depend on.
     pub(super) async fn look<B: Bolt>(
         &self,
         client: &B,
+        connections: &Connections<B::Session>,
         targets: &[Target],
         emptiness: bool,
         whom: Whom<'_>,
@@ -150,10 +153,17 @@ impl Sightings {
             });
             (asked.collect::<Vec<_>>(), other)
         };
+        connections.retain(targets);
         // Whoever keeps a look waiting must not keep others from looking.
         let looks = questions.into_iter().map(|(target, question)| async move {
             let sight = match target.address {
-                Some(ip) => memgraph::look(client, SocketAddr::new(ip, BOLT_PORT), &question).await,
+                Some(ip) => {
+                    let mut kept = connections.take(target);
+                    let at = SocketAddr::new(ip, BOLT_PORT);
+                    let sight = memgraph::look_again(client, at, &question, &mut kept).await;
+                    connections.put(target, kept);
+                    sight
+                }
                 None => Sight::Unseen,
             };
             (target, sight)

@@ -2,18 +2,17 @@
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
-use futures::future::{Either, join, select};
-use tokio::time::timeout;
+use futures::future::{Either, select};
 
 use super::{
-    Bolt, BoltError, Row, Session,
+    Bolt, BoltError, Session,
     hurry::Hurry,
     marker::{self, ENUM, Reading},
-    rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_TRANSACTIONS, SHOW_VERSION, UnexpectedAnswer},
+    rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_TRANSACTIONS, UnexpectedAnswer},
 };
 use crate::{
     api::{RegistrationMode, names::REPLICATION_PORT},
-    plan::observation::{Contents, Marker, Role, Sight, View},
+    plan::observation::{Marker, Role},
 };
 
 /// For how long a command that changes roles may take.
@@ -25,11 +24,6 @@ const REGISTER_DEADLINE: Duration = Duration::from_secs(60);
 const COMMIT_DEADLINE: Duration = Duration::from_secs(65);
 /// For how long a port is tried before MAIN is asked to connect to it.
 const REACH_DEADLINE: Duration = Duration::from_secs(1);
-
-/// For which part of its patience a look waits for answers alone.
-const HEAD_START: u32 = 4;
-/// For how long MAIN's marker is waited for in a look.
-const MARKER_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Why an operation on an instance was not done, or is not known to have been.
 #[derive(Debug, thiserror::Error)]
@@ -78,101 +72,6 @@ pub(super) fn bolt(action: impl Into<String>) -> impl FnOnce(BoltError) -> Admin
 fn answer(action: impl Into<String>) -> impl FnOnce(UnexpectedAnswer) -> AdminError {
     let action = action.into();
     move |source| AdminError::Answer { action, source }
-}
-
-/// What to ask an instance beside its role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// The version, if it is known already: it is not asked for again.
-    pub version: Option<String>,
-    /// Whether to find out if the instance holds any data.
-    pub emptiness: bool,
-    /// For how long each of its answers is waited for.
-    pub patience: Duration,
-}
-
-/// Looks at an instance. Whatever it does not answer is no proof that it is not MAIN.
-///
-/// One that keeps its answers waiting is tried by a handshake meanwhile, so that it is known after `patience` to be silent.
-pub async fn look<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Sight {
-    let mut view = pin!(view(client, at, question));
-    let head_start = question.patience / HEAD_START;
-    let (failed, handshake) = match timeout(head_start, &mut view).await {
-        Ok(Ok(view)) => return Sight::Serving(view),
-        Ok(Err(error)) => (error, client.handshake(at, question.patience).await),
-        Err(_) => {
-            let handshake = client.handshake(at, question.patience.saturating_sub(head_start));
-            match join(view, handshake).await {
-                (Ok(view), _) => return Sight::Serving(view),
-                (Err(error), handshake) => (error, handshake),
-            }
-        }
-    };
-    match (failed, handshake) {
-        (BoltError::Unauthenticated { .. }, Ok(())) => Sight::Barred,
-        (BoltError::Untrusted { why, .. }, Ok(())) => Sight::Untrusted { why },
-        (_, Ok(())) => Sight::Handshake,
-        (BoltError::Refused { .. }, Err(BoltError::Refused { .. })) => Sight::Refused,
-        (_, Err(_)) => Sight::Silent,
-    }
-}
-
-async fn view<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Result<View, BoltError> {
-    let patience = question.patience;
-    let mut session = client.session(at);
-    let odd = |error: UnexpectedAnswer| BoltError::Broken {
-        at,
-        detail: error.to_string(),
-    };
-    let role = rows::role(&session.run(SHOW_ROLE, patience).await?).map_err(odd)?;
-    let registrations = match role {
-        Role::Main => rows::registrations(&session.run(SHOW_REPLICAS, patience).await?).map_err(odd)?,
-        Role::Replica => Vec::new(),
-    };
-    let version = match &question.version {
-        Some(version) => version.clone(),
-        None => rows::version(&session.run(SHOW_VERSION, patience).await?).map_err(odd)?,
-    };
-    // The data may be locked while the roles are not: what cannot be read now is left open. A transaction does not begin on
-    // MAIN while a commit waits for a replica, which must not hold up what is done about that replica.
-    let soon = match role {
-        Role::Main => patience.min(MARKER_PATIENCE),
-        Role::Replica => patience,
-    };
-    let (contents, empty) = match session.run("SHOW ENUMS", soon).await {
-        Ok(enums) => {
-            let marker = match marker::read(&enums) {
-                Reading::Marker(marker) => Some(marker),
-                Reading::None | Reading::Foreign(_) => None,
-            };
-            let empty = if question.emptiness {
-                is_empty(&mut session, &enums, patience).await
-            } else {
-                None
-            };
-            (Some(Contents { marker }), empty)
-        }
-        Err(_) => (None, None),
-    };
-    Ok(View {
-        role,
-        registrations,
-        contents,
-        empty,
-        version,
-    })
-}
-
-/// Whether an instance holds nothing: measured, never assumed. None where it could not be measured.
-async fn is_empty<S: Session>(session: &mut S, enums: &[Row], patience: Duration) -> Option<bool> {
-    // One node is enough to know, and a count of a large graph would take longer than anybody waits.
-    let nodes = session
-        .run("MATCH (n) RETURN id(n) AS id LIMIT 1", patience)
-        .await
-        .ok()?;
-    let indexes = session.run("SHOW INDEX INFO", patience).await.ok()?;
-    let constraints = session.run("SHOW CONSTRAINT INFO", patience).await.ok()?;
-    Some(nodes.is_empty() && indexes.is_empty() && constraints.is_empty() && marker::others(enums) == 0)
 }
 
 async fn role<S: Session>(session: &mut S, action: &str) -> Result<Role, AdminError> {

@@ -8,6 +8,7 @@ mod bolt;
 mod credentials;
 mod hurry;
 mod led;
+mod look;
 mod marker;
 mod rows;
 mod signed_in;
@@ -22,12 +23,12 @@ mod tests;
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
 pub use admin::{
-    AdminError, Question, confirm, demote, drop_replica, ends_commit, look, mark, probe_commit, promote,
-    quiesced, register,
+    AdminError, confirm, demote, drop_replica, ends_commit, mark, probe_commit, promote, quiesced, register,
 };
 pub use bolt::Neo4rsBolt;
 pub use credentials::{Credentials, UnusableCredentials};
 pub use led::Led;
+pub use look::{Kept, Question, look, look_again};
 pub use signed_in::{Keyring, Pool, SignedIn};
 pub use snapshots::{position, settle_snapshots};
 pub use tls::{Encryption, Trust, UnusableCertificate};

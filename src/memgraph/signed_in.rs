@@ -206,9 +206,13 @@ impl<B: Bolt + Clone> Bolt for SignedIn<B> {
 }
 
 impl<B: Bolt> SignedInSession<B> {
-    /// A connection that stands already.
+    /// A connection that stands already, and is signed in to as it would be now.
     fn standing(&mut self, keys: &[Credentials]) -> Option<Connection<B::Session>> {
-        if let Some(connection) = self.connection.take() {
+        let holds = |connection: &Connection<B::Session>| match &connection.key {
+            Some(key) => keys.contains(key),
+            None => keys.is_empty(),
+        };
+        if let Some(connection) = self.connection.take().filter(holds) {
             return Some(connection);
         }
         let (key, session) = self.pool.take(self.at, keys).filter(|_| self.own.is_none())?;
@@ -441,6 +445,28 @@ mod tests {
         tokio::time::advance(BARRED).await;
         server.set(Some("old"));
         ask(&client).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_session_that_goes_on_signs_in_as_a_new_one_would() {
+        let server = Server::default();
+        let client = client(&server, &[]);
+        let mut session = client.session(at());
+        let mut ask = async || {
+            session
+                .run("SHOW VERSION", Duration::from_secs(1))
+                .await
+                .map(drop)
+        };
+        ask().await.unwrap();
+        server.set(Some("old"));
+        client.keyring.set(&[key("old")]);
+        ask().await.unwrap();
+        assert_eq!(server.logins(), 2);
+        server.set(Some("new"));
+        client.keyring.set(&[key("new")]);
+        ask().await.unwrap();
+        assert_eq!(server.logins(), 3, "the old password is not held on to");
     }
 
     #[tokio::test]

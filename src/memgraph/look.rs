@@ -1,0 +1,309 @@
+//! What an instance shows of itself when it is asked.
+
+use std::{net::SocketAddr, pin::pin, time::Duration};
+
+use futures::future::join;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Bolt, BoltError, Row, Session,
+    marker::{self, Reading},
+    rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_VERSION, UnexpectedAnswer},
+};
+use crate::plan::observation::{Contents, Role, Sight, View};
+
+/// For which part of its patience a look waits for answers alone.
+const HEAD_START: u32 = 4;
+/// For how long MAIN's marker is waited for in a look.
+const MARKER_PATIENCE: Duration = Duration::from_millis(300);
+/// For how long looks go over the same connection. Then a new one shows whether the instance still takes any, and which
+/// certificate it has by now.
+const USED_FOR: Duration = Duration::from_secs(30);
+
+/// What to ask an instance beside its role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The version, if it is known already: it is not asked for again.
+    pub version: Option<String>,
+    /// Whether to find out if the instance holds any data.
+    pub emptiness: bool,
+    /// For how long each of its answers is waited for.
+    pub patience: Duration,
+}
+
+/// A connection on which an instance has answered, for the next look at it.
+pub struct Kept<S> {
+    session: S,
+    made: Instant,
+}
+
+impl<S> Kept<S> {
+    fn now(session: S) -> Self {
+        let made = Instant::now();
+        Self { session, made }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.made.elapsed() < USED_FOR
+    }
+}
+
+/// Looks at an instance on a connection of its own. Whatever it does not answer is no proof that it is not MAIN.
+///
+/// One that keeps its answers waiting is tried by a handshake meanwhile, so that it is known after `patience` to be silent.
+pub async fn look<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> Sight {
+    look_again(client, at, question, &mut None).await
+}
+
+/// As [`look`], over the connection that was kept from the last look, if it still stands, and keeps the one that has brought
+/// the answers. For who looks again and again: a connection costs both sides more than what is asked, and two lines in
+/// Memgraph's log (`src/communication/v2/session.hpp`, at INFO).
+pub async fn look_again<B: Bolt>(
+    client: &B,
+    at: SocketAddr,
+    question: &Question,
+    kept: &mut Option<Kept<B::Session>>,
+) -> Sight {
+    let mut view = pin!(view_again(client, at, question, kept));
+    let head_start = question.patience / HEAD_START;
+    let (failed, handshake) = match timeout(head_start, &mut view).await {
+        Ok(Ok(view)) => return Sight::Serving(view),
+        Ok(Err(error)) => (error, client.handshake(at, question.patience).await),
+        Err(_) => {
+            let handshake = client.handshake(at, question.patience.saturating_sub(head_start));
+            match join(view, handshake).await {
+                (Ok(view), _) => return Sight::Serving(view),
+                (Err(error), handshake) => (error, handshake),
+            }
+        }
+    };
+    match (failed, handshake) {
+        (BoltError::Unauthenticated { .. }, Ok(())) => Sight::Barred,
+        (BoltError::Untrusted { why, .. }, Ok(())) => Sight::Untrusted { why },
+        (_, Ok(())) => Sight::Handshake,
+        (BoltError::Refused { .. }, Err(BoltError::Refused { .. })) => Sight::Refused,
+        (_, Err(_)) => Sight::Silent,
+    }
+}
+
+async fn view_again<B: Bolt>(
+    client: &B,
+    at: SocketAddr,
+    question: &Question,
+    kept: &mut Option<Kept<B::Session>>,
+) -> Result<View, BoltError> {
+    if let Some(mut before) = kept.take().filter(Kept::is_fresh) {
+        match view(&mut before.session, at, question).await {
+            Ok(view) => {
+                *kept = Some(before);
+                return Ok(view);
+            }
+            // It has ended since it was used last, which says nothing about who is there now.
+            Err(BoltError::Refused { .. } | BoltError::Broken { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut new = Kept::now(client.session(at));
+    let view = view(&mut new.session, at, question).await?;
+    *kept = Some(new);
+    Ok(view)
+}
+
+async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) -> Result<View, BoltError> {
+    let patience = question.patience;
+    let odd = |error: UnexpectedAnswer| BoltError::Broken {
+        at,
+        detail: error.to_string(),
+    };
+    let role = rows::role(&session.run(SHOW_ROLE, patience).await?).map_err(odd)?;
+    let registrations = match role {
+        Role::Main => rows::registrations(&session.run(SHOW_REPLICAS, patience).await?).map_err(odd)?,
+        Role::Replica => Vec::new(),
+    };
+    let version = match &question.version {
+        Some(version) => version.clone(),
+        None => rows::version(&session.run(SHOW_VERSION, patience).await?).map_err(odd)?,
+    };
+    // The data may be locked while the roles are not: what cannot be read now is left open. A transaction does not begin on
+    // MAIN while a commit waits for a replica, which must not hold up what is done about that replica.
+    let soon = match role {
+        Role::Main => patience.min(MARKER_PATIENCE),
+        Role::Replica => patience,
+    };
+    let (contents, empty) = match session.run("SHOW ENUMS", soon).await {
+        Ok(enums) => {
+            let marker = match marker::read(&enums) {
+                Reading::Marker(marker) => Some(marker),
+                Reading::None | Reading::Foreign(_) => None,
+            };
+            let empty = if question.emptiness {
+                is_empty(session, &enums, patience).await
+            } else {
+                None
+            };
+            (Some(Contents { marker }), empty)
+        }
+        Err(_) => (None, None),
+    };
+    Ok(View {
+        role,
+        registrations,
+        contents,
+        empty,
+        version,
+    })
+}
+
+/// Whether an instance holds nothing: measured, never assumed. None where it could not be measured.
+async fn is_empty<S: Session>(session: &mut S, enums: &[Row], patience: Duration) -> Option<bool> {
+    // One node is enough to know, and a count of a large graph would take longer than anybody waits.
+    let nodes = session
+        .run("MATCH (n) RETURN id(n) AS id LIMIT 1", patience)
+        .await
+        .ok()?;
+    let indexes = session.run("SHOW INDEX INFO", patience).await.ok()?;
+    let constraints = session.run("SHOW CONSTRAINT INFO", patience).await.ok()?;
+    Some(nodes.is_empty() && indexes.is_empty() && constraints.is_empty() && marker::others(enums) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::memgraph::Credentials;
+
+    /// A replica that counts the connections to it.
+    #[derive(Clone, Default)]
+    struct Server(Arc<Mutex<State>>);
+
+    #[derive(Default)]
+    struct State {
+        connections: usize,
+        /// Those before this one have ended.
+        standing_from: usize,
+        hangs: bool,
+    }
+
+    struct Client {
+        server: Server,
+        /// None: not connected yet.
+        number: Option<usize>,
+    }
+
+    impl Server {
+        fn state(&self) -> std::sync::MutexGuard<'_, State> {
+            self.0.lock().unwrap()
+        }
+
+        /// Another process takes the place of the one that was there.
+        fn restart(&self) {
+            let mut state = self.state();
+            state.standing_from = state.connections;
+        }
+
+        async fn look(&self, kept: &mut Option<Kept<Client>>) -> Sight {
+            let question = Question {
+                version: None,
+                emptiness: false,
+                patience: Duration::from_secs(1),
+            };
+            look_again(self, at(), &question, kept).await
+        }
+    }
+
+    impl Session for Client {
+        async fn run(&mut self, statement: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
+            if self.server.state().hangs {
+                tokio::time::sleep(deadline).await;
+                return Err(BoltError::Deadline { at: at(), deadline });
+            }
+            let mut state = self.server.state();
+            if self.number.is_some_and(|number| number < state.standing_from) {
+                return Err(BoltError::Refused { at: at() });
+            }
+            if self.number.is_none() {
+                self.number = Some(state.connections);
+                state.connections += 1;
+            }
+            let row = |column: &str, value: &str| vec![Row::from([(column.to_owned(), json!(value))])];
+            Ok(match statement {
+                SHOW_ROLE => row("replication role", "replica"),
+                SHOW_VERSION => row("version", "3.12.0"),
+                _ => Vec::new(),
+            })
+        }
+
+        async fn watch(&mut self, _: Duration) -> Result<(), BoltError> {
+            std::future::pending().await
+        }
+    }
+
+    impl Bolt for Server {
+        type Session = Client;
+        type Knock = ();
+
+        fn session_as(&self, _: SocketAddr, _: Option<&Credentials>) -> Client {
+            let server = self.clone();
+            Client { server, number: None }
+        }
+
+        async fn handshake(&self, _: SocketAddr, _: Duration) -> Result<(), BoltError> {
+            Ok(())
+        }
+
+        async fn knock(&self, _: SocketAddr, _: Duration) -> Option<()> {
+            None
+        }
+
+        async fn reaches(&self, _: &str, _: Duration) -> bool {
+            true
+        }
+    }
+
+    fn at() -> SocketAddr {
+        ([10, 0, 0, 1], 7687).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_go_over_one_connection_for_a_while() {
+        let server = Server::default();
+        let mut kept = None;
+        for _ in 0..3 {
+            assert!(matches!(server.look(&mut kept).await, Sight::Serving(_)));
+        }
+        assert_eq!(server.state().connections, 1);
+        tokio::time::advance(USED_FOR).await;
+        assert!(matches!(server.look(&mut kept).await, Sight::Serving(_)));
+        assert_eq!(
+            server.state().connections,
+            2,
+            "whether there is room for a new one"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_ended_says_nothing_about_who_is_there_now() {
+        let server = Server::default();
+        let mut kept = None;
+        server.look(&mut kept).await;
+        server.restart();
+        assert!(matches!(server.look(&mut kept).await, Sight::Serving(_)));
+        assert_eq!(server.state().connections, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_brought_no_answer_is_not_used_again() {
+        let server = Server::default();
+        let mut kept = None;
+        server.look(&mut kept).await;
+        server.state().hangs = true;
+        assert_eq!(server.look(&mut kept).await, Sight::Handshake);
+        assert!(kept.is_none());
+        server.state().hangs = false;
+        assert!(matches!(server.look(&mut kept).await, Sight::Serving(_)));
+        assert_eq!(server.state().connections, 2);
+    }
+}
