@@ -25,6 +25,8 @@ const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// After what time a change of registrations that clients' commits leave no moment for is made behind a closed route. Only
 /// where these commits fail anyway: it costs nothing then.
 const STARVED_AFTER: Duration = Duration::from_secs(1);
+/// An instance whose pod is deleted serves for 5 s more. One that still does after this is on a node that is cut off, as a rule.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     let fate = loss::fate(seen, ledger);
@@ -205,8 +207,9 @@ impl<'a> Desk<'a> {
         } else {
             format!("{main} may not be MAIN any more")
         };
-        // Where it ends in a moment, a change of MAIN comes with or without this one.
-        let spared = ending || brake::pause(seen, self.members.ledger).is_zero();
+        // Where it ends in a moment, a change of MAIN comes with or without this one. Of a node that is cut off nobody ends it.
+        let soon = ending && self.members.main.terminating_for < ENDS_WITHIN;
+        let spared = soon || brake::pause(seen, self.members.ledger).is_zero();
         let why = match self.move_main(&cause, spared) {
             Ok(work) => return Some(work),
             Err(why) => why,

@@ -362,6 +362,9 @@ fn main_moves_before_its_pod_ends_however_often_it_has_moved_lately() {
         plan(seen).steps.iter().find_map(kind)
     };
     assert_eq!(begins(&seen), Some(OperationKind::Switchover));
+    seen.instances[0].terminating_for = Duration::from_secs(10);
+    assert_eq!(begins(&seen), None, "nobody ends it: its node is cut off");
+    seen.instances[0].terminating_for = Duration::ZERO;
     // One that is not to be elected any more can wait for it.
     seen.instances[0].terminating = false;
     seen.settings.fenced = vec![World::name(0)];
