@@ -7,7 +7,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use serde_json::json;
 
@@ -80,6 +80,14 @@ pub enum ActError {
         /// Why not.
         source: kube::Error,
     },
+    /// The pod was not deleted in time, by all that is known: what speaks for it may have changed.
+    #[error("the pod of {instance} was not deleted within {} ms", .within.as_millis())]
+    Late {
+        /// The instance.
+        instance: String,
+        /// How long was waited.
+        within: Duration,
+    },
     /// Kubernetes did not answer.
     #[error("cannot read the pod of {instance}")]
     Read {
@@ -98,6 +106,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(7);
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(3);
 /// How soon an instance is registered again that MAIN has failed to register.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
+
+/// Within what time a pod must be deleted with which data goes, the wait for the request's turn included.
+const DELETED_WITHIN: Duration = Duration::from_secs(1);
 
 /// For how long something is waited for that comes by itself.
 const SOON: Duration = Duration::from_secs(1);
@@ -291,17 +302,25 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
         Ok(())
     }
 
-    /// Deletes this very pod, and no successor of it.
+    /// Deletes this very pod, and no successor of it. Where its data goes with it: as it was when this was planned, and soon or not at
+    /// all, because a request that waits for its turn would be let through just when MAIN is lost.
     async fn delete_pod(&self, instance: &str, pod_uid: &str) -> Result<(), ActError> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace());
+        let in_pods = self.seen.settings.data_in_pods;
+        let seen = self.seen.instance(instance).filter(|_| in_pods);
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: Some(pod_uid.to_owned()),
-                resource_version: None,
+                resource_version: seen.and_then(|seen| seen.pod_version.clone()),
             }),
             ..DeleteParams::default()
         };
-        match pods.delete(instance, &params).await {
+        let within = if in_pods { DELETED_WITHIN } else { Duration::MAX };
+        let Ok(answer) = timeout(within, pods.delete(instance, &params)).await else {
+            let instance = instance.to_owned();
+            return Err(ActError::Late { instance, within });
+        };
+        match answer {
             Ok(_) => Ok(()),
             // It is gone, or another one has taken its place.
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),

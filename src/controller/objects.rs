@@ -140,15 +140,7 @@ pub(super) async fn bring_about(
             continue;
         }
         let api = api(client, &namespace, object.key());
-        if cached.is_none() {
-            // The cache holds what carries our labels; anything of this name must be ours to be touched.
-            let live = api
-                .get_opt(&object.key().name)
-                .await
-                .map_err(request("read", object.key()))?;
-            refuse_foreign(cluster, object.key(), live.as_ref())?;
-        }
-        refuse_foreign(cluster, object.key(), cached.as_deref())?;
+        require_ours(&api, cluster, object.key(), cached.as_deref()).await?;
         if let Some(live) = cached
             .as_deref()
             .filter(|_| object.key().kind == Kind::StatefulSet)
@@ -171,13 +163,7 @@ pub(super) async fn bring_about(
                 }
             }
         }
-        let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        let written = api
-            .patch(&object.key().name, &params, &Patch::Apply(object.content()))
-            .await
-            .map_err(request("apply", object.key()))?;
-        tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
-        applied.note(object, &written).await;
+        apply(&api, applied, object).await?;
     }
     let absent = desired.absent.iter().filter_map(|key| {
         let live = stores.applied(key, &namespace)?;
@@ -198,6 +184,38 @@ pub(super) async fn bring_about(
             delete(client, &key, &live, PropagationPolicy::Background).await?;
         }
     }
+    Ok(())
+}
+
+/// Lowers the number of instances that a drain of nodes may take, where that is due, before and whatever becomes of all other objects, and
+/// also in a pause: an instance whose data has gone with its pod is soon ready again, and filled much later or never.
+pub(super) async fn limit_evictions(
+    client: &Client,
+    stores: &Stores,
+    applied: &Applied,
+    cluster: &MemgraphCluster,
+) -> Result<(), ObjectError> {
+    let Some(budget) = resources::lowered_budget(cluster)? else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace().unwrap_or_default();
+    let cached = stores.applied(budget.key(), &namespace);
+    if applied.stands(&budget, cached.as_ref()).await {
+        return Ok(());
+    }
+    let api = api(client, &namespace, budget.key());
+    require_ours(&api, cluster, budget.key(), cached.as_deref()).await?;
+    apply(&api, applied, &budget).await
+}
+
+async fn apply(api: &Api<DynamicObject>, applied: &Applied, object: &Object) -> Result<(), ObjectError> {
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    let written = api
+        .patch(&object.key().name, &params, &Patch::Apply(object.content()))
+        .await
+        .map_err(request("apply", object.key()))?;
+    tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
+    applied.note(object, &written).await;
     Ok(())
 }
 
@@ -260,6 +278,20 @@ fn request(action: &'static str, key: &ObjectKey) -> impl FnOnce(kube::Error) ->
         name,
         source: Box::new(source),
     }
+}
+
+/// The cache holds what carries our labels; anything of this name must be ours to be touched.
+async fn require_ours(
+    api: &Api<DynamicObject>,
+    cluster: &MemgraphCluster,
+    key: &ObjectKey,
+    cached: Option<&DynamicObject>,
+) -> Result<(), ObjectError> {
+    if cached.is_some() {
+        return refuse_foreign(cluster, key, cached);
+    }
+    let live = api.get_opt(&key.name).await.map_err(request("read", key))?;
+    refuse_foreign(cluster, key, live.as_ref())
 }
 
 fn refuse_foreign(

@@ -25,7 +25,7 @@ use crate::{
         },
         report::GatewayState,
     },
-    resources::Amount,
+    resources::{Amount, is_controlled_by},
 };
 
 /// What Kubernetes holds of one cluster.
@@ -123,6 +123,17 @@ fn has_own_volume(pod: &Pod) -> bool {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
     let mut volumes = volumes.into_iter().flatten();
     volumes.any(|volume| volume.name == names::DATA_VOLUME && volume.empty_dir.is_some())
+}
+
+/// Whether the pod was made for a former cluster of this name, and goes as that has gone: a StatefulSet that is not this cluster's
+/// controls it.
+fn is_of_a_former_cluster(pod: &Pod, set: Option<&DynamicObject>, cluster: &MemgraphCluster) -> bool {
+    let mut owners = pod.owner_references().iter();
+    let Some(controller) = owners.find(|owner| owner.controller == Some(true)) else {
+        return false;
+    };
+    let ours = set.filter(|set| is_controlled_by(&set.metadata, cluster));
+    ours.and_then(ResourceExt::uid).as_ref() != Some(&controller.uid)
 }
 
 fn database(pod: &Pod) -> Option<&ContainerStatus> {
@@ -388,6 +399,7 @@ impl Inventory {
         let certain = self.stateful_set.as_deref().and_then(configuration);
         let status = cluster.status.as_ref();
         let version = status.and_then(|status| status.version.as_deref());
+        let in_pods = cluster.spec.storage.empty_dir.is_some();
         let mut instances = Vec::new();
         for slot in self.slots(cluster) {
             let target = slot.target();
@@ -406,6 +418,11 @@ impl Inventory {
                 },
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
+                pod_version: slot.pod.and_then(ResourceExt::resource_version),
+                passing: slot.pod.is_some_and(|pod| {
+                    (in_pods || has_own_volume(pod))
+                        && is_of_a_former_cluster(pod, self.stateful_set.as_deref(), cluster)
+                }),
                 terminating: slot.is_terminating(),
                 terminating_for: sighting.terminating_for,
                 configuration: slot

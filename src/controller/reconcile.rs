@@ -109,6 +109,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let licensed = operator.look_at_license(&state, &cluster).await;
     // Also in a pause: without certificates gateways get no grant.
     let prepared = operator.prepare_gateways(&state, &cluster).await;
+    let limited = operator.limit_evictions(&state, &cluster).await;
     let applied = operator.bring_about(&state, &cluster).await;
     let grown = operator.grow_volumes(&state, &cluster).await;
     // Gateways that lack theirs only wait, and nothing else waits for it.
@@ -116,6 +117,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let hindered = tended
         .and(certified)
         .and(licensed)
+        .and(limited)
         .and(applied)
         .and(grown)
         .and(shown)
@@ -364,6 +366,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         Ok(wallet
             .publish(&state.client, cluster, &self.cluster_domain)
             .await?)
+    }
+
+    async fn limit_evictions(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        objects::limit_evictions(&state.client, &self.stores, &state.applied, cluster).await
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {

@@ -53,8 +53,11 @@ pub(super) fn note_all(seen: &Observation, numbers: &mut Numbers, ledger: &mut L
 
 /// Replaces the pod of an instance whose init container does not let it start, because the ledger has another instance at
 /// its address. Another pod gets another address. Nothing runs in this one, so that nothing is lost with it; where it holds data,
-/// that is asked before.
+/// that is asked before, and its pod goes only where [`make_way`] does not help.
 pub(super) fn replace_displaced(seen: &Observation, ledger: &Ledger) -> Option<Step> {
+    if seen.settings.data_in_pods && noted_anew(seen, ledger).is_some() {
+        return None;
+    }
     let displaced = displaced(seen, ledger).find(|i| is_expendable(seen, Some(ledger), i))?;
     Some(Step::Do(Action::DeletePod {
         instance: displaced.name.clone(),
@@ -71,6 +74,15 @@ fn displaced<'a>(seen: &'a Observation, ledger: &'a Ledger) -> impl Iterator<Ite
     })
 }
 
+/// The ledger with the addresses that all have by now, and the numbers that are left; none where it has them already.
+fn noted_anew(seen: &Observation, ledger: &Ledger) -> Option<(Ledger, Numbers)> {
+    let mut numbers = seen.numbers;
+    let mut next = ledger.clone();
+    numbers.ensure(&mut next);
+    note_all(seen, &mut numbers, &mut next);
+    (next.addresses != ledger.addresses).then_some((next, numbers))
+}
+
 /// Notes where everybody is by now, so that an instance can start whose pod holds what may be the only copy of a write: whoever is
 /// noted at its address may have been given another one. Where that helps nobody a human is asked: a pod that keeps its data gets
 /// another address only from its node.
@@ -78,11 +90,7 @@ pub(super) fn make_way(seen: &Observation, ledger: &Ledger, situation: &Situatio
     let displaced = displaced(seen, ledger)
         .next()
         .filter(|_| seen.settings.data_in_pods)?;
-    let mut numbers = seen.numbers;
-    let mut next = ledger.clone();
-    numbers.ensure(&mut next);
-    note_all(seen, &mut numbers, &mut next);
-    if next.addresses != ledger.addresses {
+    if let Some((next, numbers)) = noted_anew(seen, ledger) {
         return Some(Plan {
             steps: vec![Step::write(next)],
             situation: situation.clone(),

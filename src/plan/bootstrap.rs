@@ -34,10 +34,9 @@ enum State<'a> {
 }
 
 pub(super) fn plan(seen: &Observation) -> Plan {
-    // What it holds goes with it.
-    if let Some(leaving) = seen.instances.iter().find(|i| i.terminating)
-        && seen.settings.data_in_pods
-    {
+    // What it holds goes with it: those of a former cluster go with that, also before anything has marked them.
+    let leaves = |i: &&Instance| i.passing || i.terminating && seen.settings.data_in_pods;
+    if let Some(leaving) = seen.instances.iter().find(leaves) {
         let text = format!(
             "waiting for the pod of {} to end, and its data with it",
             leaving.name

@@ -2,12 +2,16 @@
 //!
 //! A volume claim outlives its pod, so that nothing else asks this. Whoever replaces a pod that still runs asks for more besides.
 
-use super::observation::{Instance, Observation, Role};
-use crate::api::ledger::Ledger;
+use super::{
+    observation::{Instance, Observation, Role},
+    refused,
+};
+use crate::api::ledger::{Ledger, Route};
 
-/// Whether nothing that was acknowledged depends on what the pod of `instance` holds: the ledger does not rely on the copy in this very
-/// pod, or MAIN serves, in another one, and holds everything.
+/// Whether nothing that was acknowledged depends on what the pod of `instance` holds: MAIN serves, in another one, and holds everything.
+/// A copy that the ledger does not rely on may be the only one that is left when those are lost that it does rely on.
 ///
+/// Before the cluster was opened for the first time clients have written nothing, and a copy goes on which the ledger does not rely.
 /// Without a ledger nothing depends on pods of which none has a note: no cluster was ever set up with them. Before it is shown that the MAIN
 /// which was chosen holds what the others do, anything may depend on any of them.
 pub(super) fn is_expendable(seen: &Observation, ledger: Option<&Ledger>, instance: &Instance) -> bool {
@@ -24,14 +28,21 @@ pub(super) fn is_expendable(seen: &Observation, ledger: Option<&Ledger>, instanc
     }
     let pod = instance.pod_uid.as_ref();
     let relied_on = pod.is_some_and(|pod| ledger.relies_on_pod(pod));
-    !relied_on || instance.name != ledger.main.instance && main_holds_all(seen, ledger)
+    let unused = !ledger.opened && !relied_on;
+    unused || instance.name != ledger.main.instance && main_holds_all(seen, ledger)
 }
 
-/// Whether MAIN serves in the life that the ledger names, and was promoted as one that holds every acknowledged write.
+/// Whether MAIN serves in the life that the ledger names, and was promoted as one that holds every acknowledged write. One that has
+/// restarted may have been put back to an older state: the others are its witnesses until the route opens, or until they have had the
+/// time to answer.
 fn main_holds_all(seen: &Observation, ledger: &Ledger) -> bool {
     let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
+    let known = ledger.route == Route::Open
+        || refused::main_is_known(ledger)
+        || seen.closed_for >= seen.settings.hang_timeout;
     let main = seen.instance(&ledger.main.instance);
     !lossy
+        && known
         && main.is_some_and(|main| {
             main.role() == Some(Role::Main)
                 && main.incarnation.as_ref() == Some(&ledger.main.incarnation)

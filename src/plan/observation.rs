@@ -189,6 +189,10 @@ pub struct Instance {
     pub position: Option<Result<i64, String>>,
     /// UID of its pod.
     pub pod_uid: Option<String>,
+    /// The version of its pod that all this was told by.
+    pub pod_version: Option<String>,
+    /// Its pod was made for a former cluster of this name, and what it holds goes with it.
+    pub passing: bool,
     /// Its pod is being deleted.
     pub terminating: bool,
     /// For how long this operator has seen that its pod is being deleted. Zero where it is not.

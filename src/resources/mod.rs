@@ -156,6 +156,19 @@ pub struct Fingerprints {
     pub license: Option<String>,
 }
 
+/// The disruption budget of the instances, where it [allows none](Evictions::None) to be taken.
+///
+/// # Errors
+/// As [`desired`].
+pub fn lowered_budget(cluster: &MemgraphCluster) -> Result<Option<Object>, Error> {
+    let evictions = Evictions::of(cluster);
+    if evictions != Evictions::None {
+        return Ok(None);
+    }
+    let budget = disruption_budgets::instances(&Parent::of(cluster)?, evictions);
+    budget.as_ref().map(Object::new).transpose()
+}
+
 /// What a cluster with this spec, and these contents of Secrets, consists of. `image`: what instances that are made now run, which
 /// may be another one than `spec.image`. That alone counts for what is [outdated](configuration).
 ///

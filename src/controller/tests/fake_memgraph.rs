@@ -2,7 +2,7 @@
 //! 10.0.0.0, 10.0.0.1 and 10.0.0.2.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
@@ -100,6 +100,7 @@ impl FakeMemgraph {
 
     fn run(&self, at: IpAddr, statement: &str) -> Result<Vec<Row>, String> {
         let mut servers = self.servers.lock().unwrap();
+        let there: BTreeSet<IpAddr> = servers.keys().copied().collect();
         let server = servers.get_mut(&at).ok_or("no such server")?;
         let words: Vec<_> = statement.split_whitespace().collect();
         let rows = match words.as_slice() {
@@ -120,7 +121,13 @@ impl FakeMemgraph {
                     ])
                 })
                 .collect(),
-            ["SHOW", "REPLICAS"] if server.main => server.replicas.iter().map(registration).collect(),
+            ["SHOW", "REPLICAS"] if server.main => {
+                let follows = |address: &String| there.contains(&Self::address_of(address));
+                let replicas = server.replicas.iter();
+                replicas
+                    .map(|replica| registration(replica, follows(&replica.2)))
+                    .collect()
+            }
             ["SHOW", "INDEX" | "CONSTRAINT", "INFO"] => Vec::new(),
             ["SHOW", "TRANSACTIONS"] => vec![row(&[("query", json!(["SHOW TRANSACTIONS"]))])],
             ["MATCH", "(n)", "RETURN", .., "LIMIT", "1"] => Vec::new(),
@@ -188,7 +195,8 @@ fn row(columns: &[(&str, Value)]) -> Row {
         .collect()
 }
 
-fn registration((name, mode, address): &(String, String, String)) -> Row {
+fn registration((name, mode, address): &(String, String, String), follows: bool) -> Row {
+    let status = if follows { "ready" } else { "invalid" };
     row(&[
         ("name", json!(name)),
         ("socket_address", json!(address)),
@@ -196,7 +204,7 @@ fn registration((name, mode, address): &(String, String, String)) -> Row {
         ("system_info", Value::Null),
         (
             "data_info",
-            json!({"memgraph": {"ts": 2, "behind": 0, "status": "ready"}}),
+            json!({"memgraph": {"ts": 2, "behind": 0, "status": status}}),
         ),
     ])
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     super::{observe::incarnation, reconcile::reconcile},
+    fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
     reconciling::{NAMESPACE, api, cluster, operator, settle},
 };
@@ -38,9 +39,8 @@ async fn each_volume_claim_gets_a_note_of_the_ledger() {
     }
 }
 
-/// Claims of an earlier cluster of this name are there, and hold nothing of this one.
-#[tokio::test]
-async fn data_in_a_pod_is_known_by_the_name_on_its_volume_and_the_note_lies_on_the_pod() {
+/// Three pods that hold their data themselves.
+fn with_data_in_pods() -> FakeApi {
     let api = api();
     let mut asked = api
         .get("memgraph.dev/v1alpha1", "memgraphclusters", NAMESPACE, "demo")
@@ -59,6 +59,13 @@ async fn data_in_a_pod_is_known_by_the_name_on_its_volume_and_the_note_lies_on_t
         }]);
         api.put("pods", pod);
     }
+    api
+}
+
+/// Claims of an earlier cluster of this name are there, and hold nothing of this one.
+#[tokio::test]
+async fn data_in_a_pod_is_known_by_the_name_on_its_volume_and_the_note_lies_on_the_pod() {
+    let api = with_data_in_pods();
     let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
     settle(&api, &operator).await;
     reconcile(Arc::new(cluster(&api)), operator).await.unwrap();
@@ -144,4 +151,72 @@ async fn the_pod_of_an_instance_whose_data_is_to_be_set_aside_is_deleted_after_t
     let order = cluster(&api).status.unwrap().ledger.unwrap().resets.remove(0);
     assert_eq!((order.instance.as_str(), json!(order.pod_uid)), ("demo-2", uid));
     assert!(!order.at.is_empty());
+}
+
+/// In a pause nobody fills what a drain has emptied.
+#[tokio::test]
+async fn no_further_instance_is_drained_in_a_pause_while_one_does_not_follow() {
+    let api = with_data_in_pods();
+    let memgraph = FakeMemgraph::fresh(3);
+    let operator = operator(&api, &memgraph).await;
+    settle(&api, &operator).await;
+    let most = || {
+        let budget = api.get(
+            "policy/v1",
+            "poddisruptionbudgets",
+            NAMESPACE,
+            &names::instances_budget("demo"),
+        );
+        budget.map(|budget| budget["spec"]["maxUnavailable"].clone())
+    };
+    let settled = async |wanted: i32| {
+        for _ in 0..20 {
+            reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+                .await
+                .ok();
+            tokio::task::yield_now().await;
+            if most() == Some(json!(wanted)) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(settled(1).await, "{:?}", most());
+    let mut paused = api
+        .get("memgraph.dev/v1alpha1", "memgraphclusters", NAMESPACE, "demo")
+        .unwrap();
+    paused["spec"]["paused"] = json!(true);
+    api.put("memgraphclusters", paused);
+    memgraph.stop(2);
+    assert!(settled(0).await, "{:?}", most());
+}
+
+/// The garbage collector deletes the former cluster's StatefulSet first, and marks its pods later.
+#[tokio::test]
+async fn a_cluster_is_not_set_up_on_pods_that_go_with_a_former_one() {
+    let api = with_data_in_pods();
+    let owned_by = |owner: serde_json::Value| {
+        for ordinal in 0..3 {
+            let name = names::instance("demo", ordinal);
+            let mut pod = api.get("v1", "pods", NAMESPACE, &name).unwrap();
+            pod["metadata"]["ownerReferences"] = owner.clone();
+            api.put("pods", pod);
+        }
+    };
+    owned_by(json!([{
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": "former", "controller": true,
+    }]));
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    for _ in 0..20 {
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .unwrap();
+        tokio::task::yield_now().await;
+    }
+    let status = cluster(&api).status.unwrap();
+    assert!(status.ledger.is_none());
+    let told = |text: &str| status.conditions.iter().any(|c| c.message.contains(text));
+    assert!(told("waiting for the pod of demo-0 to end"), "{status:?}");
+    owned_by(json!([]));
+    settle(&api, &operator).await;
 }

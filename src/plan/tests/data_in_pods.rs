@@ -91,12 +91,17 @@ fn what_does_not_start_keeps_its_pod_while_it_may_hold_the_only_copy() {
         });
         deletions.next()
     };
-    assert_eq!(deleted(&world), Some("demo-2".to_owned()), "nobody relies on it");
-    world.step(usize::MAX);
-    world.servers[2].up = false;
-    assert_eq!(deleted(&world), None);
-    // The member goes once MAIN serves.
+    assert_eq!(deleted(&world), None, "the two others may never come back");
+    // They go once MAIN serves, and they have had the time to say that they hold more.
     world.restart(0, true);
+    world.settle();
+    assert!(!world.is_open() && deleted(&world).is_none());
+    world.closed_for = world.settings.hang_timeout;
+    while !world.is_open() {
+        world.step(usize::MAX);
+        world.check();
+    }
+    world.closed_for = Duration::ZERO;
     world.settle();
     assert!(world.is_open() && world.servers[0].data.len() == 1);
 }
@@ -118,6 +123,20 @@ fn a_copy_at_a_former_address_of_somebody_else_starts_there_once_that_one_is_not
     world.client_write();
     world.check();
     assert_eq!(world.acknowledged.len(), 2);
+}
+
+/// MAIN serves and holds everything: with volume claims its pod would be replaced.
+#[test]
+fn a_member_at_a_former_address_of_somebody_else_keeps_its_copy() {
+    let mut world = serving();
+    let freed = world.servers[2].address;
+    world.reboot(2, 40);
+    world.reboot(1, freed);
+    world.admit_all();
+    assert!(world.servers[1].waits, "demo-2 is noted there");
+    world.settle();
+    assert_eq!((world.servers[1].pod, world.servers[1].waits), (1, false));
+    assert!(world.is_open() && world.main() == Some(0));
 }
 
 #[test]
@@ -173,6 +192,25 @@ fn without_a_ledger_pods_that_end_are_waited_for() {
         "{told:?}"
     );
     assert_eq!(told.steps, []);
+}
+
+/// Kubernetes deletes the cluster's StatefulSet first, and the pods after it.
+#[test]
+fn the_pods_of_a_former_cluster_are_waited_for_before_anything_marks_them() {
+    let mut world = serving();
+    world.ledger = None;
+    for data_in_pods in [true, false] {
+        world.settings.data_in_pods = data_in_pods;
+        world.servers[1].passing = true;
+        let told = plan(&world.observe());
+        assert!(
+            matches!(told.situation, Situation::Waiting(Reason::WaitingForInstances, _)),
+            "{told:?}"
+        );
+        assert_eq!(told.steps, []);
+        world.servers[1].passing = false;
+        assert_ne!(plan(&world.observe()).steps, []);
+    }
 }
 
 /// The notes are on the pods that are left.

@@ -61,6 +61,8 @@ pub(super) struct Server {
     pub(super) ending: bool,
     /// For how long the operator has known that.
     pub(super) ending_for: Duration,
+    /// Its pod was made for a former cluster.
+    pub(super) passing: bool,
     /// The number of its pod's address.
     pub(super) address: usize,
     /// Its init container has not ended: the API server is away, or somebody else may be registered at its address.
@@ -178,6 +180,7 @@ impl World {
             unreadable: false,
             ending: false,
             ending_for: Duration::ZERO,
+            passing: false,
             configuration: 0,
             address: 0,
             waits: false,
@@ -312,6 +315,8 @@ impl World {
                 }),
                 position: self.servers[index].position.map(Ok),
                 pod_uid: Some(format!("pod-{index}-{}", self.servers[index].pod)),
+                pod_version: None,
+                passing: self.servers[index].passing,
                 terminating: self.servers[index].ending,
                 terminating_for: self.servers[index].ending_for,
                 configuration: if self.servers[index].configuration == self.configuration {
@@ -884,13 +889,13 @@ impl World {
         }
     }
 
-    /// What goes with the pod of this instance is somewhere else, too.
+    /// What goes with the pod of this instance is somewhere else, too, in a process that runs: another may never come back.
     fn another_has_all(&self, index: usize) {
         let others = self
             .servers
             .iter()
             .enumerate()
-            .filter(|(other, _)| *other != index);
+            .filter(|(other, server)| *other != index && (server.up || self.acknowledged.is_empty()));
         let mut others = others.map(|(_, server)| &server.data);
         assert!(
             others.any(|data| self.acknowledged.iter().all(|write| data.contains(write))),
@@ -925,7 +930,6 @@ impl World {
             .map(|l| Self::index(&l.main.instance))
     }
 
-    /// Plans and acts until nothing is left to do.
     /// Whether every instance was started with what the spec says now.
     pub(super) fn is_up_to_date(&self) -> bool {
         self.servers
@@ -941,6 +945,7 @@ impl World {
             .any(|server| server.note.as_ref().is_some_and(refused))
     }
 
+    /// Plans and acts until nothing is left to do.
     pub(super) fn settle(&mut self) -> Plan {
         for _ in 0..100 {
             let plan = self.step(usize::MAX);
