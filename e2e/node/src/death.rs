@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::node::{Node, OPERATOR_NAMESPACE};
+use crate::wait::until;
 
 /// Number of the system call write(2) on x86_64.
 const WRITE: u64 = 1;
@@ -36,6 +37,8 @@ const NO_RESULT: i64 = -38;
 /// No more of a line is read.
 const LONGEST_LINE: u64 = 64 * 1024;
 
+/// How long it may take until another process leads: one that was killed holds the Lease for some seconds more.
+const NEXT_LEADER: Duration = Duration::from_secs(60);
 /// How long a step may be under way whose effect can be seen already: a write is, before its line of the log is written.
 const UNDER_WAY: Duration = Duration::from_secs(3);
 
@@ -50,29 +53,37 @@ pub struct Doomed<'a> {
 
 impl Node {
     /// Has the process that leads killed right after a step for clusters of this name, an action or a write of the ledger:
-    /// after so many other ones.
+    /// after the first one that none of `before` is, each of which stands for one step of its kind.
     ///
     /// # Errors
     /// When nobody leads, or its process cannot be traced.
-    pub async fn doom_leader(&self, cluster: &str, after: usize) -> Result<Doomed<'_>> {
-        let pod = self.leading_pod().await?;
+    pub async fn doom_leader(&self, cluster: &str, before: &[String]) -> Result<Doomed<'_>> {
+        // The Lease may still name one that was killed a moment ago.
+        let pod = until("an operator process to lead", NEXT_LEADER, async || {
+            self.leading_pod().await.map(Some)
+        })
+        .await?;
         let process = Pid::from_raw(self.process(&pod)?);
         let spared = Arc::new(AtomicBool::new(false));
         let (traced, begun) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let (until, cluster) = (Arc::clone(&spared), cluster.to_owned());
+        let mut survived = before.to_vec();
         let tracer = thread::spawn(move || {
             // It is dropped when this ends, which tells so.
             let _end: oneshot::Sender<()> = end;
             seize(process)?;
             // Whoever waits for it may have gone.
             let _ = traced.send(());
-            let mut left = after;
             trace(process, &until, |line| {
                 let step = step(line, &cluster)?;
-                let last = left == 0;
-                left = left.saturating_sub(1);
-                last.then_some(step)
+                match survived.iter().position(|before| *before == step) {
+                    Some(known) => {
+                        survived.swap_remove(known);
+                        None
+                    }
+                    None => Some(step),
+                }
             })
         });
         let doomed = Doomed {

@@ -79,7 +79,11 @@ pub async fn a_running_cluster_is_looked_at_and_changed_as_the_guides_say(scene:
         &said[0],
         &["\"cluster_state\"", "\"demo-0\"", "memgraph_operator_ready 1"],
     )?;
-    play(&scene, "docs/how-to/upgrade.md", &["Before", "Change and watch"])?;
+    play(
+        &scene,
+        "docs/how-to/upgrade.md",
+        &["Before", "Before", "Change and watch"],
+    )?;
     database.settled().await?;
     database.expect_everywhere(&["before"]).await
 }

@@ -129,6 +129,8 @@ pub async fn both_operators_at_once(scene: Arc<Scene>) -> Result<()> {
 
 /// Neither operator nor gateways can ask who is MAIN. The operator's processes vouch for it, and nobody notices.
 pub async fn an_api_server_that_is_away_for_a_minute(scene: Arc<Scene>) -> Result<()> {
+    // Without their word gateways do not go on.
+    scene.node.operators_are_ready(SETTLE_LIMIT).await?;
     let database = scene.start("demo", json!({})).await?;
     let mut writer = Writer::start(&database, "token").await?;
     writer.goes_on(AROUND).await?;

@@ -1,5 +1,6 @@
 //! The operator process that leads is killed after the first step of what it does, the next time after the second one, and
-//! so on up to the last one: another process takes it up where it is. A step is an action or a write of the ledger.
+//! so on up to the last one: another process takes it up where it is. A step is an action or a write of the ledger. How often
+//! some of them come is chance, so that each time it is the first step of a kind, or one more of its kind, that it was not killed after.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ const NAME: &str = "steps";
 struct Deaths(Vec<String>);
 
 impl Deaths {
-    /// Has the leader killed one step later than the last time in what `begin` makes it do, and waits until it is `over` all
+    /// Has the leader killed after one more step than the last times in what `begin` makes it do, and waits until it is `over` all
     /// the same. False: it has come to the end before.
     async fn one_more(
         &mut self,
@@ -35,12 +36,12 @@ impl Deaths {
         over: impl AsyncFn() -> Result<()>,
     ) -> Result<bool> {
         let node = &database.scene.node;
-        let doomed = node.doom_leader(&database.name, self.0.len()).await?;
+        let doomed = node.doom_leader(&database.name, &self.0).await?;
         begin().await?;
         let last = doomed.dies_before(over()).await?;
         let Some(step) = last else { return Ok(false) };
         over().await?;
-        eprintln!("          killed after step {}, {step}", self.0.len() + 1);
+        eprintln!("          killed after {step}");
         self.0.push(step);
         wait_for_operator(&node.cluster)?;
         Ok(true)
