@@ -177,7 +177,7 @@ impl Connection {
             serde_json::from_slice(&body)?
         };
         let lag = self.way.conditions().get().lag;
-        let served = self.server.serve(&parts.method, &target, &query, body, lag);
+        let served = self.server.serve(&parts, &target, &query, body, lag);
         let code = match &served {
             Ok(_) if parts.method == Method::POST => 201,
             Ok(_) => 200,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
+use http::{Method, header::CONTENT_TYPE, request::Parts};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -15,6 +15,14 @@ use super::{
     selector::Selector,
     store::{Object, Refusal, Store},
 };
+
+/// Whether a patch is a merge patch, which changes what it names and nothing else, and not a server-side apply.
+fn is_merge(parts: &Parts) -> bool {
+    parts
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/merge-patch+json")
+}
 
 /// The API server, without the way to it.
 #[derive(Clone, Default)]
@@ -34,7 +42,7 @@ impl ApiServer {
     /// When the server refuses it.
     pub fn serve(
         &self,
-        method: &Method,
+        parts: &Parts,
         target: &Target,
         query: &BTreeMap<String, String>,
         body: Value,
@@ -43,7 +51,7 @@ impl ApiServer {
         let resource = &target.resource;
         let cached = query.get("resourceVersion").is_some_and(|version| version == "0");
         let mut store = self.store();
-        match (method, target.key()) {
+        match (&parts.method, target.key()) {
             (&Method::GET, key) if cached => {
                 let objects = store.at(resource, Instant::now() - lag);
                 match key {
@@ -65,6 +73,7 @@ impl ApiServer {
                 store.create(resource, &(target.namespace.clone(), name), body)
             }
             (&Method::PUT, Some(key)) => store.replace(resource, &key, body),
+            (&Method::PATCH, Some(key)) if is_merge(parts) => store.merge(resource, &key, body),
             (&Method::PATCH, Some(key)) => {
                 let manager = query.get("fieldManager").map(String::as_str).unwrap_or_default();
                 store.apply(resource, &key, manager, target.subresource.as_deref(), body)

@@ -248,6 +248,20 @@ impl Store {
         Ok(self.store(resource, key, object))
     }
 
+    /// Merges fields into an object (RFC 7386), and leaves to their managers what they have applied.
+    ///
+    /// # Errors
+    /// When the object is not there, or is not the one that is meant.
+    pub fn merge(&mut self, resource: &Resource, key: &Key, sent: Value) -> Result<Object, Refusal> {
+        let Some(before) = self.get(resource, key) else {
+            return Err(Refusal::NOT_FOUND);
+        };
+        expect_version(&before, &sent)?;
+        let mut object = Value::clone(&before);
+        merge(&mut object, sent);
+        Ok(self.store(resource, key, object))
+    }
+
     /// Changes an object in place, if it is there.
     pub fn edit(
         &mut self,
@@ -348,6 +362,24 @@ pub(super) fn key_of(object: &Value) -> Key {
 }
 
 /// Optimistic concurrency: a version or UID that is sent must be the object's.
+fn merge(into: &mut Value, sent: Value) {
+    match (into, sent) {
+        (into, Value::Object(sent)) => {
+            if !into.is_object() {
+                *into = json!({});
+            }
+            for (field, value) in sent {
+                if value.is_null() {
+                    into.as_object_mut().and_then(|into| into.remove(&field));
+                } else {
+                    merge(&mut into[field], value);
+                }
+            }
+        }
+        (into, sent) => *into = sent,
+    }
+}
+
 fn expect_version(before: &Value, sent: &Value) -> Result<(), Refusal> {
     let fits = |field: &str| {
         let wanted = &sent["metadata"][field];
@@ -388,6 +420,25 @@ mod tests {
         let first = store.apply(&resource, &key(), "m", None, sent.clone()).unwrap();
         let second = store.apply(&resource, &key(), "m", None, sent).unwrap();
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_merge_leaves_what_was_applied() {
+        let mut store = Store::default();
+        let resource = Resource::stateful_sets();
+        let sent = json!({"spec": {"replicas": 3, "paused": true, "template": {"a": 1}}});
+        store.apply(&resource, &key(), "m", None, sent.clone()).unwrap();
+        let changed = json!({"spec": {"replicas": 0, "paused": null}});
+        let merged = store.merge(&resource, &key(), changed.clone()).unwrap();
+        assert_eq!(merged["spec"], json!({"replicas": 0, "template": {"a": 1}}));
+        assert_eq!(
+            store.apply(&resource, &key(), "m", None, sent).unwrap()["spec"]["replicas"],
+            3
+        );
+        let other = ("db".to_owned(), "b".to_owned());
+        assert_eq!(store.merge(&resource, &other, changed), Err(Refusal::NOT_FOUND));
+        let mistaken = json!({"metadata": {"uid": "other"}});
+        assert_eq!(store.merge(&resource, &key(), mistaken), Err(Refusal::CONFLICT));
     }
 
     #[tokio::test(start_paused = true)]
