@@ -82,6 +82,17 @@ var courses = []course{
 		map[int][]string{20: nil, 22: {"MemgraphNotDurable d"}, 42: {"MemgraphNotDurable d", "MemgraphReplicaMissing d"}},
 	},
 	{
+		"a cluster that sleeps serves nobody, and one that does not wake up does not either",
+		`memgraph_cluster_ready{namespace="g",cluster="d"} 1 0x120
+		memgraph_cluster_replicas{namespace="g",cluster="d"} 3x120
+		memgraph_cluster_ready_replicas{namespace="g",cluster="d"} 3 0x120
+		memgraph_cluster_condition{namespace="g",cluster="d",condition="Durable"} 1 0x120
+		memgraph_cluster_hibernated{namespace="g",cluster="d"} 0 1x120
+		memgraph_cluster_condition{namespace="g",cluster="d",condition="Hibernated"} 0 0 0 1x45 0x72
+		memgraph_operator_leader 1x120`,
+		map[int][]string{2: nil, 46: nil, 100: nil, 115: {"MemgraphHibernationStuck d"}},
+	},
+	{
 		"a replica far behind",
 		`memgraph_instance_lag_transactions{namespace="g",cluster="d",pod="d-1"} 20000x40
 		memgraph_operator_leader 1x40`,

@@ -130,7 +130,8 @@ func TestArgoCDsHealthIsThatOfKstatus(t *testing.T) {
 			for _, reconciling := range truths {
 				for _, stalled := range truths {
 					for _, reason := range []string{"AsExpected", "WaitingForSwitchover"} {
-						for _, paused := range truths[:2] {
+						for _, rest := range [][2]string{{"False", "False"}, {"True", "False"}, {"False", "True"}} {
+							paused, hibernated := rest[0], rest[1]
 							waiting := reason == "WaitingForSwitchover"
 							current := condition("UpToDate", "True", reason)
 							if waiting {
@@ -145,6 +146,7 @@ func TestArgoCDsHealthIsThatOfKstatus(t *testing.T) {
 									condition("Stalled", stalled, "AsExpected"),
 									current,
 									condition("Paused", paused, "Paused"),
+									condition("Hibernated", hibernated, "Hibernated"),
 								},
 							}
 							told := ""
@@ -152,6 +154,8 @@ func TestArgoCDsHealthIsThatOfKstatus(t *testing.T) {
 							case stalled == "True":
 								// kstatus looks at Reconciling first. The operator says at most one of the two.
 								told = "Degraded"
+							case hibernated == "True":
+								told = "Suspended"
 							case phase == "Unavailable" || phase == "WritesBlocked":
 								told = "Degraded"
 							case ready == "True" && (waiting || paused == "True"):
@@ -182,7 +186,7 @@ func TestArgoCDsHealthIsThatOfKstatus(t *testing.T) {
 
 	// The first that the operator says of it.
 	var first []any
-	for _, kind := range []string{"Ready", "Stalled", "MainAvailable", "Durable", "UpToDate", "Paused"} {
+	for _, kind := range []string{"Ready", "Stalled", "MainAvailable", "Durable", "UpToDate", "Paused", "Hibernated"} {
 		first = append(first, condition(kind, "Unknown", "WaitingForInstances"))
 	}
 	first = append(first, condition("Reconciling", "True", "WaitingForInstances"))

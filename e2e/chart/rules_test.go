@@ -75,6 +75,7 @@ var ruleCases = []ruleCase{
 	{said: "replication.electableInstances: must be 2 or more with storage.emptyDir", refused: "{replication: {mode: Async, electableInstances: 1}, storage: {emptyDir: {}}}", accepted: "{replication: {mode: Async, electableInstances: 2}, storage: {emptyDir: {}}}"},
 	{said: "emptyDir: cannot be added or taken away", before: "{}", refused: "storage: {emptyDir: {}}", accepted: "storage: {size: 10Gi}"},
 	{said: "emptyDir: cannot be added or taken away", before: "storage: {emptyDir: {}}", refused: "{}", accepted: "storage: {emptyDir: {sizeLimit: 1Gi}}"},
+	{said: "hibernated: cannot be true with storage.emptyDir", refused: "{hibernated: true, storage: {emptyDir: {}}}", accepted: "{hibernated: true, paused: true, storage: {retentionPolicy: {whenScaled: Delete}}}"},
 	{said: "sizeLimit: must be greater than 0", refused: "storage: {emptyDir: {sizeLimit: 0Gi}}", accepted: "storage: {emptyDir: {sizeLimit: 1Gi}}"},
 	{said: "storageClassName: is of volume claims", refused: "storage: {storageClassName: a, emptyDir: {}}", accepted: "storage: {emptyDir: {}}"},
 	{said: "size: is of volume claims", refused: "storage: {size: 20Gi, emptyDir: {}}", accepted: "storage: {emptyDir: {sizeLimit: 20Gi}}"},

@@ -25,11 +25,13 @@ pub enum ConditionType {
     UpToDate,
     /// Nothing is done, because `spec.paused` says so.
     Paused,
+    /// No pod is left, because `spec.hibernated` says so.
+    Hibernated,
 }
 
 impl ConditionType {
     /// Every type, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -40,6 +42,7 @@ impl ConditionType {
         Self::StorageReady,
         Self::UpToDate,
         Self::Paused,
+        Self::Hibernated,
     ];
 
     /// The name in the API.
@@ -56,6 +59,7 @@ impl ConditionType {
             Self::StorageReady => "StorageReady",
             Self::UpToDate => "UpToDate",
             Self::Paused => "Paused",
+            Self::Hibernated => "Hibernated",
         }
     }
 }
@@ -150,6 +154,12 @@ pub enum Reason {
     MixedReleases,
     /// `spec.paused` keeps the operator from changing anything.
     Paused,
+    /// The cluster is asleep, as `spec.hibernated` asks.
+    Hibernated,
+    /// The cluster is being put to sleep: gateways and instances end.
+    Hibernating,
+    /// The cluster was asleep, and MAIN does not serve yet.
+    Waking,
     /// The spec has a value that cannot be used; the message names the field.
     InvalidSpec,
     /// The CustomResourceDefinition is another release's than the operator, and does not take its ledger.
@@ -200,6 +210,9 @@ impl Reason {
             Self::Downgrade => "Downgrade",
             Self::MixedReleases => "MixedReleases",
             Self::Paused => "Paused",
+            Self::Hibernated => "Hibernated",
+            Self::Hibernating => "Hibernating",
+            Self::Waking => "Waking",
             Self::InvalidSpec => "InvalidSpec",
             Self::UnfitDefinition => "UnfitDefinition",
             Self::InvalidCredentials => "InvalidCredentials",

@@ -107,6 +107,10 @@ use super::{
     "replication.electableInstances: must be 2 or more with storage.emptyDir, because MAIN's data goes with its pod, and moves to another instance before it"
 ))]
 #[x_kube(validation = (
+    "!self.hibernated || !has(self.storage.emptyDir)",
+    "hibernated: cannot be true with storage.emptyDir, because the data would be gone with the pods; restore it into a cluster with volume claims, which can be put to sleep"
+))]
+#[x_kube(validation = (
     "has(self.auth) || !has(oldSelf.auth)",
     "auth: cannot be removed, because instances that have users let nobody in without a password; make a new cluster without it"
 ))]
@@ -177,6 +181,11 @@ pub struct MemgraphClusterSpec {
     /// is not replaced. What has begun is finished first. Clients are led to MAIN as before, and the status is kept up to date.
     #[serde(default)]
     pub paused: bool,
+
+    /// Puts the cluster to sleep, which gives its memory and CPUs back: the gateways end, then all instances; their volumes stay,
+    /// whatever `storage.retentionPolicy` says. With `false` it comes back as it was. What else is changed meanwhile takes effect after that.
+    #[serde(default)]
+    pub hibernated: bool,
 
     /// Who may use the database. Unset: whoever reaches it, without a password. It can be added to a cluster, and not be
     /// removed again. With it, `gateway.read` is off unless it is switched on: Memgraph Community has no users on replicas.

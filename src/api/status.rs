@@ -86,7 +86,7 @@ pub struct MemgraphClusterStatus {
 /// The conditions in one word. Code never reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// Instances are starting for the first time.
+    /// Instances are starting: for the first time, or after the cluster was asleep.
     Pending,
     /// MAIN and its replicas are being set up for the first time.
     Bootstrapping,
@@ -108,6 +108,8 @@ pub enum Phase {
     Unknown,
     /// `spec.paused` has the operator do nothing, and MAIN serves or was not set up yet.
     Paused,
+    /// `spec.hibernated` has all pods end, or none is left.
+    Hibernated,
     /// The cluster is being deleted.
     Terminating,
 }

@@ -93,6 +93,8 @@ struct Memory {
     leaving: BTreeMap<String, Instant>,
     /// The term in which the route was seen closed, and since when.
     closed: Option<(i64, Instant)>,
+    /// Since when the gateways of a cluster that is put to sleep have been seen to be there still.
+    gateways_end: Option<Instant>,
     /// By term: since when the ledger's changes of MAIN are known here.
     changes: BTreeMap<i64, Instant>,
     /// By the name of its pod: what each gateway has told of MAIN last.
@@ -387,6 +389,15 @@ impl Cluster {
             (None, _) => None,
         };
         memory.closed.map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
+    /// For how long this process has seen gateways that are to end; `there`: it sees them now.
+    pub(super) fn gateways_end_for(&self, there: bool) -> Duration {
+        let mut memory = self.memory();
+        memory.gateways_end = there.then(|| memory.gateways_end.unwrap_or_else(Instant::now));
+        memory
+            .gateways_end
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How long ago each of the ledger's changes of MAIN was. The clock of the leader that announced one may have been

@@ -1,25 +1,42 @@
-//! Has instances' pods belong to their cluster itself before their StatefulSet goes without them.
+//! Has instances' pods belong to their cluster itself before their StatefulSet goes without them, and volume claims to nobody.
 //!
 //! Until the next StatefulSet takes them over, nobody else owns them: a cluster that is deleted in between would leave them running
 //! for ever. A pod with two owners goes when both are gone, and the next StatefulSet takes it over as it would any other.
 
 use std::sync::Arc;
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
+    core::DynamicObject,
 };
 use serde_json::{Value, json};
 
 use crate::api::{MemgraphCluster, names};
 
-/// A pod could not be made one of the cluster's.
+/// Something could not be given another owner.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make pod {pod} belong to the cluster")]
-pub struct CustodyError {
-    pod: String,
-    source: Box<kube::Error>,
+pub enum CustodyError {
+    /// A pod could not be made one of the cluster's.
+    #[error("cannot make pod {pod} belong to the cluster")]
+    Pod {
+        /// The pod.
+        pod: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// A volume claim would go with its StatefulSet.
+    #[error("cannot have volume claim {claim} outlive its StatefulSet")]
+    Claim {
+        /// The claim.
+        claim: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
 }
 
 /// What is merged into a pod so that it belongs to the cluster, too; none: it does already.
@@ -63,7 +80,7 @@ pub(super) async fn take(
             Ok(_) => {}
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => all = false,
             Err(source) => {
-                return Err(CustodyError {
+                return Err(CustodyError::Pod {
                     pod: name,
                     source: Box::new(source),
                 });
@@ -71,6 +88,49 @@ pub(super) async fn take(
         }
     }
     Ok(all)
+}
+
+/// What is merged into a claim so that it no longer belongs to this StatefulSet; none: it does not.
+fn parting(claim: &PersistentVolumeClaim, set_uid: &str) -> Option<Value> {
+    let owners = claim.owner_references();
+    let others: Vec<_> = owners.iter().filter(|owner| owner.uid != set_uid).collect();
+    (others.len() < owners.len()).then(|| {
+        let version = claim.resource_version();
+        json!({"metadata": {"uid": claim.uid(), "resourceVersion": version, "ownerReferences": others}})
+    })
+}
+
+/// Takes volume claims from their StatefulSet, with which they would go. Its own controller does so for instances that have a pod.
+pub(super) async fn release(
+    client: &Client,
+    set: &DynamicObject,
+    claims: &[Arc<PersistentVolumeClaim>],
+) -> Result<(), CustodyError> {
+    let namespace = set.namespace().unwrap_or_default();
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
+    let set_uid = set.uid().unwrap_or_default();
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    for claim in claims {
+        let Some(change) = parting(claim, &set_uid) else {
+            continue;
+        };
+        let name = claim.name_any();
+        match api.patch_metadata(&name, &params, &Patch::Merge(change)).await {
+            Ok(_) => {}
+            // The watch tells how it is by now.
+            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+            Err(source) => {
+                return Err(CustodyError::Claim {
+                    claim: name,
+                    source: Box::new(source),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -96,5 +156,22 @@ mod tests {
         );
         pod.metadata.owner_references = serde_json::from_value(owners.clone()).unwrap();
         assert_eq!(change(&pod, &cluster), None);
+    }
+
+    #[test]
+    fn a_claim_parts_from_its_set_and_from_nobody_else() {
+        let claim = |owners: Value| -> PersistentVolumeClaim {
+            let claim = json!({"metadata": {"name": "data-demo-0", "uid": "c", "resourceVersion": "7", "ownerReferences": owners}});
+            serde_json::from_value(claim).unwrap()
+        };
+        let owner =
+            |uid: &str| json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": uid});
+        let both = claim(json!([owner("set-uid"), owner("another")]));
+        let wanted = parting(&both, "set-uid").unwrap();
+        let left =
+            json!({"metadata": {"uid": "c", "resourceVersion": "7", "ownerReferences": [owner("another")]}});
+        assert_eq!(wanted, left);
+        assert_eq!(parting(&claim(json!([owner("another")])), "set-uid"), None);
+        assert_eq!(parting(&claim(Value::Null), "set-uid"), None);
     }
 }

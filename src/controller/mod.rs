@@ -10,6 +10,7 @@ mod events;
 mod fence;
 mod gateway_certificate;
 mod grants;
+mod hibernation;
 mod image;
 mod lanes;
 mod lease;

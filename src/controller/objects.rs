@@ -7,6 +7,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
     core::DynamicObject,
 };
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::{
@@ -21,10 +22,10 @@ use super::{
 };
 use crate::{
     api::{MemgraphCluster, MemgraphClusterSpec, ledger::Ledger, names},
-    plan::instances_to_keep,
+    plan::{Stage, instances_to_keep},
     resources::{
-        self, Desired, Evictions, Fingerprints, Installation, Kind, Object, ObjectKey, Replacement,
-        is_controlled_by, keeps_volumes,
+        self, Desired, Evictions, Fingerprints, Installation, Kind, Object, ObjectKey, Replacement, Rest,
+        is_controlled_by, keeps_volumes, outlive_their_set,
     },
 };
 
@@ -121,6 +122,8 @@ pub(super) struct Wanted<'a> {
     pub(super) secrets: Fingerprints,
     /// The pods that hold data which goes with them.
     pub(super) holders: Vec<String>,
+    /// How far the cluster is on its way to sleep, or back.
+    pub(super) stage: Stage,
 }
 
 /// Applies what differs, and deletes what should not be there.
@@ -136,6 +139,9 @@ pub(super) async fn bring_about(
     let desired = applied.desired(&wanted, ledger).await?;
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
+        if rests(client, stores, &wanted, object, cached.as_deref()).await? {
+            continue;
+        }
         if applied.stands(object, cached.as_ref()).await {
             continue;
         }
@@ -150,7 +156,7 @@ pub(super) async fn bring_about(
                 // The watch tells of the next step; once it is gone, it is made anew like any object that is not there.
                 Replacement::Wait => continue,
                 Replacement::KeepVolumes => {
-                    keep_volumes(&api, object.key(), live).await?;
+                    change(&api, object.key(), keeps_volumes(live)).await?;
                     continue;
                 }
                 Replacement::Delete => {
@@ -187,6 +193,36 @@ pub(super) async fn bring_about(
     Ok(())
 }
 
+/// Does what sleep asks for about an object. Returns whether nothing else is to be done about it.
+async fn rests(
+    client: &Client,
+    stores: &Stores,
+    wanted: &Wanted<'_>,
+    object: &Object,
+    cached: Option<&DynamicObject>,
+) -> Result<bool, ObjectError> {
+    let cluster = wanted.cluster;
+    let namespace = cluster.namespace().unwrap_or_default();
+    let inventory = || stores.inventory(&namespace, &cluster.name_any());
+    match Rest::of(wanted.stage, object, cached, || inventory().instances) {
+        Rest::Apply => Ok(false),
+        Rest::Hold => {
+            let ours = cached.filter(|live| is_controlled_by(&live.metadata, cluster));
+            let outlived = wanted.stage == Stage::Asleep && outlive_their_set(object.content());
+            if let Some(set) = ours.filter(|_| outlived) {
+                custody::release(client, set, &inventory().claims).await?;
+            }
+            Ok(true)
+        }
+        Rest::Change(patch) => {
+            refuse_foreign(cluster, object.key(), cached)?;
+            change(&api(client, &namespace, object.key()), object.key(), patch).await?;
+            tracing::info!(name = %object.key().name, stage = ?wanted.stage, "StatefulSet scaled");
+            Ok(true)
+        }
+    }
+}
+
 /// Lowers the number of instances that a drain of nodes may take, where that is due, before and whatever becomes of all other objects, and
 /// also in a pause: an instance whose data has gone with its pod is soon ready again, and filled much later or never.
 pub(super) async fn limit_evictions(
@@ -219,18 +255,13 @@ async fn apply(api: &Api<DynamicObject>, applied: &Applied, object: &Object) -> 
     Ok(())
 }
 
-/// Has this very StatefulSet leave its volumes alone when it goes.
-async fn keep_volumes(
-    api: &Api<DynamicObject>,
-    key: &ObjectKey,
-    live: &DynamicObject,
-) -> Result<(), ObjectError> {
+/// Changes some fields of a very object, which `patch` names by its UID.
+async fn change(api: &Api<DynamicObject>, key: &ObjectKey, patch: Value) -> Result<(), ObjectError> {
     let params = PatchParams {
         field_manager: Some(names::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let patch = Patch::Merge(keeps_volumes(live));
-    match api.patch(&key.name, &params, &patch).await {
+    match api.patch(&key.name, &params, &Patch::Merge(patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
         Err(error) => Err(request("change", key)(error)),
@@ -325,6 +356,8 @@ impl Applied {
     ) -> Result<Arc<Desired>, resources::Error> {
         let cluster = wanted.cluster;
         let mut spec = cluster.spec.clone();
+        // It says of the objects what is to be done now, and not what is asked for in the end.
+        spec.hibernated = wanted.stage.ends_pods();
         spec.replicas = instances_to_keep(&cluster.name_any(), spec.replicas, ledger, &wanted.holders);
         let evictions = Evictions::of(cluster);
         let mut built = self.built.lock().await;

@@ -19,13 +19,14 @@ use crate::{
         names,
     },
     plan::{
+        Stage,
         observation::{
             Access, Claim, Configuration, Container, CrashLoop, Instance, Numbers, Observation, Volume,
             Witness,
         },
         report::GatewayState,
     },
-    resources::{Amount, is_controlled_by},
+    resources::{self, Amount, is_controlled_by},
 };
 
 /// What Kubernetes holds of one cluster.
@@ -52,6 +53,7 @@ pub(super) struct Memories {
     pub(super) access: Access,
     /// The configuration that the spec asks pods to have; none where that cannot be told now.
     pub(super) configuration: Option<String>,
+    pub(super) stage: Stage,
 }
 
 /// One instance as Kubernetes describes it.
@@ -316,9 +318,15 @@ impl Inventory {
             .collect()
     }
 
-    /// The instances to look at.
+    /// The instances to look at. Of a cluster that sleeps these are none, so that nobody has been away for the whole night when it
+    /// wakes up.
     pub(super) fn targets(&self, cluster: &MemgraphCluster) -> Vec<Target> {
-        self.slots(cluster).iter().map(Slot::target).collect()
+        let sleeps = self.stateful_set.as_deref().is_some_and(resources::asks_for_none);
+        let slots = self.slots(cluster).into_iter();
+        slots
+            .filter(|slot| !sleeps || slot.pod.is_some())
+            .map(|slot| slot.target())
+            .collect()
     }
 
     /// What Kubernetes says of the gateway.
@@ -465,6 +473,7 @@ impl Inventory {
             witnesses: memories.witnesses,
             access: memories.access,
             fresh_lineage: memories.fresh_lineage,
+            stage: memories.stage,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     fence::Gateway,
     gateway_certificate::GatewayCertificateError,
     grants::attributed,
-    image,
+    hibernation, image,
     license::LicenseError,
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
@@ -34,7 +34,7 @@ use crate::{
     },
     memgraph::Bolt,
     plan::{
-        self, Action, Plan, Situation, Step,
+        self, Action, Plan, Situation, Stage, Step,
         observation::{Instance, Observation, Registration},
         report,
     },
@@ -206,7 +206,7 @@ fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situa
         && !seen.instances.iter().any(|instance| instance.terminating);
     Requeue::requeue(match situation {
         Situation::Working(..) if state.since_write() < LASTING => WORKING,
-        _ if settled => RESYNC,
+        _ if settled || seen.stage == Stage::Asleep => RESYNC,
         _ => UNSETTLED,
     })
 }
@@ -373,24 +373,29 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        if cluster.spec.paused || !allows_pods(state, cluster) {
+        let inventory = self.inventory(cluster);
+        let stage = hibernation::stage(state, cluster, &inventory);
+        // None is made where a StatefulSet is only to ask for fewer.
+        let makes_none = stage.ends_pods() && inventory.stateful_set.is_some();
+        if cluster.spec.paused || !(makes_none || allows_pods(state, cluster)) {
             return Ok(());
         }
         let wanted = Wanted {
             cluster,
             operator: &self.installation,
-            image: image::of_new_pods(cluster, &self.inventory(cluster)),
+            image: image::of_new_pods(cluster, &inventory),
             secrets: fingerprints(state, cluster),
-            holders: self.inventory(cluster).data_holders(cluster),
+            holders: inventory.data_holders(cluster),
+            stage,
         };
         objects::bring_about(&state.client, &self.stores, &state.applied, wanted).await
     }
 
     async fn grow_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        if cluster.spec.paused {
+        let inventory = self.inventory(cluster);
+        if cluster.spec.paused || hibernation::stage(state, cluster, &inventory).ends_pods() {
             return Ok(());
         }
-        let inventory = self.inventory(cluster);
         let growth = &state.growth;
         Ok(growth.bring_about(&state.client, cluster, &inventory).await?)
     }
@@ -414,6 +419,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         state.note_main(cluster).await;
         let uid = cluster.uid().unwrap_or_default();
         let lineage = format!("l{}", uid.replace('-', ""));
+        let stage = hibernation::stage(state, cluster, &inventory);
         inventory
             .observation(
                 cluster,
@@ -429,6 +435,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     configuration: allows_pods(state, cluster)
                         .then(|| configuration(state, cluster))
                         .flatten(),
+                    stage,
                 },
                 &self.cluster_domain,
             )

@@ -59,6 +59,7 @@ pub(super) fn settings(spec: &MemgraphClusterSpec, image: String, version: Optio
             target: asked.target.clone(),
         }),
         paused: spec.paused,
+        hibernated: spec.hibernated,
         image,
         main_update: spec.update_strategy.main_update,
         // What is no quantity is told when the objects are built.

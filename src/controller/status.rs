@@ -117,7 +117,7 @@ pub(super) fn compose(
         phase: Some(report.phase),
         main: ledger
             .as_ref()
-            .filter(|l| l.route == Route::Open)
+            .filter(|l| l.route == Route::Open && !report.ends_pods)
             .map(|l| l.main.instance.clone()),
         replicas: i32::try_from(inventory.instances.len()).unwrap_or(i32::MAX),
         ready_replicas: report.ready_replicas,

@@ -47,7 +47,9 @@ pub fn advice(cluster: &MemgraphCluster) -> Vec<Advice> {
             .into_iter()
             .find(|kind| kind.as_str() == condition.type_)?;
         let bad = match kind {
-            ConditionType::Stalled | ConditionType::Paused => condition.status == "True",
+            ConditionType::Stalled | ConditionType::Paused | ConditionType::Hibernated => {
+                condition.status == "True"
+            }
             // It says no more than those that follow it.
             ConditionType::Reconciling => false,
             ConditionType::Ready
@@ -57,7 +59,8 @@ pub fn advice(cluster: &MemgraphCluster) -> Vec<Advice> {
             | ConditionType::GatewayAvailable
             | ConditionType::StorageReady
             | ConditionType::UpToDate => {
-                condition.status != "True" && condition.reason != Reason::GatewayDisabled.as_str()
+                let meant = [Reason::GatewayDisabled, Reason::Hibernated];
+                condition.status != "True" && meant.iter().all(|meant| meant.as_str() != condition.reason)
             }
         };
         (bad && !condition.message.is_empty()).then(|| Advice {
@@ -118,8 +121,14 @@ fn command(cluster: &MemgraphCluster, kind: ConditionType, reason: &str) -> Opti
     if is(Reason::Paused) {
         return Some(plugin(cluster, "resume"));
     }
+    if is(Reason::Hibernated) {
+        return Some(format!(
+            r#"kubectl patch memgraphcluster {name} -n {namespace} --type=merge -p '{{"spec": {{"hibernated": false}}}}'"#
+        ));
+    }
     match kind {
         ConditionType::Paused => Some(plugin(cluster, "resume")),
+        ConditionType::Hibernated => None,
         ConditionType::GatewayAvailable => Some(pods("gateway")),
         ConditionType::UpToDate if is(Reason::WaitingForSwitchover) => Some(plugin(cluster, "switchover")),
         ConditionType::UpToDate => Some(pods("instance")),
@@ -192,6 +201,23 @@ mod tests {
         let advice = advice(&sick);
         let texts: Vec<_> = advice.iter().map(|a| (a.needed, a.text.as_str())).collect();
         assert_eq!(texts, [(true, "promote somebody"), (false, "MAIN is lost")]);
+    }
+
+    #[test]
+    fn of_a_cluster_that_sleeps_it_is_said_how_it_wakes_up() {
+        let asleep = cluster(&[
+            ("Ready", "False", "Hibernated", "it sleeps"),
+            ("Durable", "Unknown", "Hibernated", "demo-1 held all"),
+            ("GatewayAvailable", "False", "Hibernated", "gateways end"),
+            ("Hibernated", "True", "Hibernated", "it sleeps"),
+        ]);
+        let advice = advice(&asleep);
+        let [only] = &advice[..] else { panic!("{advice:?}") };
+        assert_eq!((only.about.as_str(), only.needed), ("Hibernated", false));
+        assert!(
+            only.command.as_ref().unwrap().contains("\"hibernated\": false"),
+            "{only:?}"
+        );
     }
 
     #[test]

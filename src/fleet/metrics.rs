@@ -6,6 +6,7 @@ use super::{ClusterStatus, Fleet, Tally};
 use crate::{
     api::{Health, InstanceRole, ledger::Route},
     metrics::{self, Families, Labels, OwnProcess, Registry, Samples, Unit, labels},
+    plan::Said,
 };
 
 /// All that one scrape is told.
@@ -160,6 +161,12 @@ impl Sample {
             "1 while a condition of the cluster holds, 0 while it does not; missing while that cannot be told.",
             None,
             conditions,
+        )?;
+        families.gauge(
+            "memgraph_cluster_hibernated",
+            "1 while the cluster sleeps as spec.hibernated asks, and on its way there and back.",
+            None,
+            self.each(|c| Some(number(Said::among(&c.conditions) != Said::Nothing))),
         )?;
         families.gauge(
             "memgraph_cluster_route_open",

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::api::{
-    MemgraphClusterStatus, OperationRecord,
-    conditions::ConditionType,
-    ledger::{OperationKind, Route},
+use crate::{
+    api::{
+        MemgraphClusterStatus, OperationRecord,
+        conditions::ConditionType,
+        ledger::{OperationKind, Route},
+    },
+    plan::Said,
 };
 
 /// Counts of one cluster. All of them only grow.
@@ -89,10 +92,10 @@ fn is_unavailable(status: &MemgraphClusterStatus) -> bool {
         .iter()
         .find(|condition| condition.type_ == ConditionType::Ready.as_str())
         .is_some_and(|condition| condition.status == "True");
-    status
-        .ledger
-        .as_ref()
-        .is_some_and(|ledger| ledger.opened && (ledger.route == Route::Closed || !ready))
+    // One that sleeps, or is on its way there or back, is meant to serve nobody.
+    let awake = Said::among(&status.conditions) == Said::Nothing;
+    let ledger = status.ledger.as_ref().filter(|_| awake);
+    ledger.is_some_and(|ledger| ledger.opened && (ledger.route == Route::Closed || !ready))
 }
 
 /// How long an operation took; zero where its times cannot be read.
@@ -157,6 +160,22 @@ mod tests {
 
     const fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_cluster_that_sleeps_is_not_one_that_nobody_can_write_to() {
+        let mut tally = Tally::default();
+        let mut asleep = status(Route::Open, Vec::new());
+        asleep.conditions[0].status = "False".to_owned();
+        let told = serde_json::json!({
+            "type": "Hibernated", "status": "False", "reason": "Hibernating", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        asleep.conditions.push(serde_json::from_value(told).unwrap());
+        tally.see(&asleep, secs(0));
+        assert_eq!(tally.unavailable(secs(60)), secs(0));
+        asleep.conditions[1].reason = "AsExpected".to_owned();
+        tally.see(&asleep, secs(60));
+        assert_eq!(tally.unavailable(secs(70)), secs(10));
     }
 
     #[test]

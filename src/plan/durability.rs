@@ -48,6 +48,9 @@ pub(super) fn durable(
         return (Truth::Unknown, reason, message);
     }
     let when = match trouble {
+        Some(Reason::Hibernated | Reason::Hibernating | Reason::Waking) => {
+            "when the cluster was put to sleep"
+        }
         Some(Reason::MainUnreachable) => "when MAIN told of it last",
         _ => "when MAIN was lost",
     };
@@ -60,7 +63,8 @@ pub(super) fn durable(
         (Truth::False, Reason::NoInSyncReplica, message)
     } else {
         let message = format!("{} held every acknowledged write {when}", names.join(", "));
-        (Truth::Unknown, Reason::MainUnreachable, message)
+        let asleep = trouble.filter(|reason| *reason == Reason::Hibernated);
+        (Truth::Unknown, asleep.unwrap_or(Reason::MainUnreachable), message)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, time::Duration};
 
 use super::{
-    Action, Plan, Situation, Step, addresses, brake,
+    Action, Plan, Situation, Step, addresses, brake, hibernation,
     members::Members,
     observation::{Container, Instance, Observation, Role, Sight},
     refused,
@@ -395,10 +395,11 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
         ),
     };
     let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) || has_lost_its_data(seen, ledger);
+    let awaited = hibernation::awaits_main(seen, seen.instance(&ledger.main.instance), fate);
     let to = successor(seen, ledger, others)
         .or_else(|| successor(seen, ledger, automatic).filter(|_| !matches!(fate, Fate::Demoted(_))))
         .or_else(|| restarted_member(seen, ledger).filter(|_| automatic))
-        .or_else(|| least_behind(seen, ledger).filter(|_| gone && automatic));
+        .or_else(|| least_behind(seen, ledger).filter(|_| gone && automatic && !awaited));
     if let Some(to) = to {
         let held_back = held_back(seen, ledger, fate, &to, why);
         return Some(held_back.unwrap_or_else(|| {

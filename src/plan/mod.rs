@@ -11,6 +11,7 @@ mod closed;
 mod durability;
 mod expendable;
 mod failing;
+mod hibernation;
 mod loss;
 mod members;
 mod notes;
@@ -27,6 +28,7 @@ mod switchover;
 mod update;
 mod volumes;
 
+pub use hibernation::{Said, Signs, Stage};
 pub use numbers::{parse_registration_name, registration_name};
 pub use release::{is_older, lacks_strict_sync};
 pub use switchover::LAST_CALL;
@@ -199,6 +201,9 @@ pub enum Situation {
 /// Decides what to do next.
 #[must_use]
 pub fn plan(seen: &Observation) -> Plan {
+    if seen.stage.ends_pods() {
+        return hibernation::without_steps(seen);
+    }
     let mut plan = match &seen.ledger {
         None => bootstrap::plan(seen),
         Some(ledger) if ledger.is_refuted() => bootstrap::plan(seen),
@@ -225,6 +230,9 @@ pub fn plan(seen: &Observation) -> Plan {
         && let Some(why) = release::refused_mode(seen)
     {
         plan.situation = Situation::Stalled(Reason::InvalidSpec, why);
+    }
+    if plan.steps.is_empty() {
+        plan.situation = hibernation::waking(seen, plan.situation);
     }
     plan
 }

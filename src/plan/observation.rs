@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use super::Stage;
 use crate::api::{
     MainUpdate, RegistrationMode, ReplicationMode, ResetNote, VolumeNote,
     ledger::{DataCopy, Incarnation, Ledger, Member},
@@ -36,6 +37,8 @@ pub struct Observation {
     pub access: Access,
     /// A name never used before, in case a new history begins.
     pub fresh_lineage: String,
+    /// How far it is on its way to sleep, or back.
+    pub stage: Stage,
 }
 
 /// Who gets in to MAIN, as the spec asks for it.
@@ -91,6 +94,8 @@ pub struct Settings {
     pub switchover: Option<SwitchoverRequest>,
     /// Whether nothing may be begun.
     pub paused: bool,
+    /// Whether it is to sleep. How far that is, [`Observation::stage`] says.
+    pub hibernated: bool,
     /// The image of new pods.
     pub image: String,
     /// Whether MAIN moves by itself when only its pod is left to be updated.

@@ -1,7 +1,7 @@
 //! What the status says of a cluster: a pure function of what was observed and what is being done about it.
 
 use super::{
-    Situation, durability,
+    Situation, Stage, durability, hibernation,
     members::Members,
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
     paused, release, reset,
@@ -33,6 +33,8 @@ pub struct GatewayState {
 pub struct Report {
     /// The conditions in one word.
     pub phase: Phase,
+    /// Whether clients are not to be led to MAIN any more: its pod ends, or has ended, with all others.
+    pub ends_pods: bool,
     /// Number of instances that answer in the role they should have.
     pub ready_replicas: i32,
     /// Number of replicas that hold every acknowledged write.
@@ -58,6 +60,7 @@ pub fn report(
     let facts = Facts::gather(seen, ledger, situation, gateway);
     Report {
         phase: facts.phase(),
+        ends_pods: seen.stage.ends_pods(),
         ready_replicas: count(seen.declared().filter(|i| facts.is_as_it_should_be(i))),
         in_sync_replicas: count(facts.live_members()),
         version: facts
@@ -205,6 +208,9 @@ impl<'a> Facts<'a> {
             _ if self.is_paused() => {
                 "it begins once the cluster is not paused any more (spec.paused)".to_owned()
             }
+            _ if self.seen.stage.ends_pods() => {
+                "it begins once the cluster is awake (spec.hibernated)".to_owned()
+            }
             Some(Standing::Waiting(why)) => why,
             Some(_) => "it begins once every gateway answers".to_owned(),
             None => "it begins once MAIN serves".to_owned(),
@@ -222,6 +228,7 @@ impl<'a> Facts<'a> {
 
     fn phase(&self) -> Phase {
         match self.running_phase() {
+            _ if self.seen.stage.ends_pods() => Phase::Hibernated,
             // Where clients cannot write, that is what people must see first.
             Phase::Pending | Phase::Operational | Phase::Updating | Phase::Degraded if self.is_paused() => {
                 Phase::Paused
@@ -278,6 +285,10 @@ impl<'a> Facts<'a> {
             ConditionType::StorageReady => volumes::verdict(self.seen, self.situation),
             ConditionType::UpToDate => self.up_to_date(),
             ConditionType::Paused => self.paused(),
+            ConditionType::Hibernated => {
+                let serves = self.is_open() && self.main_serves();
+                hibernation::verdict(self.seen, serves, self.trouble())
+            }
         };
         Verdict {
             condition,
@@ -289,8 +300,10 @@ impl<'a> Facts<'a> {
 
     fn ready(&self) -> (Truth, Reason, String) {
         // What a human must mend may leave the clients alone.
-        let serves_on =
-            matches!(self.situation, Situation::Stalled(..)) && self.is_open() && self.main_serves();
+        let serves_on = matches!(self.situation, Situation::Stalled(..))
+            && self.is_open()
+            && self.main_serves()
+            && !self.seen.stage.ends_pods();
         if let Some((reason, message)) = self.trouble().filter(|_| !serves_on) {
             return (Truth::False, reason, message);
         }
@@ -358,6 +371,10 @@ impl<'a> Facts<'a> {
         if let Some((reason, message)) = self.waits_for_human() {
             return (Truth::False, reason, message);
         }
+        if self.seen.stage == Stage::Asleep {
+            let message = "the cluster is asleep, as the spec asks";
+            return (Truth::False, Reason::Hibernated, message.into());
+        }
         match (self.trouble(), self.lacking()) {
             (Some((reason, message)), _) => (Truth::True, reason, message),
             (None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
@@ -398,6 +415,11 @@ impl<'a> Facts<'a> {
     }
 
     fn up_to_date(&self) -> (Truth, Reason, String) {
+        if self.seen.stage == Stage::Asleep {
+            let message =
+                "no instance runs; what has changed meanwhile takes effect when the cluster is awake";
+            return (Truth::Unknown, Reason::Hibernated, message.into());
+        }
         match self.outdated() {
             Some((reason, message)) => (Truth::False, reason, message),
             None => match release::mixed(self.seen, self.main) {
@@ -462,9 +484,14 @@ impl<'a> Facts<'a> {
 
     fn replication_healthy(&self) -> (Truth, Reason, String) {
         let Some(members) = &self.members else {
+            let asleep = self.seen.stage == Stage::Asleep;
             return (
                 Truth::Unknown,
-                Reason::MainUnreachable,
+                if asleep {
+                    Reason::Hibernated
+                } else {
+                    Reason::MainUnreachable
+                },
                 "MAIN does not tell".into(),
             );
         };
@@ -517,6 +544,9 @@ impl<'a> Facts<'a> {
             )
         } else if self.gateway.ready > 0 {
             (Truth::True, Reason::AsExpected, "gateway pods are ready".into())
+        } else if self.seen.stage.ends_pods() {
+            let message = "spec.hibernated has the gateways end";
+            (Truth::False, Reason::Hibernated, message.into())
         } else {
             (Truth::False, Reason::GatewayNotReady, self.no_gateway())
         }

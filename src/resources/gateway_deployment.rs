@@ -75,7 +75,12 @@ pub(super) fn build(parent: &Parent<'_>, installation: &Installation) -> Result<
     Ok(Deployment {
         metadata: parent.metadata(names::gateway(&parent.name), names::GATEWAY),
         spec: Some(DeploymentSpec {
-            replicas: Some(parent.spec.gateway.replicas),
+            // The first ones to go to sleep, and none of them before the operator has decided so (`crate::plan::Stage`).
+            replicas: Some(if parent.spec.hibernated {
+                0
+            } else {
+                parent.spec.gateway.replicas
+            }),
             selector,
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),

@@ -10,6 +10,7 @@ mod flags;
 mod gateway_deployment;
 mod gateway_services;
 mod headless_service;
+mod hibernation;
 mod instance_init;
 pub mod license;
 mod network_policies;
@@ -38,6 +39,7 @@ pub use self::{
         read_credentials, text,
     },
     disruption_budgets::Evictions,
+    hibernation::{Rest, asks_for_none, outlive_their_set},
     network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::is_controlled_by,

@@ -25,7 +25,7 @@ use super::{
     fake_gateways::FakeGateways,
     fake_memgraph::FakeMemgraph,
     growth::ask,
-    reconciling::{NAMESPACE, VERSION, api, claim, cluster, gateways, pod, process},
+    reconciling::{GATEWAY, NAMESPACE, VERSION, api, claim, cluster, gateways, pod, process},
 };
 use crate::{
     api::{Phase, names},
@@ -151,6 +151,7 @@ struct Kubernetes {
 impl Kubernetes {
     /// What they do meanwhile.
     fn go_on(&mut self, api: &FakeApi, memgraph: &FakeMemgraph) {
+        run_gateway(api);
         api.collect_garbage();
         delete_dependents(api);
         api.observe_sets();
@@ -172,6 +173,14 @@ impl Kubernetes {
                 self.start(api, memgraph, ordinal, &set["spec"]["template"]);
             } else if i64::from(ordinal) >= wanted && there {
                 api.remove("v1", "pods", NAMESPACE, &name);
+                if set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete" {
+                    api.remove(
+                        "v1",
+                        "persistentvolumeclaims",
+                        NAMESPACE,
+                        &names::data_claim(&name),
+                    );
+                }
             }
         }
     }
@@ -189,6 +198,7 @@ impl Kubernetes {
         let mut pod = pod(&name, names::INSTANCE, names::INSTANCE_CONTAINER, &address);
         pod["metadata"]["uid"] = json!(life);
         pod["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
+        pod["spec"]["containers"] = template["spec"]["containers"].clone();
         pod["status"]["containerStatuses"][0]["containerID"] = json!(format!("containerd://{life}"));
         api.put("pods", pod);
         let data = names::data_claim(&name);
@@ -198,6 +208,20 @@ impl Kubernetes {
         {
             api.put("persistentvolumeclaims", claim(&name));
         }
+    }
+}
+
+/// The one gateway is there while its Deployment wants any.
+fn run_gateway(api: &FakeApi) {
+    let name = "demo-gateway-x";
+    let deployment = api.get("apps/v1", "deployments", NAMESPACE, "demo-gateway");
+    let Some(wanted) = deployment.and_then(|deployment| deployment["spec"]["replicas"].as_i64()) else {
+        return;
+    };
+    match (wanted, api.get("v1", "pods", NAMESPACE, name)) {
+        (0, Some(_)) => api.remove("v1", "pods", NAMESPACE, name),
+        (1.., None) => api.put("pods", pod(name, names::GATEWAY, "gateway", GATEWAY)),
+        _ => {}
     }
 }
 
@@ -333,6 +357,17 @@ impl Run {
         let cluster = cluster(&self.api);
         cluster.status.is_some_and(|status| {
             let updated = |condition: &Condition| condition.type_ == "UpToDate" && condition.status == "True";
+            let holds = |kind: &str| {
+                status
+                    .conditions
+                    .iter()
+                    .any(|c| c.type_ == kind && c.status == "True")
+            };
+            if cluster.spec.hibernated {
+                return status.observed_generation == cluster.metadata.generation
+                    && holds("Hibernated")
+                    && status.replicas == 0;
+            }
             status.observed_generation == cluster.metadata.generation
                 && status.phase == Some(Phase::Operational)
                 && status.ready_replicas == cluster.spec.replicas
@@ -374,13 +409,20 @@ impl Run {
     }
 }
 
-/// Runs a course. Returns what came of it, and how many writes it took.
-async fn run(before: &Value, event: &Event, fault: Option<(Fault, usize)>) -> (Outcome, usize) {
-    let what = format!("{event:?} of {before} with {fault:?}");
+/// Runs a course, after the cluster was like each of `before`. Returns what came of it, and how many writes it took.
+async fn run(before: &[Value], event: &Event, fault: Option<(Fault, usize)>) -> (Outcome, usize) {
+    let what = format!("{event:?} of {before:?} with {fault:?}");
     let made = matches!(event, Event::Making);
-    let mut run = Run::begin(before.clone(), fault.filter(|_| made)).await;
+    let [first, later @ ..] = before else {
+        panic!("a cluster is like something before {event:?}");
+    };
+    let mut run = Run::begin(first.clone(), fault.filter(|_| made)).await;
     if !made {
         run.end(&what, 1).await;
+        for spec in later {
+            run.happens(&Event::Change(spec.clone()));
+            run.end(&what, 1).await;
+        }
         run.replace(fault).await;
         run.happens(event);
     }
@@ -390,11 +432,15 @@ async fn run(before: &Value, event: &Event, fault: Option<(Fault, usize)>) -> (O
 
 /// A course ends the same with each fault at each of its writes.
 async fn each_fault_changes_nothing(before: Value, event: Event) {
-    let (expected, writes) = run(&before, &event, None).await;
+    after_each_fault_it_is_the_same(&[before], event).await;
+}
+
+async fn after_each_fault_it_is_the_same(before: &[Value], event: Event) {
+    let (expected, writes) = run(before, &event, None).await;
     assert!(writes >= 1, "{event:?} takes no write");
     for fault in FAULTS {
         for at in 1..=writes {
-            let (outcome, _) = run(&before, &event, Some((fault, at))).await;
+            let (outcome, _) = run(before, &event, Some((fault, at))).await;
             let place = expected
                 .0
                 .keys()
@@ -464,6 +510,27 @@ async fn when_memgraph_is_upgraded() {
 #[tokio::test(start_paused = true)]
 async fn when_main_is_lost() {
     each_fault_changes_nothing(json!({}), Event::LossOfMain).await;
+}
+
+/// Volumes would be deleted with the instances that are taken away.
+fn with_volumes_that_go(spec: Value) -> Value {
+    let mut spec = spec;
+    spec["storage"] = json!({"retentionPolicy": {"whenScaled": "Delete"}});
+    spec
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_cluster_is_put_to_sleep() {
+    let asleep = with_volumes_that_go(json!({"hibernated": true}));
+    each_fault_changes_nothing(with_volumes_that_go(json!({})), Event::Change(asleep)).await;
+}
+
+/// It gets another image and an instance less while it sleeps.
+#[tokio::test(start_paused = true)]
+async fn when_the_cluster_is_woken_up_with_another_spec() {
+    let before = [json!({}), json!({"hibernated": true})].map(with_volumes_that_go);
+    let awake = with_volumes_that_go(json!({"replicas": 2, "image": "memgraph/memgraph:3.12.1"}));
+    after_each_fault_it_is_the_same(&before, Event::Change(awake)).await;
 }
 
 #[tokio::test(start_paused = true)]

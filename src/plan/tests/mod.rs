@@ -5,6 +5,7 @@ mod addresses;
 mod data_in_pods;
 mod decisions;
 mod failing;
+mod hibernation;
 mod limits;
 mod lost_ledger;
 mod paused;

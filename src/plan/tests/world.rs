@@ -15,6 +15,7 @@ use super::super::{
     },
     plan,
 };
+use crate::plan::Stage;
 use crate::{
     api::{
         MainUpdate, RegistrationMode, ReplicationMode, ResetNote, ResetOutcome, VolumeNote,
@@ -93,6 +94,8 @@ pub(super) struct World {
     pub(super) away_for: Duration,
     /// How long ago every change of MAIN in the ledger was.
     pub(super) change_age: Duration,
+    /// How far the cluster is on its way to sleep, or back.
+    pub(super) stage: Stage,
     /// Clients leave no moment without commits while the route is open.
     pub(super) busy: bool,
     /// The version of the spec, as far as it is about the instances' processes.
@@ -130,6 +133,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         max_per_hour: 6,
         switchover: None,
         paused: false,
+        hibernated: false,
         not_strict: None,
         image: "memgraph/memgraph:3.12.0".to_owned(),
         main_update: MainUpdate::Automatic,
@@ -203,6 +207,7 @@ impl World {
             commit_for: Duration::ZERO,
             away_for: Duration::from_secs(60),
             change_age: LONG_AGO,
+            stage: Stage::Awake,
             busy: false,
             configuration: 0,
             password: None,
@@ -363,6 +368,7 @@ impl World {
             witnesses: Vec::new(),
             access: self.access(),
             fresh_lineage: "l1".into(),
+            stage: self.stage,
         }
     }
 

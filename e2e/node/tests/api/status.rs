@@ -111,7 +111,7 @@ pub async fn a_death_seen_by_nobody_is_told_by_the_next_leader(scene: Arc<Scene>
     let conditions: Vec<_> = ConditionType::ALL
         .iter()
         .map(|type_| {
-            let is_trouble = matches!(type_.as_str(), "Reconciling" | "Stalled" | "Paused");
+            let is_trouble = matches!(type_.as_str(), "Reconciling" | "Stalled" | "Paused" | "Hibernated");
             json!({
                 "type": type_.as_str(), "status": if is_trouble { "False" } else { "True" }, "reason": "AsExpected",
                 "message": "as the one that has died has said", "lastTransitionTime": now,

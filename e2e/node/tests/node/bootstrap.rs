@@ -86,7 +86,7 @@ pub async fn a_new_cluster_has_a_main_a_strict_replica_and_an_asynchronous_one(
 
     let conditions = ConditionType::ALL.map(|type_| (type_.as_str(), condition(&cluster, type_.as_str())));
     for (type_, seen) in conditions {
-        let wanted = if matches!(type_, "Reconciling" | "Stalled" | "Paused") {
+        let wanted = if matches!(type_, "Reconciling" | "Stalled" | "Paused" | "Hibernated") {
             "False"
         } else {
             "True"

@@ -228,6 +228,12 @@ pub(super) fn decisions() -> Vec<Row> {
         .into_iter()
         .map(|(path, beside, values)| row(path, beside, values, &[Decides]))
         .collect();
+    rows.push(row(
+        "hibernated",
+        json!({}),
+        [json!(true), json!(false)],
+        &[Decides, Makes(GATEWAYS, "/spec/replicas")],
+    ));
     // Only in Async is the log not flushed at each transaction.
     let modes = [json!("Async"), json!("Sync")];
     rows.push(row(

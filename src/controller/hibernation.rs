@@ -1,0 +1,47 @@
+//! How far a cluster is on its way to sleep, or back, by what there is of it.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{clusters::Cluster, observe::Inventory};
+use crate::{
+    api::{
+        MemgraphCluster,
+        ledger::{Ledger, Route},
+    },
+    plan::{Said, Signs, Stage},
+    resources,
+};
+
+/// How far a cluster is.
+pub(super) fn stage(state: &Cluster, cluster: &MemgraphCluster, inventory: &Inventory) -> Stage {
+    let status = cluster.status.as_ref();
+    let said = status
+        .map(|status| Said::among(&status.conditions))
+        .unwrap_or_default();
+    let gateways = inventory.gateways.iter().any(|pod| has_not_ended(pod));
+    let ending_for = state.gateways_end_for(gateways && said == Said::Hibernating);
+    let ledger = status.and_then(|status| status.ledger.as_ref());
+    let under_way = |ledger: &&Ledger| ledger.route == Route::Closed && !ledger.is_refuted();
+    let closed_for = ledger
+        .filter(under_way)
+        .map(|ledger| state.closed_for(Some(ledger)));
+    Stage::of(Signs {
+        // The definition refuses both.
+        asked: cluster.spec.hibernated && cluster.spec.storage.empty_dir.is_none(),
+        paused: cluster.spec.paused,
+        said,
+        closed_for,
+        gateways: gateways.then_some(ending_for),
+        instances: !inventory.instances.is_empty(),
+        set_aside: inventory
+            .stateful_set
+            .as_deref()
+            .is_some_and(resources::asks_for_none),
+    })
+}
+
+/// A pod that was evicted stays, as one that has ended.
+fn has_not_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed"))
+}
