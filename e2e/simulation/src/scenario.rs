@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     coverage::Coverage,
     demands::Course,
-    faults::{FAULTS, Kind, Planned, Striker, Wanted, is_early, plan},
+    faults::{FAULTS, Kind, Planned, Striker, Wanted, is_early, plan, sleeps, with_sleep},
     invariants::Promise,
     run::{Outcome, run},
     world::{Options, World},
@@ -104,7 +104,13 @@ impl Scenario {
             phases,
             early,
         };
-        let faults = self.faults.clone().unwrap_or_else(|| plan(&mut chance, &wanted));
+        let faults = self.faults.clone().unwrap_or_else(|| {
+            let mut planned = plan(&mut chance, &wanted);
+            if self.kinds.contains(&Kind::HumanSleep) && sleeps(self.seed) {
+                with_sleep(&mut planned, self.seed);
+            }
+            planned
+        });
         let program = Program {
             faults,
             kinds,
@@ -172,18 +178,26 @@ fn cluster(replicas: usize, replication: &Value, chance: &mut Rng) -> Options {
 }
 
 /// The faults that a cluster of this promise is to outlive without help.
-fn allowed(kinds: &[Kind], options: &Options) -> Vec<Kind> {
+fn allowed(asked: &[Kind], options: &Options) -> Vec<Kind> {
     let every = Promise::of(&options.spec).outlives_a_copy();
     // The edits are for three instances and more.
     let small = options.nodes < 3;
     // There is nothing of these to delete, to put back, or to be kept.
-    let about_claims = [Kind::HumanClaimDelete, Kind::DiskOlder, Kind::HumanRecreate];
+    let about_claims = [
+        Kind::HumanClaimDelete,
+        Kind::DiskOlder,
+        Kind::HumanRecreate,
+        Kind::HumanSleep,
+    ];
     let has_claims = options.spec["storage"]["emptyDir"].is_null();
     let harmless =
         |kind: &Kind| !(kind.destroys_data() || kind.may_lose_a_lone_copy()) && *kind != Kind::HumanEdit;
-    let mut kinds = kinds.to_vec();
+    let mut kinds = asked.to_vec();
     kinds.retain(|kind| (every || harmless(kind)) && !(small && *kind == Kind::HumanEdit));
     kinds.retain(|kind| has_claims || !about_claims.contains(kind));
+    // Unless it is asked for by name, it has seeds of its own.
+    let unasked = asked.len() == Kind::ALL.len();
+    kinds.retain(|kind| !(unasked && *kind == Kind::HumanSleep));
     kinds
 }
 

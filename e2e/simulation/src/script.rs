@@ -203,6 +203,13 @@ impl World {
             });
     }
 
+    /// Wakes the cluster up, if it sleeps or is to.
+    pub fn wake(&self) {
+        if self.with_cluster(|cluster| cluster.spec.hibernated) == Some(true) {
+            self.edit_spec(|spec| spec["hibernated"] = json!(false));
+        }
+    }
+
     /// What is reported of the cluster.
     #[must_use]
     pub fn status(&self) -> MemgraphClusterStatus {

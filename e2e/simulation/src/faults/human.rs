@@ -54,10 +54,25 @@ impl Striker {
         format!("{told:?}")
     }
 
+    /// Puts the cluster to sleep, and wakes it up again: half of the time before its last pod has ended.
+    pub(super) fn put_to_sleep(self: &Rc<Self>) -> String {
+        let seconds = if self.draw(Rng::bool) { 0..=25 } else { 40..=80 };
+        let time = Duration::from_millis(
+            self.draw(|chance| chance.u64(seconds.start() * 1_000..=seconds.end() * 1_000)),
+        );
+        self.world.edit_spec(|spec| spec["hibernated"] = json!(true));
+        self.later(time, |striker| striker.world.wake());
+        format!("for {time:?}")
+    }
+
     /// Deletes the cluster, and makes it again as it was. Its claims stay.
     pub(super) fn recreate(self: &Rc<Self>) -> Option<String> {
         let mut store = self.world.api.store();
-        let spec = store.get(&Resource::clusters(), &cluster_key())?["spec"].clone();
+        let mut spec = store.get(&Resource::clusters(), &cluster_key())?["spec"].clone();
+        // Whoever was to wake the first one up finds nobody.
+        if let Some(fields) = spec.as_object_mut() {
+            fields.remove("hibernated");
+        }
         store.remove(&Resource::clusters(), &cluster_key());
         drop(store);
         self.fragile.set(true);

@@ -81,11 +81,13 @@ pub enum Kind {
     HumanRecreate,
     /// What operators ask gateways comes a second time, late.
     Repeated,
+    /// A human puts the cluster to sleep, and wakes it up some time later, which may be before it is asleep.
+    HumanSleep,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::LeaderCrash,
         Self::StandbyCrash,
         Self::LeaderFreeze,
@@ -125,6 +127,7 @@ impl Kind {
         Self::HumanEdit,
         Self::HumanRecreate,
         Self::Repeated,
+        Self::HumanSleep,
     ];
 
     /// Whether it makes the operator announce an operation, so that what follows it strikes within one.

@@ -10,5 +10,5 @@ mod striker;
 
 pub use kind::Kind;
 pub use phase::Phase;
-pub use plan::{FAULTS, Planned, Wanted, is_early, plan};
+pub use plan::{FAULTS, Planned, Wanted, is_early, plan, sleeps, with_sleep};
 pub use striker::Striker;

@@ -82,6 +82,32 @@ pub fn is_early(seed: u64) -> bool {
     seed % EARLY_AMONG == turn % EARLY_AMONG
 }
 
+/// Whether a human puts the cluster of a seed to sleep. These are seeds of their own, so that this kind has left all others as they
+/// were.
+#[must_use]
+pub fn sleeps(seed: u64) -> bool {
+    matches!(seed % 20, 1 | 10)
+}
+
+/// Where the human comes in, in place of another fault at the same step: in so many pairs of a seed, another number each.
+const SLEEPS: usize = 3;
+
+/// Has a human put the cluster to sleep at some of the steps at which faults strike.
+pub fn with_sleep(planned: &mut [Planned], seed: u64) {
+    let turn = usize::try_from(seed / 10).unwrap_or_default();
+    let steered: Vec<_> = planned
+        .iter_mut()
+        .filter(|fault| fault.awaits.is_some())
+        .collect();
+    let every = steered.len() / SLEEPS;
+    for (number, fault) in steered.into_iter().enumerate() {
+        // The first one strikes while an early seed is set up.
+        if number == 0 || every > 0 && number % every == turn % every {
+            fault.kind = Kind::HumanSleep;
+        }
+    }
+}
+
 /// The faults of a seed: pairs, of which the first begins an operation if it can, and the second strikes at one of its
 /// steps.
 #[must_use]
@@ -211,6 +237,31 @@ mod tests {
             let late = pair[1].at - pair[0].at;
             assert_eq!(pair[1].awaits.is_some(), late.is_zero(), "{pair:?}");
         }
+    }
+
+    #[test]
+    fn the_human_who_puts_clusters_to_sleep_comes_to_every_step() {
+        let mut met: BTreeSet<Step> = BTreeSet::new();
+        for seed in (0..1_000).filter(|seed| sleeps(*seed)) {
+            let wanted = Wanted {
+                seed,
+                time: Duration::from_secs(500),
+                kinds: &Kind::ALL[..39],
+                phases: false,
+                early: is_early(seed),
+            };
+            let mut planned = plan(&mut Rng::with_seed(seed), &wanted);
+            assert!(planned.iter().all(|fault| fault.kind != Kind::HumanSleep));
+            with_sleep(&mut planned, seed);
+            let nights = planned.iter().filter(|fault| fault.kind == Kind::HumanSleep);
+            let steps: Vec<_> = nights.filter_map(|fault| fault.awaits).collect();
+            assert!((SLEEPS..=SLEEPS + 2).contains(&steps.len()), "{seed}: {steps:?}");
+            met.extend(steps);
+        }
+        assert!(
+            STEPS.iter().chain(&EARLY_STEPS).all(|step| met.contains(step)),
+            "{met:?}"
+        );
     }
 
     #[test]

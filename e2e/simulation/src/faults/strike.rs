@@ -202,6 +202,7 @@ impl Striker {
                 Some(instance.name)
             }
             Kind::HumanEdit => Some(self.edit()),
+            Kind::HumanSleep => Some(self.put_to_sleep()),
             Kind::HumanRecreate => self.recreate(),
             Kind::Repeated => {
                 let (late, time) = (self.time(Duration::from_secs(10)), self.time(minute));

@@ -195,6 +195,7 @@ impl Striker {
     /// Everything is as it should be from now on, except for what was done to data.
     pub fn heal(&self) {
         *self.ambush.borrow_mut() = None;
+        self.world.wake();
         self.world.memgraphs.mend_all();
         self.world.gateways.repeat(None);
         let nodes = self.world.kubernetes.instance_nodes().iter();

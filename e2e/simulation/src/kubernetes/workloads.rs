@@ -159,7 +159,16 @@ fn sync_stateful_set(kubernetes: &Kubernetes, key: &Key, set: &Value) {
         })
         .map(|(pod, _)| pod.clone())
         .collect();
+    let policy = &set["spec"]["persistentVolumeClaimRetentionPolicy"];
     for pod in surplus {
+        // Their claims become the pods' own, and go with them.
+        let claim = store.get(&Resource::pods(), &pod).and_then(|pod| claim_of(&pod));
+        if let Some(claim) = claim.filter(|_| policy["whenScaled"] == "Delete") {
+            let key = (pod.0.clone(), claim);
+            store.edit(&Resource::claims(), &key, |claim| {
+                claim["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            });
+        }
         remove(&mut store, &Resource::pods(), &pod);
     }
     let template = &set["spec"]["volumeClaimTemplates"][0];

@@ -1,0 +1,179 @@
+//! A cluster is put to sleep and wakes up while clients want to write all the time.
+
+use memgraph_operator::api::names;
+use serde_json::{Value, json};
+use simulation::{
+    api::{Object, Resource},
+    script::play,
+    world::{Options, World},
+};
+use tokio::time::sleep;
+
+use crate::secs;
+
+/// Names of pods of the cluster, of this kind.
+fn pods(world: &World, component: &str) -> Vec<String> {
+    let store = world.api.store();
+    let of = |pod: &Object| pod["metadata"]["labels"][names::COMPONENT_LABEL] == component;
+    let pods = store.all(&Resource::pods()).filter(|(_, pod)| of(pod));
+    pods.map(|(key, _)| key.1.clone()).collect()
+}
+
+/// The volume of each claim.
+fn volumes(world: &World) -> Vec<Value> {
+    let store = world.api.store();
+    let claims = store.all(&Resource::claims());
+    let mut volumes: Vec<_> = claims
+        .map(|(_, claim)| claim["spec"]["volumeName"].clone())
+        .collect();
+    volumes.sort_by_key(Value::to_string);
+    volumes
+}
+
+/// Volumes go with instances that are taken away.
+fn options(spec: Value) -> Options {
+    let mut spec = spec;
+    spec["storage"] = json!({"retentionPolicy": {"whenScaled": "Delete"}});
+    Options {
+        nodes: 5,
+        spec,
+        ..Options::default()
+    }
+}
+
+fn set_asleep(world: &World, asleep: bool) {
+    world.edit_spec(|spec| spec["hibernated"] = json!(asleep));
+}
+
+fn is_asleep(world: &World) -> bool {
+    world.condition("Hibernated") == ("True".to_owned(), "Hibernated".to_owned())
+}
+
+#[test]
+fn it_comes_back_with_every_acknowledged_write() {
+    play(&options(json!({})), async |world| {
+        assert!(world.writes(20, secs(30)).await);
+        let (before, main) = (volumes(&world), world.main_name());
+        set_asleep(&world, true);
+        let gateways_first = |w: &World| {
+            let gateways = pods(w, names::GATEWAY);
+            let ending =
+                |name: &String| !w.pod(name).unwrap_or_default()["metadata"]["deletionTimestamp"].is_null();
+            let instances = pods(w, names::INSTANCE);
+            gateways.is_empty() || instances.len() == 3 && !instances.iter().any(ending)
+        };
+        let mut ordered = true;
+        while !is_asleep(&world) {
+            ordered &= gateways_first(&world);
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(ordered, "instances end once no gateway is there any more");
+        assert_eq!(pods(&world, names::INSTANCE), Vec::<String>::new());
+        assert_eq!(pods(&world, names::GATEWAY), Vec::<String>::new());
+        assert_eq!(volumes(&world), before);
+        for (condition, expected) in [
+            ("Ready", ("False", "Hibernated")),
+            ("Reconciling", ("False", "Hibernated")),
+            ("Stalled", ("False", "AsExpected")),
+        ] {
+            let (status, reason) = world.condition(condition);
+            assert_eq!((status.as_str(), reason.as_str()), expected, "{condition}");
+        }
+        assert_eq!((world.status().main, world.status().replicas), (None, 0));
+
+        // A night, in which nothing is written.
+        sleep(secs(60)).await;
+        let resting = world.status();
+        sleep(secs(3_600)).await;
+        assert_eq!(world.status(), resting);
+
+        let acknowledged = world.clients.acknowledged();
+        set_asleep(&world, false);
+        assert!(world.settled(1, secs(120)).await, "{:?}", world.status());
+        assert!(world.writes(20, secs(30)).await);
+        assert!(world.clients.acknowledged() > acknowledged);
+        assert_eq!(
+            world.main_name(),
+            main,
+            "it has lost nothing, so that it leads again"
+        );
+        assert_eq!(volumes(&world), before);
+        let known = world.condition("Hibernated");
+        assert_eq!(known, ("False".to_owned(), "AsExpected".to_owned()));
+    });
+}
+
+/// It sleeps with five instances, of which the last one is MAIN, and is to wake up with three.
+#[test]
+fn fewer_instances_wake_up_only_after_main_has_moved() {
+    play(&options(json!({"replicas": 5})), async |world| {
+        world.edit_spec(|spec| spec["switchover"] = json!({"requestId": "a", "target": "demo-4"}));
+        assert!(world.until(secs(60), |w| w.is_open_to("demo-4")).await);
+        assert!(world.writes(20, secs(30)).await);
+        set_asleep(&world, true);
+        assert!(world.until(secs(120), is_asleep).await, "{:?}", world.status());
+        world.edit_spec(|spec| spec["replicas"] = json!(3));
+        sleep(secs(30)).await;
+        assert!(is_asleep(&world));
+        set_asleep(&world, false);
+        let all = |w: &World| pods(w, names::INSTANCE).len() == 5;
+        assert!(world.until(secs(60), all).await, "MAIN comes back before it goes");
+        let three = |w: &World| pods(w, names::INSTANCE).len() == 3 && volumes(w).len() == 3;
+        assert!(world.until(secs(180), three).await, "{:?}", world.status());
+        assert!(world.settled(1, secs(60)).await);
+        assert!(world.writes(20, secs(30)).await);
+    });
+}
+
+/// What instances are made from is another one by then; each gets it in its turn, while the others serve.
+#[test]
+fn another_configuration_reaches_instances_one_after_the_other_once_they_are_awake() {
+    play(&options(json!({})), async |world| {
+        assert!(world.writes(20, secs(30)).await);
+        set_asleep(&world, true);
+        assert!(world.until(secs(120), is_asleep).await);
+        world.edit_spec(|spec| spec["config"] = json!({"query-execution-timeout-sec": "601"}));
+        sleep(secs(5)).await;
+        let args = |w: &World, name: &str| {
+            w.pod(name).unwrap_or_default()["spec"]["containers"][0]["args"].to_string()
+        };
+        let has_it = |w: &World, name: &str| args(w, name).contains("601");
+        set_asleep(&world, false);
+        let all = |w: &World| pods(w, names::INSTANCE).len() == 3;
+        assert!(world.until(secs(60), all).await);
+        for name in pods(&world, names::INSTANCE) {
+            assert!(!has_it(&world, &name), "{name} is as it was");
+        }
+        let updated = |w: &World| {
+            let names = pods(w, names::INSTANCE);
+            names.len() == 3 && names.iter().all(|name| has_it(w, name))
+        };
+        assert!(world.until(secs(300), updated).await, "{:?}", world.status());
+        assert!(world.settled(1, secs(120)).await);
+    });
+}
+
+/// It is called off while gateways end, and again while instances do; the leading operator dies each time.
+#[test]
+fn it_can_be_called_off_at_any_moment_whoever_leads() {
+    for seconds in [1, 6, 12, 18, 22, 26, 30] {
+        play(&options(json!({})), async |world| {
+            assert!(world.writes(20, secs(30)).await);
+            let before = volumes(&world);
+            set_asleep(&world, true);
+            sleep(secs(seconds)).await;
+            if let Some(leader) = world.leader() {
+                leader.crash();
+            }
+            sleep(secs(1)).await;
+            set_asleep(&world, false);
+            assert!(
+                world.settled(1, secs(180)).await,
+                "{seconds}: {:?}",
+                world.status()
+            );
+            assert!(world.writes(20, secs(30)).await);
+            assert_eq!(volumes(&world), before);
+        });
+    }
+}
