@@ -13,6 +13,7 @@ mod expansion;
 mod failover;
 mod faults;
 mod grants;
+mod hibernation;
 mod modes;
 mod nodes;
 mod obstacles;
@@ -134,6 +135,9 @@ const LONG: &[(&str, Body)] = tests! {
         are_told_and_the_status_stays_still;
     modes:
         a_session_outlives_a_change_and_nothing_acknowledged_is_lost;
+    hibernation:
+        gives_all_pods_back_and_loses_no_volume_and_no_write
+        what_is_changed_meanwhile_takes_effect_one_after_the_other;
     parts:
         gateways_are_switched_off_and_on;
     policies:
