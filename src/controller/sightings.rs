@@ -30,6 +30,11 @@ const IMPATIENCE: Duration = Duration::from_millis(250);
 /// the pods of a node that says nothing are taken for unready after 40 to 50 s (`--node-monitor-grace-period`).
 const UNTIL_TOLD: Duration = Duration::from_secs(60);
 
+/// An instance that has been silent for so long may have been on a node that has started again meanwhile: none does so faster.
+const LONG_SILENCE: Duration = Duration::from_secs(2);
+/// Within what time a kubelet that has just started again tells what has become of its pods, as a rule.
+const SOON_TOLD: Duration = Duration::from_secs(5);
+
 /// After how many attempts of half a second each an instance cannot be made a replica.
 const ADAMANT: u32 = 3;
 
@@ -94,6 +99,8 @@ struct Memory {
     stayed_main: u32,
     /// Until when it is not registered again, because that has failed.
     unregistrable_until: Option<Instant>,
+    /// When it was heard of again after a [long silence](LONG_SILENCE), in this life as Kubernetes tells it.
+    back_since: Option<Instant>,
     /// Looks in a row that it did not answer.
     missed: u32,
     /// How far its data has come in this life, or why that cannot be told.
@@ -304,7 +311,7 @@ impl Sightings {
     }
 
     /// Whether this life of an instance may be over already: it refused connections, or ended one that stood, so that its
-    /// process had ended, and Kubernetes has not told of another one yet.
+    /// process had ended, and Kubernetes has not told of another one yet; or it was silent for long, as one whose node starts again.
     pub(super) async fn may_have_ended(&self, instance: &str, incarnation: &Incarnation) -> bool {
         let memories = self.memories.lock().await;
         let memory = memories
@@ -325,7 +332,9 @@ impl Sightings {
             connection.map(|(_, at)| *at),
             memory.and_then(|memory| memory.refused_at),
         ];
+        let back = memory.and_then(|memory| memory.back_since);
         shown.into_iter().flatten().any(|at| at.elapsed() < UNTIL_TOLD)
+            || back.is_some_and(|at| at.elapsed() < SOON_TOLD)
     }
 
     /// What is known of this instance.
@@ -435,6 +444,14 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         Sight::Refused if in_this_life.is_some_and(|memory| memory.has_answered) => Some(now),
         _ => in_this_life.and_then(|memory| memory.refused_at),
     };
+    let heard_again = in_this_life
+        .filter(|_| !matches!(sight, Sight::Silent | Sight::Unseen))
+        .and_then(|memory| memory.silent_since)
+        .is_some_and(|since| since.elapsed() >= LONG_SILENCE);
+    let back_since = match heard_again {
+        true => Some(now),
+        false => in_this_life.and_then(|memory| memory.back_since),
+    };
     let stayed_main = in_this_life.map_or(0, |memory| memory.stayed_main);
     let has_answered = matches!(sight, Sight::Serving(_)) || in_this_life.is_some_and(|m| m.has_answered);
     let missed = before.as_ref().map_or(0, |memory| memory.missed);
@@ -490,6 +507,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         refused_in,
         stayed_main,
         unregistrable_until,
+        back_since,
         missed,
         position,
         told,
@@ -656,6 +674,40 @@ mod tests {
         assert_eq!(memory.terminating_since, None);
         memory = remember(Some(memory), &target("c", true), serving(), Instant::now());
         assert_eq!(memory.terminating_since, Some(Instant::now()));
+    }
+
+    /// A node that has lost its power may be back, with the same addresses, before its kubelet has told anything.
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_comes_back_from_a_long_silence_may_have_ended_until_its_kubelet_has_had_the_time_to_tell()
+     {
+        let life = Incarnation::default();
+        let target = Target {
+            name: "demo-1".into(),
+            address: None,
+            incarnation: Some(life.clone()),
+            terminating: false,
+            tls: false,
+        };
+        for (silent_for, unclear) in [(LONG_SILENCE / 2, false), (LONG_SILENCE, true)] {
+            let sightings = Sightings::default();
+            let mut memory = remember(None, &target, serving(), Instant::now());
+            memory = remember(Some(memory), &target, Sight::Silent, Instant::now());
+            tokio::time::advance(silent_for).await;
+            memory = remember(Some(memory), &target, serving(), Instant::now());
+            let put = async |memory: Memory| {
+                sightings
+                    .memories
+                    .lock()
+                    .await
+                    .insert(target.name.clone(), memory);
+                sightings.may_have_ended(&target.name, &life).await
+            };
+            assert_eq!(put(memory.clone()).await, unclear, "{silent_for:?}");
+            memory = remember(Some(memory), &target, serving(), Instant::now());
+            assert_eq!(put(memory.clone()).await, unclear, "{silent_for:?}");
+            tokio::time::advance(SOON_TOLD).await;
+            assert!(!put(memory).await);
+        }
     }
 
     #[tokio::test]

@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 26] = [
+pub const REGRESSIONS: [Regression; 27] = [
     showed(
         6,
         600,
@@ -158,5 +158,10 @@ pub const REGRESSIONS: [Regression; 26] = [
         2528,
         525,
         "MAIN was killed in a commit while a human's DROP REPLICA had just taken a copy away (a fault of the simulation)",
+    ),
+    showed(
+        2916,
+        525,
+        "the node of the chosen one lost its power: it was promoted in another life before its kubelet had told of it",
     ),
 ];
