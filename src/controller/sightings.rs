@@ -581,16 +581,20 @@ fn outline(sight: &Sight) -> Outline<'_> {
 mod tests {
     use super::*;
 
-    /// What is remembered after these looks, and whether the present life may be over.
-    async fn after(sights: impl IntoIterator<Item = Sight>) -> bool {
-        let life = Incarnation::default();
-        let target = Target {
+    fn target(life: &Incarnation) -> Target {
+        Target {
             name: "demo-1".into(),
             address: None,
             incarnation: Some(life.clone()),
             terminating: false,
             tls: false,
-        };
+        }
+    }
+
+    /// What is remembered after these looks, and whether the present life may be over.
+    async fn after(sights: impl IntoIterator<Item = Sight>) -> bool {
+        let life = Incarnation::default();
+        let target = target(&life);
         let memory = sights.into_iter().fold(None, |before, sight| {
             Some(remember(before, &target, sight, Instant::now()))
         });
@@ -652,14 +656,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn how_long_a_pod_has_been_seen_to_end_is_counted_for_this_pod_alone() {
         let target = |container: &str, terminating| Target {
-            name: "demo-1".into(),
-            address: None,
-            incarnation: Some(Incarnation {
+            terminating,
+            ..target(&Incarnation {
                 container_id: container.into(),
                 ..Incarnation::default()
-            }),
-            terminating,
-            tls: false,
+            })
         };
         let mut memory = remember(None, &target("a", false), serving(), Instant::now());
         assert_eq!(memory.terminating_since, None);
@@ -681,13 +682,7 @@ mod tests {
     async fn an_instance_that_comes_back_from_a_long_silence_may_have_ended_until_its_kubelet_has_had_the_time_to_tell()
      {
         let life = Incarnation::default();
-        let target = Target {
-            name: "demo-1".into(),
-            address: None,
-            incarnation: Some(life.clone()),
-            terminating: false,
-            tls: false,
-        };
+        let target = target(&life);
         for (silent_for, unclear) in [(LONG_SILENCE / 2, false), (LONG_SILENCE, true)] {
             let sightings = Sightings::default();
             let mut memory = remember(None, &target, serving(), Instant::now());

@@ -56,8 +56,8 @@ pub async fn look<B: Bolt>(client: &B, at: SocketAddr, question: &Question) -> S
 }
 
 /// As [`look`], over the connection that was kept from the last look, if it still stands, and keeps the one that has brought
-/// the answers. For who looks again and again: a connection costs both sides more than what is asked, and two lines in
-/// Memgraph's log (`src/communication/v2/session.hpp`, at INFO).
+/// the answers. For who looks again and again: a connection costs exchanges of its own before the first statement, and two lines
+/// in Memgraph's log (`src/communication/v2/session.hpp`, at INFO).
 pub async fn look_again<B: Bolt>(
     client: &B,
     at: SocketAddr,
