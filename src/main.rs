@@ -16,7 +16,7 @@ use http::Uri;
 use kube::{Client, Config, CustomResourceExt};
 use memgraph_operator::{
     api::{DurationString, InitNote, MemgraphCluster, names},
-    controller::{self, Election, OperatorConfig, RequestRate},
+    controller::{self, Election, OperatorConfig, ReconcileInterval, RequestRate},
     fleet,
     gateway::{self, Addresses, GatewayConfig},
     instance_init::{self, DataVolume, VolumeError},
@@ -127,6 +127,10 @@ struct OperatorArgs {
     /// Where health checks are answered.
     #[arg(long, env = "HTTP_BIND_ADDRESS", default_value = "0.0.0.0:8080")]
     http_bind_address: SocketAddr,
+    /// When a cluster is looked at again that is as it should be, and of which nothing has changed: 1s to 10m. Secrets that it names
+    /// are read then. What is watched, as instances and pods are, does not wait for it.
+    #[arg(long, env = "RECONCILE_INTERVAL", default_value = "30s")]
+    reconcile_interval: ReconcileInterval,
     /// Labels of the pods of this operator, in the namespace of the Lease: gateways go on without the API server for as long
     /// as all of them vouch for it, and NetworkPolicies let them in.
     #[arg(
@@ -414,6 +418,7 @@ async fn operator(args: OperatorArgs) -> Result<(), Error> {
         image: OperatorImage(args.image),
         cluster_domain: args.cluster_domain,
         http: args.http_bind_address,
+        interval: args.reconcile_interval,
         election: election(args.election)?,
         pods,
         requests: args.requests.rate(),

@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Error, Resource, ResourceExt,
-    core::{DynamicObject, ObjectMeta, dynamic::ApiResource},
+    core::{DynamicResourceScope, ObjectMeta, dynamic::ApiResource},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
@@ -77,7 +77,10 @@ impl Scope {
     }
 
     /// As [`Self::apis`], for a type that is known at run time only.
-    pub(crate) fn dynamic_apis(&self, client: &Client, kind: &ApiResource) -> Vec<Api<DynamicObject>> {
+    pub(crate) fn dynamic_apis<K>(&self, client: &Client, kind: &ApiResource) -> Vec<Api<K>>
+    where
+        K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>,
+    {
         if self.namespaces.is_empty() {
             return vec![Api::all_with(client.clone(), kind)];
         }
@@ -100,7 +103,7 @@ pub(crate) trait Remembered {
 }
 
 /// As little as is enough for [`Remembered`].
-fn outline(of: &ObjectMeta) -> ObjectMeta {
+pub(crate) fn outline(of: &ObjectMeta) -> ObjectMeta {
     ObjectMeta {
         name: of.name.clone(),
         namespace: of.namespace.clone(),
@@ -137,16 +140,6 @@ impl Remembered for MemgraphCluster {
             metadata: outline(&self.metadata),
             spec: Default::default(),
             status: None,
-        }
-    }
-}
-
-impl Remembered for DynamicObject {
-    fn remains(&self) -> Self {
-        Self {
-            types: self.types.clone(),
-            metadata: outline(&self.metadata),
-            data: serde_json::Value::Null,
         }
     }
 }

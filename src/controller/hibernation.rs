@@ -2,14 +2,13 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{clusters::Cluster, observe::Inventory};
+use super::{clusters::Cluster, observe::Inventory, packed::Packed};
 use crate::{
     api::{
         MemgraphCluster,
         ledger::{Ledger, Route},
     },
     plan::{Said, Signs, Stage},
-    resources,
 };
 
 /// How far a cluster is.
@@ -36,7 +35,7 @@ pub(super) fn stage(state: &Cluster, cluster: &MemgraphCluster, inventory: &Inve
         set_aside: inventory
             .stateful_set
             .as_deref()
-            .is_some_and(resources::asks_for_none),
+            .is_some_and(Packed::asks_for_none),
     })
 }
 

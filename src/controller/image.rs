@@ -39,7 +39,10 @@ fn kept(cluster: &MemgraphCluster, inventory: &Inventory) -> Option<String> {
     let status = cluster.status.as_ref().filter(|status| status.ledger.is_some());
     status.and_then(|status| status.image.clone()).or_else(|| {
         let set = inventory.stateful_set.as_deref()?;
-        inventory.have_run().then(|| of_template(set)).flatten()
+        inventory
+            .have_run()
+            .then(|| of_template(&set.unpack()?))
+            .flatten()
     })
 }
 

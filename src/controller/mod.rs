@@ -12,6 +12,7 @@ mod gateway_certificate;
 mod grants;
 mod hibernation;
 mod image;
+mod interval;
 mod lanes;
 mod lease;
 mod license;
@@ -20,6 +21,7 @@ mod lookout;
 mod objects;
 mod observe;
 mod obstacle;
+mod packed;
 mod presence;
 mod reconcile;
 mod settings;
@@ -65,6 +67,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use clusters::{Cluster, Clusters};
 use events::Events;
 use fence::Fence;
+pub use interval::{InvalidInterval, ReconcileInterval};
 use lanes::Lanes;
 pub use lanes::RequestRate;
 use lease::Watched;
@@ -109,6 +112,9 @@ pub struct OperatorConfig {
     /// How many requests are sent to the API server for the clusters, and as many again for those whose clients wait. None: as many
     /// as there are.
     pub requests: Option<RequestRate>,
+    /// When a cluster is looked at again that is as it should be, and of which nothing has changed: Secrets that it names, for
+    /// example, are not watched.
+    pub interval: ReconcileInterval,
     /// By what it is decided which of several operator processes acts.
     pub election: Election,
     /// The pods of all operator processes: gateways go on without the API server for as long as all of them vouch for it.
@@ -184,6 +190,8 @@ pub struct Operator<B: Bolt, G> {
     wall: Wall,
     vitals: Arc<Vitals>,
     traces: Traces,
+    /// How long a cluster is left alone that is as it should be.
+    interval: Duration,
 }
 
 impl<B: Bolt, G: GatewayLink> Eyes for Operator<B, G> {
@@ -247,6 +255,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             lanes: Lanes::new(client, config.requests, &vitals),
             vitals,
             traces: config.traces,
+            interval: config.interval.time(),
         }
     }
 

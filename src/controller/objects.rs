@@ -3,9 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
-    core::DynamicObject,
+    core::{DynamicObject, ObjectMeta},
 };
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -17,6 +17,7 @@ use super::{
     gateway_certificate::GatewayCertificateError,
     license::LicenseError,
     link::Unprepared,
+    packed::Packed,
     stores::Stores,
     volumes::VolumeError,
 };
@@ -99,7 +100,7 @@ struct Stamp {
 struct Checked {
     hash: String,
     /// It is held, so that no other object can have its address.
-    cached: Arc<DynamicObject>,
+    cached: Arc<Packed>,
 }
 
 /// The objects of a cluster, and what they were built from.
@@ -139,7 +140,9 @@ pub(super) async fn bring_about(
     let desired = applied.desired(&wanted, ledger).await?;
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
-        if rests(client, stores, &wanted, object, cached.as_deref()).await? {
+        let unpacked = || cached.as_deref().and_then(Packed::unpack);
+        let awake = wanted.stage == Stage::Awake;
+        if !awake && rests(client, stores, &wanted, object, unpacked().as_ref()).await? {
             continue;
         }
         if applied.stands(object, cached.as_ref()).await {
@@ -147,11 +150,10 @@ pub(super) async fn bring_about(
         }
         let api = api(client, &namespace, object.key());
         require_ours(&api, cluster, object.key(), cached.as_deref()).await?;
-        if let Some(live) = cached
-            .as_deref()
-            .filter(|_| object.key().kind == Kind::StatefulSet)
+        if object.key().kind == Kind::StatefulSet
+            && let Some(live) = &unpacked()
         {
-            match Replacement::of(live, object.content()) {
+            match Replacement::of(live, &object.content()) {
                 Replacement::Unneeded => {}
                 // The watch tells of the next step; once it is gone, it is made anew like any object that is not there.
                 Replacement::Wait => continue,
@@ -164,7 +166,7 @@ pub(super) async fn bring_about(
                     if !custody::take(client, cluster, &pods).await? {
                         continue;
                     }
-                    delete(client, object.key(), live, PropagationPolicy::Orphan).await?;
+                    delete(client, object.key(), &live.metadata, PropagationPolicy::Orphan).await?;
                     continue;
                 }
             }
@@ -186,8 +188,8 @@ pub(super) async fn bring_about(
         desired.is_left_over(&key).then_some((key, live))
     });
     for (key, live) in absent.chain(left_over) {
-        if is_controlled_by(&live.metadata, cluster) {
-            delete(client, &key, &live, PropagationPolicy::Background).await?;
+        if is_controlled_by(live.meta(), cluster) {
+            delete(client, &key, live.meta(), PropagationPolicy::Background).await?;
         }
     }
     Ok(())
@@ -208,14 +210,14 @@ async fn rests(
         Rest::Apply => Ok(false),
         Rest::Hold => {
             let ours = cached.filter(|live| is_controlled_by(&live.metadata, cluster));
-            let outlived = wanted.stage == Stage::Asleep && outlive_their_set(object.content());
+            let outlived = wanted.stage == Stage::Asleep && outlive_their_set(&object.content());
             if let Some(set) = ours.filter(|_| outlived) {
                 custody::release(client, set, &inventory().claims).await?;
             }
             Ok(true)
         }
         Rest::Change(patch) => {
-            refuse_foreign(cluster, object.key(), cached)?;
+            refuse_foreign(cluster, object.key(), cached.map(|live| &live.metadata))?;
             change(&api(client, &namespace, object.key()), object.key(), patch).await?;
             tracing::info!(name = %object.key().name, stage = ?wanted.stage, "StatefulSet scaled");
             Ok(true)
@@ -247,7 +249,7 @@ pub(super) async fn limit_evictions(
 async fn apply(api: &Api<DynamicObject>, applied: &Applied, object: &Object) -> Result<(), ObjectError> {
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     let written = api
-        .patch(&object.key().name, &params, &Patch::Apply(object.content()))
+        .patch(&object.key().name, &params, &Patch::Apply(&object.content()))
         .await
         .map_err(request("apply", object.key()))?;
     tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
@@ -275,11 +277,11 @@ async fn change(api: &Api<DynamicObject>, key: &ObjectKey, patch: Value) -> Resu
 async fn delete(
     client: &Client,
     key: &ObjectKey,
-    live: &DynamicObject,
+    live: &ObjectMeta,
     dependents: PropagationPolicy,
 ) -> Result<(), ObjectError> {
     let preconditions = Preconditions {
-        uid: live.uid(),
+        uid: live.uid.clone(),
         resource_version: None,
     };
     let params = DeleteParams {
@@ -287,8 +289,8 @@ async fn delete(
         propagation_policy: Some(dependents),
         ..DeleteParams::default()
     };
-    let namespace = live.namespace().unwrap_or_default();
-    match api(client, &namespace, key).delete(&key.name, &params).await {
+    let namespace = live.namespace.as_deref().unwrap_or_default();
+    match api(client, namespace, key).delete(&key.name, &params).await {
         Ok(_) => tracing::info!(kind = %key.kind.api_resource().kind, name = %key.name, "deleted"),
         // It is gone, or another one has taken its place: the cache will show it.
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
@@ -316,22 +318,22 @@ async fn require_ours(
     api: &Api<DynamicObject>,
     cluster: &MemgraphCluster,
     key: &ObjectKey,
-    cached: Option<&DynamicObject>,
+    cached: Option<&Packed>,
 ) -> Result<(), ObjectError> {
-    if cached.is_some() {
-        return refuse_foreign(cluster, key, cached);
+    if let Some(cached) = cached {
+        return refuse_foreign(cluster, key, Some(cached.meta()));
     }
     let live = api.get_opt(&key.name).await.map_err(request("read", key))?;
-    refuse_foreign(cluster, key, live.as_ref())
+    refuse_foreign(cluster, key, live.as_ref().map(|live| &live.metadata))
 }
 
 fn refuse_foreign(
     cluster: &MemgraphCluster,
     key: &ObjectKey,
-    live: Option<&DynamicObject>,
+    live: Option<&ObjectMeta>,
 ) -> Result<(), ObjectError> {
     match live {
-        Some(live) if !is_controlled_by(&live.metadata, cluster) => Err(ObjectError::Foreign {
+        Some(live) if !is_controlled_by(live, cluster) => Err(ObjectError::Foreign {
             kind: key.kind.api_resource().kind,
             name: key.name.clone(),
         }),
@@ -340,9 +342,9 @@ fn refuse_foreign(
 }
 
 /// The server's versions grow; they are compared only to tell whether a cache has passed our own write.
-fn version(object: &DynamicObject) -> u64 {
-    object
-        .resource_version()
+fn version(object: &impl ResourceExt) -> u64 {
+    let version = object.resource_version();
+    version
         .and_then(|version| version.parse().ok())
         .unwrap_or_default()
 }
@@ -393,13 +395,13 @@ impl Applied {
     }
 
     /// Whether `object` is known to be as it should be.
-    async fn stands(&self, object: &Object, cached: Option<&Arc<DynamicObject>>) -> bool {
+    async fn stands(&self, object: &Object, cached: Option<&Arc<Packed>>) -> bool {
         let Some(cached) = cached else { return false };
         let versions = self.versions.lock().await;
         let ours = versions
             .get(object.key())
             .filter(|stamp| stamp.hash == object.hash());
-        if ours.is_some_and(|stamp| version(cached) < stamp.resource_version) {
+        if ours.is_some_and(|stamp| version(&**cached) < stamp.resource_version) {
             return true;
         }
         let mut checked = self.checked.lock().await;
@@ -407,7 +409,7 @@ impl Applied {
         if known.is_some_and(|known| known.hash == object.hash() && Arc::ptr_eq(&known.cached, cached)) {
             return true;
         }
-        let stands = serde_json::to_value(&**cached).is_ok_and(|live| object.is_applied(&live));
+        let stands = object.is_applied(&cached.value());
         if stands {
             let found = Checked {
                 hash: object.hash().to_owned(),

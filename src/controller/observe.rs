@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
-use kube::{ResourceExt, core::DynamicObject};
+use kube::{Resource, ResourceExt, core::DynamicObject};
 
 use super::{
     certificates::takes_tls,
     image,
     obstacle::obstacle,
+    packed::Packed,
     settings::settings,
     sightings::{Sightings, Target},
 };
@@ -26,7 +27,7 @@ use crate::{
         },
         report::GatewayState,
     },
-    resources::{self, Amount, is_controlled_by},
+    resources::{Amount, is_controlled_by},
 };
 
 /// What Kubernetes holds of one cluster.
@@ -39,7 +40,7 @@ pub(super) struct Inventory {
     /// The volume claims.
     pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
     /// The StatefulSet.
-    pub(super) stateful_set: Option<Arc<DynamicObject>>,
+    pub(super) stateful_set: Option<Arc<Packed>>,
 }
 
 /// What this process remembers, as far as decisions rest on it.
@@ -129,12 +130,12 @@ fn has_own_volume(pod: &Pod) -> bool {
 
 /// Whether the pod was made for a former cluster of this name, and goes as that has gone: a StatefulSet that is not this cluster's
 /// controls it.
-fn is_of_a_former_cluster(pod: &Pod, set: Option<&DynamicObject>, cluster: &MemgraphCluster) -> bool {
+fn is_of_a_former_cluster(pod: &Pod, set: Option<&Packed>, cluster: &MemgraphCluster) -> bool {
     let mut owners = pod.owner_references().iter();
     let Some(controller) = owners.find(|owner| owner.controller == Some(true)) else {
         return false;
     };
-    let ours = set.filter(|set| is_controlled_by(&set.metadata, cluster));
+    let ours = set.filter(|set| is_controlled_by(set.meta(), cluster));
     ours.and_then(ResourceExt::uid).as_ref() != Some(&controller.uid)
 }
 
@@ -162,7 +163,7 @@ fn crash_loop(pod: &Pod) -> Option<CrashLoop> {
 }
 
 /// The configuration that a new pod is certain to get: the StatefulSet's, once its controller works with it.
-fn configuration(set: &DynamicObject) -> Option<&str> {
+pub(super) fn certain_configuration(set: &DynamicObject) -> Option<&str> {
     let observed = set.data["status"]["observedGeneration"].as_i64();
     let template = &set.data["spec"]["template"]["metadata"];
     (observed.is_some() && observed == set.metadata.generation)
@@ -321,7 +322,7 @@ impl Inventory {
     /// The instances to look at. Of a cluster that sleeps these are none, so that nobody has been away for the whole night when it
     /// wakes up.
     pub(super) fn targets(&self, cluster: &MemgraphCluster) -> Vec<Target> {
-        let sleeps = self.stateful_set.as_deref().is_some_and(resources::asks_for_none);
+        let sleeps = self.stateful_set.as_deref().is_some_and(Packed::asks_for_none);
         let slots = self.slots(cluster).into_iter();
         slots
             .filter(|slot| !sleeps || slot.pod.is_some())
@@ -404,7 +405,7 @@ impl Inventory {
             Some(ledger) => sightings.told_by(&ledger.main.instance).await,
             None => BTreeMap::new(),
         };
-        let certain = self.stateful_set.as_deref().and_then(configuration);
+        let certain = self.stateful_set.as_deref().and_then(Packed::configuration);
         let status = cluster.status.as_ref();
         let version = status.and_then(|status| status.version.as_deref());
         let in_pods = cluster.spec.storage.empty_dir.is_some();

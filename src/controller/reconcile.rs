@@ -42,8 +42,6 @@ use crate::{
     traces::{self, StepTime},
 };
 
-/// When a healthy cluster is looked at again although nothing has changed.
-const RESYNC: Duration = Duration::from_secs(30);
 /// How soon an announced operation is looked at again: its next step waits for Memgraph.
 const WORKING: Duration = Duration::from_millis(50);
 /// An operation that takes longer than this waits for something slow, such as a full copy.
@@ -196,7 +194,13 @@ fn configuration(state: &Cluster, cluster: &MemgraphCluster) -> Option<String> {
     resources::configuration(&cluster.spec, &fingerprints(state, cluster)).ok()
 }
 
-fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situation: &Situation) -> Requeue {
+fn requeue(
+    state: &Cluster,
+    cluster: &MemgraphCluster,
+    seen: &Observation,
+    situation: &Situation,
+    at_rest: Duration,
+) -> Requeue {
     let views = seen.instances.iter().filter_map(Instance::view);
     let mut registrations = views.flat_map(|view| &view.registrations);
     let settled = cluster.status.as_ref().is_some_and(|status| {
@@ -206,7 +210,7 @@ fn requeue(state: &Cluster, cluster: &MemgraphCluster, seen: &Observation, situa
         && !seen.instances.iter().any(|instance| instance.terminating);
     Requeue::requeue(match situation {
         Situation::Working(..) if state.since_write() < LASTING => WORKING,
-        _ if settled || seen.stage == Stage::Asleep => RESYNC,
+        _ if settled || seen.stage == Stage::Asleep => at_rest,
         _ => UNSETTLED,
     })
 }
@@ -277,7 +281,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 let hindrance = hindered.filter(|_| calm).and_then(hindrance);
                 let situation = hindrance.unwrap_or(plan.situation);
                 self.report(state, &cluster, &seen, &situation).await?;
-                return Ok(requeue(state, &cluster, &seen, &situation));
+                return Ok(requeue(state, &cluster, &seen, &situation, self.interval));
             }
             // The cache may be behind what was decided last, by this process or by another one.
             let decided = ledger(&cluster).filter(|_| plan.writes());

@@ -11,7 +11,6 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DynamicObject,
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
@@ -22,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{fence::Gateway, link::Acquaintance, observe::Inventory};
+use super::{fence::Gateway, link::Acquaintance, observe::Inventory, packed::Packed};
 use crate::{
     api::{MemgraphCluster, names},
     resources::{Kind, ObjectKey, OperatorPods},
@@ -42,7 +41,7 @@ pub(super) struct Stores {
     /// The operator's own processes.
     operators: Store<Pod>,
     /// By kind: the objects that this operator applies.
-    applied: Vec<(Kind, Store<DynamicObject>)>,
+    applied: Vec<(Kind, Store<Packed>)>,
     /// They end with the last of those who read the caches.
     _watches: Arc<[AbortOnDropHandle<()>]>,
 }
@@ -217,15 +216,15 @@ impl Stores {
     }
 
     /// An applied object, as the watch last saw it.
-    pub(super) fn applied(&self, key: &ObjectKey, namespace: &str) -> Option<Arc<DynamicObject>> {
+    pub(super) fn applied(&self, key: &ObjectKey, namespace: &str) -> Option<Arc<Packed>> {
         let (_, store) = self.applied.iter().find(|(kind, _)| *kind == key.kind)?;
         store.get(&ObjectRef::new_with(&key.name, key.kind.api_resource()).within(namespace))
     }
 
     /// The Services that carry this cluster's label, as the watch last saw them.
-    pub(super) fn services(&self, namespace: &str, cluster: &str) -> Vec<Arc<DynamicObject>> {
-        let of_cluster = |service: &Arc<DynamicObject>| {
-            service.metadata.namespace.as_deref() == Some(namespace)
+    pub(super) fn services(&self, namespace: &str, cluster: &str) -> Vec<Arc<Packed>> {
+        let of_cluster = |service: &Arc<Packed>| {
+            service.meta().namespace.as_deref() == Some(namespace)
                 && service.labels().get(names::CLUSTER_LABEL).map(String::as_str) == Some(cluster)
         };
         let stores = self.applied.iter().filter(|(kind, _)| *kind == Kind::Service);

@@ -49,11 +49,11 @@ impl Rest {
             (Kind::StatefulSet, _, Some(live)) if live.metadata.deletion_timestamp.is_some() => Self::Hold,
             (Kind::StatefulSet, Stage::Finishing | Stage::Gateways, Some(_)) => Self::Hold,
             (Kind::StatefulSet, Stage::Instances | Stage::Asleep, Some(live)) => {
-                scale(live, &json!(0), &keeping(policy(wanted.content())))
+                scale(live, &json!(0), &keeping(policy(&wanted.content())))
             }
             (Kind::StatefulSet, Stage::Waking, Some(live)) if asks_for_none(live) => {
                 let wanted = wanted.content();
-                scale(live, &wanted["spec"]["replicas"], policy(wanted))
+                scale(live, &wanted["spec"]["replicas"], policy(&wanted))
             }
             (Kind::StatefulSet, Stage::Waking, Some(live)) if is_being_carried_out(live, &pods()) => {
                 Self::Hold

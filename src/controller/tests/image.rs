@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{
-    super::{image, observe::Inventory, reconcile::reconcile},
+    super::{image, observe::Inventory, packed::Packed, reconcile::reconcile},
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
     reconciling::{NAMESPACE, api, claim, cluster, operator, pod, settle, successor},
@@ -46,7 +45,7 @@ fn copy() -> Value {
 
 /// What Kubernetes holds of a cluster whose StatefulSet has this image, and whose only pod this configuration.
 fn inventory(image: &str, configuration: &str) -> Inventory {
-    let set: DynamicObject = serde_json::from_value(json!({
+    let set: Packed = serde_json::from_value(json!({
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
         "metadata": {"name": "demo"},

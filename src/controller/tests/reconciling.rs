@@ -18,7 +18,7 @@ use tokio::{sync::mpsc::unbounded_channel, time::Instant};
 
 use super::{
     super::{
-        Election, GatewayLink, Means, Operator, OperatorConfig, RequestRate,
+        Election, GatewayLink, Means, Operator, OperatorConfig, ReconcileInterval, RequestRate,
         act::ActError,
         fence::Gateway,
         reconcile::{ReconcileError, reconcile},
@@ -228,6 +228,7 @@ fn config() -> OperatorConfig {
         http: ([127, 0, 0, 1], 0).into(),
         pods: OperatorPods::new(NAMESPACE, "app=operator").unwrap(),
         requests: None,
+        interval: ReconcileInterval::default(),
         keepsakes: None,
         collector: None,
         traces: Traces::default(),

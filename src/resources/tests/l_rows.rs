@@ -35,11 +35,12 @@ fn selectors(object: &Object) -> Vec<BTreeMap<String, String>> {
 }
 
 /// The pod templates of these objects.
-fn templates(objects: &[Object]) -> Vec<&Value> {
+fn templates(objects: &[Object]) -> Vec<Value> {
     let made = objects
         .iter()
         .filter(|object| matches!(object.key().kind, Kind::StatefulSet | Kind::Deployment));
-    made.map(|object| &object.content()["spec"]["template"]).collect()
+    made.map(|object| object.content()["spec"]["template"].take())
+        .collect()
 }
 
 fn are_selected(selector: &BTreeMap<String, String>, template: &Value) -> bool {
@@ -71,7 +72,7 @@ fn l21_clusters_share_nothing_beside_each_other_nor_in_two_namespaces() {
     // Of the same name elsewhere it is the same but for the namespace: nothing in it is an address that all share.
     let told = |objects: &[Object]| {
         let texts = objects.iter().map(|object| {
-            let mut content = object.content().clone();
+            let mut content = object.content();
             // A hash of all the rest.
             content["metadata"]["annotations"] = Value::Null;
             content.to_string()
@@ -94,13 +95,13 @@ fn l23_a_budget_covers_instances_and_another_one_the_gateways() {
     for template in templates(&objects) {
         let covering = budgets.iter().filter(|budget| {
             let selectors = selectors(budget);
-            selectors.iter().any(|selector| are_selected(selector, template))
+            selectors.iter().any(|selector| are_selected(selector, &template))
         });
         // The API server evicts no pod that two of them select.
         let covering: Vec<_> = covering
-            .map(|budget| &budget.content()["spec"]["maxUnavailable"])
+            .map(|budget| budget.content()["spec"]["maxUnavailable"].take())
             .collect();
-        assert_eq!(covering, [&json!(1)], "{}", template["metadata"]["labels"]);
+        assert_eq!(covering, [json!(1)], "{}", template["metadata"]["labels"]);
     }
 }
 
@@ -115,14 +116,15 @@ fn l24_an_instance_has_its_name_also_while_it_is_not_ready() {
         object.unwrap_or_else(|| panic!("there is no {kind:?} {name}"))
     };
     let set = find(Kind::StatefulSet, "demo");
-    let governing = set.content()["spec"]["serviceName"].as_str().unwrap();
+    let spec = &set.content()["spec"];
+    let governing = spec["serviceName"].as_str().unwrap();
     let service = find(Kind::Service, governing);
     assert_eq!(service.content()["spec"]["clusterIP"], "None");
     assert_eq!(service.content()["spec"]["publishNotReadyAddresses"], true);
     let [selector] = &selectors(service)[..] else {
         panic!("one selector");
     };
-    assert!(are_selected(selector, &set.content()["spec"]["template"]));
+    assert!(are_selected(selector, &spec["template"]));
 }
 
 /// Elsewhere: three init containers run as root, one of them privileged, and own each file anew at each start.

@@ -90,7 +90,7 @@ fn the_operator_has_the_rights_that_it_gives() {
         .collect();
     assert_eq!(roles.len(), 2, "the gateways' and the instances'");
     for role in roles {
-        let given: Vec<Rule> = serde_json::from_value(role.content()["rules"].clone()).unwrap();
+        let given: Vec<Rule> = serde_json::from_value(role.content()["rules"].take()).unwrap();
         for rule in given {
             for (group, resource) in rule.api_groups.iter().zip(&rule.resources) {
                 for verb in &rule.verbs {
@@ -109,7 +109,7 @@ fn l32_nobody_may_run_commands_in_pods() {
     let mut rules = operators_rules();
     for object in built(MemgraphClusterSpec::default()).objects {
         if object.key().kind == Kind::Role {
-            let given: Vec<Rule> = serde_json::from_value(object.content()["rules"].clone()).unwrap();
+            let given: Vec<Rule> = serde_json::from_value(object.content()["rules"].take()).unwrap();
             rules.extend(given);
         }
     }

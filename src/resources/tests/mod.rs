@@ -105,7 +105,7 @@ fn the_examples_objects_are_as_committed() {
         let documents = desired
             .objects
             .iter()
-            .map(|object| serde_yaml::to_string(object.content()).unwrap());
+            .map(|object| serde_yaml::to_string(&object.content()).unwrap());
         let actual = documents.collect::<Vec<_>>().join("---\n");
         let path = golden.join(&file);
         if env::var_os("UPDATE_GOLDEN").is_some() {
@@ -200,7 +200,7 @@ fn services_have_the_names_that_the_spec_gives_them() {
         let built = built(spec);
         let key = ObjectKey::new(Kind::Service, name.into());
         let service = built.objects.iter().find(|object| *object.key() == key).unwrap();
-        service.content()["spec"]["ports"][0]["targetPort"].clone()
+        service.content()["spec"]["ports"][0]["targetPort"].take()
     };
     assert_eq!(target(of("graph", "graph-readers"), "graph"), "bolt");
     assert_eq!(target(of("graph", "graph-readers"), "graph-readers"), "bolt-read");
@@ -311,7 +311,7 @@ fn only_objects_of_this_very_cluster_are_ours() {
     assert!(!is_controlled_by(&mere_owner, &cluster));
 }
 
-fn statefulset(desired: &Desired) -> &Value {
+fn statefulset(desired: &Desired) -> Value {
     let is_it = |object: &&Object| object.key().kind == Kind::StatefulSet;
     desired.objects.iter().find(is_it).unwrap().content()
 }
@@ -469,7 +469,7 @@ fn assert_well_formed(cluster: &str, object: &Object) {
     assert_eq!(content["apiVersion"], resource.api_version);
     assert_eq!(content["kind"], resource.kind);
     assert!(content.get("status").is_none(), "{key:?}");
-    assert_nothing_empty(&format!("{key:?}"), content);
+    assert_nothing_empty(&format!("{key:?}"), &content);
 
     let metadata: ObjectMeta = serde_json::from_value(content["metadata"].clone()).unwrap();
     assert_eq!(metadata.name.as_ref(), Some(&key.name));
@@ -542,7 +542,7 @@ fn gateways_at_which_tls_ends_know_the_authorities_of_instances_and_not_their_ke
         let objects = built(serde_json::from_value(spec).unwrap()).objects;
         let texts = objects
             .iter()
-            .map(|object| serde_yaml::to_string(object.content()).unwrap());
+            .map(|object| serde_yaml::to_string(&object.content()).unwrap());
         let mut deployments = texts.filter(|text| text.contains("kind: Deployment"));
         deployments.next().unwrap()
     };
@@ -584,7 +584,7 @@ fn with_data_in_pods(follow: Option<&str>) -> (Value, Value) {
     let objects = desired.unwrap().objects;
     let content = |kind: Kind| {
         let mut found = objects.iter().filter(|object| object.key().kind == kind);
-        found.next().unwrap().content().clone()
+        found.next().unwrap().content()
     };
     (content(Kind::StatefulSet), content(Kind::PodDisruptionBudget))
 }

@@ -79,7 +79,7 @@ fn policies(spec: MemgraphClusterSpec) -> Vec<NetworkPolicy> {
     let objects = built(spec).objects.into_iter();
     objects
         .filter(|object| object.key().kind == Kind::NetworkPolicy)
-        .map(|object| serde_json::from_value(object.content().clone()).unwrap())
+        .map(|object| serde_json::from_value(object.content()).unwrap())
         .collect()
 }
 

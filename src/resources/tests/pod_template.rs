@@ -15,7 +15,7 @@ fn with(template: &Value) -> MemgraphClusterSpec {
 
 fn template_of(desired: &Desired, kind: Kind) -> Value {
     let object = desired.objects.iter().find(|object| object.key().kind == kind);
-    object.unwrap().content()["spec"]["template"].clone()
+    object.unwrap().content()["spec"]["template"].take()
 }
 
 /// The templates of instances and of gateways.

@@ -5,7 +5,7 @@ use std::{io, rc::Rc, sync::Arc, time::Duration};
 use fastrand::Rng;
 use kube::Client;
 use memgraph_operator::{
-    controller::{self, Election, GatewayLink, Means, OperatorConfig},
+    controller::{self, Election, GatewayLink, Means, OperatorConfig, ReconcileInterval},
     fleet::Vitals,
     leader::{Dismiss, Leadership, Process, Timing},
     memgraph::Bolt,
@@ -222,6 +222,7 @@ impl OperatorSlot {
             http: ([127, 0, 0, 1], 0).into(),
             pods: pods(),
             requests: None,
+            interval: ReconcileInterval::default(),
             keepsakes: None,
             collector: None,
             traces: Traces::default(),

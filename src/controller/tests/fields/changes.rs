@@ -38,7 +38,7 @@ fn merge(into: &mut Value, from: &Value) {
 
 /// The part of an object that the API server lets nobody change.
 fn fixed(object: &Object) -> Value {
-    let mut spec = object.content()["spec"].clone();
+    let mut spec = object.content()["spec"].take();
     match object.key().kind {
         Kind::StatefulSet => {
             if let Some(fields) = spec.as_object_mut() {
@@ -59,7 +59,7 @@ fn fixed(object: &Object) -> Value {
         }
         Kind::Deployment => spec["selector"].take(),
         Kind::Service => spec["clusterIP"].take(),
-        Kind::RoleBinding => object.content()["roleRef"].clone(),
+        Kind::RoleBinding => object.content()["roleRef"].take(),
         Kind::ServiceAccount
         | Kind::Role
         | Kind::ConfigMap

@@ -125,7 +125,7 @@ fn objects(cluster: &MemgraphCluster) -> BTreeMap<String, Value> {
     let all = built(cluster).unwrap().objects.into_iter();
     all.map(|object| {
         let key = format!("{:?} {}", object.key().kind, object.key().name);
-        (key, object.content().clone())
+        (key, object.content())
     })
     .collect()
 }
