@@ -9,6 +9,7 @@ mod cluster_chart;
 mod deletion;
 mod docs;
 mod drivers;
+mod examples;
 mod expansion;
 mod failover;
 mod faults;
@@ -131,6 +132,8 @@ const LONG: &[(&str, Body)] = tests! {
         the_first_steps_are_as_the_guide_says
         a_cluster_grows_and_shrinks_as_the_guide_says
         a_running_cluster_is_looked_at_and_changed_as_the_guides_say;
+    examples:
+        each_comes_to_be_ready;
     obstacles:
         are_told_and_the_status_stays_still;
     modes:
