@@ -158,7 +158,7 @@ pub enum Reason {
     Hibernated,
     /// The cluster is being put to sleep: gateways and instances end.
     Hibernating,
-    /// The cluster was asleep, and MAIN does not serve yet.
+    /// The cluster was asleep, or on its way there: pods are still to be made anew, or MAIN does not serve yet.
     Waking,
     /// The spec has a value that cannot be used; the message names the field.
     InvalidSpec,

@@ -95,6 +95,8 @@ struct Memory {
     closed: Option<(i64, Instant)>,
     /// Since when the gateways of a cluster that is put to sleep have been seen to be there still.
     gateways_end: Option<Instant>,
+    /// Since when a cluster that wakes up has been seen without as many instances' pods as its StatefulSet asks for.
+    pods_lacked: Option<Instant>,
     /// By term: since when the ledger's changes of MAIN are known here.
     changes: BTreeMap<i64, Instant>,
     /// By the name of its pod: what each gateway has told of MAIN last.
@@ -398,6 +400,13 @@ impl Cluster {
         memory
             .gateways_end
             .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// For how long this process has seen that pods of instances are still to be made anew; `lacked`: it sees so now.
+    pub(super) fn pods_lacked_for(&self, lacked: bool) -> Duration {
+        let mut memory = self.memory();
+        memory.pods_lacked = lacked.then(|| memory.pods_lacked.unwrap_or_else(Instant::now));
+        memory.pods_lacked.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How long ago each of the ledger's changes of MAIN was. The clock of the leader that announced one may have been

@@ -9,6 +9,7 @@ use crate::{
         ledger::{Ledger, Route},
     },
     plan::{Said, Signs, Stage},
+    resources::{is_being_carried_out, lacks_pods},
 };
 
 /// How far a cluster is.
@@ -24,18 +25,23 @@ pub(super) fn stage(state: &Cluster, cluster: &MemgraphCluster, inventory: &Inve
     let closed_for = ledger
         .filter(under_way)
         .map(|ledger| state.closed_for(Some(ledger)));
+    // The definition refuses both.
+    let asked = cluster.spec.hibernated && cluster.spec.storage.empty_dir.is_none();
+    let set = inventory.stateful_set.as_deref();
+    let set_aside = set.is_some_and(Packed::asks_for_none);
+    let comes_back = (!asked || cluster.spec.paused) && (said != Said::Nothing || set_aside);
+    let live = set.filter(|_| comes_back).and_then(Packed::unpack);
+    let pods = inventory.instances.as_slice();
+    let lacked_for = state.pods_lacked_for(live.as_ref().is_some_and(|live| lacks_pods(live, pods)));
     Stage::of(Signs {
-        // The definition refuses both.
-        asked: cluster.spec.hibernated && cluster.spec.storage.empty_dir.is_none(),
+        asked,
         paused: cluster.spec.paused,
         said,
         closed_for,
         gateways: gateways.then_some(ending_for),
-        instances: !inventory.instances.is_empty(),
-        set_aside: inventory
-            .stateful_set
-            .as_deref()
-            .is_some_and(Packed::asks_for_none),
+        instances: !pods.is_empty(),
+        set_aside,
+        returns: live.is_some_and(|live| is_being_carried_out(&live, pods, lacked_for)),
     })
 }
 

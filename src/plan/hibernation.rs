@@ -30,7 +30,7 @@ pub enum Said {
     Hibernating,
     /// It is asleep.
     Hibernated,
-    /// It was asleep, and MAIN does not serve yet.
+    /// It was asleep or on its way there, and pods are still to be made anew, or MAIN does not serve yet.
     Waking,
 }
 
@@ -69,6 +69,8 @@ pub struct Signs {
     pub instances: bool,
     /// There is a StatefulSet that asks for no instance.
     pub set_aside: bool,
+    /// Pods are still to be made from the StatefulSet as it is.
+    pub returns: bool,
 }
 
 /// How far a cluster is on its way to sleep, or back.
@@ -85,7 +87,9 @@ pub enum Stage {
     Instances,
     /// No pod is left.
     Asleep,
-    /// It is to be awake, and MAIN has not served since it slept.
+    /// It is to be awake; pods are still to be made anew, each as it was. A MAIN that serves meanwhile may be one that is about to end.
+    Returning,
+    /// It is to be awake, and MAIN has not served since all pods were made anew.
     Waking,
 }
 
@@ -93,16 +97,22 @@ impl Stage {
     /// How far a cluster is.
     ///
     /// All that is looked at is the spec, the status and what there is: a new leader goes on where the last one stopped. A pause
-    /// keeps a cluster as it is, awake or asleep.
+    /// keeps a cluster as it is, awake or asleep; that a human has scaled its StatefulSet down in a pause is no sleep. What a
+    /// cluster had begun while it woke up goes on when it wakes up again.
     #[must_use]
     pub fn of(signs: Signs) -> Self {
-        let begun = matches!(signs.said, Said::Hibernating | Said::Hibernated) || signs.set_aside;
+        let set_aside = signs.set_aside && (signs.asked || !signs.paused);
+        let begun = matches!(signs.said, Said::Hibernating | Said::Hibernated) || set_aside;
         let asked = if signs.paused { begun } else { signs.asked };
+        let waking = signs.said == Said::Waking;
         if !asked {
-            let slept = begun || signs.said == Said::Waking;
-            return if slept { Self::Waking } else { Self::Awake };
+            return match begun || waking {
+                false => Self::Awake,
+                true if signs.returns => Self::Returning,
+                true => Self::Waking,
+            };
         }
-        if !begun && signs.closed_for.is_some_and(|time| time < PATIENCE) {
+        if !begun && !waking && signs.closed_for.is_some_and(|time| time < PATIENCE) {
             Self::Finishing
         } else if signs.gateways.is_some_and(|time| time < OVERDUE) {
             Self::Gateways
@@ -117,6 +127,11 @@ impl Stage {
     #[must_use]
     pub fn ends_pods(self) -> bool {
         matches!(self, Self::Gateways | Self::Instances | Self::Asleep)
+    }
+
+    /// Whether it is on its way back.
+    fn wakes(self) -> bool {
+        matches!(self, Self::Returning | Self::Waking)
     }
 }
 
@@ -161,9 +176,7 @@ fn told(seen: &Observation) -> (Reason, String) {
 /// What is told of a cluster whose pods are being started again: that MAIN is not there yet is no loss.
 pub(super) fn waking(seen: &Observation, situation: Situation) -> Situation {
     match situation {
-        Situation::MainLost(Reason::NoCandidate | Reason::MainUnreachable, why)
-            if seen.stage == Stage::Waking =>
-        {
+        Situation::MainLost(Reason::NoCandidate | Reason::MainUnreachable, why) if seen.stage.wakes() => {
             Situation::Waiting(
                 Reason::Waking,
                 format!("the cluster was asleep, and wakes up: {why}"),
@@ -178,7 +191,7 @@ pub(super) fn waking(seen: &Observation, situation: Situation) -> Situation {
 pub(super) fn awaits_main(seen: &Observation, main: Option<&Instance>, fate: &Fate) -> bool {
     let just_started =
         main.is_none_or(|main| main.view().is_none() && main.away_for < seen.settings.hang_timeout);
-    seen.stage == Stage::Waking && matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) && just_started
+    seen.stage.wakes() && matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) && just_started
 }
 
 /// What the condition says. `serves`: MAIN takes clients. `trouble`: what is wrong as a whole.
@@ -198,7 +211,16 @@ pub(super) fn verdict(
             (Truth::False, reason, format!("this is finished first: {what}"))
         }
         // Without a ledger there is nothing to come back to.
-        Stage::Waking if !serves && seen.ledger.is_some() => {
+        Stage::Returning if serves && seen.ledger.is_some() => {
+            let away = |i: &&Instance| i.terminating || i.container == Container::Absent;
+            let away: Vec<_> = seen.declared().filter(away).map(|i| i.name.as_str()).collect();
+            let mut text = "the cluster was to sleep; pods of instances are made anew".to_owned();
+            if !away.is_empty() {
+                text = format!("{text}, these still: {}", away.join(", "));
+            }
+            (Truth::False, Reason::Waking, text)
+        }
+        Stage::Returning | Stage::Waking if !serves && seen.ledger.is_some() => {
             let text = "the cluster was asleep; MAIN does not serve yet".to_owned();
             (Truth::False, Reason::Waking, text)
         }
@@ -206,6 +228,6 @@ pub(super) fn verdict(
             let text = "spec.hibernated waits until spec.paused is false".to_owned();
             (Truth::False, Reason::Paused, text)
         }
-        Stage::Awake | Stage::Waking => expected("spec.hibernated is false"),
+        Stage::Awake | Stage::Returning | Stage::Waking => expected("spec.hibernated is false"),
     }
 }

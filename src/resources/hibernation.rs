@@ -7,7 +7,7 @@
 //! `replicas` while `whenScaled` is `Delete`, both of one version of the StatefulSet, and takes the mark off when it meets the pod with
 //! another policy: `updateClaimOwnerRefForSetAndPod`.)
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::DynamicObject;
@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 
 use super::object::{Kind, Object};
 use crate::plan::Stage;
+
+/// For how long fewer pods may be there than a StatefulSet asks for before it becomes what the spec asks for all the same: nobody may be
+/// able to make them as they were.
+const IN_VAIN: Duration = Duration::from_secs(60);
 
 /// What to do about an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +46,7 @@ impl Rest {
         match (wanted.key().kind, stage, live) {
             (Kind::Deployment, Stage::Finishing, Some(_)) => Self::Hold,
             (Kind::StatefulSet, Stage::Awake, _) => Self::Apply,
-            (Kind::StatefulSet, Stage::Waking, None) => Self::Apply,
+            (Kind::StatefulSet, Stage::Returning | Stage::Waking, None) => Self::Apply,
             // What is left of one that was deleted without its pods ends with the next one.
             (Kind::StatefulSet, _, None) if pods().iter().all(ends) => Self::Hold,
             (Kind::StatefulSet, _, None) => Self::Apply,
@@ -51,13 +55,11 @@ impl Rest {
             (Kind::StatefulSet, Stage::Instances | Stage::Asleep, Some(live)) => {
                 scale(live, &json!(0), &keeping(policy(&wanted.content())))
             }
-            (Kind::StatefulSet, Stage::Waking, Some(live)) if asks_for_none(live) => {
+            (Kind::StatefulSet, Stage::Returning, Some(live)) if asks_for_none(live) => {
                 let wanted = wanted.content();
                 scale(live, &wanted["spec"]["replicas"], policy(&wanted))
             }
-            (Kind::StatefulSet, Stage::Waking, Some(live)) if is_being_carried_out(live, &pods()) => {
-                Self::Hold
-            }
+            (Kind::StatefulSet, Stage::Returning, Some(_)) => Self::Hold,
             _ => Self::Apply,
         }
     }
@@ -74,10 +76,23 @@ fn scale(live: &DynamicObject, replicas: &Value, volumes: &Value) -> Rest {
     }))
 }
 
-/// Whether pods are still to be made from a StatefulSet as it is.
-fn is_being_carried_out(live: &DynamicObject, pods: &[Arc<Pod>]) -> bool {
+/// Whether pods are still to be made from a StatefulSet as it is, once it asks for any. `lacked_for`: for how long it has been without
+/// as many as it asks for ([`lacks_pods`]).
+#[must_use]
+pub fn is_being_carried_out(live: &DynamicObject, pods: &[Arc<Pod>], lacked_for: Duration) -> bool {
     let observed = live.data["status"]["observedGeneration"].as_i64();
-    observed.is_none() || observed != live.metadata.generation || pods.iter().any(ends)
+    asks_for_none(live)
+        || observed.is_none()
+        || observed != live.metadata.generation
+        || pods.iter().any(ends)
+        || lacks_pods(live, pods) && lacked_for < IN_VAIN
+}
+
+/// Whether fewer pods are there than a StatefulSet asks for.
+#[must_use]
+pub fn lacks_pods(live: &DynamicObject, pods: &[Arc<Pod>]) -> bool {
+    let asked = live.data["spec"]["replicas"].as_u64();
+    usize::try_from(asked.unwrap_or_default()).is_ok_and(|asked| pods.len() < asked)
 }
 
 fn ends(pod: &Arc<Pod>) -> bool {
@@ -114,7 +129,7 @@ mod tests {
     use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 
     use super::*;
-    use crate::plan::Stage::{Asleep, Awake, Finishing, Gateways, Instances, Waking};
+    use crate::plan::Stage::{Asleep, Awake, Finishing, Gateways, Instances, Returning, Waking};
 
     fn volumes(when_scaled: &str) -> Value {
         json!({"whenDeleted": "Retain", "whenScaled": when_scaled})
@@ -167,7 +182,7 @@ mod tests {
             }
             assert_eq!(of(stage, Some(&set(0, "Retain")), &[]), Rest::Hold);
         }
-        assert_eq!(of(Waking, Some(&set(0, "Retain")), &[]), scaled(5, "Delete"));
+        assert_eq!(of(Returning, Some(&set(0, "Retain")), &[]), scaled(5, "Delete"));
         // What becomes of volumes with the StatefulSet itself is as the spec says at any time.
         let mut until_now = set(0, "Retain");
         until_now["spec"][POLICY]["whenDeleted"] = json!("Delete");
@@ -180,16 +195,37 @@ mod tests {
         for stage in [Finishing, Gateways] {
             assert_eq!(of(stage, Some(&set(3, "Delete")), &[pod(false)]), Rest::Hold);
         }
-        let mut unseen = set(5, "Delete");
-        unseen["status"]["observedGeneration"] = json!(2);
-        assert_eq!(of(Waking, Some(&unseen), &[]), Rest::Hold);
-        assert_eq!(of(Awake, Some(&unseen), &[]), Rest::Apply);
-        // One that ended when sleep was called off.
-        assert_eq!(
-            of(Waking, Some(&set(5, "Delete")), &[pod(false), pod(true)]),
-            Rest::Hold
+        let live = set(5, "Delete");
+        assert_eq!(of(Returning, Some(&live), &[pod(false)]), Rest::Hold);
+        for stage in [Waking, Awake] {
+            assert_eq!(of(stage, Some(&live), &[pod(false)]), Rest::Apply);
+        }
+    }
+
+    #[test]
+    fn pods_are_still_to_be_made_until_their_number_is_there_or_nobody_makes_them() {
+        let returns = |set: &Value, pods: &[Arc<Pod>], lacked_for| {
+            let live: DynamicObject = serde_json::from_value(set.clone()).unwrap();
+            is_being_carried_out(&live, pods, lacked_for)
+        };
+        let (all, live) = ([pod(false), pod(false)], set(2, "Delete"));
+        assert!(!returns(&live, &all, Duration::ZERO));
+        assert!(
+            returns(&set(0, "Retain"), &[], Duration::ZERO),
+            "nobody has asked for them yet"
         );
-        assert_eq!(of(Waking, Some(&set(5, "Delete")), &[pod(false)]), Rest::Apply);
+        let mut unseen = live.clone();
+        unseen["status"]["observedGeneration"] = json!(2);
+        assert!(returns(&unseen, &all, Duration::ZERO));
+        // One that ended when sleep was called off.
+        assert!(returns(&live, &[pod(false), pod(true)], IN_VAIN));
+        for pods in [&all[..1], &[]] {
+            assert!(returns(&live, pods, IN_VAIN - Duration::from_secs(1)));
+            assert!(
+                !returns(&live, pods, IN_VAIN),
+                "what is asked for may be what can be made"
+            );
+        }
     }
 
     #[test]
@@ -199,7 +235,9 @@ mod tests {
             assert_eq!(of(stage, None, &[pod(true)]), Rest::Hold);
             assert_eq!(of(stage, None, &[pod(true), pod(false)]), Rest::Apply);
         }
-        assert_eq!(of(Waking, None, &[]), Rest::Apply);
+        for stage in [Returning, Waking] {
+            assert_eq!(of(stage, None, &[]), Rest::Apply);
+        }
         let mut leaving = set(3, "Delete");
         leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(of(Instances, Some(&leaving), &[pod(false)]), Rest::Hold);

@@ -39,7 +39,7 @@ pub use self::{
         read_credentials, text,
     },
     disruption_budgets::Evictions,
-    hibernation::{Rest, asks_for_none, outlive_their_set},
+    hibernation::{Rest, asks_for_none, is_being_carried_out, lacks_pods, outlive_their_set},
     network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::is_controlled_by,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         Said, Signs, Situation,
-        Stage::{self, Asleep, Awake, Finishing, Gateways, Instances, Waking},
+        Stage::{self, Asleep, Awake, Finishing, Gateways, Instances, Returning, Waking},
         observation::{Container, Sight},
         plan,
         report::{GatewayState, Report, report},
@@ -27,6 +27,7 @@ const SIGNS: Signs = Signs {
     gateways: Some(Duration::ZERO),
     instances: true,
     set_aside: false,
+    returns: false,
 };
 
 #[test]
@@ -83,9 +84,73 @@ fn it_wakes_up_until_main_serves_and_a_pause_keeps_it_as_it_is() {
     assert_eq!(paused(false, Said::Waking), Waking);
     let aside = Signs {
         set_aside: true,
+        returns: true,
         ..signs(false, Said::Nothing)
     };
-    assert_eq!(Stage::of(aside), Waking);
+    assert_eq!(Stage::of(aside), Returning);
+    for said in [Said::Hibernating, Said::Hibernated, Said::Waking] {
+        let returns = true;
+        assert_eq!(
+            Stage::of(Signs {
+                returns,
+                ..signs(false, said)
+            }),
+            Returning
+        );
+    }
+}
+
+#[test]
+fn what_a_human_scales_down_in_a_pause_does_not_sleep() {
+    let aside = |asked| Signs {
+        asked,
+        paused: true,
+        set_aside: true,
+        returns: true,
+        gateways: None,
+        instances: false,
+        ..SIGNS
+    };
+    assert_eq!(Stage::of(aside(false)), Awake);
+    // A leader that was about to say so wrote this.
+    assert_eq!(Stage::of(aside(true)), Asleep);
+    let said = Said::Hibernated;
+    assert_eq!(
+        Stage::of(Signs { said, ..aside(false) }),
+        Asleep,
+        "it is kept as it is"
+    );
+}
+
+/// What is said last tells that it was asleep; while something else is finished nobody would say so.
+#[test]
+fn a_cluster_that_wakes_up_goes_back_to_sleep_at_once() {
+    let waking = Signs {
+        said: Said::Waking,
+        closed_for: Some(Duration::ZERO),
+        ..SIGNS
+    };
+    assert_eq!(Stage::of(waking), Gateways);
+    assert_eq!(
+        Stage::of(Signs {
+            asked: false,
+            ..waking
+        }),
+        Waking
+    );
+}
+
+/// MAIN serves in its `preStop`, while all pods end.
+#[test]
+fn sleep_that_is_called_off_is_over_only_when_all_pods_were_made_anew() {
+    let mut world = running();
+    world.settle();
+    for (stage, reason) in [(Returning, Reason::Waking), (Waking, Reason::AsExpected)] {
+        world.stage = stage;
+        let report = reported(&world, 1);
+        assert_eq!(told(&report, ConditionType::Hibernated), (Truth::False, reason));
+        assert_eq!(told(&report, ConditionType::Ready).0, Truth::True, "{stage:?}");
+    }
 }
 
 fn reported(world: &World, gateways: i32) -> Report {
@@ -273,12 +338,15 @@ fn a_main_that_is_on_its_way_up_is_waited_for_where_others_may_lack_something() 
     let mut seen = world.observe();
     assert_eq!(seen.instances[0].sight, Sight::Unseen);
     seen.instances[0].away_for = Duration::from_secs(59);
-    let waits = plan(&seen);
-    assert!(waits.steps.is_empty());
-    assert!(
-        matches!(waits.situation, Situation::Waiting(Reason::Waking, _)),
-        "{waits:?}"
-    );
+    for stage in [Returning, Waking] {
+        seen.stage = stage;
+        let waits = plan(&seen);
+        assert!(waits.steps.is_empty());
+        assert!(
+            matches!(waits.situation, Situation::Waiting(Reason::Waking, _)),
+            "{waits:?}"
+        );
+    }
     seen.instances[0].away_for = Duration::from_secs(60);
     assert!(!plan(&seen).steps.is_empty());
     // Nobody asks that of a cluster that has not slept.

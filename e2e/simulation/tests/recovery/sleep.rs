@@ -177,3 +177,51 @@ fn it_can_be_called_off_at_any_moment_whoever_leads() {
         });
     }
 }
+
+/// MAIN serves for a moment more while all pods end, and what instances are made from is changed in the write that calls sleep off.
+#[test]
+fn pods_that_end_for_a_sleep_that_is_called_off_come_back_as_they_were() {
+    play(&options(json!({})), async |world| {
+        assert!(world.writes(20, secs(30)).await);
+        let metadata = |w: &World, name: &str| w.pod(name).unwrap_or_default()["metadata"].clone();
+        let uids = |w: &World| -> Vec<Value> {
+            let names = pods(w, names::INSTANCE);
+            names
+                .iter()
+                .map(|name| metadata(w, name)["uid"].clone())
+                .collect()
+        };
+        let before = uids(&world);
+        set_asleep(&world, true);
+        let ends = |w: &World| {
+            let names = pods(w, names::INSTANCE);
+            names
+                .iter()
+                .all(|name| !metadata(w, name)["deletionTimestamp"].is_null())
+        };
+        assert!(world.until(secs(120), ends).await);
+        assert_eq!(uids(&world), before);
+        world.edit_spec(|spec| {
+            spec["hibernated"] = json!(false);
+            spec["config"] = json!({"query-execution-timeout-sec": "601"});
+        });
+        let all_anew = |w: &World| {
+            let now = uids(w);
+            now.len() == 3 && !now.iter().any(|uid| before.contains(uid))
+        };
+        assert!(world.until(secs(120), all_anew).await);
+        let has_it = |w: &World, name: &str| {
+            let pod = w.pod(name).unwrap_or_default();
+            pod["spec"]["containers"][0]["args"].to_string().contains("601")
+        };
+        for name in pods(&world, names::INSTANCE) {
+            assert!(!has_it(&world, &name), "{name} is as it was");
+        }
+        let updated = |w: &World| {
+            let names = pods(w, names::INSTANCE);
+            names.len() == 3 && names.iter().all(|name| has_it(w, name))
+        };
+        assert!(world.until(secs(300), updated).await, "{:?}", world.status());
+        assert!(world.settled(1, secs(120)).await);
+    });
+}
