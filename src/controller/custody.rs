@@ -29,6 +29,18 @@ pub enum CustodyError {
         /// Why not.
         source: Box<kube::Error>,
     },
+    /// Somebody forbids to have volume claims outlive their StatefulSet, as an admission plugin does that asks for the right to delete
+    /// whatever is to have other owners (`OwnerReferencesPermissionEnforcement`).
+    #[error(
+        "{} would be deleted with the StatefulSet, although storage.retentionPolicy.whenDeleted is Retain by now: {said}. Wake the \
+         cluster up (spec.hibernated: false), or let the operator delete persistentvolumeclaims where that is what is asked for", .claims.join(", ")
+    )]
+    Forbidden {
+        /// The claims.
+        claims: Vec<String>,
+        /// What the API server said of the first of them.
+        said: String,
+    },
     /// A volume claim would go with its StatefulSet.
     #[error("cannot have volume claim {claim} outlive its StatefulSet")]
     Claim {
@@ -101,6 +113,7 @@ fn parting(claim: &PersistentVolumeClaim, set_uid: &str) -> Option<Value> {
 }
 
 /// Takes volume claims from their StatefulSet, with which they would go. Its own controller does so for instances that have a pod.
+/// That one of them may not be taken keeps no other one from it.
 pub(super) async fn release(
     client: &Client,
     set: &DynamicObject,
@@ -113,6 +126,7 @@ pub(super) async fn release(
         field_manager: Some(names::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
+    let mut forbidden = None;
     for claim in claims {
         let Some(change) = parting(claim, &set_uid) else {
             continue;
@@ -122,6 +136,10 @@ pub(super) async fn release(
             Ok(_) => {}
             // The watch tells how it is by now.
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+            Err(kube::Error::Api(answer)) if answer.code == 403 => {
+                let (claims, _) = forbidden.get_or_insert_with(|| (Vec::new(), answer.message));
+                claims.push(name);
+            }
             Err(source) => {
                 return Err(CustodyError::Claim {
                     claim: name,
@@ -130,7 +148,10 @@ pub(super) async fn release(
             }
         }
     }
-    Ok(())
+    match forbidden {
+        Some((claims, said)) => Err(CustodyError::Forbidden { claims, said }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -138,12 +138,22 @@ pub(super) async fn bring_about(
     let namespace = cluster.namespace().unwrap_or_default();
     let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
     let desired = applied.desired(&wanted, ledger).await?;
+    let mut kept = Ok(());
     for object in &desired.objects {
         let cached = stores.applied(object.key(), &namespace);
         let unpacked = || cached.as_deref().and_then(Packed::unpack);
         let awake = wanted.stage == Stage::Awake;
-        if !awake && rests(client, stores, &wanted, object, unpacked().as_ref()).await? {
-            continue;
+        if !awake {
+            match rests(client, stores, &wanted, object, unpacked().as_ref()).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                // Nothing else waits for a human's word on it.
+                Err(forbidden @ ObjectError::Custody(CustodyError::Forbidden { .. })) => {
+                    kept = Err(forbidden);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
         }
         if applied.stands(object, cached.as_ref()).await {
             continue;
@@ -192,7 +202,7 @@ pub(super) async fn bring_about(
             delete(client, &key, live.meta(), PropagationPolicy::Background).await?;
         }
     }
-    Ok(())
+    kept
 }
 
 /// Does what sleep asks for about an object. Returns whether nothing else is to be done about it.

@@ -14,6 +14,7 @@ use super::{
     certificates::CertificateError,
     clusters::{Cluster, RETRY_UNFIT},
     connections::Connections,
+    custody::CustodyError,
     fence::Gateway,
     gateway_certificate::GatewayCertificateError,
     grants::attributed,
@@ -147,14 +148,15 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
         ObjectError::License(_) => Reason::InvalidLicense,
         ObjectError::Build(_)
         | ObjectError::Access(AccessError::Build(_))
-        | ObjectError::Volume(VolumeError::Size(_)) => Reason::InvalidSpec,
+        | ObjectError::Volume(VolumeError::Size(_))
+        | ObjectError::Custody(CustodyError::Forbidden { .. }) => Reason::InvalidSpec,
         ObjectError::Volume(VolumeError::Refused { .. }) => Reason::ExpansionRefused,
         // The API server's word on a value that no rule of the definition is about, as in an affinity.
         ObjectError::Request { source, .. } if is_invalid(source) => Reason::InvalidSpec,
         ObjectError::Access(AccessError::Request { .. })
         | ObjectError::Volume(VolumeError::Request { .. })
         | ObjectError::Request { .. }
-        | ObjectError::Custody(_)
+        | ObjectError::Custody(CustodyError::Pod { .. } | CustodyError::Claim { .. })
         | ObjectError::Gateways(_) => return None,
     };
     Some(Situation::Stalled(reason, super::chain(error)))

@@ -32,6 +32,8 @@ struct State {
     pruned: Vec<(&'static str, &'static str)>,
     /// Why no volume claim may ask for more.
     growth_refused: Option<String>,
+    /// Why no volume claim may get other owners.
+    owners_refused: Option<String>,
     /// Whether there is no history: a watch can begin only where a list was made last.
     forgets: bool,
 }
@@ -136,6 +138,11 @@ impl FakeApi {
     /// Lets no volume claim ask for more from now on.
     pub(crate) fn refuse_growth(&self, said: &str) {
         self.state().growth_refused = Some(said.to_owned());
+    }
+
+    /// Lets no volume claim have other owners from now on.
+    pub(crate) fn refuse_owners(&self, said: &str) {
+        self.state().owners_refused = Some(said.to_owned());
     }
 
     /// Ends what is being deleted, as the garbage collector does when it has orphaned what belonged to it; and what belonged only
@@ -395,6 +402,11 @@ impl State {
         }
         let is_growth = target.plural == "persistentvolumeclaims" && !sent["spec"].is_null();
         if let Some(said) = self.growth_refused.as_ref().filter(|_| is_growth) {
+            return (403, refusal(403, said));
+        }
+        let is_parting =
+            target.plural == "persistentvolumeclaims" && !sent["metadata"]["ownerReferences"].is_null();
+        if let Some(said) = self.owners_refused.as_ref().filter(|_| is_parting) {
             return (403, refusal(403, said));
         }
         let templates = "/spec/volumeClaimTemplates";

@@ -23,7 +23,7 @@ pub(super) fn ask(api: &FakeApi, spec: Value) {
 }
 
 /// Until whoever watches has heard of everything.
-async fn caches_follow() {
+pub(super) async fn caches_follow() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
@@ -43,7 +43,7 @@ fn requests(api: &FakeApi) -> Vec<Value> {
     (0..3).map(request).collect()
 }
 
-fn condition(api: &FakeApi, wanted: &str) -> (String, String, String) {
+pub(super) fn condition(api: &FakeApi, wanted: &str) -> (String, String, String) {
     let conditions = cluster(api).status.unwrap().conditions;
     let condition = conditions.into_iter().find(|c| c.type_ == wanted).unwrap();
     (condition.status, condition.reason, condition.message)

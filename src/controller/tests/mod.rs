@@ -11,6 +11,7 @@ mod fake_memgraph;
 mod faults;
 mod fields;
 mod growth;
+mod hibernation;
 mod image;
 mod licensed;
 mod limited;
