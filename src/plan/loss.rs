@@ -607,6 +607,9 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
     if let Some(situation) = for_good(seen, ledger, why).filter(|_| automatic) {
         return situation;
     }
+    if let Some(situation) = unflushed(seen, ledger, why) {
+        return situation;
+    }
     let manual = !automatic && matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
     if manual
         && ledger.route == Route::Open
@@ -654,4 +657,23 @@ fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation>
         shortcomings(seen, ledger)
     );
     Some(Situation::Stalled(Reason::NoCandidate, text))
+}
+
+/// What to say where MAIN is back on its volume, may lack what it had not flushed, and nobody is known to have held as much. In
+/// `Async` it leads again, since nothing else is promised there; whether more was promised while it led, the ledger does not tell.
+fn unflushed(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation> {
+    let (main, life) = (seen.instance(&ledger.main.instance)?, &ledger.main.incarnation);
+    let lacks_only_that = main.is_replica()
+        && main.carries(ledger)
+        && main.has_volume_of(life)
+        && !main.kept_all_of(life)
+        && waited_for(ledger).next().is_none();
+    lacks_only_that.then(|| {
+        let name = &main.name;
+        let text = format!(
+            "{why} on another boot of a node, and was not told to flush each transaction: it may lack the last ones, and no other copy is \
+             known to hold them. To go on with what {name} holds, set replication.mode to Async until it leads"
+        );
+        Situation::Stalled(Reason::NoCandidate, text)
+    })
 }

@@ -324,6 +324,36 @@ fn a_new_cluster_is_set_up_once_it_is_awake() {
     assert_eq!(world.main(), Some(0));
 }
 
+/// What `Async` did not flush may be lost, and what ran while the cluster was awake is not what the spec asks for now.
+#[test]
+fn another_mode_that_is_asked_for_in_its_sleep_leaves_a_word_to_a_human() {
+    let mut world = running();
+    world.settings.mode = ReplicationMode::Async;
+    world.settings.sync_replicas = 0;
+    for server in &mut world.servers {
+        server.flushes_all = false;
+    }
+    world.ledger.as_mut().unwrap().main.incarnation.flushes_all = false;
+    world.settle();
+    put_to_sleep(&mut world);
+    world.settings.mode = ReplicationMode::StrictSync;
+    world.settings.sync_replicas = 1;
+    wake(&mut world);
+    world.settle();
+    let Situation::Stalled(Reason::NoCandidate, text) = plan(&world.observe()).situation else {
+        panic!("{:?}", plan(&world.observe()));
+    };
+    assert!(
+        text.contains("replication.mode to Async until it leads"),
+        "{text}"
+    );
+    world.settings.mode = ReplicationMode::Async;
+    world.settings.sync_replicas = 0;
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    world.check();
+}
+
 /// Replicas that start faster than MAIN lack what it acknowledged, which `MostRecent` accepts only where MAIN is lost.
 #[test]
 fn a_main_that_is_on_its_way_up_is_waited_for_where_others_may_lack_something() {
