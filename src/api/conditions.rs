@@ -172,6 +172,8 @@ pub enum Reason {
     InvalidLicense,
     /// An object of the same name belongs to something else.
     ForeignObject,
+    /// The API server does not take an object of the cluster; the message names it and says why.
+    ObjectRefused,
     /// The cluster is being deleted.
     Terminating,
 }
@@ -219,6 +221,7 @@ impl Reason {
             Self::InvalidCertificate => "InvalidCertificate",
             Self::InvalidLicense => "InvalidLicense",
             Self::ForeignObject => "ForeignObject",
+            Self::ObjectRefused => "ObjectRefused",
             Self::Terminating => "Terminating",
         }
     }

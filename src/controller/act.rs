@@ -64,6 +64,12 @@ pub enum ActError {
         /// The instance.
         instance: String,
     },
+    /// An instance gives no answer any more, to nobody's question.
+    #[error("{instance} is silent")]
+    Silent {
+        /// The instance.
+        instance: String,
+    },
     /// Kubernetes did not take a note.
     #[error("cannot note on the volume of {instance} who is MAIN")]
     Note {
@@ -149,7 +155,21 @@ pub(super) struct Hands<'a, B, G> {
 }
 
 impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
+    /// Does what the action says. An answer of MAIN is waited for no longer than it would be in a look: one that is lost meanwhile is not
+    /// replaced before.
     pub(super) async fn carry_out(&self, action: &Action) -> Result<(), ActError> {
+        let Some(main) = action.asks_main() else {
+            return self.perform(action).await;
+        };
+        let patience = self.seen.settings.detection_timeout;
+        tokio::select! {
+            biased;
+            done = self.perform(action) => done,
+            () = self.sightings.fallen_silent(main, patience) => Err(ActError::Silent { instance: main.to_owned() }),
+        }
+    }
+
+    async fn perform(&self, action: &Action) -> Result<(), ActError> {
         match action {
             Action::Fence { term } => {
                 let closed_for = self.closed_for;
@@ -170,7 +190,11 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 }
                 Ok(memgraph::promote(self.bolt, at, instance).await?)
             }
-            Action::ReachGateways => Ok(self.fence.reach(self.client, self.cluster).await?),
+            Action::ReachGateways => {
+                let reached = self.fence.reach(self.client, self.cluster).await;
+                self.sightings.reached_gateways(reached.is_ok()).await;
+                Ok(reached?)
+            }
             Action::Demote { instance } => {
                 let at = self.address(instance)?;
                 let result = patiently(|| memgraph::demote(self.bolt, at, instance)).await;

@@ -73,6 +73,15 @@ pub(super) struct Cluster {
     impatient: watch::Sender<Option<(i64, Instant)>>,
 }
 
+/// That some object could not be applied.
+struct Hindered {
+    since: Instant,
+    /// How often in a row.
+    times: u32,
+    /// When the cluster is to be looked at again for another reason, if nothing else has failed since.
+    next: Option<Duration>,
+}
+
 #[derive(Default)]
 struct Memory {
     numbers: Numbers,
@@ -81,6 +90,7 @@ struct Memory {
     written_at: Option<Instant>,
     /// Failures in a row.
     failures: u32,
+    hindered: Option<Hindered>,
     /// The version of the cluster as the API server itself showed it last.
     live_version: u64,
     /// Since when the route is known to be closed.
@@ -371,14 +381,49 @@ impl Cluster {
     }
 
     /// Counts a failure; returns how many there have been in a row.
-    pub(super) fn failed(&self) -> u32 {
+    /// Counts a failure. Returns how many of this kind there were without a success, and the longest time after which the cluster is to
+    /// be looked at again for another reason.
+    pub(super) fn failed(&self) -> (u32, Duration) {
         let mut memory = self.memory();
-        memory.failures = memory.failures.saturating_add(1);
-        memory.failures
+        match memory
+            .hindered
+            .as_mut()
+            .and_then(|hindered| Some((hindered.next.take()?, hindered)))
+        {
+            Some((next, hindered)) => {
+                hindered.times = hindered.times.saturating_add(1);
+                (hindered.times, next)
+            }
+            None => {
+                memory.failures = memory.failures.saturating_add(1);
+                (memory.failures, Duration::MAX)
+            }
+        }
     }
 
     pub(super) fn succeeded(&self) {
-        self.memory().failures = 0;
+        let mut memory = self.memory();
+        (memory.failures, memory.hindered) = (0, None);
+    }
+
+    /// An object could not be applied, but everything else was seen to: that wants to be looked at again at its own time, whose failures
+    /// are its own.
+    pub(super) fn hindered(&self, next: Duration) {
+        let mut memory = self.memory();
+        memory.failures = 0;
+        let hindered = memory.hindered.get_or_insert_with(|| Hindered {
+            since: Instant::now(),
+            times: 0,
+            next: None,
+        });
+        hindered.next = Some(next);
+    }
+
+    /// For how long some object could not be applied.
+    pub(super) fn hindered_for(&self) -> Duration {
+        let memory = self.memory();
+        let since = memory.hindered.as_ref().map(|hindered| hindered.since);
+        since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// For how long this process has seen the route closed in the ledger's term.

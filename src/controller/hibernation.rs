@@ -1,8 +1,10 @@
 //! How far a cluster is on its way to sleep, or back, by what there is of it.
 
-use k8s_openapi::api::core::v1::Pod;
-
-use super::{clusters::Cluster, observe::Inventory, packed::Packed};
+use super::{
+    clusters::Cluster,
+    observe::{Inventory, has_ended},
+    packed::Packed,
+};
 use crate::{
     api::{
         MemgraphCluster,
@@ -18,7 +20,7 @@ pub(super) fn stage(state: &Cluster, cluster: &MemgraphCluster, inventory: &Inve
     let said = status
         .map(|status| Said::among(&status.conditions))
         .unwrap_or_default();
-    let gateways = inventory.gateways.iter().any(|pod| has_not_ended(pod));
+    let gateways = inventory.gateways.iter().any(|pod| !has_ended(pod));
     let ending_for = state.gateways_end_for(gateways && said == Said::Hibernating);
     let ledger = status.and_then(|status| status.ledger.as_ref());
     let under_way = |ledger: &&Ledger| ledger.route == Route::Closed && !ledger.is_refuted();
@@ -43,10 +45,4 @@ pub(super) fn stage(state: &Cluster, cluster: &MemgraphCluster, inventory: &Inve
         set_aside,
         returns: live.is_some_and(|live| is_being_carried_out(&live, pods, lacked_for)),
     })
-}
-
-/// A pod that was evicted stays, as one that has ended.
-fn has_not_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    !matches!(phase, Some("Succeeded" | "Failed"))
 }

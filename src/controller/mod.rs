@@ -482,13 +482,14 @@ fn retry<B: Bolt, G: GatewayLink>(
     error: &ReconcileError,
     operator: Arc<Operator<B, G>>,
 ) -> Requeue {
-    let failures = operator
+    let (failures, longest) = operator
         .clusters
         .known(&cluster)
-        .map_or(1, |known| known.failed());
+        .map_or((1, Duration::MAX), |known| known.failed());
     let delay = RETRY_FIRST
         .saturating_mul(1 << (failures - 1).min(10))
-        .min(RETRY_LAST);
+        .min(RETRY_LAST)
+        .min(longest);
     if failures.is_power_of_two() {
         let (name, error) = (cluster.name_any(), chain(error));
         tracing::warn!(cluster = %name, failures, error, "a step failed; it is tried again");

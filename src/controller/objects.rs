@@ -138,50 +138,21 @@ pub(super) async fn bring_about(
     let namespace = cluster.namespace().unwrap_or_default();
     let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
     let desired = applied.desired(&wanted, ledger).await?;
-    let mut kept = Ok(());
+    let (mut kept, mut failed) = (Ok(()), None);
     for object in &desired.objects {
-        let cached = stores.applied(object.key(), &namespace);
-        let unpacked = || cached.as_deref().and_then(Packed::unpack);
-        let awake = wanted.stage == Stage::Awake;
-        if !awake {
-            match rests(client, stores, &wanted, object, unpacked().as_ref()).await {
-                Ok(true) => continue,
-                Ok(false) => {}
-                // Nothing else waits for a human's word on it.
-                Err(forbidden @ ObjectError::Custody(CustodyError::Forbidden { .. })) => {
-                    kept = Err(forbidden);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if applied.stands(object, cached.as_ref()).await {
+        // Who may connect waits for nothing else.
+        if failed.is_some() && object.key().kind != Kind::NetworkPolicy {
             continue;
         }
-        let api = api(client, &namespace, object.key());
-        require_ours(&api, cluster, object.key(), cached.as_deref()).await?;
-        if object.key().kind == Kind::StatefulSet
-            && let Some(live) = &unpacked()
-        {
-            match Replacement::of(live, &object.content()) {
-                Replacement::Unneeded => {}
-                // The watch tells of the next step; once it is gone, it is made anew like any object that is not there.
-                Replacement::Wait => continue,
-                Replacement::KeepVolumes => {
-                    change(&api, object.key(), keeps_volumes(live)).await?;
-                    continue;
-                }
-                Replacement::Delete => {
-                    let pods = stores.inventory(&namespace, &cluster.name_any()).instances;
-                    if !custody::take(client, cluster, &pods).await? {
-                        continue;
-                    }
-                    delete(client, object.key(), &live.metadata, PropagationPolicy::Orphan).await?;
-                    continue;
-                }
-            }
+        match bring(client, stores, applied, &wanted, object).await {
+            Ok(()) => {}
+            // Nothing else waits for a human's word on it.
+            Err(forbidden @ ObjectError::Custody(CustodyError::Forbidden { .. })) => kept = Err(forbidden),
+            Err(error) => failed = failed.or(Some(error)),
         }
-        apply(&api, applied, object).await?;
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     let absent = desired.absent.iter().filter_map(|key| {
         let live = stores.applied(key, &namespace)?;
@@ -203,6 +174,47 @@ pub(super) async fn bring_about(
         }
     }
     kept
+}
+
+/// Takes one object to what it should be, or a step towards that.
+async fn bring(
+    client: &Client,
+    stores: &Stores,
+    applied: &Applied,
+    wanted: &Wanted<'_>,
+    object: &Object,
+) -> Result<(), ObjectError> {
+    let cluster = wanted.cluster;
+    let namespace = cluster.namespace().unwrap_or_default();
+    let cached = stores.applied(object.key(), &namespace);
+    let unpacked = || cached.as_deref().and_then(Packed::unpack);
+    let awake = wanted.stage == Stage::Awake;
+    if !awake && rests(client, stores, wanted, object, unpacked().as_ref()).await? {
+        return Ok(());
+    }
+    if applied.stands(object, cached.as_ref()).await {
+        return Ok(());
+    }
+    let api = api(client, &namespace, object.key());
+    require_ours(&api, cluster, object.key(), cached.as_deref()).await?;
+    if object.key().kind == Kind::StatefulSet
+        && let Some(live) = &unpacked()
+    {
+        match Replacement::of(live, &object.content()) {
+            Replacement::Unneeded => {}
+            // The watch tells of the next step; once it is gone, it is made anew like any object that is not there.
+            Replacement::Wait => return Ok(()),
+            Replacement::KeepVolumes => return change(&api, object.key(), keeps_volumes(live)).await,
+            Replacement::Delete => {
+                let pods = stores.inventory(&namespace, &cluster.name_any()).instances;
+                if custody::take(client, cluster, &pods).await? {
+                    delete(client, object.key(), &live.metadata, PropagationPolicy::Orphan).await?;
+                }
+                return Ok(());
+            }
+        }
+    }
+    apply(&api, applied, object).await
 }
 
 /// Does what sleep asks for about an object. Returns whether nothing else is to be done about it.

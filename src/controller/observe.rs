@@ -41,6 +41,8 @@ pub(super) struct Inventory {
     pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
     /// The StatefulSet.
     pub(super) stateful_set: Option<Arc<Packed>>,
+    /// That of the gateways.
+    pub(super) deployment: Option<Arc<Packed>>,
 }
 
 /// What this process remembers, as far as decisions rest on it.
@@ -85,8 +87,7 @@ impl Slot<'_> {
         let Some(pod) = self.pod else {
             return Container::Absent;
         };
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if matches!(phase, Some("Failed" | "Succeeded")) {
+        if has_ended(pod) {
             return Container::Ended;
         }
         let state = database(pod).and_then(|container| container.state.as_ref());
@@ -249,9 +250,16 @@ fn volume(claim: &PersistentVolumeClaim) -> Option<Volume> {
     })
 }
 
-/// The pod's address. Where it has one of each kind that is the IPv4 one: Memgraph listens on 0.0.0.0.
+/// Whether none of its processes runs any more, nor will: a pod that was evicted stays, as one that has ended.
+pub(super) fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// The pod's address. Where it has one of each kind that is the IPv4 one: Memgraph listens on 0.0.0.0. That of a pod which has ended
+/// may be another one's by now.
 pub(super) fn address(pod: &Pod) -> Option<IpAddr> {
-    let status = pod.status.as_ref()?;
+    let status = pod.status.as_ref().filter(|_| !has_ended(pod))?;
     let first = status.pod_ip.iter().map(String::as_str);
     let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
     let parsed: Vec<IpAddr> = first.chain(all).filter_map(|ip| ip.parse().ok()).collect();
@@ -337,6 +345,11 @@ impl Inventory {
             enabled: cluster.spec.gateway.enabled,
             ready: i32::try_from(ready).unwrap_or(i32::MAX),
             obstacle: self.gateways.iter().find_map(|pod| obstacle(pod)),
+            unfinished: self
+                .deployment
+                .as_deref()
+                .and_then(Packed::unfinished)
+                .map(str::to_owned),
         }
     }
 
@@ -469,6 +482,7 @@ impl Inventory {
             numbers: memories.numbers,
             closed_for: memories.closed_for,
             busy_for: sightings.busy_for().await,
+            misses_a_gateway: sightings.misses_a_gateway().await,
             commit_for: memories.commit_for,
             change_ages: memories.change_ages,
             witnesses: memories.witnesses,

@@ -30,6 +30,8 @@ pub(crate) struct Packed {
     asks_for_none: bool,
     /// Of a StatefulSet: see [`certain_configuration`].
     configuration: Option<String>,
+    /// Of a Deployment: see [`unfinished`].
+    unfinished: Option<String>,
 }
 
 impl Packed {
@@ -47,6 +49,11 @@ impl Packed {
     /// Of a StatefulSet: whether it asks for no instance.
     pub(super) fn asks_for_none(&self) -> bool {
         self.asks_for_none
+    }
+
+    /// Of a Deployment: what it still lacks, by what its controller has told.
+    pub(super) fn unfinished(&self) -> Option<&str> {
+        self.unfinished.as_deref()
     }
 
     /// Of a StatefulSet: the configuration that a new pod is certain to get.
@@ -69,6 +76,34 @@ fn brief(of: &ObjectMeta) -> ObjectMeta {
     }
 }
 
+/// What a Deployment lacks to be as its spec asks (`kubectl rollout status`, in kubectl's `rollout_status.go`).
+fn unfinished(deployment: &DynamicObject) -> Option<String> {
+    let status = &deployment.data["status"];
+    let observed = status["observedGeneration"].as_i64()?;
+    let wanted = deployment.data["spec"]["replicas"].as_i64().unwrap_or(1);
+    let count = |field: &str| status[field].as_i64().unwrap_or_default();
+    let (all, updated, available) = (
+        count("replicas"),
+        count("updatedReplicas"),
+        count("availableReplicas"),
+    );
+    if deployment
+        .metadata
+        .generation
+        .is_some_and(|newest| observed < newest)
+    {
+        Some("a change has not been seen by its controller yet".to_owned())
+    } else if updated < wanted {
+        Some(format!("{updated} of {wanted} pods are up to date"))
+    } else if all > updated {
+        Some(format!("{} former pods have not ended", all - updated))
+    } else if available < updated {
+        Some(format!("{available} of {updated} pods are available"))
+    } else {
+        None
+    }
+}
+
 impl<'de> Deserialize<'de> for Packed {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         let mut object = DynamicObject::deserialize(source)?;
@@ -79,6 +114,7 @@ impl<'de> Deserialize<'de> for Packed {
             text: text.into(),
             asks_for_none: asks_for_none(&object),
             configuration: certain_configuration(&object).map(str::to_owned),
+            unfinished: unfinished(&object),
         })
     }
 }
@@ -90,6 +126,7 @@ impl Remembered for Packed {
             text: Box::default(),
             asks_for_none: false,
             configuration: None,
+            unfinished: None,
         }
     }
 }

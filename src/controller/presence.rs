@@ -86,8 +86,13 @@ async fn watch<B: Bolt, G: GatewayLink>(
     let Process { instance, life, at } = &process;
     loop {
         // The operator is not held while the end is waited for.
-        let Some(mut session) = operator.upgrade().map(|operator| operator.led.session(*at)) else {
-            return;
+        let session = match operator.upgrade() {
+            Some(operator) => is_there(&operator, &reference, &process).then(|| operator.led.session(*at)),
+            None => return,
+        };
+        let Some(mut session) = session else {
+            sleep(AGAIN).await;
+            continue;
         };
         let ended = timeout(LONGEST, session.watch(CONNECT_DEADLINE)).await;
         let Some(operator) = operator.upgrade() else {
@@ -115,6 +120,24 @@ async fn watch<B: Bolt, G: GatewayLink>(
         drop(operator);
         sleep(AGAIN).await;
     }
+}
+
+/// Whether, by what Kubernetes has told last, this process runs where the ledger says: its address may be somebody else's by now, to whom
+/// nothing is to be said.
+pub(super) fn is_there<B: Bolt, G: GatewayLink>(
+    operator: &Operator<B, G>,
+    reference: &ObjectRef<MemgraphCluster>,
+    process: &Process,
+) -> bool {
+    let Some(cluster) = operator.cached.get(reference) else {
+        return false;
+    };
+    let targets = operator.inventory(&cluster).targets(&cluster);
+    targets.iter().any(|target| {
+        target.name == process.instance
+            && target.address == Some(process.at.ip())
+            && target.incarnation.as_ref() == Some(&process.life)
+    })
 }
 
 /// The processes on which this ledger relies, where it tells their addresses.

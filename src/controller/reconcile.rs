@@ -122,25 +122,36 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
         .and(shown)
         .and(prepared)
         .err();
-    let requeue = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
+    let next = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
     match hindered.or(published.err()) {
-        Some(error) => Err(error.into()),
+        Some(error) => {
+            state.hindered(next);
+            Err(error.into())
+        }
         None => {
             state.succeeded();
-            Ok(requeue)
+            Ok(Requeue::requeue(next))
         }
     }
 }
 
-/// What the report says while an object cannot be applied and nothing more urgent is going on.
-fn hindrance(error: &ObjectError) -> Option<Situation> {
+/// What the report says while an object cannot be applied and nothing more urgent is going on. None: `for_long` it is not so yet, and it
+/// may pass by itself.
+fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
     let reason = match error {
         ObjectError::Foreign { .. } => Reason::ForeignObject,
         ObjectError::Access(AccessError::Foreign(_)) => Reason::ForeignObject,
         ObjectError::Access(
             AccessError::Missing(_) | AccessError::MissingKey { .. } | AccessError::Unusable { .. },
         ) => Reason::InvalidCredentials,
+        ObjectError::Certificate(CertificateError::Request { .. })
+        | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. })
+        | ObjectError::License(LicenseError::Request { .. })
+            if for_long =>
+        {
+            Reason::ObjectRefused
+        }
         ObjectError::Certificate(CertificateError::Request { .. })
         | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. })
         | ObjectError::License(LicenseError::Request { .. }) => return None,
@@ -152,7 +163,19 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
         | ObjectError::Custody(CustodyError::Forbidden { .. }) => Reason::InvalidSpec,
         ObjectError::Volume(VolumeError::Refused { .. }) => Reason::ExpansionRefused,
         // The API server's word on a value that no rule of the definition is about, as in an affinity.
-        ObjectError::Request { source, .. } if is_invalid(source) => Reason::InvalidSpec,
+        ObjectError::Request { source, .. } if is_answer(source, &[422]) => Reason::InvalidSpec,
+        // A webhook, a quota, a right: it stands until somebody changes that.
+        ObjectError::Request { source, .. } if for_long || is_answer(source, &[400, 403]) => {
+            Reason::ObjectRefused
+        }
+        ObjectError::Access(AccessError::Request { .. })
+        | ObjectError::Volume(VolumeError::Request { .. })
+        | ObjectError::Custody(CustodyError::Pod { .. } | CustodyError::Claim { .. })
+        | ObjectError::Gateways(_)
+            if for_long =>
+        {
+            Reason::ObjectRefused
+        }
         ObjectError::Access(AccessError::Request { .. })
         | ObjectError::Volume(VolumeError::Request { .. })
         | ObjectError::Request { .. }
@@ -162,16 +185,23 @@ fn hindrance(error: &ObjectError) -> Option<Situation> {
     Some(Situation::Stalled(reason, super::chain(error)))
 }
 
-fn is_invalid(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(answer) if answer.code == 422)
+/// Whether the API server has given one of these answers.
+fn is_answer(error: &kube::Error, codes: &[u16]) -> bool {
+    matches!(error, kube::Error::Api(answer) if codes.contains(&answer.code))
 }
 
 fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(answer) if answer.code == 404)
+    is_answer(error, &[404])
 }
 
 fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
     cluster.status.as_ref()?.ledger.as_ref()
+}
+
+/// Whether the spec has changed since the status was written.
+fn is_changed(cluster: &MemgraphCluster) -> bool {
+    let status = cluster.status.as_ref();
+    status.is_none_or(|status| status.observed_generation != cluster.metadata.generation)
 }
 
 fn is_open(cluster: &MemgraphCluster) -> bool {
@@ -202,7 +232,7 @@ fn requeue(
     seen: &Observation,
     situation: &Situation,
     at_rest: Duration,
-) -> Requeue {
+) -> Duration {
     let views = seen.instances.iter().filter_map(Instance::view);
     let mut registrations = views.flat_map(|view| &view.registrations);
     let settled = cluster.status.as_ref().is_some_and(|status| {
@@ -210,11 +240,11 @@ fn requeue(
     }) && registrations.all(Registration::follows)
         // It must not end unnoticed between two looks.
         && !seen.instances.iter().any(|instance| instance.terminating);
-    Requeue::requeue(match situation {
+    match situation {
         Situation::Working(..) if state.since_write() < LASTING => WORKING,
         _ if settled || seen.stage == Stage::Asleep => at_rest,
         _ => UNSETTLED,
-    })
+    }
 }
 
 impl<B: Bolt, G: GatewayLink> Operator<B, G> {
@@ -266,24 +296,32 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         state: &Cluster,
         mut cluster: MemgraphCluster,
         hindered: Option<&ObjectError>,
-    ) -> Result<Requeue, ReconcileError> {
+    ) -> Result<Duration, ReconcileError> {
         let turn = Instant::now();
         loop {
             let seen = self.observe(state, &cluster).await;
             if let Some(why) = state.unfit_definition() {
                 let situation = Situation::Stalled(Reason::UnfitDefinition, why);
                 self.report(state, &cluster, &seen, &situation).await?;
-                return Ok(Requeue::requeue(RETRY_UNFIT));
+                return Ok(RETRY_UNFIT);
             }
             let plan = plan::plan(&seen);
             tracing::debug!(cluster = %cluster.name_any(), ?plan, "planned");
             let gateways = self.other_gateways(state, &cluster);
             if plan.steps.is_empty() && gateways.is_none() {
                 let calm = matches!(plan.situation, Situation::Serving | Situation::Waiting(..));
-                let hindrance = hindered.filter(|_| calm).and_then(hindrance);
-                let situation = hindrance.unwrap_or(plan.situation);
+                let next = |situation: &Situation| requeue(state, &cluster, &seen, situation, self.interval);
+                let situation = match hindered.filter(|_| calm) {
+                    None => plan.situation,
+                    Some(error) => match hindrance(error, state.hindered_for() >= LASTING) {
+                        Some(situation) => situation,
+                        // Nobody is to be told yet that what is asked for is there.
+                        None if is_changed(&cluster) => return Ok(next(&plan.situation)),
+                        None => plan.situation,
+                    },
+                };
                 self.report(state, &cluster, &seen, &situation).await?;
-                return Ok(requeue(state, &cluster, &seen, &situation, self.interval));
+                return Ok(next(&situation));
             }
             // The cache may be behind what was decided last, by this process or by another one.
             let decided = ledger(&cluster).filter(|_| plan.writes());
@@ -299,6 +337,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 .steps
                 .iter()
                 .any(|step| matches!(step, Step::Do(Action::DeletePod { .. })));
+            let asks_gateways = matches!(first, Some(Step::Do(Action::ReachGateways)));
             let notes = matches!(first, Some(Step::Do(Action::NoteVolumes { .. })));
             // What begins with a question to the gateways must not wait for one that is gone. While clients wait, though,
             // nothing is written that can wait.
@@ -321,6 +360,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     // Something of it may have been kept.
                     cluster = self.read(state, &cluster).await?;
                 }
+                // Nothing was begun, and the next plan goes on without it.
+                Err(error) if asks_gateways && is_open(&cluster) => return Err(error),
                 Err(error) => {
                     // A step that fails again and again must not keep the status from telling what is seen.
                     let cluster = state.newest(cluster);
@@ -332,10 +373,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             }
             if replaces || notes {
                 // The cache shows the deleted pod, or the claims without the note, for a while.
-                return Ok(Requeue::requeue(UNSETTLED));
+                return Ok(UNSETTLED);
             }
             if turn.elapsed() > TURN {
-                return Ok(Requeue::requeue(WORKING));
+                return Ok(WORKING);
             }
         }
     }

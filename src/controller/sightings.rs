@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 use super::connections::Connections;
 use crate::{
@@ -25,6 +28,14 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for one that did not: it must not hold up what is done about the others.
 const IMPATIENCE: Duration = Duration::from_millis(250);
+
+/// A command that found no moment without commits longer ago says nothing of the next one. Those that fail are tried again after 5 s at
+/// the latest.
+const BUSY_LATELY: Duration = Duration::from_secs(15);
+/// How soon gateways are asked again before a route is to be closed, of which one has not answered.
+const UNREACHED_FOR: Duration = Duration::from_secs(10);
+/// How often it is seen whether an instance has fallen silent whose answer is waited for.
+const LISTEN_AGAIN: Duration = Duration::from_millis(100);
 
 /// After what time Kubernetes has told of a process that has ended, if it has: a kubelet looks every second, and tells at once;
 /// the pods of a node that says nothing are taken for unready after 40 to 50 s (`--node-monitor-grace-period`).
@@ -131,8 +142,10 @@ pub(super) struct Sightings {
     memories: Mutex<BTreeMap<String, Memory>>,
     /// The life in which an instance has ended a connection that stood, and when.
     ended: std::sync::Mutex<BTreeMap<String, (Incarnation, Instant)>>,
-    /// Since when no command that needs a moment without commits has got one.
-    busy_since: Mutex<Option<Instant>>,
+    /// Since when no command that needs a moment without commits has got one, and when the last one found none.
+    busy: Mutex<Option<(Instant, Instant)>>,
+    /// When a gateway was asked in vain before the route was closed.
+    unreached: Mutex<Option<Instant>>,
 }
 
 impl Sightings {
@@ -208,18 +221,43 @@ impl Sightings {
 
     /// Notes whether a command got the moment without commits that it needs.
     pub(super) async fn got_a_moment(&self, got: bool) {
-        let mut since = self.busy_since.lock().await;
-        *since = if got {
-            None
-        } else {
-            Some(since.unwrap_or_else(Instant::now))
-        };
+        let mut busy = self.busy.lock().await;
+        let now = Instant::now();
+        let since = busy.filter(|(_, last)| last.elapsed() < BUSY_LATELY);
+        *busy = (!got).then(|| (since.map_or(now, |(since, _)| since), now));
     }
 
     /// For how long commands have found no such moment.
     pub(super) async fn busy_for(&self) -> Duration {
-        let since = *self.busy_since.lock().await;
-        since.map(|since| since.elapsed()).unwrap_or_default()
+        let busy = *self.busy.lock().await;
+        busy.filter(|(_, last)| last.elapsed() < BUSY_LATELY)
+            .map(|(since, _)| since.elapsed())
+            .unwrap_or_default()
+    }
+
+    /// Notes whether every gateway has answered that was asked before the route was to be closed.
+    pub(super) async fn reached_gateways(&self, all: bool) {
+        *self.unreached.lock().await = (!all).then(Instant::now);
+    }
+
+    /// Whether one of them has not, a moment ago.
+    pub(super) async fn misses_a_gateway(&self) -> bool {
+        let unreached = *self.unreached.lock().await;
+        unreached.is_some_and(|at| at.elapsed() < UNREACHED_FOR)
+    }
+
+    /// Waits until an instance has been silent for so long.
+    pub(super) async fn fallen_silent(&self, instance: &str, patience: Duration) {
+        loop {
+            let since = {
+                let memories = self.memories.lock().await;
+                memories.get(instance).and_then(|memory| memory.silent_since)
+            };
+            if since.is_some_and(|since| since.elapsed() >= patience) {
+                return;
+            }
+            sleep(LISTEN_AGAIN).await;
+        }
     }
 
     /// Notes how far an instance's data has come.
@@ -250,7 +288,7 @@ impl Sightings {
         let memories = self.memories.lock().await;
         let main = main.and_then(|main| memories.get(main));
         let told = main
-            .filter(|memory| matches!(memory.sight, Sight::Serving(_)))
+            .filter(|memory| is_main(&memory.sight))
             .map(|memory| &memory.told);
         let behind = |name: &str| {
             let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
@@ -287,8 +325,7 @@ impl Sightings {
     /// Whether this instance did not serve as MAIN when it was looked at last. Before anything was looked at, it is not known.
     pub(super) async fn is_no_main(&self, instance: &str) -> bool {
         let memories = self.memories.lock().await;
-        let serves =
-            |memory: &Memory| matches!(&memory.sight, Sight::Serving(view) if view.role == Role::Main);
+        let serves = |memory: &Memory| is_main(&memory.sight);
         !memories.is_empty() && !memories.get(instance).is_some_and(serves)
     }
 
@@ -479,7 +516,10 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         _ => Some(away_since.unwrap_or(now)),
     };
     if let Sight::Serving(view) = &sight {
-        told = positions(view);
+        // A MAIN that is back comes as a replica at first, which knows of no other one.
+        if is_main(&sight) {
+            told = positions(view);
+        }
         let sick = |name: &str| view.registrations.iter().any(|r| r.name == name && !r.follows());
         unwell.retain(|name, _| sick(name));
         for registration in view.registrations.iter().filter(|r| !r.follows()) {
@@ -512,6 +552,10 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         position,
         told,
     }
+}
+
+fn is_main(sight: &Sight) -> bool {
+    matches!(sight, Sight::Serving(view) if view.role == Role::Main)
 }
 
 fn positions(view: &View) -> BTreeMap<i32, i64> {
@@ -615,6 +659,48 @@ mod tests {
             empty: None,
             version: "3.12.0".into(),
         })
+    }
+
+    /// Who was the least behind is asked for when MAIN has come back without its data, as a replica.
+    #[tokio::test]
+    async fn what_main_told_of_its_replicas_outlives_its_return_as_a_replica() {
+        let life = Incarnation::default();
+        let registration = crate::plan::observation::Registration {
+            name: crate::plan::registration_name(2, 7),
+            address: "10.0.0.2:10000".into(),
+            mode: crate::api::RegistrationMode::Async,
+            status: Some(DataStatus::Recovery),
+            behind: -5,
+            unwell_for: Duration::ZERO,
+            has_followed: false,
+            invalid_for: Duration::ZERO,
+        };
+        let main = Sight::Serving(View {
+            role: Role::Main,
+            registrations: vec![registration],
+            contents: None,
+            empty: None,
+            version: "3.12.0".into(),
+        });
+        let looks = [main, Sight::Refused, serving()];
+        let memory = looks.into_iter().fold(None, |before, sight| {
+            Some(remember(before, &target(&life), sight, Instant::now()))
+        });
+        assert_eq!(memory.unwrap().told, BTreeMap::from([(2, -5)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_found_no_moment_long_ago_says_nothing_of_the_next_one() {
+        let sightings = Sightings::default();
+        sightings.got_a_moment(false).await;
+        sleep(BUSY_LATELY / 2).await;
+        sightings.got_a_moment(false).await;
+        sleep(BUSY_LATELY / 2).await;
+        assert_eq!(sightings.busy_for().await, BUSY_LATELY);
+        sleep(BUSY_LATELY).await;
+        assert_eq!(sightings.busy_for().await, Duration::ZERO);
+        sightings.got_a_moment(false).await;
+        assert_eq!(sightings.busy_for().await, Duration::ZERO, "it counts anew");
     }
 
     #[tokio::test]

@@ -68,8 +68,15 @@ async fn settle<B: Bolt, G: GatewayLink>(
 ) {
     loop {
         // The operator is not held while a snapshot is waited for.
-        let Some(bolt) = operator.upgrade().map(|operator| operator.bolt(&memory)) else {
-            return;
+        let bolt = match operator.upgrade() {
+            Some(operator) => {
+                presence::is_there(&operator, &reference, &copy).then(|| operator.bolt(&memory))
+            }
+            None => return,
+        };
+        let Some(bolt) = bolt else {
+            sleep(AGAIN).await;
+            continue;
         };
         match memgraph::settle_snapshots(&bolt, copy.at, &copy.instance).await {
             Ok(()) => return,

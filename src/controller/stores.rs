@@ -21,7 +21,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{fence::Gateway, link::Acquaintance, observe::Inventory, packed::Packed};
+use super::{
+    fence::Gateway,
+    link::Acquaintance,
+    observe::{Inventory, has_ended},
+    packed::Packed,
+};
 use crate::{
     api::{MemgraphCluster, names},
     resources::{Kind, ObjectKey, OperatorPods},
@@ -165,25 +170,19 @@ impl Stores {
         };
         let instances = pods.extract_if(.., |pod| is(pod, names::INSTANCE)).collect();
         pods.retain(|pod| is(pod, names::GATEWAY));
-        let set = ObjectKey {
-            kind: Kind::StatefulSet,
-            name: names::statefulset(cluster),
-        };
+        let applied = |kind, name| self.applied(&ObjectKey { kind, name }, namespace);
         Inventory {
             instances,
             gateways: pods,
             claims: self.claim_names.of(&self.claims, namespace, cluster),
-            stateful_set: self.applied(&set, namespace),
+            stateful_set: applied(Kind::StatefulSet, names::statefulset(cluster)),
+            deployment: applied(Kind::Deployment, names::gateway(cluster)),
         }
     }
 
     /// The names of the pods in which processes of this operator may run, now or later.
     pub(super) fn operators(&self) -> Vec<String> {
-        let ended = |pod: &Pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            matches!(phase, Some("Succeeded" | "Failed"))
-        };
-        let pods = self.operators.state().into_iter().filter(|pod| !ended(pod));
+        let pods = self.operators.state().into_iter().filter(|pod| !has_ended(pod));
         in_order(pods).iter().map(|pod| pod.name_any()).collect()
     }
 

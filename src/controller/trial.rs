@@ -9,7 +9,7 @@ use std::{
 };
 
 use kube::runtime::reflector::ObjectRef;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Operator, clusters::Cluster, link::GatewayLink, presence};
 use crate::{
@@ -34,8 +34,22 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
 ) {
     let mut impatience = memory.impatience();
     let mut changes = memory.ledger_changes();
+    // The term of a trial that is not over, although nobody waits for its end any longer.
+    let mut lasting: Option<i64> = None;
     loop {
-        if impatience.changed().await.is_err() {
+        let news = match lasting {
+            None => impatience.changed().await,
+            Some(term) => match timeout(LATELY, impatience.changed()).await {
+                Ok(news) => news,
+                // Clients do not wait any more, so that it says nothing of what the next ones would find.
+                Err(_) => {
+                    memory.tries_commit(term, false);
+                    lasting = None;
+                    continue;
+                }
+            },
+        };
+        if news.is_err() {
             return;
         }
         let told = *impatience.borrow_and_update();
@@ -43,6 +57,9 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
         let ledger = changes.borrow_and_update().clone().flatten();
         let open = ledger.filter(|ledger| told.is_some_and(|(term, _)| term == ledger.term));
         let Some((term, main)) = open.and_then(|ledger| Some((ledger.term, presence::main(&ledger)?))) else {
+            if let Some(term) = lasting.take() {
+                memory.tries_commit(term, false);
+            }
             continue;
         };
         // The operator is not held while the commit is waited for.
@@ -54,6 +71,7 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
         };
         tracing::info!(cluster = reference.name, term, %main, "clients wait for MAIN: it is tried with a commit");
         memory.tries_commit(term, true);
+        lasting = None;
         let trial = async {
             // Whether it lasts too long is decided elsewhere, while it goes on.
             let looks = async {
@@ -76,7 +94,10 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
             ended = trial => match ended {
                 Ok(()) => AGAIN,
                 // It goes on as one trial.
-                Err(BoltError::Deadline { .. }) => continue,
+                Err(BoltError::Deadline { .. }) => {
+                    lasting = Some(term);
+                    continue;
+                }
                 Err(error) => {
                     tracing::debug!(cluster = reference.name, %error, "it is not known whether MAIN ends commits");
                     SOON

@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, fmt::Write as _, hash::Hasher as _};
 use fnv::FnvHasher;
 
 use super::{
-    Action, Plan, Situation, Step, addresses,
+    Action, Plan, Situation, Step, addresses, failing,
     numbers::parse_registration_name,
-    observation::{Instance, Observation, Role},
+    observation::{Instance, Observation, Role, Sight},
     release, switchover,
 };
 use crate::api::{
@@ -46,10 +46,18 @@ pub(super) fn plan(seen: &Observation) -> Plan {
     if let Some(missing) = missing(seen) {
         let data = seen.declared().any(|i| i.view().is_some() && !is_fresh(i));
         let long = |i: &Instance| i.view().is_some() || i.away_for >= seen.settings.hang_timeout;
+        let closed = failing::lets_nobody_in(seen);
         if !(data && seen.declared().all(long)) {
-            return Plan::new(seen, Situation::Waiting(Reason::WaitingForInstances, missing));
+            let situation = match closed {
+                Some(why) => Situation::Stalled(Reason::InstanceFailing, why),
+                None => Situation::Waiting(Reason::WaitingForInstances, missing),
+            };
+            return Plan::new(seen, situation);
         }
-        let why = format!("{missing}, which may hold newer data than the others");
+        let why = match closed {
+            Some(why) => format!("{why}. It may hold newer data than the others"),
+            None => format!("{missing}, which may hold newer data than the others"),
+        };
         return ask(seen, &why);
     }
     if let Some(unfit) = release::unfit(seen) {
@@ -416,6 +424,8 @@ fn table(seen: &Observation) -> String {
         let role = match instance.role() {
             Some(Role::Main) => "MAIN",
             Some(Role::Replica) => "REPLICA",
+            None if instance.sight == Sight::Barred => "refuses the password",
+            None if matches!(instance.sight, Sight::Untrusted { .. }) => "has no trusted certificate",
             None => "silent",
         };
         let data = if is_fresh(instance) { "no data" } else { "data" };

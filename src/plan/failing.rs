@@ -41,6 +41,22 @@ pub(super) fn untrusted(why: &str) -> String {
     )
 }
 
+/// Why an instance that is there does not answer this operator, where that is a matter of passwords or certificates.
+fn locked(seen: &Observation, instance: &Instance) -> Option<String> {
+    let name = &instance.name;
+    let why = match &instance.sight {
+        Sight::Barred => format!("{name} {}", barred(seen)),
+        Sight::Untrusted { why } => format!("{name} {}", untrusted(why)),
+        _ => return None,
+    };
+    (instance.away_for >= seen.settings.detection_timeout).then_some(why)
+}
+
+/// The same of any declared instance.
+pub(super) fn lets_nobody_in(seen: &Observation) -> Option<String> {
+    seen.declared().find_map(|instance| locked(seen, instance))
+}
+
 /// Whether an instance's process is there but answers nothing, for longer than any wait of a healthy one lasts.
 fn hangs(settings: &Settings, instance: &Instance) -> bool {
     let patience = if instance.has_answered {
@@ -109,13 +125,8 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
     let text = others.find_map(|instance| {
         let name = &instance.name;
         let relied_on = ledger.relies_on(name);
-        if instance.sight == Sight::Barred && instance.away_for >= settings.detection_timeout {
-            return Some(format!("{name} {}", barred(seen)));
-        }
-        if let Sight::Untrusted { why } = &instance.sight
-            && instance.away_for >= settings.detection_timeout
-        {
-            return Some(format!("{name} {}", untrusted(why)));
+        if let Some(why) = locked(seen, instance) {
+            return Some(why);
         }
         if hangs(settings, instance) && is_relied_on(seen, ledger, instance) {
             let why = if settings.data_in_pods {

@@ -646,11 +646,16 @@ fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation>
     if !(all_shown && has_lost_its_data(seen, ledger)) {
         return None;
     }
-    let mut others = seen.declared().filter(|i| i.name != ledger.main.instance);
-    let remedy = if others.any(|i| seen.electable(i) && i.is_replica() && i.carries(ledger)) {
+    let others = seen.declared().filter(|i| i.name != ledger.main.instance);
+    let able: Vec<_> = others
+        .filter(|i| seen.electable(i) && i.is_replica() && i.carries(ledger))
+        .collect();
+    let remedy = if able.is_empty() {
+        start_over(seen)
+    } else if able.iter().any(|i| i.last_behind.is_some()) {
         "To go on with the replica that was the least behind, and without what it lacks, set failover.candidates to MostRecent"
     } else {
-        start_over(seen)
+        "Which replica was the least behind is not known any more, because another operator process leads now. To go on with one, and          without what it lacks, name it in replication.preferredMain, and set failover.candidates to MostRecent"
     };
     let text = format!(
         "{why}, and without its data; no other copy is known to hold every acknowledged write{}. {remedy}",

@@ -160,6 +160,27 @@ pub enum Action {
 }
 
 impl Action {
+    /// The MAIN whose answer it waits for.
+    pub(crate) fn asks_main(&self) -> Option<&str> {
+        match self {
+            Self::Quiesce { main }
+            | Self::Register { main, .. }
+            | Self::Drop { main, .. }
+            | Self::ProbeCommit { main }
+            | Self::Confirm { main, .. }
+            | Self::SettleUsers { main }
+            | Self::Mark { main, .. }
+            | Self::StepDown { instance: main } => Some(main),
+            Self::Fence { .. }
+            | Self::Promote { .. }
+            | Self::Demote { .. }
+            | Self::ReachGateways
+            | Self::DeletePod { .. }
+            | Self::ReadPosition { .. }
+            | Self::NoteVolumes { .. } => None,
+        }
+    }
+
     /// What kind of step it is, in one word.
     #[must_use]
     pub fn kind(&self) -> &'static str {

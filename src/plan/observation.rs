@@ -26,6 +26,8 @@ pub struct Observation {
     pub closed_for: Duration,
     /// For how long commands that need a moment without commits have failed because there was none.
     pub busy_for: Duration,
+    /// Whether a gateway that may hold a grant has not answered when it was asked, a moment ago, before the route was to be closed.
+    pub misses_a_gateway: bool,
     /// For how long MAIN has not ended a commit that it was tried with, because clients wait for answers; zero: it was not, or
     /// has ended it.
     pub commit_for: Duration,

@@ -26,6 +26,8 @@ pub struct GatewayState {
     pub ready: i32,
     /// What keeps one of its pods from running, as Kubernetes says it.
     pub obstacle: Option<String>,
+    /// What its pods lack to be as the spec asks, by what Kubernetes says.
+    pub unfinished: Option<String>,
 }
 
 /// The report on one cluster.
@@ -212,7 +214,7 @@ impl<'a> Facts<'a> {
                 "it begins once the cluster is awake (spec.hibernated)".to_owned()
             }
             Some(Standing::Waiting(why)) => why,
-            Some(_) => "it begins once every gateway answers".to_owned(),
+            Some(_) => switchover::UNREACHED.to_owned(),
             None => "it begins once MAIN serves".to_owned(),
         };
         Some(switchover::record(request, SwitchoverState::Pending, why))
@@ -378,7 +380,11 @@ impl<'a> Facts<'a> {
         match (self.trouble(), self.lacking()) {
             (Some((reason, message)), _) => (Truth::True, reason, message),
             (None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
-            (None, None) => match self.outdated().or_else(|| self.growing()) {
+            (None, None) => match self
+                .outdated()
+                .or_else(|| self.growing())
+                .or_else(|| self.gateways_change())
+            {
                 Some((reason, message)) => (Truth::True, reason, message),
                 None => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
             },
@@ -550,6 +556,14 @@ impl<'a> Facts<'a> {
         } else {
             (Truth::False, Reason::GatewayNotReady, self.no_gateway())
         }
+    }
+
+    /// What is still to become of the gateways, where some serve.
+    fn gateways_change(&self) -> Option<(Reason, String)> {
+        let left = self.gateway.unfinished.as_ref()?;
+        let why = self.gateway.obstacle.as_ref();
+        let why = why.map(|obstacle| format!("; {obstacle}")).unwrap_or_default();
+        Some((Reason::GatewayNotReady, format!("gateways: {left}{why}")))
     }
 
     fn no_gateway(&self) -> String {

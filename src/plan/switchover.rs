@@ -26,6 +26,9 @@ pub(super) const NEAR: i64 = 1_000;
 /// (`memgraph.cpp`, `communication/v2/session.hpp`). Well before the end of its `preStop` hook.
 pub const LAST_CALL: Duration = Duration::from_secs(3);
 
+/// What is said where a gateway that may hold a grant says nothing: a fence would wait for the grant to run out.
+pub(super) const UNREACHED: &str = "not every gateway answers";
+
 /// After what time the old MAIN goes on as MAIN if it could not step down. A commit that waits for a replica is not broken
 /// off before: it may take longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,7 +74,7 @@ pub(super) fn record(
 /// What can be done about `request` while MAIN serves.
 pub(super) fn consider<'a>(members: &Members<'a>, request: &SwitchoverRequest) -> Standing<'a> {
     let seen = members.seen;
-    if let Some(why) = cannot_prove(members) {
+    if let Some(why) = held_up(members) {
         return Standing::Waiting(why);
     }
     let Some(name) = &request.target else {
@@ -94,7 +97,7 @@ pub(super) fn consider<'a>(members: &Members<'a>, request: &SwitchoverRequest) -
 /// Where MAIN could move to.
 pub(super) fn anywhere<'a>(members: &Members<'a>) -> Standing<'a> {
     let seen = members.seen;
-    if let Some(why) = cannot_prove(members) {
+    if let Some(why) = held_up(members) {
         return Standing::Waiting(why);
     }
     let mut able: Vec<_> = members.others().filter(|i| seen.electable(i)).collect();
@@ -122,6 +125,14 @@ pub(super) fn is_time_to_go(members: &Members<'_>) -> bool {
     let keeps_up = |i: &&Instance| members.registration_of(i).is_some_and(Registration::keeps_up);
     let staying = members.others().filter(|i| seen.stays(i)).filter(keeps_up);
     staying.count() > seen.settings.required_members() || members.main.terminating_for >= LAST_CALL
+}
+
+/// Why MAIN cannot move now, wherever it would. One whose pod ends does not wait for a gateway that says nothing.
+fn held_up(members: &Members<'_>) -> Option<String> {
+    let unreached = members.seen.misses_a_gateway && !members.main.terminating;
+    unreached
+        .then(|| UNREACHED.to_owned())
+        .or_else(|| cannot_prove(members))
 }
 
 /// Why no commit could prove now that a replica holds everything.
@@ -200,9 +211,11 @@ pub(super) fn begin(
     let mut numbers = seen.numbers;
     numbers.ensure(&mut next);
     let fence = Step::Do(Action::Fence { term: next.term });
+    // Clients are not cut off for something that cannot be done. Those of a MAIN that ends are in any case, and what it acknowledges in its
+    // last moments is not for them.
+    let reach = (!members.main.terminating).then_some(Step::Do(Action::ReachGateways));
     Plan {
-        // Clients are not cut off for something that cannot be done.
-        steps: vec![Step::Do(Action::ReachGateways), Step::write(next), fence],
+        steps: reach.into_iter().chain([Step::write(next), fence]).collect(),
         situation: working(format!("moving MAIN from {main} to {}", target.name)),
         numbers,
     }

@@ -34,6 +34,8 @@ struct State {
     growth_refused: Option<String>,
     /// Why no volume claim may get other owners.
     owners_refused: Option<String>,
+    /// Which kind of object it does not take, with what answer.
+    refused: Option<(&'static str, u16, String)>,
     /// Whether there is no history: a watch can begin only where a list was made last.
     forgets: bool,
 }
@@ -143,6 +145,16 @@ impl FakeApi {
     /// Lets no volume claim have other owners from now on.
     pub(crate) fn refuse_owners(&self, said: &str) {
         self.state().owners_refused = Some(said.to_owned());
+    }
+
+    /// Takes none of these objects from now on, with this answer.
+    pub(crate) fn refuse(&self, plural: &'static str, code: u16, said: &str) {
+        self.state().refused = Some((plural, code, said.to_owned()));
+    }
+
+    /// Takes every object again.
+    pub(crate) fn relent(&self) {
+        self.state().refused = None;
     }
 
     /// Ends what is being deleted, as the garbage collector does when it has orphaned what belonged to it; and what belonged only
@@ -399,6 +411,13 @@ impl State {
             .is_some_and(|object| is_other(object, &sent["metadata"]["uid"]));
         if other || !expected.is_null() && Some(expected) != current {
             return (409, refusal(409, "Conflict"));
+        }
+        if let Some((_, code, said)) = self
+            .refused
+            .as_ref()
+            .filter(|(plural, ..)| *plural == target.plural)
+        {
+            return (*code, refusal(*code, said));
         }
         let is_growth = target.plural == "persistentvolumeclaims" && !sent["spec"].is_null();
         if let Some(said) = self.growth_refused.as_ref().filter(|_| is_growth) {

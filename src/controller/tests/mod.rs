@@ -17,6 +17,7 @@ mod licensed;
 mod limited;
 mod outside;
 mod reconciling;
+mod refusals;
 mod sight;
 mod traced;
 mod updating;

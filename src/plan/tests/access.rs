@@ -3,7 +3,7 @@
 use super::{
     super::{
         Action, Situation, Step,
-        observation::{Access, Sight},
+        observation::{Access, Observation, Sight},
         plan,
     },
     decisions::running,
@@ -157,4 +157,31 @@ fn nobody_is_replaced_or_promoted_for_a_certificate_that_cannot_be_trusted() {
         "{:?}",
         told.situation
     );
+}
+
+/// Without a ledger its data may be the newest: whoever is only told that it does not answer goes on without it.
+#[test]
+fn an_instance_that_refuses_the_password_is_told_of_before_there_is_a_ledger() {
+    let mut world = with_password();
+    world.ledger = None;
+    let mut seen = world.observe();
+    for instance in &mut seen.instances {
+        instance.away_for = std::time::Duration::from_secs(60);
+    }
+    seen.instances[0].sight = Sight::Barred;
+    let told = |seen: &Observation, reason| match plan(seen).situation {
+        Situation::Stalled(why, text) if why == reason => text,
+        other => panic!("{other:?}"),
+    };
+    let text = told(&seen, Reason::AmbiguousState);
+    assert!(
+        text.contains("(demo-0 refuses the password of auth.secretRef"),
+        "{text}"
+    );
+    assert!(text.contains("Seen: demo-0: refuses the password,"), "{text}");
+    for instance in &mut seen.instances {
+        instance.sight = Sight::Barred;
+    }
+    let text = told(&seen, Reason::InstanceFailing);
+    assert!(text.starts_with("demo-0 refuses the password"), "{text}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Action, Step,
+        Action, Plan, Step,
         observation::{DataStatus, Observation, Registration, Role, Sight},
         plan,
         switchover::LAST_CALL,
@@ -354,13 +354,7 @@ fn main_moves_before_its_pod_ends_however_often_it_has_moved_lately() {
     };
     ledger.changes = (1..=8).map(change).collect();
     seen.change_ages = vec![Duration::from_secs(20); 8];
-    let begins = |seen: &Observation| {
-        let kind = |step: &Step| match step {
-            Step::Write(ledger) => ledger.operation.as_ref().map(|operation| operation.kind),
-            Step::Do(_) => None,
-        };
-        plan(seen).steps.iter().find_map(kind)
-    };
+    let begins = |seen: &Observation| announces(&plan(seen));
     assert_eq!(begins(&seen), Some(OperationKind::Switchover));
     seen.instances[0].terminating_for = Duration::from_secs(10);
     assert_eq!(begins(&seen), None, "nobody ends it: its node is cut off");
@@ -375,6 +369,7 @@ fn main_moves_before_its_pod_ends_however_often_it_has_moved_lately() {
 fn main_moves_before_its_pod_ends_though_its_writers_are_faster_than_another_replica() {
     let mut world = running();
     world.servers[0].ending = true;
+    // The route is closed without a question to the gateways: it is closed to those that answer in any case.
     let moves_where_the_other = |change: fn(&mut Registration)| {
         let mut seen = world.observe();
         let Sight::Serving(view) = &mut seen.instances[0].sight else {
@@ -383,7 +378,8 @@ fn main_moves_before_its_pod_ends_though_its_writers_are_faster_than_another_rep
         let other = view.registrations.iter_mut().find(|r| !r.is_sync());
         change(other.unwrap());
         let planned = super::super::plan(&seen);
-        planned.steps.contains(&Step::Do(Action::ReachGateways))
+        assert!(!planned.steps.contains(&Step::Do(Action::ReachGateways)));
+        announces(&planned) == Some(OperationKind::Switchover)
     };
     assert!(moves_where_the_other(|r| {
         (r.status, r.has_followed) = (Some(DataStatus::Recovery), true);
@@ -412,4 +408,35 @@ fn nobody_is_asked_to_lead_whose_pod_is_about_to_end() {
         (world.main(), outcome(&world)),
         (Some(2), Some(SwitchoverState::Succeeded))
     );
+}
+
+/// The operation that a plan begins with.
+fn announces(plan: &Plan) -> Option<OperationKind> {
+    let kind = |step: &Step| match step {
+        Step::Write(ledger) => ledger.operation.as_ref().map(|operation| operation.kind),
+        Step::Do(_) => None,
+    };
+    plan.steps.iter().find_map(kind)
+}
+
+/// What was to be done first would otherwise keep everything else from being done, for as long as the gateway is named.
+#[test]
+fn while_a_gateway_says_nothing_main_stays_and_everything_else_goes_on() {
+    let mut world = running();
+    world.ask_for_switchover(None);
+    let first = |world: &World| plan(&world.observe()).steps.first().cloned();
+    assert_eq!(first(&world), Some(Step::Do(Action::ReachGateways)));
+    world.misses_a_gateway = true;
+    let before = world.ledger.as_ref().unwrap().clone();
+    world.restart(1, true);
+    world.settle();
+    let ledger = world.ledger.as_ref().unwrap();
+    assert_eq!((ledger.term, world.main()), (before.term, Some(0)));
+    assert_ne!(ledger.in_sync, before.in_sync, "its new life is known");
+    assert!(ledger.switchover.is_none(), "it is not over");
+    // The end of MAIN does not wait for it.
+    world.servers[0].ending = true;
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.misses_a_gateway = false;
 }

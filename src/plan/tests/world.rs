@@ -98,6 +98,8 @@ pub(super) struct World {
     pub(super) stage: Stage,
     /// Clients leave no moment without commits while the route is open.
     pub(super) busy: bool,
+    /// A gateway did not answer a moment ago.
+    pub(super) misses_a_gateway: bool,
     /// The version of the spec, as far as it is about the instances' processes.
     pub(super) configuration: u32,
     /// The password that the spec names; none: it asks for none.
@@ -209,6 +211,7 @@ impl World {
             change_age: LONG_AGO,
             stage: Stage::Awake,
             busy: false,
+            misses_a_gateway: false,
             configuration: 0,
             password: None,
             settled: None,
@@ -363,6 +366,7 @@ impl World {
             numbers: self.numbers,
             closed_for: self.closed_for,
             busy_for: Duration::from_secs(if self.busy { 60 } else { 0 }),
+            misses_a_gateway: self.misses_a_gateway,
             commit_for: self.commit_for,
             change_ages: vec![self.change_age; self.ledger.as_ref().map_or(0, |ledger| ledger.changes.len())],
             witnesses: Vec::new(),

@@ -1,0 +1,130 @@
+//! Objects that the API server does not take, and gateways that do not come about.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::runtime::controller::Action as Requeue;
+use serde_json::json;
+
+use super::{
+    super::{reconcile::reconcile, retry},
+    fake_api::FakeApi,
+    fake_memgraph::FakeMemgraph,
+    reconciling::{NAMESPACE, VERSION, api, cluster, hindered, operator, settle, until},
+};
+
+/// Status and message of a condition.
+fn condition(api: &FakeApi, name: &str) -> (String, String) {
+    let conditions = cluster(api).status.unwrap().conditions;
+    let found = conditions.into_iter().find(|condition| condition.type_ == name);
+    found.map(|found| (found.status, found.message)).unwrap()
+}
+
+/// As a user does who changes the spec.
+fn ask(api: &FakeApi, field: &str, value: serde_json::Value) {
+    let mut object = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
+    object["spec"][field] = value;
+    let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
+    object["metadata"]["generation"] = json!(generation + 1);
+    api.put("memgraphclusters", object);
+}
+
+#[tokio::test]
+async fn what_a_quota_or_a_webhook_refuses_is_told_and_keeps_nobody_out_or_in() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let policy = || {
+        api.get(
+            "networking.k8s.io/v1",
+            "networkpolicies",
+            NAMESPACE,
+            "demo-gateway",
+        )
+    };
+    let before = policy();
+    api.refuse("services", 403, "exceeded quota: balancers");
+    ask(
+        &api,
+        "networkPolicy",
+        json!({"clients": [{"podSelector": {"matchLabels": {"app": "shop"}}}]}),
+    );
+    ask(
+        &api,
+        "gateway",
+        json!({"readWrite": {"service": {"type": "LoadBalancer"}}}),
+    );
+    let error = hindered(&api, &operator).await;
+    assert!(error.to_string().contains("Service demo-gateway"), "{error}");
+    let (_, told) = condition(&api, "Stalled");
+    assert!(
+        told.contains("Service demo-gateway") && told.contains("exceeded quota: balancers"),
+        "{told}"
+    );
+    assert_ne!(policy(), before, "who may connect waits for nothing else");
+    // What else is to be done does not come later for it.
+    let known = || operator.clusters.known(&cluster(&api)).unwrap();
+    for _ in 0..20 {
+        let error = reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .unwrap_err();
+        known().hindered(Duration::from_millis(300));
+        let next = retry(Arc::new(cluster(&api)), &error, Arc::clone(&operator));
+        let soon = (1..=300).any(|millis| next == Requeue::requeue(Duration::from_millis(millis)));
+        assert!(soon, "{next:?}");
+    }
+    api.relent();
+    until(&api, &operator, || condition(&api, "Stalled").0 == "False").await;
+}
+
+#[tokio::test]
+async fn what_may_pass_by_itself_is_told_later_and_meanwhile_nothing_is_said_of_what_is_asked_for() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    api.refuse("services", 500, "etcdserver: request timed out");
+    ask(
+        &api,
+        "gateway",
+        json!({"readWrite": {"service": {"type": "LoadBalancer"}}}),
+    );
+    let observed = || cluster(&api).status.unwrap().observed_generation;
+    let before = observed();
+    for _ in 0..5 {
+        reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+            .await
+            .unwrap_err();
+    }
+    assert_eq!(
+        (observed(), condition(&api, "Stalled").0.as_str()),
+        (before, "False")
+    );
+    api.relent();
+    until(&api, &operator, || observed() != before).await;
+}
+
+#[tokio::test]
+async fn gateways_that_do_not_come_about_are_a_part_of_the_truth() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    assert_eq!(condition(&api, "Reconciling").0, "False");
+    let tell = |updated: i64| {
+        let mut deployment = api
+            .get("apps/v1", "deployments", NAMESPACE, "demo-gateway")
+            .unwrap();
+        let wanted = deployment["spec"]["replicas"].as_i64().unwrap();
+        deployment["metadata"]["generation"] = json!(2);
+        deployment["status"] = json!({
+            "observedGeneration": 2, "replicas": wanted, "updatedReplicas": updated, "availableReplicas": wanted,
+        });
+        api.put("deployments", deployment);
+        wanted
+    };
+    let wanted = tell(1);
+    until(&api, &operator, || condition(&api, "Reconciling").0 == "True").await;
+    let (_, told) = condition(&api, "Reconciling");
+    assert_eq!(told, format!("gateways: 1 of {wanted} pods are up to date"));
+    assert_eq!(condition(&api, "Ready").0, "True", "clients are served");
+    tell(wanted);
+    until(&api, &operator, || condition(&api, "Reconciling").0 == "False").await;
+}
