@@ -7,7 +7,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
     core::{DynamicObject, ObjectMeta},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{
@@ -214,7 +214,7 @@ async fn bring(
             }
         }
     }
-    apply(&api, applied, object).await
+    apply(&api, applied, object, cached.as_deref()).await
 }
 
 /// Does what sleep asks for about an object. Returns whether nothing else is to be done about it.
@@ -265,13 +265,24 @@ pub(super) async fn limit_evictions(
     }
     let api = api(client, &namespace, budget.key());
     require_ours(&api, cluster, budget.key(), cached.as_deref()).await?;
-    apply(&api, applied, &budget).await
+    apply(&api, applied, &budget, None).await
 }
 
-async fn apply(api: &Api<DynamicObject>, applied: &Applied, object: &Object) -> Result<(), ObjectError> {
+/// `live`: what was looked at. A StatefulSet is changed only as it was then: what a process has sent that does not lead any more may arrive late,
+/// and an instance that is taken away may take its volume along.
+async fn apply(
+    api: &Api<DynamicObject>,
+    applied: &Applied,
+    object: &Object,
+    live: Option<&Packed>,
+) -> Result<(), ObjectError> {
+    let mut content = object.content();
+    if let Some(live) = live.filter(|_| object.key().kind == Kind::StatefulSet) {
+        content["metadata"]["resourceVersion"] = json!(live.resource_version());
+    }
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     let written = api
-        .patch(&object.key().name, &params, &Patch::Apply(&object.content()))
+        .patch(&object.key().name, &params, &Patch::Apply(&content))
         .await
         .map_err(request("apply", object.key()))?;
     tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
@@ -279,7 +290,7 @@ async fn apply(api: &Api<DynamicObject>, applied: &Applied, object: &Object) -> 
     Ok(())
 }
 
-/// Changes some fields of a very object, which `patch` names by its UID.
+/// Changes some fields of a very object, which `patch` names by its UID, as it was when it was looked at.
 async fn change(api: &Api<DynamicObject>, key: &ObjectKey, patch: Value) -> Result<(), ObjectError> {
     let params = PatchParams {
         field_manager: Some(names::FIELD_MANAGER.to_owned()),

@@ -71,7 +71,7 @@ fn scale(live: &DynamicObject, replicas: &Value, volumes: &Value) -> Rest {
         return Rest::Hold;
     }
     Rest::Change(json!({
-        "metadata": {"uid": live.metadata.uid},
+        "metadata": {"uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version},
         "spec": {"replicas": replicas, POLICY: volumes},
     }))
 }
@@ -137,7 +137,7 @@ mod tests {
 
     fn set(replicas: i32, when_scaled: &str) -> Value {
         json!({
-            "metadata": {"name": "demo", "uid": "u1", "generation": 3},
+            "metadata": {"name": "demo", "uid": "u1", "resourceVersion": "7", "generation": 3},
             "spec": {"replicas": replicas, POLICY: volumes(when_scaled)},
             "status": {"observedGeneration": 3},
         })
@@ -169,7 +169,7 @@ mod tests {
 
     fn scaled(replicas: i32, when_scaled: &str) -> Rest {
         Rest::Change(json!({
-            "metadata": {"uid": "u1"},
+            "metadata": {"uid": "u1", "resourceVersion": "7"},
             "spec": {"replicas": replicas, POLICY: volumes(when_scaled)},
         }))
     }

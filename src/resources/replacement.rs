@@ -52,7 +52,7 @@ impl Replacement {
 #[must_use]
 pub fn keeps_volumes(live: &DynamicObject) -> Value {
     json!({
-        "metadata": {"uid": live.metadata.uid},
+        "metadata": {"uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version},
         "spec": {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"}},
     })
 }
