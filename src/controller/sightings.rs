@@ -661,6 +661,29 @@ mod tests {
         })
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_command_waits_for_whoever_answers_looks_and_no_longer_for_whoever_falls_silent() {
+        let life = Incarnation::default();
+        let sightings = Sightings::default();
+        let patience = Duration::from_secs(2);
+        let see = async |sight: Sight| {
+            let mut memories = sightings.memories.lock().await;
+            let before = memories.remove("demo-1");
+            let memory = remember(before, &target(&life), sight, Instant::now());
+            memories.insert("demo-1".into(), memory);
+        };
+        see(serving()).await;
+        let given_up = async || {
+            let waiting = sightings.fallen_silent("demo-1", patience);
+            tokio::time::timeout(patience * 2, waiting).await.is_ok()
+        };
+        assert!(!given_up().await);
+        see(Sight::Handshake).await;
+        assert!(!given_up().await, "it may be busy");
+        see(Sight::Silent).await;
+        assert!(given_up().await);
+    }
+
     /// Who was the least behind is asked for when MAIN has come back without its data, as a replica.
     #[tokio::test]
     async fn what_main_told_of_its_replicas_outlives_its_return_as_a_replica() {
