@@ -26,6 +26,7 @@ use super::{
     snapshots, trial,
     volumes::Growth,
     wall::Wall,
+    writers::Writers,
 };
 use crate::{
     api::{
@@ -62,6 +63,7 @@ pub(super) struct Cluster {
     pub(super) certificates: Certificates,
     pub(super) gateway_certificate: GatewayCertificate,
     pub(super) license: License,
+    pub(super) writers: Writers,
     memory: Mutex<Memory>,
     /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
     ledger: watch::Sender<Option<Option<Ledger>>>,
@@ -140,6 +142,7 @@ impl Cluster {
             certificates: Certificates::default(),
             gateway_certificate: GatewayCertificate::default(),
             license: License::default(),
+            writers: Writers::default(),
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),

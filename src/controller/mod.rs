@@ -35,6 +35,7 @@ mod trial;
 mod volumes;
 mod vouch;
 mod wall;
+mod writers;
 
 use std::{
     net::SocketAddr,

@@ -140,11 +140,19 @@ fn is_of_a_former_cluster(pod: &Pod, set: Option<&Packed>, cluster: &MemgraphClu
     ours.and_then(ResourceExt::uid).as_ref() != Some(&controller.uid)
 }
 
-fn database(pod: &Pod) -> Option<&ContainerStatus> {
+/// What Kubernetes says of the database in the pod.
+pub(super) fn database(pod: &Pod) -> Option<&ContainerStatus> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     statuses
         .iter()
         .find(|status| status.name == names::INSTANCE_CONTAINER)
+}
+
+/// The image that the pod's database was made with.
+pub(super) fn database_image(pod: &Pod) -> Option<&str> {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let database = containers.find(|container| container.name == names::INSTANCE_CONTAINER)?;
+    database.image.as_deref()
 }
 
 /// So often a process must have been started again before it counts as one that ends again and again.
@@ -366,8 +374,23 @@ impl Inventory {
 
     /// Whether the pod of this instance was made with this configuration.
     pub(super) fn runs(&self, instance: &str, configuration: &str) -> bool {
-        let pod = named(self.instances.iter().map(Arc::as_ref), instance);
-        pod.and_then(own_configuration) == Some(configuration)
+        self.pod(instance).and_then(own_configuration) == Some(configuration)
+    }
+
+    /// The pod of this instance.
+    pub(super) fn pod(&self, instance: &str) -> Option<&Pod> {
+        named(self.instances.iter().map(Arc::as_ref), instance)
+    }
+
+    /// UID of what the data of this instance ends with: its volume claim, or its pod, where it lies in that.
+    pub(super) fn data_uid(&self, instance: &str) -> Option<String> {
+        match self.pod(instance).filter(|pod| has_own_volume(pod)) {
+            Some(pod) => pod.uid(),
+            None => {
+                let claims = self.claims.iter().map(Arc::as_ref);
+                named(claims, &names::data_claim(instance)).and_then(ResourceExt::uid)
+            }
+        }
     }
 
     /// The pods of a cluster that was set up, whose data goes with them, and which are to stay.

@@ -427,10 +427,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         if cluster.spec.paused || !(makes_none || allows_pods(state, cluster)) {
             return Ok(());
         }
+        let newest = state.writers.newest(cluster, &inventory);
         let wanted = Wanted {
             cluster,
             operator: &self.installation,
-            image: image::of_new_pods(cluster, &inventory),
+            image: image::of_new_pods(cluster, &inventory, newest.as_deref()),
             secrets: fingerprints(state, cluster),
             holders: inventory.data_holders(cluster),
             stage,
@@ -549,7 +550,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let report = report::report(seen, ledger.as_ref(), situation, inventory.gateway(cluster));
         let now = Time(self.wall.now());
         let steps = state.steps();
-        let image = image::told(cluster, &inventory, report.version.is_some(), || {
+        let newest = state.writers.newest(cluster, &inventory);
+        let main_serves = report.version.is_some();
+        let image = image::told(cluster, &inventory, newest.as_deref(), main_serves, || {
             configuration(state, cluster)
         });
         let surroundings = Surroundings {

@@ -30,7 +30,7 @@ mod volumes;
 
 pub use hibernation::{Said, Signs, Stage};
 pub use numbers::{parse_registration_name, registration_name};
-pub use release::{is_older, lacks_strict_sync};
+pub use release::{image_release, is_older, lacks_strict_sync};
 pub use switchover::LAST_CALL;
 
 use crate::api::{

@@ -107,10 +107,15 @@ pub(super) fn downgrade(seen: &Observation) -> Option<String> {
 /// Whether the tag of `image` is an older release than `version`. One that is no release is taken for new.
 #[must_use]
 pub fn is_older(image: &str, version: &str) -> bool {
-    let wanted = tag(image).and_then(release);
-    wanted
+    image_release(image)
         .zip(release(version))
         .is_some_and(|(wanted, runs)| wanted < runs)
+}
+
+/// Major and minor number of the release that the tag of `image` names; none: it names no release.
+#[must_use]
+pub fn image_release(image: &str) -> Option<(u32, u32)> {
+    tag(image).and_then(release)
 }
 
 /// The tag of an image's name.

@@ -111,7 +111,7 @@ fn operator() -> Installation {
 
 /// What a new cluster consists of.
 fn built(cluster: &MemgraphCluster) -> Result<Desired, resources::Error> {
-    let image = image::of_new_pods(cluster, &Inventory::default());
+    let image = image::of_new_pods(cluster, &Inventory::default(), None);
     desired(cluster, &operator(), &image, &Fingerprints::default())
 }
 
