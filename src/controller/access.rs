@@ -29,6 +29,9 @@ use crate::{
 
 /// How soon a Secret is read again that was good.
 const READ_AGAIN: Duration = Duration::from_secs(10);
+/// While clients wait, what is noted is looked at no sooner than this: where the Secret is gone, no instance starts that they could be
+/// waiting for.
+const OVERDUE: Duration = Duration::from_secs(30);
 /// For how long MAIN is believed to have the user still.
 const SETTLED_FOR: Duration = Duration::from_secs(300);
 /// So many credentials are remembered. An instance that was away for longer than that many changes lets nobody in.
@@ -89,6 +92,8 @@ struct Memory {
     known: Option<Vec<Credentials>>,
     /// When the Secret of the spec was found good last, and which it was.
     read: Option<(Instant, String)>,
+    /// When our own Secret was found to say what is known, or was made to.
+    noted: Option<Instant>,
     /// What is wrong, if something is.
     problem: Option<String>,
     settled: Option<Settled>,
@@ -203,18 +208,36 @@ impl Wallet {
                 .map(resources::read_credentials)
                 .unwrap_or_default();
             self.keyring.set(&known);
-            self.memory().known = Some(known);
+            let mut memory = self.memory();
+            memory.known = Some(known);
+            memory.noted = Some(Instant::now());
         }
         let closed = cluster
             .status
             .as_ref()
             .and_then(|status| status.ledger.as_ref())
             .is_some_and(|ledger| ledger.route == Route::Closed);
+        let current = self.current();
         // What clients wait for does not wait for this.
-        if closed && self.current().is_some() || self.was_read(name) {
+        if closed && let Some(current) = current {
+            return if self.was_noted(OVERDUE) {
+                Ok(())
+            } else {
+                self.note(api, cluster, current).await
+            };
+        }
+        if self.was_read(name) {
             return Ok(());
         }
-        let wanted = declared(api, name).await?;
+        let wanted = match (declared(api, name).await, current) {
+            (Ok(wanted), _) => wanted,
+            (Err(error), Some(current)) => {
+                // Instances start with what held so far.
+                self.adopt(api, cluster, current).await?;
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        };
         self.adopt(api, cluster, wanted).await?;
         self.memory().read = Some((Instant::now(), name.to_owned()));
         Ok(())
@@ -227,32 +250,59 @@ impl Wallet {
         memory.problem.is_none() && memory.read.as_ref().is_some_and(recent)
     }
 
-    /// Notes what is to hold from now on, before any instance is told: a process that comes after this one can sign in then,
-    /// wherever this one has come to.
+    /// Whether our own Secret was as it should be so short a time ago.
+    fn was_noted(&self, within: Duration) -> bool {
+        self.memory().noted.is_some_and(|at| at.elapsed() < within)
+    }
+
+    /// Has these credentials hold from now on.
     async fn adopt(
         &self,
         api: &Api<Secret>,
         cluster: &MemgraphCluster,
         wanted: Credentials,
     ) -> Result<(), AccessError> {
-        if self.current().as_ref() == Some(&wanted) {
+        let changes = self.current().as_ref() != Some(&wanted);
+        if !changes && self.was_noted(READ_AGAIN) {
             return Ok(());
         }
+        let username = wanted.username().to_owned();
+        self.note(api, cluster, wanted).await?;
+        if changes {
+            tracing::info!(cluster = %cluster.name_any(), username, "credentials changed");
+        }
+        Ok(())
+    }
+
+    /// Notes what is to hold from now on, before any instance is told: a process that comes after this one can sign in then,
+    /// wherever this one has come to. No instance starts without the Secret, so what somebody has taken out of it, or all of it, is
+    /// written again.
+    async fn note(
+        &self,
+        api: &Api<Secret>,
+        cluster: &MemgraphCluster,
+        wanted: Credentials,
+    ) -> Result<(), AccessError> {
         let noted = read(api, cluster, &names::credentials(&cluster.name_any())).await?;
-        let before = noted
+        let written = noted
             .as_ref()
             .map(resources::read_credentials)
             .unwrap_or_default();
-        let others = before.into_iter().filter(|key| *key != wanted);
-        let known: Vec<_> = [wanted.clone()]
-            .into_iter()
-            .chain(others)
-            .take(REMEMBERED)
-            .collect();
-        write(api, resources::credentials(cluster, &known)?, noted.as_ref()).await?;
-        tracing::info!(cluster = %cluster.name_any(), username = wanted.username(), "credentials changed");
-        self.keyring.set(&known);
-        self.memory().known = Some(known);
+        let remembered = self.memory().known.clone().unwrap_or_default();
+        let mut known = vec![wanted];
+        for key in remembered.into_iter().chain(written.iter().cloned()) {
+            if !known.contains(&key) {
+                known.push(key);
+            }
+        }
+        known.truncate(REMEMBERED);
+        if written != known {
+            write(api, resources::credentials(cluster, &known)?, noted.as_ref()).await?;
+            self.keyring.set(&known);
+        }
+        let mut memory = self.memory();
+        memory.known = Some(known);
+        memory.noted = Some(Instant::now());
         Ok(())
     }
 

@@ -1,14 +1,21 @@
 //! Clusters that ask for a password.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
 use super::{
-    super::reconcile::reconcile,
+    super::{
+        access::{AccessError, Wallet},
+        reconcile::reconcile,
+    },
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
     reconciling::{NAMESPACE, api, cluster, hindered, operator, settle},
+};
+use crate::api::{
+    MemgraphCluster, MemgraphClusterStatus,
+    ledger::{Ledger, Route},
 };
 
 /// Values of a Secret, in base64.
@@ -106,6 +113,82 @@ async fn l40_main_has_the_user_and_applications_are_told() {
     let noted = secret(&api, "demo-credentials").unwrap();
     assert_eq!(noted["data"]["password"], SECOND);
     assert_eq!(cluster(&api).status.unwrap().ledger.unwrap().term, 1);
+}
+
+/// No container of an instance can be made without it.
+#[tokio::test(start_paused = true)]
+async fn what_instances_read_when_they_start_is_made_again_with_the_former_passwords() {
+    let api = api();
+    ask_for_a_password(&api);
+    declare(&api, json!({"username": USERNAME, "password": FIRST}));
+    let wallet = Wallet::default();
+    let client = api.client();
+    let tend = async |cluster: &MemgraphCluster| wallet.tend(&client, cluster).await;
+    let later = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
+    let open = cluster(&api);
+    tend(&open).await.unwrap();
+    declare(&api, json!({"username": USERNAME, "password": SECOND}));
+    later(11).await;
+    tend(&open).await.unwrap();
+    let data = || secret(&api, "demo-credentials").map(|secret| secret["data"].clone());
+    let noted = data().unwrap();
+    assert_eq!(noted["password"], SECOND);
+    let take_away = || api.remove("v1", "secrets", NAMESPACE, "demo-credentials");
+    let forget = || {
+        let mut spoilt = secret(&api, "demo-credentials").unwrap();
+        let kept = spoilt["data"].as_object_mut().unwrap();
+        kept.retain(|key, _| key == "username" || key == "password");
+        api.put("secrets", spoilt);
+    };
+    for spoil in [&take_away as &dyn Fn(), &forget] {
+        spoil();
+        assert_ne!(data().as_ref(), Some(&noted));
+        api.take_requests();
+        tend(&open).await.unwrap();
+        assert_eq!(
+            api.take_requests(),
+            Vec::<String>::new(),
+            "it was read a moment ago"
+        );
+        later(11).await;
+        tend(&open).await.unwrap();
+        assert_eq!(data().as_ref(), Some(&noted));
+    }
+    later(11).await;
+    api.take_requests();
+    tend(&open).await.unwrap();
+    let requests = api.take_requests();
+    assert!(
+        requests.len() == 2 && requests.iter().all(|request| request.starts_with("GET")),
+        "{requests:?}"
+    );
+
+    // What the spec names is gone as well.
+    take_away();
+    api.remove("v1", "secrets", NAMESPACE, "graph-user");
+    later(11).await;
+    let error = tend(&open).await.unwrap_err();
+    assert!(matches!(error, AccessError::Missing(_)), "{error}");
+    assert_eq!(data().as_ref(), Some(&noted));
+
+    // A failover waits for no request of this, unless it takes so long that this may be what it waits for.
+    let mut closed = open.clone();
+    let ledger = Ledger {
+        route: Route::Closed,
+        ..Ledger::default()
+    };
+    closed.status = Some(MemgraphClusterStatus {
+        ledger: Some(ledger),
+        ..MemgraphClusterStatus::default()
+    });
+    take_away();
+    api.take_requests();
+    later(11).await;
+    tend(&closed).await.unwrap();
+    assert_eq!(api.take_requests(), Vec::<String>::new());
+    later(30).await;
+    tend(&closed).await.unwrap();
+    assert_eq!(data(), Some(noted));
 }
 
 #[tokio::test]
