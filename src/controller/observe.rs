@@ -83,6 +83,14 @@ impl Slot<'_> {
             .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
     }
 
+    /// Whether what it holds goes by itself. `own_set`: UID of this cluster's StatefulSet.
+    fn is_passing(&self, in_pods: bool, own_set: Option<&str>) -> bool {
+        match self.pod.filter(|pod| in_pods || has_own_volume(pod)) {
+            Some(pod) => is_of_a_former_cluster(pod, own_set),
+            None => self.claim.is_some_and(|claim| is_leaving(claim, own_set)),
+        }
+    }
+
     fn container(&self) -> Container {
         let Some(pod) = self.pod else {
             return Container::Absent;
@@ -131,13 +139,19 @@ fn has_own_volume(pod: &Pod) -> bool {
 
 /// Whether the pod was made for a former cluster of this name, and goes as that has gone: a StatefulSet that is not this cluster's
 /// controls it.
-fn is_of_a_former_cluster(pod: &Pod, set: Option<&Packed>, cluster: &MemgraphCluster) -> bool {
+fn is_of_a_former_cluster(pod: &Pod, own_set: Option<&str>) -> bool {
     let mut owners = pod.owner_references().iter();
-    let Some(controller) = owners.find(|owner| owner.controller == Some(true)) else {
-        return false;
-    };
-    let ours = set.filter(|set| is_controlled_by(set.meta(), cluster));
-    ours.and_then(ResourceExt::uid).as_ref() != Some(&controller.uid)
+    owners
+        .find(|owner| owner.controller == Some(true))
+        .is_some_and(|controller| own_set != Some(controller.uid.as_str()))
+}
+
+/// Whether the claim goes, and what is on its volume with it: it is being deleted, or belongs to a StatefulSet that is not this
+/// cluster's. With `whenDeleted: Retain` claims belong to no StatefulSet, nor do they when theirs is replaced by another one.
+fn is_leaving(claim: &PersistentVolumeClaim, own_set: Option<&str>) -> bool {
+    let mut owners = claim.owner_references().iter();
+    claim.metadata.deletion_timestamp.is_some()
+        || owners.any(|owner| owner.kind == "StatefulSet" && own_set != Some(owner.uid.as_str()))
 }
 
 /// What Kubernetes says of the database in the pod.
@@ -346,6 +360,13 @@ impl Inventory {
             .collect()
     }
 
+    /// UID of the StatefulSet, if it is this cluster's and not one of a former cluster of its name.
+    fn own_set_uid(&self, cluster: &MemgraphCluster) -> Option<String> {
+        let set = self.stateful_set.as_deref();
+        let own = set.filter(|set| is_controlled_by(set.meta(), cluster));
+        own.and_then(ResourceExt::uid)
+    }
+
     /// What Kubernetes says of the gateway.
     pub(super) fn gateway(&self, cluster: &MemgraphCluster) -> GatewayState {
         let ready = self.gateways.iter().filter(|pod| is_ready(pod)).count();
@@ -445,6 +466,7 @@ impl Inventory {
         let status = cluster.status.as_ref();
         let version = status.and_then(|status| status.version.as_deref());
         let in_pods = cluster.spec.storage.empty_dir.is_some();
+        let own_set = self.own_set_uid(cluster);
         let mut instances = Vec::new();
         for slot in self.slots(cluster) {
             let target = slot.target();
@@ -464,10 +486,7 @@ impl Inventory {
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
                 pod_version: slot.pod.and_then(ResourceExt::resource_version),
-                passing: slot.pod.is_some_and(|pod| {
-                    (in_pods || has_own_volume(pod))
-                        && is_of_a_former_cluster(pod, self.stateful_set.as_deref(), cluster)
-                }),
+                passing: slot.is_passing(in_pods, own_set.as_deref()),
                 terminating: slot.is_terminating(),
                 terminating_for: sighting.terminating_for,
                 configuration: slot

@@ -10,7 +10,7 @@ use fnv::FnvHasher;
 use super::{
     Action, Plan, Situation, Step, addresses, failing,
     numbers::parse_registration_name,
-    observation::{Instance, Observation, Role, Sight},
+    observation::{Claim, Instance, Observation, Role, Sight},
     release, switchover,
 };
 use crate::api::{
@@ -37,10 +37,19 @@ pub(super) fn plan(seen: &Observation) -> Plan {
     // What it holds goes with it: those of a former cluster go with that, also before anything has marked them.
     let leaves = |i: &&Instance| i.passing || i.terminating && seen.settings.data_in_pods;
     if let Some(leaving) = seen.instances.iter().find(leaves) {
-        let text = format!(
-            "waiting for the pod of {} to end, and its data with it",
-            leaving.name
-        );
+        let in_pod =
+            |claim: &Claim| seen.settings.data_in_pods || leaving.pod_uid.as_ref() == Some(&claim.uid);
+        let text = match &leaving.claim {
+            Some(claim) if !in_pod(claim) => format!(
+                "waiting for the volume claim of {} to end, and its data with it: it is being deleted, or is about to be with the \
+                 StatefulSet of a former cluster of this name. It ends with its pod, unless a finalizer keeps it",
+                leaving.name
+            ),
+            _ => format!(
+                "waiting for the pod of {} to end, and its data with it",
+                leaving.name
+            ),
+        };
         return Plan::new(seen, Situation::Waiting(Reason::WaitingForInstances, text));
     }
     if let Some(missing) = missing(seen) {

@@ -634,7 +634,8 @@ pub(super) fn start_over(seen: &Observation) -> &'static str {
         "Save what you need of what the pods hold; to begin with an empty database, delete the MemgraphCluster, and its data with \
          it (storage.emptyDir), and make it again"
     } else {
-        "To begin with what the volumes hold, delete the MemgraphCluster, which keeps them, and make it again"
+        "To begin with what the volumes hold, delete the MemgraphCluster, which keeps them unless storage.retentionPolicy.whenDeleted is \
+         Delete (set it to Retain before), and make it again"
     }
 }
 

@@ -198,7 +198,8 @@ pub struct Instance {
     pub pod_uid: Option<String>,
     /// The version of its pod that all this was told by.
     pub pod_version: Option<String>,
-    /// Its pod was made for a former cluster of this name, and what it holds goes with it.
+    /// What it holds goes by itself: its volume claim is being deleted or belongs to the StatefulSet of a former cluster of this name,
+    /// or, where the data lies in the pod, the pod does.
     pub passing: bool,
     /// Its pod is being deleted.
     pub terminating: bool,

@@ -149,7 +149,8 @@ fn leave_to_a_human(members: &Members<'_>, kind: OperationKind, instance: &Insta
         )
     } else {
         format!(
-            "to go on with that of {name}, delete the MemgraphCluster, which keeps the volumes, and make it again"
+            "to go on with that of {name}, delete the MemgraphCluster, which keeps the volumes unless \
+             storage.retentionPolicy.whenDeleted is Delete (set it to Retain before), and make it again"
         )
     };
     let text = format!(

@@ -10,6 +10,7 @@ mod fake_gateways;
 mod fake_memgraph;
 mod faults;
 mod fields;
+mod former;
 mod growth;
 mod hibernation;
 mod image;

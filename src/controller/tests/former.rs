@@ -1,0 +1,94 @@
+//! A cluster that is made again under the name of one that still goes.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    super::reconcile::reconcile,
+    fake_api::FakeApi,
+    fake_memgraph::FakeMemgraph,
+    reconciling::{NAMESPACE, VERSION, api, claim, cluster, operator, settle, successor, until},
+};
+use crate::{api::names, leader::Leadership};
+
+/// The claims of three instances, as they belong to a StatefulSet with this UID; none: to nobody.
+fn claims(api: &FakeApi, generation: &str, set_uid: Option<&Value>) {
+    for ordinal in 0..3 {
+        let mut claim = claim(&names::instance("demo", ordinal));
+        claim["metadata"]["uid"] = json!(format!("{generation}-{ordinal}"));
+        if let Some(uid) = set_uid {
+            let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": uid});
+            claim["metadata"]["ownerReferences"] = json!([owner]);
+        }
+        api.put("persistentvolumeclaims", claim);
+    }
+}
+
+/// `retentionPolicy.whenDeleted: Delete`: Kubernetes deletes the StatefulSet first, and its pods and claims after it.
+#[tokio::test]
+async fn nothing_is_set_up_on_volumes_that_go_with_a_former_cluster() {
+    let api = api();
+    let memgraph = FakeMemgraph::fresh(3);
+    let first = operator(&api, &memgraph).await;
+    settle(&api, &first).await;
+    let mut set = api.get("apps/v1", "statefulsets", NAMESPACE, "demo").unwrap();
+    set["metadata"]["uid"] = json!("former-set");
+    api.put("statefulsets", set);
+    claims(&api, "former", Some(&json!("former-set")));
+    let mut again = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
+    again["metadata"]["uid"] = json!("another-uid");
+    again.as_object_mut().unwrap().remove("status");
+    api.put("memgraphclusters", again);
+    let operator = successor(&first, &memgraph, Leadership::for_ever()).await;
+    let look = async || {
+        for _ in 0..5 {
+            // That objects of the former cluster are in the way is an error.
+            reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+                .await
+                .ok();
+            tokio::task::yield_now().await;
+        }
+        cluster(&api).status.unwrap()
+    };
+    let serving = memgraph.roles();
+    assert_eq!(look().await.ledger, None);
+
+    // Kubernetes has come to the claims: pods that end keep them for a while.
+    for ((_, plural, _, name), _) in api.objects() {
+        let version = match plural.as_str() {
+            "statefulsets" | "deployments" => "apps/v1",
+            "poddisruptionbudgets" => "policy/v1",
+            "services" | "secrets" | "configmaps" => "v1",
+            _ => continue,
+        };
+        api.remove(version, &plural, NAMESPACE, &name);
+    }
+    let waits_for = |instance: &str| {
+        let said = format!("waiting for the volume claim of {instance} to end");
+        let conditions = cluster(&api).status.unwrap().conditions;
+        conditions
+            .iter()
+            .any(|condition| condition.message.contains(&said))
+    };
+    let wait_for = async |instance: &str| {
+        let waiting = async {
+            while !waits_for(instance) {
+                assert_eq!(look().await.ledger, None);
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        told.expect("the condition tells what is waited for");
+    };
+    wait_for("demo-0").await;
+    assert_eq!(memgraph.roles(), serving);
+
+    // The next ones, of which somebody deletes one: its pod keeps it for as long as that runs.
+    claims(&api, "next", None);
+    let mut deleted = claim("demo-1");
+    deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    api.put("persistentvolumeclaims", deleted);
+    wait_for("demo-1").await;
+    claims(&api, "next", None);
+    until(&api, &operator, || cluster(&api).status.unwrap().ledger.is_some()).await;
+}
