@@ -238,6 +238,8 @@ fn requeue(
     let settled = cluster.status.as_ref().is_some_and(|status| {
         status.ready_replicas == seen.settings.replicas && *situation == Situation::Serving
     }) && registrations.all(Registration::follows)
+        // Somebody may wait for MAIN to be moved, which is tried again before the next look would be.
+        && !seen.misses_a_gateway
         // It must not end unnoticed between two looks.
         && !seen.instances.iter().any(|instance| instance.terminating);
     match situation {
