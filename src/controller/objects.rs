@@ -281,10 +281,15 @@ async fn apply(
         content["metadata"]["resourceVersion"] = json!(live.resource_version());
     }
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    let written = api
-        .patch(&object.key().name, &params, &Patch::Apply(&content))
-        .await
-        .map_err(request("apply", object.key()))?;
+    let patch = Patch::Apply(&content);
+    let written = match api.patch(&object.key().name, &params, &patch).await {
+        Ok(written) => written,
+        // The watch tells of the version that it has by now.
+        Err(kube::Error::Api(answer)) if answer.code == 409 && object.key().kind == Kind::StatefulSet => {
+            return Ok(());
+        }
+        Err(error) => return Err(request("apply", object.key())(error)),
+    };
     tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
     applied.note(object, &written).await;
     Ok(())

@@ -57,11 +57,9 @@ async fn a_change_is_told_as_done_by_no_status_before_pods_have_it() {
         assert_eq!(condition(&api, "Reconciling"), told("True", "Updating"));
         tokio::task::yield_now().await;
     }
-    let template = &set(&api)["spec"]["template"]["metadata"]["annotations"];
-    assert_ne!(
-        template[names::CONFIGURATION_ANNOTATION],
-        made_with[names::CONFIGURATION_ANNOTATION]
-    );
+    let configuration = |annotations: &Value| annotations[names::CONFIGURATION_ANNOTATION].clone();
+    let template = || configuration(&set(&api)["spec"]["template"]["metadata"]["annotations"]);
+    until(&api, &operator, || template() != configuration(&made_with)).await;
     assert_eq!(
         pods().count(),
         3,
