@@ -95,13 +95,13 @@ impl Readings {
     }
 }
 
-/// Whether a line is a sample of a metric that some rule asks for.
+/// Whether a line is a sample of a metric that some rule asks for, in an expression of one line or of several.
 fn is_of_interest(line: &str) -> bool {
     let name = line.split(['{', ' ']).next().unwrap_or_default();
     !line.starts_with('#')
         && RULES.lines().any(|rule| {
-            let words = rule.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-            rule.trim_start().starts_with("expr:") && words.into_iter().any(|word| word == name)
+            let mut words = rule.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            words.any(|word| word == name)
         })
 }
 
@@ -124,4 +124,26 @@ pub fn evaluate(folder: &Path) -> Result<()> {
     let mut test = process::command("go", ["test", "-count=1", "-run", "WhatWasReadOnTheNode", "."]);
     test.current_dir(ALERTS).env("RECORDED", folder.canonicalize()?);
     tokio::task::block_in_place(|| process::output(&mut test)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_interest;
+
+    #[test]
+    fn what_rules_ask_for_is_kept_and_nothing_else() {
+        for asked in [
+            "memgraph_cluster_ready{cluster=\"demo\"} 0.0",
+            "memgraph_operator_leader 1.0",
+        ] {
+            assert!(is_of_interest(asked), "{asked}");
+        }
+        for other in [
+            "# HELP memgraph_cluster_ready 1",
+            "memgraph_cluster_info 1.0",
+            "process_open_fds 7",
+        ] {
+            assert!(!is_of_interest(other), "{other}");
+        }
+    }
 }
