@@ -19,6 +19,9 @@ pub enum Limit {
     /// The second phase of this transaction did not reach the replica, and MAIN was lost before its next commit that needed the
     /// replica's vote.
     SecondPhase,
+    /// A process was killed while it wrote this transaction to its log, the next one found it there, and then the power took it before
+    /// the kernel had written it.
+    LeftToTheKernel,
 }
 
 impl World {
@@ -97,6 +100,9 @@ impl World {
     /// The published limit that a loss falls under, by what is known of that very transaction.
     fn limit(&self, id: WriteId, main: &Instance) -> Option<Limit> {
         let transaction = self.memgraphs.transaction(id)?;
+        if self.memgraphs.has_lost_unconfirmed(main.volume, &transaction) {
+            return Some(Limit::LeftToTheKernel);
+        }
         let swallowed = transaction.replicas.keys().any(|replica| {
             let of_main = self
                 .instances
@@ -131,10 +137,11 @@ impl World {
                     continue;
                 }
                 let transaction = self.memgraphs.transaction(id);
-                let swallowed = transaction
-                    .as_ref()
-                    .is_some_and(|transaction| self.second_phase_is_missing(transaction, process));
-                if !swallowed {
+                let is_within_a_limit = transaction.as_ref().is_some_and(|transaction| {
+                    self.second_phase_is_missing(transaction, process)
+                        || self.memgraphs.has_lost_unconfirmed(instance.volume, transaction)
+                });
+                if !is_within_a_limit {
                     let what = format!(
                         "{id:?} was acknowledged and is not on {}, which is in sync: {transaction:?}",
                         instance.name

@@ -1,12 +1,13 @@
 //! A volume's content, and what a power loss would leave of it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use memgraph_sim::{
     config::Config,
+    durability::inspect,
     engine::{DiskError, DiskOperation, DiskReply, Effect, Engine, Event, Time},
 };
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -22,6 +23,9 @@ const FLUSHER: Duration = Duration::from_secs(5);
 /// (`rocksdb::WriteOptions()` in `src/kvstore/kvstore.cpp`): they outlive a kill, but not always a power loss.
 const STATE_FOLDERS: [&str; 4] = ["auth/", "databases/", "replication/", "settings/"];
 
+/// The folder of the log.
+const LOG: &str = "wal";
+
 #[derive(Debug, Clone, Default)]
 struct File {
     content: Vec<u8>,
@@ -31,6 +35,9 @@ struct File {
     written: VecDeque<(usize, Time)>,
     /// What a state file held before, and since when it does not.
     before: Option<(Option<Vec<u8>>, Time)>,
+    /// The log's last transaction, where the process that has written it was killed before the disk had confirmed it: nobody will
+    /// sync it, and the next process goes on in a file of its own.
+    left: Option<u64>,
 }
 
 impl File {
@@ -58,12 +65,20 @@ impl File {
         self.synced = self.synced.max(Some(length));
         self.written.retain(|(written, _)| *written > length);
     }
+
+    /// The timestamps that a log file has committed transactions of.
+    fn committed(&self, length: usize) -> Vec<u64> {
+        let log = inspect::log(&self.content[..length.min(self.content.len())]);
+        log.map(|log| log.committed).unwrap_or_default()
+    }
 }
 
 /// Files by path.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     files: BTreeMap<String, File>,
+    /// Transactions, by commit timestamp, that a killed process had left to the kernel and that a power loss took.
+    taken: BTreeSet<u64>,
 }
 
 impl Disk {
@@ -116,6 +131,20 @@ impl Disk {
         if let Some(file) = self.files.get_mut(path) {
             file.has_synced(length.min(file.content.len()));
         }
+    }
+
+    /// The process that waited for this sync was killed.
+    pub(super) fn left_unsynced(&mut self, path: &str, length: usize) {
+        if let Some(file) = self.files.get_mut(path)
+            && file.synced.unwrap_or(0) < length
+        {
+            file.left = file.committed(length).last().copied();
+        }
+    }
+
+    /// Whether a power loss took a transaction of this commit timestamp that a killed process had left to the kernel.
+    pub(super) fn has_lost(&self, timestamp: u64) -> bool {
+        self.taken.contains(&timestamp)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
@@ -173,18 +202,28 @@ impl Disk {
         let folder = format!("{path}/");
         self.files
             .retain(|known, _| known != path && !known.starts_with(&folder));
+        self.forget(path);
+    }
+
+    /// Without its log the data is another's.
+    fn forget(&mut self, path: &str) {
+        if path == LOG {
+            self.taken.clear();
+        }
     }
 
     /// Moves a folder's content into another folder, as a reset sets `wal` and `snapshots` aside.
     pub fn move_folder(&mut self, from: &str, to: &str) {
         // A folder that is not there has nothing to move.
         let _ = self.rename(from, to);
+        self.forget(from);
     }
 
     /// What a power loss at `now` does: of what was not synced a part stays that `random` chooses, and state files
     /// that are younger than the kernel's write-back may be as they were before. All that is left is on the disk
     /// from then on.
     pub(super) fn lose_power(&mut self, now: Time, random: &mut fastrand::Rng) {
+        let taken = &mut self.taken;
         self.files.retain(|path, file| {
             if let Some((before, since)) = file.before.take()
                 && now < since + WRITE_BACK
@@ -205,7 +244,16 @@ impl Disk {
                 _ => random.usize(..=unsynced),
             };
             let there = file.synced.is_some() || kept > 0;
+            let left = file.left.take();
             file.content.truncate(synced + kept);
+            if let Some(left) = left.filter(|left| !file.committed(usize::MAX).contains(left)) {
+                tracing::debug!(
+                    path,
+                    left,
+                    "the power loss took what a killed process had left to the kernel"
+                );
+                taken.insert(left);
+            }
             file.synced = Some(file.content.len());
             file.written.clear();
             there

@@ -146,6 +146,17 @@ impl Memgraphs {
         self.with(|core| core.steps.has_voted_later(transaction, replica))
     }
 
+    /// Whether a volume has lost a transaction with the power that a killed process had left to the kernel, unsynced and unconfirmed:
+    /// the trace of the disk itself.
+    #[must_use]
+    pub fn has_lost_unconfirmed(&self, volume: Volume, transaction: &Transaction) -> bool {
+        self.with(|core| {
+            let is_here = |process: Process| core.processes[process.index()].volume == volume;
+            let confirmed = is_here(transaction.main) || transaction.held().any(is_here);
+            !confirmed && core.volumes[volume.index()].disk.has_lost(transaction.timestamp)
+        })
+    }
+
     /// The last warnings and errors in a process's log.
     #[must_use]
     pub fn log(&self, process: Process) -> Vec<(Time, Level, String)> {

@@ -233,6 +233,13 @@ impl Core {
         }
         let held = self.volumes[volume.index()].holder == Some(process);
         let volume = &mut self.volumes[volume.index()];
+        if !lost_power {
+            for pending in self.processes[process.index()].disk.values() {
+                if let Pending::Sync { path, length } = pending {
+                    volume.disk.left_unsynced(path, *length);
+                }
+            }
+        }
         volume.waiting.retain(|waiting| *waiting != process);
         if held {
             volume.holder = None;

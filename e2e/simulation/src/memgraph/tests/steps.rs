@@ -6,7 +6,7 @@ use memgraph_operator::api::RegistrationMode;
 use tokio::time::sleep;
 
 use super::{Cluster, SECOND, run, setup};
-use crate::memgraph::{Blow, Deed, Doing, Fate, Holding, Outcome, Process, Step, WriteId};
+use crate::memgraph::{Blow, Deed, Doing, Fate, Holding, Memgraphs, Outcome, Process, Step, WriteId};
 
 /// A cluster with a write behind it, and the deed that awaits the first step that fits.
 async fn struck(
@@ -205,6 +205,48 @@ fn the_power_goes_in_the_middle_of_a_sync() {
             assert!(left == [first] || left == [first, second], "{left:?}");
         });
     }
+}
+
+/// A replica is killed while it syncs what MAIN has decided, and the next process in its pod has it. The power may take it all the same,
+/// in the middle of the log: the disk tells of that very transaction then.
+#[test]
+fn the_disk_tells_what_a_killed_process_had_left_to_the_kernel() {
+    run(async {
+        let mut taken = 0;
+        for seed in 0..10 {
+            let mut cluster = Cluster::bootstrapped(seed, 2).await;
+            let (replica, volume) = (cluster.process(1), cluster.members[1].volume);
+            let first = cluster.write().await;
+            let mut decided = false;
+            cluster.world.on_step(move |step| match step.doing {
+                Doing::Finalize { commit } => {
+                    decided = commit;
+                    Deed::default()
+                }
+                Doing::Sync if decided && step.process == replica => Deed::blow(Blow::Kill(replica)),
+                _ => Deed::default(),
+            });
+            let second = cluster.write().await;
+            cluster.world.off_step();
+            cluster.restart(1).await;
+            let third = cluster.write_until_acknowledged().await;
+            assert_eq!(
+                cluster.world.committed(cluster.process(1)),
+                [first, second, third]
+            );
+
+            cluster.world.power_off(cluster.members[1].pod);
+            let lost = |world: &Memgraphs, write| {
+                let transaction = world.transaction(write).unwrap();
+                world.has_lost_unconfirmed(volume, &transaction)
+            };
+            let is_there = cluster.world.on_disk(volume, &setup()).contains(&second);
+            assert_eq!(lost(&cluster.world, second), !is_there);
+            assert!(!lost(&cluster.world, first) && !lost(&cluster.world, third));
+            taken += usize::from(!is_there);
+        }
+        assert!((1..10).contains(&taken), "{taken}");
+    });
 }
 
 #[test]
