@@ -145,18 +145,6 @@ fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
         ObjectError::Access(
             AccessError::Missing(_) | AccessError::MissingKey { .. } | AccessError::Unusable { .. },
         ) => Reason::InvalidCredentials,
-        ObjectError::Certificate(CertificateError::Request { .. })
-        | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. })
-        | ObjectError::License(LicenseError::Request { .. })
-            if for_long =>
-        {
-            Reason::ObjectRefused
-        }
-        ObjectError::Certificate(CertificateError::Request { .. })
-        | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. })
-        | ObjectError::License(LicenseError::Request { .. }) => return None,
-        ObjectError::Certificate(_) | ObjectError::GatewayCertificate(_) => Reason::InvalidCertificate,
-        ObjectError::License(_) => Reason::InvalidLicense,
         ObjectError::Build(_)
         | ObjectError::Access(AccessError::Build(_))
         | ObjectError::Volume(VolumeError::Size(_))
@@ -165,22 +153,22 @@ fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
         // The API server's word on a value that no rule of the definition is about, as in an affinity.
         ObjectError::Request { source, .. } if is_answer(source, &[422]) => Reason::InvalidSpec,
         // A webhook, a quota, a right: it stands until somebody changes that.
-        ObjectError::Request { source, .. } if for_long || is_answer(source, &[400, 403]) => {
-            Reason::ObjectRefused
-        }
-        ObjectError::Access(AccessError::Request { .. })
+        ObjectError::Request { source, .. } if is_answer(source, &[400, 403]) => Reason::ObjectRefused,
+        ObjectError::Request { .. }
+        | ObjectError::Access(AccessError::Request { .. })
+        | ObjectError::Certificate(CertificateError::Request { .. })
+        | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. })
+        | ObjectError::License(LicenseError::Request { .. })
         | ObjectError::Volume(VolumeError::Request { .. })
         | ObjectError::Custody(CustodyError::Pod { .. } | CustodyError::Claim { .. })
-        | ObjectError::Gateways(_)
-            if for_long =>
-        {
+        | ObjectError::Gateways(_) => {
+            if !for_long {
+                return None;
+            }
             Reason::ObjectRefused
         }
-        ObjectError::Access(AccessError::Request { .. })
-        | ObjectError::Volume(VolumeError::Request { .. })
-        | ObjectError::Request { .. }
-        | ObjectError::Custody(CustodyError::Pod { .. } | CustodyError::Claim { .. })
-        | ObjectError::Gateways(_) => return None,
+        ObjectError::Certificate(_) | ObjectError::GatewayCertificate(_) => Reason::InvalidCertificate,
+        ObjectError::License(_) => Reason::InvalidLicense,
     };
     Some(Situation::Stalled(reason, super::chain(error)))
 }

@@ -8,8 +8,9 @@ use memgraph_operator::{
 };
 use memgraph_sim::engine::InspectedRole;
 
+use super::Limit;
 use crate::{
-    memgraph::{Outcome, Process, WriteId},
+    memgraph::{Outcome, Process, Transaction, WriteId},
     processes::Instance,
     world::World,
 };
@@ -95,7 +96,7 @@ impl World {
                 let instance = self.instances.named(&offer.target.instance);
                 let same =
                     instance.filter(|it| it.name != main.name && it.address == offer.target.address.ip());
-                let more = same.and_then(|instance| self.beyond(&instance, &holds));
+                let more = same.and_then(|instance| self.beyond(&instance, &main, &holds));
                 branched.extend(more.map(|id| format!("{} with {id:?}", offer.target.instance)));
             }
         }
@@ -105,8 +106,16 @@ impl World {
         }
     }
 
+    /// The published limit: the power took this write from the middle of MAIN's log, or of the log of a MAIN before it.
+    fn was_left_to_the_kernel(&self, id: WriteId, main: &Instance) -> bool {
+        let transaction = self.memgraphs.transaction(id);
+        let taken = |it: &Transaction| self.memgraphs.has_lost_unconfirmed(main.volume, it);
+        self.watchman.booked_to(id) == Some(Limit::LeftToTheKernel)
+            || transaction.is_some_and(|it| taken(&it))
+    }
+
     /// A write that an instance holds beyond these, and that nobody can have under way any more.
-    fn beyond(&self, instance: &Instance, holds: &[WriteId]) -> Option<WriteId> {
+    fn beyond(&self, instance: &Instance, main: &Instance, holds: &[WriteId]) -> Option<WriteId> {
         let process: Process = instance.process?;
         let now = self.memgraphs.now();
         self.memgraphs.committed(process).into_iter().find(|id| {
@@ -117,6 +126,7 @@ impl World {
             holds.binary_search(id).is_err()
                 && over(*id).is_some_and(|ended| ended + DECIDED < now)
                 && !self.is_kept_undecided(*id, instance)
+                && !self.was_left_to_the_kernel(*id, main)
         })
     }
 

@@ -145,6 +145,12 @@ impl Watchman {
         self.state.borrow().booked.contains_key(&id)
     }
 
+    /// The limit that a loss was booked to.
+    #[must_use]
+    pub fn booked_to(&self, id: WriteId) -> Option<Limit> {
+        self.state.borrow().booked.get(&id).copied()
+    }
+
     /// How many losses were booked.
     #[must_use]
     pub fn booked(&self) -> usize {

@@ -49,6 +49,20 @@ fn is_asleep(world: &World) -> bool {
     world.condition("Hibernated") == ("True".to_owned(), "Hibernated".to_owned())
 }
 
+/// What instances are made from later.
+const OTHER_TIMEOUT: &str = "601";
+
+fn has_other_timeout(world: &World, instance: &str) -> bool {
+    let pod = world.pod(instance).unwrap_or_default();
+    let args = &pod["spec"]["containers"][0]["args"];
+    args.to_string().contains(OTHER_TIMEOUT)
+}
+
+fn all_have_other_timeout(world: &World) -> bool {
+    let names = pods(world, names::INSTANCE);
+    names.len() == 3 && names.iter().all(|name| has_other_timeout(world, name))
+}
+
 #[test]
 fn it_comes_back_with_every_acknowledged_write() {
     play(&options(json!({})), async |world| {
@@ -132,23 +146,19 @@ fn another_configuration_reaches_instances_one_after_the_other_once_they_are_awa
         assert!(world.writes(20, secs(30)).await);
         set_asleep(&world, true);
         assert!(world.until(secs(120), is_asleep).await);
-        world.edit_spec(|spec| spec["config"] = json!({"query-execution-timeout-sec": "601"}));
+        world.edit_spec(|spec| spec["config"] = json!({"query-execution-timeout-sec": OTHER_TIMEOUT}));
         sleep(secs(5)).await;
-        let args = |w: &World, name: &str| {
-            w.pod(name).unwrap_or_default()["spec"]["containers"][0]["args"].to_string()
-        };
-        let has_it = |w: &World, name: &str| args(w, name).contains("601");
         set_asleep(&world, false);
         let all = |w: &World| pods(w, names::INSTANCE).len() == 3;
         assert!(world.until(secs(60), all).await);
         for name in pods(&world, names::INSTANCE) {
-            assert!(!has_it(&world, &name), "{name} is as it was");
+            assert!(!has_other_timeout(&world, &name), "{name} is as it was");
         }
-        let updated = |w: &World| {
-            let names = pods(w, names::INSTANCE);
-            names.len() == 3 && names.iter().all(|name| has_it(w, name))
-        };
-        assert!(world.until(secs(300), updated).await, "{:?}", world.status());
+        assert!(
+            world.until(secs(300), all_have_other_timeout).await,
+            "{:?}",
+            world.status()
+        );
         assert!(world.settled(1, secs(120)).await);
     });
 }
@@ -203,25 +213,21 @@ fn pods_that_end_for_a_sleep_that_is_called_off_come_back_as_they_were() {
         assert_eq!(uids(&world), before);
         world.edit_spec(|spec| {
             spec["hibernated"] = json!(false);
-            spec["config"] = json!({"query-execution-timeout-sec": "601"});
+            spec["config"] = json!({"query-execution-timeout-sec": OTHER_TIMEOUT});
         });
         let all_anew = |w: &World| {
             let now = uids(w);
             now.len() == 3 && !now.iter().any(|uid| before.contains(uid))
         };
         assert!(world.until(secs(120), all_anew).await);
-        let has_it = |w: &World, name: &str| {
-            let pod = w.pod(name).unwrap_or_default();
-            pod["spec"]["containers"][0]["args"].to_string().contains("601")
-        };
         for name in pods(&world, names::INSTANCE) {
-            assert!(!has_it(&world, &name), "{name} is as it was");
+            assert!(!has_other_timeout(&world, &name), "{name} is as it was");
         }
-        let updated = |w: &World| {
-            let names = pods(w, names::INSTANCE);
-            names.len() == 3 && names.iter().all(|name| has_it(w, name))
-        };
-        assert!(world.until(secs(300), updated).await, "{:?}", world.status());
+        assert!(
+            world.until(secs(300), all_have_other_timeout).await,
+            "{:?}",
+            world.status()
+        );
         assert!(world.settled(1, secs(120)).await);
     });
 }
