@@ -279,7 +279,8 @@ fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
         return give_up(members, "its registration on MAIN is gone");
     };
     if seen.closed_for > PATIENCE {
-        return give_up(members, "it did not get everything from MAIN in time");
+        let why = "within 5 s, transactions did not end on MAIN, or it did not get everything from there";
+        return give_up(members, why);
     }
     let Some(member) = members.as_member(target, registration) else {
         return give_up(members, "it is no copy any more that may be MAIN");

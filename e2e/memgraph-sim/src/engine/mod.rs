@@ -189,7 +189,7 @@ pub(crate) struct Node {
     system_lock: Rc<Lock<Exclusive>>,
     snapshot_lock: Rc<Lock<Exclusive>>,
     /// Aborts the snapshot that is being made.
-    snapshot_abort: RefCell<Option<oneshot::Sender<()>>>,
+    snapshot_abort: RefCell<Option<(oneshot::Sender<()>, Time)>>,
     retainer: Retainer,
 }
 

@@ -135,7 +135,7 @@ impl Node {
         let path = file.path.clone();
         let writing = self.io.perform(DiskOperation::Replace(path.clone(), content));
         let (abort, aborted) = oneshot::channel();
-        *self.snapshot_abort.borrow_mut() = Some(abort);
+        *self.snapshot_abort.borrow_mut() = Some((abort, self.io.now()));
         let finished = match select(std::pin::pin!(writing), aborted).await {
             Either::Left((written, _)) => Some(written),
             Either::Right(_) => None,
@@ -165,7 +165,7 @@ impl Node {
             // Replicas make none.
             return Some(None);
         }
-        if let Some(abort) = self.snapshot_abort.take() {
+        if let Some((abort, _)) = self.snapshot_abort.take() {
             self.io.log(
                 Level::Info,
                 "snapshot lock contention: another snapshot is in progress, requesting abort",

@@ -7,6 +7,8 @@ mod sleep;
 
 use std::time::Duration;
 
+use bolt_server::Map;
+use memgraph_operator::api::names;
 use serde_json::json;
 use simulation::{
     script::play,
@@ -135,5 +137,40 @@ fn a_replica_that_was_empty_when_it_took_a_snapshot_takes_another_one() {
         let another = |world: &World| !newest(world).ends_with("_timestamp_0");
         assert!(world.until(secs(120), another).await, "{}", newest(&world));
         assert!(world.settled(2, secs(120)).await);
+    });
+}
+
+/// It takes one every five minutes, which is among its transactions for as long as it takes.
+#[test]
+fn main_moves_while_it_takes_a_snapshot() {
+    play(&Options::default(), async |world| {
+        assert!(world.settled(1, secs(60)).await);
+        assert!(world.writes(20, secs(30)).await);
+        let main = world.main().unwrap();
+        let sync = Duration::from_micros(400);
+        world.memgraphs.set_disk_speed(main.volume, sync, secs(600));
+        let address = (main.address, names::BOLT_PORT).into();
+        let mut client = world.memgraphs.client(world.memgraphs.place("human"));
+        client.connect(address, secs(5)).await.unwrap();
+        let deadline = Instant::now() + secs(400);
+        loop {
+            let running = client
+                .run("SHOW TRANSACTIONS", Map::new(), secs(5))
+                .await
+                .unwrap();
+            if format!("{running:?}").contains("CREATE SNAPSHOT") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it takes no snapshot");
+            sleep(secs(5)).await;
+        }
+        world.edit_spec(|spec| spec["switchover"] = json!({"requestId": "away", "target": "demo-1"}));
+        assert!(
+            world.until(secs(10), |w| w.is_open_to("demo-1")).await,
+            "{:?}",
+            world.status()
+        );
+        assert_eq!(world.instances.named(&main.name).unwrap().process, main.process);
+        assert!(world.writes(20, secs(30)).await);
     });
 }

@@ -9,7 +9,7 @@ use super::texts;
 use crate::{
     durability::files,
     engine::{
-        Node,
+        Node, Time,
         session::{Answer, DATABASE},
         sessions::SessionInfo,
     },
@@ -114,14 +114,44 @@ impl Node {
             }
             row.push(BoltValue::Map(running.metadata));
             if version >= Version::V3_12 {
-                let started = i64::try_from(running.started.as_micros()).unwrap_or(i64::MAX);
-                row.push(files::readable_time(self.config.started_at.saturating_add(started)).into());
-                let elapsed = self.io.now().saturating_sub(running.started).as_millis();
-                row.push(BoltValue::Integer(i64::try_from(elapsed).unwrap_or(i64::MAX)));
+                row.extend(self.since(running.started));
             }
             answer.push(row);
         }
+        // `BuildSnapshotTransactionRow` in `query/interpreter.cpp`, from 3.9 on. There is no row of a GC: none takes any time here.
+        let wanted = statuses.is_empty() || statuses.contains(&TransactionStatus::Running);
+        let snapshot = self.snapshot_abort.borrow();
+        if let Some((_, began)) = snapshot.as_ref().filter(|_| version >= Version::V3_10 && wanted) {
+            answer.push(self.snapshot_row(*began));
+        }
         rows(answer)
+    }
+
+    /// The snapshot that is being written, among the transactions.
+    fn snapshot_row(&self, began: Time) -> Vec<BoltValue> {
+        let queries = vec![BoltValue::from("CREATE SNAPSHOT")];
+        let phase = [("phase".to_owned(), "vertices".into())].into_iter().collect();
+        let mut row = vec![
+            "".into(),
+            "snapshot".into(),
+            BoltValue::List(queries),
+            "running".into(),
+            BoltValue::Map(phase),
+        ];
+        if self.config.version >= Version::V3_12 {
+            row.extend(self.since(began));
+        }
+        row
+    }
+
+    /// When something began, and for how many milliseconds it has been under way.
+    fn since(&self, began: Time) -> [BoltValue; 2] {
+        let began_at = i64::try_from(began.as_micros()).unwrap_or(i64::MAX);
+        let elapsed = self.io.now().saturating_sub(began).as_millis();
+        [
+            files::readable_time(self.config.started_at.saturating_add(began_at)).into(),
+            BoltValue::Integer(i64::try_from(elapsed).unwrap_or(i64::MAX)),
+        ]
     }
 
     pub(super) fn terminate_transactions(&self, ids: &[String]) -> Answer {
