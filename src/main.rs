@@ -114,9 +114,12 @@ struct InstanceInitArgs {
 
 #[derive(Args)]
 struct OperatorArgs {
-    /// Image of the gateway pods: this program's own.
+    /// This program's own image, which gateways and the init containers of instances run too.
     #[arg(long, env = "OPERATOR_IMAGE")]
     image: String,
+    /// When nodes pull it for them: Always, IfNotPresent or Never. Unset: Always for the tag `latest`, else IfNotPresent.
+    #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: Option<String>,
     /// Namespaces whose MemgraphClusters it looks after, separated by commas. Unset or empty: all. No two operators may look after
     /// the same namespace.
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
@@ -415,7 +418,10 @@ async fn operator(args: OperatorArgs) -> Result<(), Error> {
     let pods = OperatorPods::new(&args.election.lease_namespace, &args.selector)?;
     let config = OperatorConfig {
         scope: Scope::of(&args.watch_namespaces)?,
-        image: OperatorImage(args.image),
+        image: OperatorImage {
+            name: args.image,
+            pull_policy: args.image_pull_policy,
+        },
         cluster_domain: args.cluster_domain,
         http: args.http_bind_address,
         interval: args.reconcile_interval,

@@ -17,7 +17,8 @@ pub struct ReplicationSpec {
     pub mode: ReplicationMode,
 
     /// Number of replicas that must hold a write before it is acknowledged. Unset: 1, or 0 where there is no
-    /// other instance or the mode is Async.
+    /// other instance or the mode is Async. After a change of MAIN one of them is enough to let clients in; the
+    /// others join as soon as they hold everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 19))]
     pub sync_replicas: Option<i32>,

@@ -241,10 +241,19 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
             }
             Action::DeletePod { instance, pod_uid } => self.delete_pod(instance, pod_uid).await,
             Action::ReadPosition { instance } => {
-                let position = memgraph::position(self.bolt, self.address(instance)?, instance).await;
-                // That it cannot be told is an answer too.
-                let position = position.map_err(|error| super::chain(&error));
-                self.sightings.measured(instance, position).await;
+                match memgraph::position(self.bolt, self.address(instance)?, instance).await {
+                    Ok(position) => self.sightings.measured(instance, Ok(position)).await,
+                    // That it cannot be told is an answer too.
+                    Err(error @ AdminError::Precondition(_)) => {
+                        let why = super::chain(&error);
+                        self.sightings.measured(instance, Err(why)).await;
+                    }
+                    Err(error) => {
+                        let why = super::chain(&error);
+                        self.sightings.unmeasured(instance, &why).await;
+                        return Err(error.into());
+                    }
+                }
                 Ok(())
             }
             Action::NoteVolumes { claims, note } => self.note_volumes(claims, note).await,

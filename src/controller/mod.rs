@@ -104,7 +104,7 @@ const LAST_STEPS: Duration = Duration::from_millis(500);
 pub struct OperatorConfig {
     /// The namespaces whose clusters it looks after.
     pub scope: Scope,
-    /// Image of the gateway's pods, which is the operator's own.
+    /// The operator's own image, which gateways and init containers run too.
     pub image: OperatorImage,
     /// The DNS domain of the Kubernetes cluster, such as `cluster.local`.
     pub cluster_domain: String,

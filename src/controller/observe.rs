@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt, core::DynamicObject};
 use super::{
     certificates::takes_tls,
     image,
-    obstacle::obstacle,
+    obstacle::{NO_POD, obstacle, shortened},
     packed::Packed,
     settings::settings,
     sightings::{Sightings, Target},
@@ -29,6 +29,9 @@ use crate::{
     },
     resources::{Amount, is_controlled_by},
 };
+
+/// From then on it is told that an instance has no pod: one is made within a moment, if nobody refuses it.
+const LONG_WITHOUT_A_POD: Duration = Duration::from_secs(10);
 
 /// What Kubernetes holds of one cluster.
 #[derive(Clone, Debug, Default)]
@@ -370,10 +373,15 @@ impl Inventory {
     /// What Kubernetes says of the gateway.
     pub(super) fn gateway(&self, cluster: &MemgraphCluster) -> GatewayState {
         let ready = self.gateways.iter().filter(|pod| is_ready(pod)).count();
+        let refused = || self.deployment.as_deref()?.refusal().map(shortened);
         GatewayState {
             enabled: cluster.spec.gateway.enabled,
             ready: i32::try_from(ready).unwrap_or(i32::MAX),
-            obstacle: self.gateways.iter().find_map(|pod| obstacle(pod)),
+            obstacle: self
+                .gateways
+                .iter()
+                .find_map(|pod| obstacle(pod))
+                .or_else(refused),
             unfinished: self
                 .deployment
                 .as_deref()
@@ -504,7 +512,11 @@ impl Inventory {
                 stuck_for: sighting.stuck_for,
                 has_answered: sighting.has_answered,
                 crash_loop: slot.pod.and_then(crash_loop),
-                obstacle: slot.pod.and_then(obstacle),
+                obstacle: match slot.pod {
+                    Some(pod) => obstacle(pod),
+                    None => (sighting.away_for >= LONG_WITHOUT_A_POD && !memories.stage.ends_pods())
+                        .then(|| NO_POD.to_owned()),
+                },
                 adamant: sighting.adamant,
                 unregistrable: sighting.unregistrable,
                 may_have_ended: sighting.may_have_ended,

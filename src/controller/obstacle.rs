@@ -20,6 +20,9 @@ const IMAGE_REASONS: [&str; 6] = [
     "RegistryUnavailable",
 ];
 
+/// What is told of an instance that has had no pod for a while: its StatefulSet's controller reports that by events alone.
+pub(super) const NO_POD: &str = "it has no pod: `kubectl describe statefulset` says why";
+
 /// What every container waits for once.
 const USUAL: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
@@ -116,7 +119,8 @@ fn failed(status: &PodStatus) -> Option<String> {
         .filter(|reason| failed && !reason.is_empty())
 }
 
-fn shortened(text: &str) -> String {
+/// As much of a text as is told.
+pub(super) fn shortened(text: &str) -> String {
     if text.chars().count() <= LONGEST {
         return text.to_owned();
     }

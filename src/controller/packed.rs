@@ -32,6 +32,8 @@ pub(crate) struct Packed {
     configuration: Option<String>,
     /// Of a Deployment: see [`unfinished`].
     unfinished: Option<String>,
+    /// Of a Deployment: see [`refusal`].
+    refusal: Option<String>,
 }
 
 impl Packed {
@@ -54,6 +56,11 @@ impl Packed {
     /// Of a Deployment: what it still lacks, by what its controller has told.
     pub(super) fn unfinished(&self) -> Option<&str> {
         self.unfinished.as_deref()
+    }
+
+    /// Of a Deployment: why its pods cannot be made.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// Of a StatefulSet: the configuration that a new pod is certain to get.
@@ -104,6 +111,14 @@ fn unfinished(deployment: &DynamicObject) -> Option<String> {
     }
 }
 
+/// Why the API server takes no pod of a Deployment, such as a quota: it has accepted the Deployment itself.
+fn refusal(deployment: &DynamicObject) -> Option<String> {
+    let conditions = deployment.data["status"]["conditions"].as_array()?;
+    let is_it = |condition: &&Value| condition["type"] == "ReplicaFailure" && condition["status"] == "True";
+    let told = conditions.iter().find(is_it)?["message"].as_str()?;
+    Some(format!("its pods cannot be made: {told}"))
+}
+
 impl<'de> Deserialize<'de> for Packed {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         let mut object = DynamicObject::deserialize(source)?;
@@ -115,6 +130,7 @@ impl<'de> Deserialize<'de> for Packed {
             asks_for_none: asks_for_none(&object),
             configuration: certain_configuration(&object).map(str::to_owned),
             unfinished: unfinished(&object),
+            refusal: refusal(&object),
         })
     }
 }
@@ -127,6 +143,7 @@ impl Remembered for Packed {
             asks_for_none: false,
             configuration: None,
             unfinished: None,
+            refusal: None,
         }
     }
 }

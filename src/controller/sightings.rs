@@ -36,6 +36,9 @@ const BUSY_LATELY: Duration = Duration::from_secs(15);
 const UNREACHED_FOR: Duration = Duration::from_secs(10);
 /// How often it is seen whether an instance has fallen silent whose answer is waited for.
 const LISTEN_AGAIN: Duration = Duration::from_millis(100);
+/// For how long an instance is asked again how far its data has come, until it counts as one that cannot tell: it may take a snapshot
+/// of its own meanwhile.
+const UNMEASURED_FOR: Duration = Duration::from_secs(600);
 
 /// After what time Kubernetes has told of a process that has ended, if it has: a kubelet looks every second, and tells at once;
 /// the pods of a node that says nothing are taken for unready after 40 to 50 s (`--node-monitor-grace-period`).
@@ -116,6 +119,8 @@ struct Memory {
     missed: u32,
     /// How far its data has come in this life, or why that cannot be told.
     position: Option<Result<i64, String>>,
+    /// Since when that could not be told, in this life, for a reason that may pass.
+    unmeasured_since: Option<Instant>,
     /// By ordinal: how far each replica was behind, as it told when it answered as MAIN for the last time.
     told: BTreeMap<i32, i64>,
 }
@@ -264,6 +269,16 @@ impl Sightings {
     pub(super) async fn measured(&self, instance: &str, position: Result<i64, String>) {
         if let Some(memory) = self.memories.lock().await.get_mut(instance) {
             memory.position = Some(position);
+        }
+    }
+
+    /// Notes that it could not be told how far an instance's data has come, and may be soon. After a while that is an answer too.
+    pub(super) async fn unmeasured(&self, instance: &str, why: &str) {
+        if let Some(memory) = self.memories.lock().await.get_mut(instance) {
+            let since = *memory.unmeasured_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= UNMEASURED_FOR {
+                memory.position = Some(Err(why.to_owned()));
+            }
         }
     }
 
@@ -469,6 +484,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         .and_then(|memory| memory.position.clone())
         .filter(|_| same_life);
     let in_this_life = before.as_ref().filter(|_| same_life);
+    let unmeasured_since = in_this_life.and_then(|memory| memory.unmeasured_since);
     let stuck_since = match sight {
         Sight::Silent | Sight::Handshake => in_this_life.and_then(|m| m.stuck_since).or(Some(begun)),
         _ => None,
@@ -550,6 +566,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         back_since,
         missed,
         position,
+        unmeasured_since,
         told,
     }
 }

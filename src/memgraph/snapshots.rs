@@ -13,6 +13,8 @@ const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(60 * 60);
 const BETWEEN_HANDSHAKES: Duration = Duration::from_secs(1);
 /// After so many in a row that came to nothing its answer is waited for no longer. A host that has vanished says nothing.
 const MISSED_HANDSHAKES: u32 = 5;
+/// In the words of a replica of a release before 3.8 (Memgraph's `query/interpreter.cpp`).
+const REPLICAS_TAKE_NONE: &str = "Replica instances are not allowed to create them";
 /// What comes before the last durable timestamp in a snapshot's file name (Memgraph's
 /// `storage/v2/durability/paths.hpp`). What comes before that is the time at which it was taken.
 const BEFORE_TIMESTAMP: &str = "_timestamp_";
@@ -21,12 +23,16 @@ const BEFORE_TIMESTAMP: &str = "_timestamp_";
 /// of a snapshot that is taken for it, which a replica does from Memgraph 3.8 on.
 ///
 /// # Errors
-/// When no snapshot was taken, or when its name says nothing.
+/// [`AdminError::Precondition`] when it takes none, or its name says nothing: it does not help to try again. Otherwise none was taken
+/// this time, as while it takes one already.
 pub async fn position<B: Bolt>(client: &B, at: SocketAddr, instance: &str) -> Result<i64, AdminError> {
     let action = format!("take a snapshot on {instance}");
-    let rows = run(client, at, "CREATE SNAPSHOT")
-        .await
-        .map_err(bolt(action.as_str()))?;
+    let rows = match run(client, at, "CREATE SNAPSHOT").await {
+        Err(BoltError::Failure { message, .. }) if message.contains(REPLICAS_TAKE_NONE) => {
+            return Err(AdminError::Precondition(format!("cannot {action}: {message}")));
+        }
+        answer => answer.map_err(bolt(action.as_str()))?,
+    };
     let path = rows.first().and_then(path);
     path.and_then(durable).ok_or_else(|| {
         AdminError::Precondition(format!("cannot read the position of {instance} from {path:?}"))

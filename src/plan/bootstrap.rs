@@ -101,7 +101,7 @@ pub(super) fn plan(seen: &Observation) -> Plan {
             .and_then(Instance::copy)
         {
             Some(first) => announce(seen, first, &Beginning::New),
-            None => no_pod("no instance that may be MAIN"),
+            None => nobody_to_begin_with(seen),
         },
         State::Operational(main) => match main.copy() {
             Some(copy) => announce(seen, copy, &Beginning::Adopted(main)),
@@ -125,6 +125,18 @@ pub(super) fn plan(seen: &Observation) -> Plan {
         }
         State::Unknown(why) => ask(seen, &why),
     }
+}
+
+/// What to say where a new cluster has no instance that may be its MAIN.
+fn nobody_to_begin_with(seen: &Observation) -> Plan {
+    let situation = if seen.declared().any(|i| seen.electable(i)) {
+        let text = "the instances that may be MAIN have no pod yet".to_owned();
+        Situation::Waiting(Reason::WaitingForInstances, text)
+    } else {
+        let text = "every instance that replication.electableInstances allows to be MAIN is in fencedInstances: take one out".to_owned();
+        Situation::Stalled(Reason::FencedInstance, text)
+    };
+    Plan::new(seen, situation)
 }
 
 /// Changes nothing and says what is needed; or does what a human has said about this very state.

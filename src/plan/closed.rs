@@ -19,6 +19,9 @@ use crate::api::{
     ledger::{Election, Ledger, Member, Operation, OperationKind, Route},
 };
 
+/// For how long those that are to be in sync beyond the first are waited for.
+const LAGGARDS: Duration = Duration::from_secs(10);
+
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     let kind = ledger
         .operation
@@ -154,7 +157,8 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         return plan;
     }
 
-    let chosen = choose(members);
+    let mut chosen = choose(members);
+    leave_out_laggards(members, &mut chosen);
     let wrong: Vec<_> = members
         .all()
         .iter()
@@ -414,6 +418,21 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able
+}
+
+/// Where as many hold everything as the route needs, the others are not waited for without end: a copy that has to be filled, that
+/// MAIN cannot reach or that does not come to be in sync joins later, while clients write. It is as if it was not there: nobody was
+/// promised that it holds anything, and the route opens with exactly those that do.
+fn leave_out_laggards(members: &Members<'_>, chosen: &mut Vec<&Instance>) {
+    let seen = members.seen;
+    let is_synced = |instance: &&Instance| {
+        let registration = members.registration_of(instance);
+        registration.is_some_and(|it| it.is_sync() && it.in_sync())
+    };
+    let needed = seen.settings.required_members();
+    if needed > 0 && seen.closed_for > LAGGARDS && chosen.iter().filter(|i| is_synced(i)).count() >= needed {
+        chosen.retain(is_synced);
+    }
 }
 
 /// Checks the choice of MAIN after a lost ledger, before MAIN has committed anything: every other instance is registered.

@@ -23,6 +23,9 @@ pub(super) fn durable(
             "{} in-sync replica(s) hold every acknowledged write",
             following.len()
         );
+        if following.len() < seen.settings.sync_replicas {
+            message += &format!(", of {} that the spec asks for", seen.settings.sync_replicas);
+        }
         if let Some(node) = main.and_then(|main| common_node(main, following)) {
             message += &format!(
                 ", on the node of MAIN ({node}): what takes that node, and its disk where volumes are on it, takes all of them"

@@ -472,8 +472,12 @@ fn shortcomings(seen: &Observation, ledger: &Ledger) -> String {
     let mut text = String::new();
     for member in waited_for(ledger) {
         let instance = seen.instance(&member.instance);
-        let lacks = shortcoming(instance, &member.incarnation, ledger).unwrap_or("has restarted");
-        text.push_str(&format!(". {} {lacks}", member.instance));
+        let restarted = instance.is_some_and(|instance| !is_candidate(instance, member));
+        let lacks =
+            shortcoming(instance, &member.incarnation, ledger).or(restarted.then_some("has restarted"));
+        if let Some(lacks) = lacks {
+            text.push_str(&format!(". {} {lacks}", member.instance));
+        }
     }
     let main = seen.instance(&ledger.main.instance);
     let back = main.filter(|main| main.view().is_some());
@@ -610,10 +614,10 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
     if let Some(situation) = unflushed(seen, ledger, why) {
         return situation;
     }
-    let manual = !automatic && matches!(fate, Fate::Dead(_) | Fate::Suspected(_));
-    if manual
-        && ledger.route == Route::Open
-        && let Some(next) = successor(seen, ledger, true)
+    let next = || successor(seen, ledger, true).or_else(|| restarted_member(seen, ledger));
+    if !automatic
+        && !matches!(fate, Fate::Demoted(_))
+        && let Some(next) = next()
     {
         let text = format!(
             "{why}; failover.mode is Manual: bring it back, or set failover.mode to Automatic to have {} promoted",

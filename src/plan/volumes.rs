@@ -11,6 +11,19 @@ pub(super) fn verdict(seen: &Observation, situation: &Situation) -> (Truth, Reas
     if let Situation::Stalled(reason @ Reason::ExpansionRefused, message) = situation {
         return (Truth::False, *reason, message.clone());
     }
+    let unclaimed = |instance: &&Instance| instance.claim.is_none() && !seen.settings.data_in_pods;
+    let unclaimed: Vec<_> = seen
+        .declared()
+        .filter(unclaimed)
+        .map(|instance| instance.name.as_str())
+        .collect();
+    if !unclaimed.is_empty() {
+        let message = format!(
+            "no volume claim yet: {}; if it stays so, `kubectl describe statefulset` says why",
+            unclaimed.join(", ")
+        );
+        return (Truth::False, Reason::WaitingForVolumes, message);
+    }
     let without = names(seen, |claim| claim.volume.is_none());
     if !without.is_empty() {
         let message = format!(

@@ -119,7 +119,8 @@ fn container(parent: &Parent<'_>, installation: &Installation) -> Result<Contain
     }
     Ok(Container {
         name: CONTAINER.to_owned(),
-        image: Some(installation.image.0.clone()),
+        image: Some(installation.image.name.clone()),
+        image_pull_policy: installation.image.pull_policy.clone(),
         args: Some(args.into_iter().map(str::to_owned).collect()),
         // Both ports are always named, so that switching reading on or off replaces no gateway.
         ports: Some(vec![

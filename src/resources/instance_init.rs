@@ -51,7 +51,8 @@ pub(super) fn container(
     variables.extend(credentials::environment(parent).into_iter().flatten());
     Container {
         name: names::INIT_CONTAINER.to_owned(),
-        image: Some(image.0.clone()),
+        image: Some(image.name.clone()),
+        image_pull_policy: image.pull_policy.clone(),
         args: Some(args.collect()),
         env: Some(variables),
         resources,

@@ -54,9 +54,14 @@ const INSTANCE_VERBS: &[&str] = &["get"];
 /// What a gateway does with its own cluster: it follows the route.
 const GATEWAY_VERBS: &[&str] = &["get", "list", "watch"];
 
-/// The operator's own image, which the gateways run too.
+/// The operator's own image, which the gateways and the init containers of instances run too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperatorImage(pub String);
+pub struct OperatorImage {
+    /// Its name, with a tag or a digest.
+    pub name: String,
+    /// `Always`, `IfNotPresent` or `Never`. None: `Always` for the tag `latest`, else `IfNotPresent`, by Kubernetes' default.
+    pub pull_policy: Option<String>,
+}
 
 /// What a cluster's objects have of the operator that looks after it.
 #[derive(Clone, Debug, PartialEq, Eq)]

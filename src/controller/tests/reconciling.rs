@@ -223,7 +223,10 @@ fn config() -> OperatorConfig {
     let millis = Duration::from_millis;
     OperatorConfig {
         scope: Scope::default(),
-        image: OperatorImage("operator:1".into()),
+        image: OperatorImage {
+            name: "operator:1".into(),
+            pull_policy: None,
+        },
         cluster_domain: "cluster.local".into(),
         http: ([127, 0, 0, 1], 0).into(),
         pods: OperatorPods::new(NAMESPACE, "app=operator").unwrap(),

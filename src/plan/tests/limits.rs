@@ -284,7 +284,7 @@ fn a_fenced_main_that_nobody_can_follow_goes_on_and_says_so() {
     let mut world = World::new(1);
     world.settings.fenced = vec!["demo-0".into()];
     let plan = world.settle();
-    assert_eq!(reason(&plan), Some(Reason::WaitingForInstances), "{plan:?}");
+    assert_eq!(reason(&plan), Some(Reason::FencedInstance), "{plan:?}");
     world.settings.fenced.clear();
     world.settle();
     world.settings.fenced = vec!["demo-0".into()];

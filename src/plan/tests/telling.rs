@@ -53,6 +53,29 @@ fn a_manual_failover_names_who_holds_every_write_and_waits_for_a_human() {
     assert!(!message.contains("Automatic"), "{message}");
 }
 
+/// MAIN is back without its data; or it has been let in again and was lost before the route was open.
+#[test]
+fn a_manual_failover_is_told_of_whatever_has_become_of_main() {
+    let mut emptied = running();
+    emptied.settings.automatic_failover = false;
+    emptied.restart(0, false);
+    let mut again = running();
+    again.settings.automatic_failover = false;
+    again.restart(0, true);
+    again.step(usize::MAX);
+    again.servers[0].up = false;
+    assert_eq!(again.ledger.as_ref().unwrap().route, Route::Closed);
+    for world in [emptied, again] {
+        let (status, reason, message) = told(&world.observe(), ConditionType::Stalled);
+        assert_eq!(
+            (status, reason),
+            (Truth::True, Reason::ManualFailover),
+            "{message}"
+        );
+        assert!(message.ends_with("to have demo-1 promoted"), "{message}");
+    }
+}
+
 #[test]
 fn a_main_that_is_lost_in_a_pause_waits_for_a_human() {
     let mut world = running();

@@ -40,6 +40,18 @@ fn set(seen: &mut Observation, instance: usize, volume: Option<Volume>) {
 }
 
 #[test]
+fn an_instance_without_a_claim_has_no_volume() {
+    let mut seen = running().observe();
+    seen.instances[1].claim = None;
+    let (_, conditions) = told(&seen, &Situation::Serving);
+    let (status, reason, message) = &conditions[0];
+    assert_eq!((*status, *reason), (Truth::False, Reason::WaitingForVolumes));
+    assert!(message.starts_with("no volume claim yet: demo-1;"), "{message}");
+    seen.settings.data_in_pods = true;
+    assert_eq!(told(&seen, &Situation::Serving).1[0].0, Truth::True);
+}
+
+#[test]
 fn volumes_that_are_large_enough_are_ready() {
     let mut seen = running().observe();
     let larger = Volume {

@@ -36,7 +36,10 @@ fn stored(name: &str, spec: MemgraphClusterSpec) -> MemgraphCluster {
 
 fn operator() -> Installation {
     Installation {
-        image: OperatorImage("ghcr.io/memgraph-operator/memgraph-operator:0.1.0".into()),
+        image: OperatorImage {
+            name: "ghcr.io/memgraph-operator/memgraph-operator:0.1.0".into(),
+            pull_policy: None,
+        },
         pods: OperatorPods::new(
             "memgraph-operator-system",
             "app.kubernetes.io/name=memgraph-operator",
@@ -344,6 +347,32 @@ fn what_all_objects_inherit_takes_the_place_of_nothing_and_reaches_no_pod() {
         // Selectors, templates of pods and of claims.
         assert_eq!(content["spec"], plain["spec"], "{:?}", object.key());
     }
+}
+
+/// Nobody else's image follows it, and instances are not to be made anew for it.
+#[test]
+fn the_operators_image_is_pulled_everywhere_as_it_was_told() {
+    let cluster = stored("demo", defaults());
+    let mut operator = operator();
+    let make = |operator: &Installation| {
+        desired(&cluster, operator, names::DEFAULT_IMAGE, &Fingerprints::default()).unwrap()
+    };
+    let plain = make(&operator);
+    operator.image.pull_policy = Some("Never".to_owned());
+    let told = make(&operator);
+    let instance = &statefulset(&told)["spec"]["template"];
+    assert_eq!(instance["spec"]["initContainers"][0]["imagePullPolicy"], "Never");
+    assert_eq!(instance["spec"]["containers"][0]["imagePullPolicy"], Value::Null);
+    assert_eq!(
+        instance["metadata"],
+        statefulset(&plain)["spec"]["template"]["metadata"]
+    );
+    let is_gateways = |object: &&Object| object.key().kind == Kind::Deployment;
+    let gateways = told.objects.iter().find(is_gateways).unwrap().content();
+    assert_eq!(
+        gateways["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"],
+        "Never"
+    );
 }
 
 /// Who has taken over a database gets no way to the API server with it.

@@ -217,7 +217,10 @@ impl OperatorSlot {
     fn config(&self) -> OperatorConfig {
         OperatorConfig {
             scope: Scope::default(),
-            image: OperatorImage("operator:1".to_owned()),
+            image: OperatorImage {
+                name: "operator:1".to_owned(),
+                pull_policy: None,
+            },
             cluster_domain: "cluster.local".to_owned(),
             http: ([127, 0, 0, 1], 0).into(),
             pods: pods(),

@@ -103,7 +103,10 @@ fn cluster(spec: &Value) -> MemgraphCluster {
 
 fn operator() -> Installation {
     Installation {
-        image: OperatorImage("operator:1".into()),
+        image: OperatorImage {
+            name: "operator:1".into(),
+            pull_policy: None,
+        },
         pods: OperatorPods::new("operators", "app.kubernetes.io/name=memgraph-operator").unwrap(),
         collector: None,
     }

@@ -1,11 +1,14 @@
-//! When the operator had no rights because somebody had taken them from it: what it asked for then does not speak against its roles.
-//! It goes on for a moment while it is uninstalled, since its roles go before its process does.
+//! When somebody had no rights because they had been taken away: what it asked for then does not speak against its roles. The
+//! operator goes on for a moment while it is uninstalled, and gateways while their cluster is deleted, since their roles go before
+//! their processes do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use e2e_cluster::audit::Request;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::rights::Account;
 
 /// What gives the operator its rights. All objects of an installation begin with its name.
 const GIVERS: [&str; 5] = [
@@ -16,17 +19,42 @@ const GIVERS: [&str; 5] = [
     "rolebindings",
 ];
 const INSTALLATION: &str = "memgraph-operator";
+/// What gives rights within a namespace: to a cluster's account those of its own name.
+const WITHIN: [&str; 2] = ["roles", "rolebindings"];
 /// The API server's authorizer learns of roles by watches of its own: for so long it may not know of one that was made.
 const LAG: SignedDuration = SignedDuration::from_secs(5);
 
-/// An object: its kind, namespace and name.
-type Giver = (String, String, String);
+/// An object that gives rights.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Giver {
+    kind: String,
+    namespace: String,
+    /// None: all of that namespace.
+    name: Option<String>,
+}
+
+impl Giver {
+    /// Whether this account has its rights from it.
+    fn gives(&self, account: Account, username: &str) -> bool {
+        let name = self.name.as_deref();
+        if account == Account::Operator {
+            return name.is_some_and(|name| name.starts_with(INSTALLATION));
+        }
+        let own = username.strip_prefix("system:serviceaccount:");
+        let own = own.and_then(|own| own.split_once(':'));
+        own.is_some_and(|(namespace, own)| {
+            let is_it = name.is_none_or(|name| name == own);
+            WITHIN.contains(&self.kind.as_str()) && self.namespace == namespace && is_it
+        })
+    }
+}
 
 /// Follows requests in the order in which they came in.
 #[derive(Default)]
 pub struct Absence {
     gone: BTreeSet<Giver>,
-    whole_since: Option<Timestamp>,
+    /// When each was made again.
+    back: BTreeMap<Giver, Timestamp>,
 }
 
 impl Absence {
@@ -35,31 +63,30 @@ impl Absence {
         let Some(object) = &request.object_ref else {
             return Ok(());
         };
-        let gives = GIVERS.contains(&object.resource.as_str()) && object.name.starts_with(INSTALLATION);
-        if !gives {
+        if !GIVERS.contains(&object.resource.as_str()) {
             return Ok(());
         }
-        let giver = (
-            object.resource.clone(),
-            object.namespace.clone(),
-            object.name.clone(),
-        );
+        let giver = Giver {
+            kind: object.resource.clone(),
+            namespace: object.namespace.clone(),
+            name: Some(object.name.clone()).filter(|name| !name.is_empty()),
+        };
         let created = request.response_status.as_ref().is_some_and(|it| it.code == 201);
-        if request.verb == "delete" {
+        if matches!(request.verb.as_str(), "delete" | "deletecollection") {
             self.gone.insert(giver);
-        } else if created && self.gone.remove(&giver) && self.gone.is_empty() {
-            self.whole_since = Some(at(request)?);
+        } else if created && self.gone.remove(&giver) {
+            self.back.insert(giver, at(request)?);
         }
         Ok(())
     }
 
-    /// Whether the operator may have lacked its rights when this request came in.
-    pub fn excuses(&self, request: &Request) -> Result<bool> {
-        let recent = match self.whole_since {
-            Some(since) => at(request)?.duration_since(since) < LAG,
-            None => false,
-        };
-        Ok(recent || !self.gone.is_empty())
+    /// Whether this account may have lacked its rights when this request came in.
+    pub fn excuses(&self, account: Account, request: &Request) -> Result<bool> {
+        let is_its = |giver: &&Giver| giver.gives(account, &request.user.username);
+        let now = at(request)?;
+        let mut back = self.back.iter().filter(|(giver, _)| is_its(giver));
+        let recently = back.any(|(_, since)| now.duration_since(*since) < LAG);
+        Ok(recently || self.gone.iter().any(|giver| is_its(&giver)))
     }
 }
 
@@ -78,8 +105,8 @@ mod tests {
         serde_json::from_value(json!({
             "verb": verb,
             "requestURI": "/",
-            "user": {},
-            "objectRef": {"resource": resource, "name": name},
+            "user": {"username": "system:serviceaccount:graphs:demo-gateway"},
+            "objectRef": {"resource": resource, "namespace": "graphs", "name": name},
             "responseStatus": {"code": code},
             "requestReceivedTimestamp": format!("2026-01-01T00:00:{second:02}.000001Z"),
         }))
@@ -90,18 +117,18 @@ mod tests {
     fn from_the_first_role_that_goes_until_all_are_known_again() {
         let mut absence = Absence::default();
         let asks = |second| request("list", "pods", "", 403, second);
-        assert!(!absence.excuses(&asks(0)).unwrap());
+        assert!(!absence.excuses(Account::Operator, &asks(0)).unwrap());
         for (resource, second) in [("clusterrolebindings", 1), ("rolebindings", 2)] {
             let delete = request("delete", resource, "memgraph-operator", 200, second);
             absence.note(&delete).unwrap();
-            assert!(absence.excuses(&asks(second)).unwrap());
+            assert!(absence.excuses(Account::Operator, &asks(second)).unwrap());
         }
         for (resource, second) in [("clusterrolebindings", 10), ("rolebindings", 20)] {
             let create = request("patch", resource, "memgraph-operator", 201, second);
             absence.note(&create).unwrap();
-            assert!(absence.excuses(&asks(second + 4)).unwrap());
+            assert!(absence.excuses(Account::Operator, &asks(second + 4)).unwrap());
         }
-        assert!(!absence.excuses(&asks(26)).unwrap());
+        assert!(!absence.excuses(Account::Operator, &asks(26)).unwrap());
     }
 
     #[test]
@@ -113,6 +140,21 @@ mod tests {
         absence
             .note(&request("delete", "pods", "memgraph-operator-1", 200, 1))
             .unwrap();
-        assert!(!absence.excuses(&request("list", "pods", "", 403, 2)).unwrap());
+        let asks = request("list", "pods", "", 403, 2);
+        assert!(!absence.excuses(Account::Operator, &asks).unwrap());
+    }
+
+    #[test]
+    fn a_gateway_outlives_the_role_of_its_own_cluster() {
+        let asks = request("get", "memgraphclusters", "demo", 403, 2);
+        let told = |request: &Request| {
+            let mut absence = Absence::default();
+            absence.note(request).unwrap();
+            absence.excuses(Account::Gateway, &asks).unwrap()
+        };
+        assert!(told(&request("delete", "roles", "demo-gateway", 200, 1)));
+        assert!(told(&request("deletecollection", "rolebindings", "", 200, 1)));
+        assert!(!told(&request("delete", "roles", "other-gateway", 200, 1)));
+        assert!(!told(&request("delete", "pods", "demo-gateway", 200, 1)));
     }
 }
