@@ -422,7 +422,8 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
 
 /// Where as many hold everything as the route needs, the others are not waited for without end: a copy that has to be filled, that
 /// MAIN cannot reach or that does not come to be in sync joins later, while clients write. It is as if it was not there: nobody was
-/// promised that it holds anything, and the route opens with exactly those that do.
+/// promised that it holds anything, and the route opens with exactly those that do. A MAIN that may itself be the older one waits
+/// on: only as long as such a one has not refused to follow it, it is not known to hold less.
 fn leave_out_laggards(members: &Members<'_>, chosen: &mut Vec<&Instance>) {
     let seen = members.seen;
     let is_synced = |instance: &&Instance| {
@@ -430,7 +431,8 @@ fn leave_out_laggards(members: &Members<'_>, chosen: &mut Vec<&Instance>) {
         registration.is_some_and(|it| it.is_sync() && it.in_sync())
     };
     let needed = seen.settings.required_members();
-    if needed > 0 && seen.closed_for > LAGGARDS && chosen.iter().filter(|i| is_synced(i)).count() >= needed {
+    let enough = needed > 0 && chosen.iter().filter(|i| is_synced(i)).count() >= needed;
+    if enough && seen.closed_for > LAGGARDS && refused::main_is_known(members.ledger) {
         chosen.retain(is_synced);
     }
 }
