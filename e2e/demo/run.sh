@@ -98,6 +98,7 @@ status_field() {
 }
 
 start_client() {
+    kubectl apply -f e2e/demo/client-access.yaml
     # shellcheck disable=SC2016
     IMAGE=$(recall client_image) && sed "s|\${IMAGE}|$IMAGE|" e2e/demo/client-pod.yaml | kubectl apply -f -
     show kubectl wait --for=condition=Ready pod/client --timeout=300s
