@@ -150,7 +150,13 @@ async fn the_wrong_order(desk: &Desk, database: &Database) -> Result<()> {
 
 async fn removal(desk: &Desk) -> Result<()> {
     let node = &desk.scene().node;
-    desk.run("Uninstall", 0)?;
+    let said = desk.run("Uninstall", 0)?;
+    // The namespace takes along what the command for the volumes misses.
+    let claim = "persistentvolumeclaim \"data-demo-0\" deleted";
+    ensure!(
+        said.contains(claim),
+        "the claims are left to the namespace: {said}"
+    );
     for namespace in [desk.scene().namespace.as_str(), OPERATOR_NAMESPACE] {
         let left = node.kubectl(&["get", "namespace", namespace, "--ignore-not-found"])?;
         ensure!(left.is_empty(), "the namespace is still there: {left}");

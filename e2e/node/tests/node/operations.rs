@@ -49,7 +49,13 @@ pub async fn every_command_of_the_guide_works(scene: Arc<Scene>) -> Result<()> {
     the_gateway(&desk).await?;
     let written = tokens(database.gateway().await?).await?;
     ensure!(written.contains("at-a-terminal"), "there are {written:?}");
-    desk.run("Removing everything", 0)?;
+    let said = desk.run("Removing everything", 0)?;
+    // The namespace takes along what the command for the volumes misses.
+    let claim = "persistentvolumeclaim \"data-demo-0\" deleted";
+    ensure!(
+        said.contains(claim),
+        "the claims are left to the namespace: {said}"
+    );
     let left = scene
         .node
         .kubectl(&["get", "namespace", &scene.namespace, "--ignore-not-found"])?;
