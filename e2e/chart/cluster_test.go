@@ -1,6 +1,9 @@
 package chart
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -77,6 +80,8 @@ func TestWrongValuesOfTheClusterAreRefused(t *testing.T) {
 		"failover: {detectionTimeout: soon}":           "/failover/detectionTimeout",
 		"config: {log-level: 1}":                       "/config/log-level",
 		"resources: {limits: {memory: [1Gi]}}":         "/resources/limits/memory",
+		"labels: {helm.sh/chart: x}":                   "helm.sh/chart",
+		"labels: {app.kubernetes.io/instance: x}":      "app.kubernetes.io/instance",
 		"fullnameOverride: A_B":                        "fullnameOverride",
 		"fullnameOverride: " + strings.Repeat("x", 41): "/fullnameOverride",
 	} {
@@ -90,10 +95,57 @@ func TestWrongValuesOfTheClusterAreRefused(t *testing.T) {
 	}
 }
 
+// nullable are the paths of all values that may be null.
+func nullable(schema object, path []string) [][]string {
+	var all [][]string
+	if kinds, several := schema["type"].([]any); several && slices.Contains(kinds, any("null")) {
+		all = append(all, path)
+	}
+	properties, _ := schema["properties"].(object)
+	for key, property := range properties {
+		all = append(all, nullable(property.(object), append(slices.Clone(path), key))...)
+	}
+	return all
+}
+
+func TestWhatIsNullIsAsIfItWereNotSet(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(clusterChart, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := testPod(t, clusterChart, "demo", "")
+	notes := func(values string) string {
+		made, err := install(t, clusterChart, "demo", oldest, values)
+		if err != nil {
+			t.Fatalf("%s: %v", values, err)
+		}
+		return made.Info.Notes
+	}
+	paths := nullable(parse(t, string(text)), nil)
+	if len(paths) < 20 {
+		t.Fatalf("only %v may be null", paths)
+	}
+	for _, path := range paths {
+		values := strings.Join(path, ": {") + ": null" + strings.Repeat("}", len(path)-1)
+		if _, err := install(t, clusterChart, "demo", oldest, values); err != nil && strings.Contains(err.Error(), "missing propert") {
+			// It stands beside something that must be set.
+			continue
+		}
+		if found := testPod(t, clusterChart, "demo", values); same(t, found) != same(t, wanted) {
+			t.Errorf("%s: the test's pod is %v", values, found)
+		}
+		if notes(values) != notes("") {
+			t.Errorf("%s: the notes are %s", values, notes(values))
+		}
+	}
+}
+
 func TestTheNotesOfTheClusterSayWhereItIs(t *testing.T) {
 	for values, wanted := range map[string]string{
 		"{}": "Clients write through demo-gateway." + namespace + ":7687 and read through demo-gateway-read." + namespace + ":7687.\n",
 		"gateway: {read: {enabled: false}, readWrite: {service: {port: 17687}}}": "through demo-gateway." + namespace + ":17687.\n",
+		"{auth: {secretRef: {name: admin}}}":                                     "through demo-gateway." + namespace + ":7687.\n",
+		"{auth: {secretRef: {name: admin}}, gateway: {read: {enabled: true}}}":   "and read through demo-gateway-read." + namespace + ":7687.\n",
 		"{gateway: {enabled: false}, replication: {mode: StrictSync}}":           "There is no gateway",
 		"storage: {retentionPolicy: {whenDeleted: Delete}}":                      "The data goes with it.",
 		"storage: {size: 2Gi}": "Its volumes stay",

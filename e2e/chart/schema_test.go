@@ -3,6 +3,7 @@ package chart
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -126,11 +127,16 @@ func TestTheClusterChartTakesTheFieldsOfTheSpec(t *testing.T) {
 	schema["$schema"] = "http://json-schema.org/draft-07/schema#"
 	schema["title"] = "Values of the chart memgraph-cluster"
 	strings := object{"type": "object", "additionalProperties": object{"type": "string"}}
+	// Those that the chart itself gives: a key that is there twice is refused by some who read YAML, and taken by others.
+	given := []any{"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+	labels := maps.Clone(strings)
+	labels["description"] = "Further labels; those that the chart itself gives cannot be among them"
+	labels["propertyNames"] = object{"not": object{"enum": given}}
 	properties := schema["properties"].(object)
 	for name, own := range map[string]object{
 		"global":           {"description": "Of an umbrella chart; not used here", "type": "object"},
 		"fullnameOverride": {"description": "The cluster's name. Empty: the release's name", "type": "string", "maxLength": 40},
-		"labels":           strings,
+		"labels":           labels,
 		"annotations":      strings,
 		"test": {
 			"description":          "The pod of `helm test`",
