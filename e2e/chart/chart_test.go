@@ -107,6 +107,11 @@ func parse(t *testing.T, values string) object {
 // install does what `helm install --dry-run=client` does.
 func install(t *testing.T, folder, release, kubernetes, values string) (*releasev1.Release, error) {
 	t.Helper()
+	return installInto(t, namespace, folder, release, kubernetes, values)
+}
+
+func installInto(t *testing.T, namespace, folder, release, kubernetes, values string) (*releasev1.Release, error) {
+	t.Helper()
 	client := action.NewInstall(action.NewConfiguration())
 	client.DryRunStrategy = action.DryRunClient
 	client.Replace = true
@@ -306,6 +311,7 @@ func TestTheNotesSayWhatIsSpecial(t *testing.T) {
 		"":                       "kubectl --namespace " + namespace + " rollout status deployment/" + name,
 		"crds: {install: false}": "installs no CustomResourceDefinition",
 		"replicaCount: 1":        "no failover while the only one",
+		"watchNamespaces: null":  "MemgraphCluster of this Kubernetes cluster",
 	} {
 		made, err := install(t, folder, name, oldest, values)
 		if err != nil {

@@ -34,12 +34,12 @@
 
 {{/* What finds the operator's pods. It cannot be changed later, so nothing is in it that an upgrade could change. */}}
 {{- define "memgraph-operator.selector" -}}
-app.kubernetes.io/name: {{ include "memgraph-operator.name" . }}
+app.kubernetes.io/name: {{ include "memgraph-operator.name" . | quote }}
 {{- end -}}
 
 {{- define "memgraph-operator.labels" -}}
 {{ include "memgraph-operator.selector" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
@@ -62,5 +62,5 @@ annotations:
 {{/* What finds the pod of `helm test`, and no other one. */}}
 {{- define "memgraph-operator.test" -}}
 app.kubernetes.io/component: test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
