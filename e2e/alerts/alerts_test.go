@@ -40,8 +40,8 @@ var courses = []course{
 		memgraph_instance_role{namespace="g",cluster="d",pod="d-0",role="main"} 1x80
 		memgraph_instance_data_status{namespace="g",cluster="d",pod="d-1",status="ready"} 1x80
 		memgraph_instance_lag_transactions{namespace="g",cluster="d",pod="d-1"} 9x80
-		memgraph_operator_leader{pod="o-0"} 0x80
-		memgraph_operator_leader{pod="o-1"} 1x80
+		memgraph_operator_leader{namespace="memgraph-operator-system",pod="o-0"} 0x80
+		memgraph_operator_leader{namespace="memgraph-operator-system",pod="o-1"} 1x80
 		memgraph_gateway_sessions{namespace="g",pod="w",port="read_write"} 10x80
 		memgraph_gateway_max_sessions{namespace="g",pod="w",port="read_write"} 100x80`,
 		map[int][]string{0: nil, 20: nil, 80: nil},
@@ -50,27 +50,27 @@ var courses = []course{
 		"a failover of a few seconds fires nothing, one that does not end does",
 		`memgraph_cluster_ready{namespace="g",cluster="short"} 1 0 1 1 1
 		memgraph_cluster_ready{namespace="g",cluster="long"} 1 0 0 0 1
-		memgraph_operator_leader 1x5`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x5`,
 		map[int][]string{1: nil, 2: {"MemgraphWritesUnavailable long"}, 3: {"MemgraphWritesUnavailable long"}, 4: nil},
 	},
 	{
 		"a change of leader while clients cannot write does not end the alert",
 		`memgraph_cluster_ready{namespace="g",cluster="d",pod="o-0"} 0 0 0 _ _ _
 		memgraph_cluster_ready{namespace="g",cluster="d",pod="o-1"} _ _ 0 0 0 0
-		memgraph_operator_leader 1x6`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x6`,
 		map[int][]string{2: {"MemgraphWritesUnavailable d"}, 4: {"MemgraphWritesUnavailable d"}},
 	},
 	{
 		"what waits for a human",
 		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled"} 0 1x10
-		memgraph_operator_leader 1x10`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x10`,
 		map[int][]string{2: nil, 4: {"MemgraphStalled d"}},
 	},
 	{
 		"a second MAIN that is not demoted, and a replica that has branched off",
 		`memgraph_instance_role{namespace="g",cluster="d",pod="d-2",role="deposed"} _ 1x20
 		memgraph_instance_data_status{namespace="g",cluster="d",pod="d-1",status="diverged"} _ 1x20
-		memgraph_operator_leader 1x20`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x20`,
 		map[int][]string{1: nil, 3: {"MemgraphSecondMain d"}, 10: {"MemgraphReplicaDiverged d-1", "MemgraphSecondMain d"}},
 	},
 	{
@@ -78,7 +78,7 @@ var courses = []course{
 		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Durable"} 1 0x60
 		memgraph_cluster_replicas{namespace="g",cluster="d"} 3x60
 		memgraph_cluster_ready_replicas{namespace="g",cluster="d"} 3 2x60
-		memgraph_operator_leader 1x60`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
 		map[int][]string{20: nil, 22: {"MemgraphNotDurable d"}, 42: {"MemgraphNotDurable d", "MemgraphReplicaMissing d"}},
 	},
 	{
@@ -89,13 +89,13 @@ var courses = []course{
 		memgraph_cluster_condition{namespace="g",cluster="d",condition="Durable"} 1 0x120
 		memgraph_cluster_hibernated{namespace="g",cluster="d"} 0 1x120
 		memgraph_cluster_condition{namespace="g",cluster="d",condition="Hibernated"} 0 0 0 1x45 0x72
-		memgraph_operator_leader 1x120`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x120`,
 		map[int][]string{2: nil, 46: nil, 100: nil, 115: {"MemgraphHibernationStuck d"}},
 	},
 	{
 		"a replica far behind",
 		`memgraph_instance_lag_transactions{namespace="g",cluster="d",pod="d-1"} 20000x40
-		memgraph_operator_leader 1x40`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x40`,
 		map[int][]string{10: nil, 30: {"MemgraphReplicaLagging d-1"}},
 	},
 	{
@@ -110,7 +110,7 @@ var courses = []course{
 		kubelet_volume_stats_capacity_bytes{namespace="h",persistentvolumeclaim="data-d-0",node="b"} 100x60
 		memgraph_instance_up{namespace="g",cluster="d",pod="d-0"} 0x60
 		memgraph_instance_up{namespace="g",cluster="d",pod="d-1"} 1x60
-		memgraph_operator_leader 1x60`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
 		map[int][]string{10: nil, 30: {"MemgraphVolumeNearlyFull d-0"}},
 	},
 	{
@@ -118,7 +118,7 @@ var courses = []course{
 		`memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="g",cluster="good"} 2592000x60
 		memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="g",cluster="ending"} 86400x60
 		memgraph_cluster_certificate_expiry_timestamp_seconds{namespace="g",cluster="ended"} 0x60
-		memgraph_operator_leader 1x60`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
 		map[int][]string{30: nil, 50: {"MemgraphInstanceCertificate ended", "MemgraphInstanceCertificate ending"}},
 	},
 	{
@@ -127,32 +127,39 @@ var courses = []course{
 		memgraph_operator_api_request_wait_seconds_count{pod="o-0",lane="ordinary"} 0+4500x80
 		memgraph_operator_api_request_wait_seconds_sum{pod="o-0",lane="urgent"} 0+1x80
 		memgraph_operator_api_request_wait_seconds_count{pod="o-0",lane="urgent"} 0+10x80
-		memgraph_operator_leader 1x80`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x80`,
 		map[int][]string{30: nil, 60: {"MemgraphOperatorThrottled o-0"}},
 	},
 	{
 		"four failovers in an hour, while switchovers are as many as one likes",
 		`memgraph_cluster_operations_total{namespace="g",cluster="d",kind="Failover"} 0 0x20 1x20 2x20 3x20 4x20
 		memgraph_cluster_operations_total{namespace="g",cluster="e",kind="Switchover"} 0+1x110
-		memgraph_operator_leader 1x110`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x110`,
 		map[int][]string{70: nil, 100: {"MemgraphFailoversFrequent d"}},
 	},
 	{
 		"nobody leads, or nobody is there",
-		`memgraph_operator_leader{pod="o-0"} 1 0x10
-		memgraph_operator_leader{pod="o-1"} 0x10`,
-		map[int][]string{1: nil, 6: {"MemgraphOperatorWithoutLeader "}},
+		`memgraph_operator_leader{namespace="memgraph-operator-system",pod="o-0"} 1 0x10
+		memgraph_operator_leader{namespace="memgraph-operator-system",pod="o-1"} 0x10`,
+		map[int][]string{1: nil, 6: {"MemgraphOperatorWithoutLeader memgraph-operator-system"}},
 	},
 	{
 		"there is no operator at all",
 		`up 1x10`,
-		map[int][]string{5: {"MemgraphOperatorWithoutLeader "}},
+		map[int][]string{5: {"MemgraphOperatorWithoutLeader memgraph-operator-system"}},
+	},
+	{
+		"of several operators one has no leader, or is none of this alert's business any more",
+		`memgraph_operator_leader{namespace="memgraph-operator-system",pod="o-0"} 1x10
+		memgraph_operator_leader{namespace="shop-operator",pod="o-0"} 1 0 0 0 0 0 0 _x4
+		memgraph_operator_leader{namespace="shop-operator",pod="o-1"} 0 0 0 0 0 0 0 _x4`,
+		map[int][]string{1: nil, 6: {"MemgraphOperatorWithoutLeader shop-operator"}},
 	},
 	{
 		"reconciliations that fail on and on, while conflicts are nothing",
 		`memgraph_operator_reconcile_errors_total{reason="step"} 0+6x80
 		memgraph_operator_reconcile_errors_total{reason="conflict"} 0+6x80
-		memgraph_operator_leader 1x80`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x80`,
 		map[int][]string{20: nil, 60: {"MemgraphOperatorFailing step"}},
 	},
 	{
@@ -161,7 +168,7 @@ var courses = []course{
 		memgraph_gateway_max_sessions{namespace="g",pod="w",port="read_write"} 100x60
 		memgraph_gateway_refusals_total{namespace="g",pod="w",port="read_write",reason="too_many"} 0+9x60
 		memgraph_gateway_refusals_total{namespace="g",pod="w",port="read_write",reason="client_gone"} 0+9x60
-		memgraph_operator_leader 1x60`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
 		map[int][]string{10: nil, 50: {"MemgraphGatewayFull w", "MemgraphGatewayRefusing w"}},
 	},
 	{
@@ -172,7 +179,7 @@ var courses = []course{
 		memgraph_gateway_certificate_expiry_timestamp_seconds{namespace="g",pod="ending"} 86400x60
 		memgraph_gateway_certificate_rejected{namespace="g",pod="kept"} 1x60
 		memgraph_gateway_certificate_expiry_timestamp_seconds{namespace="g",pod="kept"} 2592000x60
-		memgraph_operator_leader 1x60`,
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
 		map[int][]string{50: {"MemgraphGatewayCertificate ending", "MemgraphGatewayCertificate kept"}},
 	},
 }
@@ -264,7 +271,7 @@ func firing(t *testing.T, groups map[string]*rules.Group, fired map[string]bool)
 				}
 				fired[rule.Name()] = true
 				which := ""
-				for _, label := range []string{"pod", "cluster", "reason"} {
+				for _, label := range []string{"pod", "cluster", "reason", "namespace"} {
 					if which == "" {
 						which = alert.Labels.Get(label)
 					}
