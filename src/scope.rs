@@ -193,8 +193,9 @@ where
             tracing::warn!(
                 %error,
                 objects,
-                "the operator may not watch these; nothing begins before it may: give it its Role there, or take the namespace out \
-                 of --watch-namespaces"
+                "the operator may not watch these; nothing begins before it may: give it its Role there (for the pods of its own \
+                 namespace, those that it runs in, the one named own-pods), or take a namespace of clusters out of \
+                 --watch-namespaces"
             );
         }
         Err(_) => {}
