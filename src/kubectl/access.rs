@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::{Stream, TryStreamExt};
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client, Config, ResourceExt,
     api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
+    core::Selector,
     runtime::watcher,
 };
 use serde::de::DeserializeOwned;
@@ -20,6 +22,9 @@ use crate::{
 
 /// How long the operator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What finds the operator's pods where its Service does not tell.
+const OPERATORS: &str = "app.kubernetes.io/name=memgraph-operator";
 
 /// How often the Service is asked for the process that leads, where its pod may not be asked.
 const CHANCES: usize = 6;
@@ -146,9 +151,21 @@ impl Access {
                    not kept up to date, and a MAIN that is lost is not replaced"
                 .to_owned(),
             command: Some(format!(
-                "kubectl get pods -n {} -l app.kubernetes.io/name=memgraph-operator",
+                "kubectl get pods -n {} -l {OPERATORS}",
                 self.operator_namespace
             )),
+        }
+    }
+
+    /// The labels of the operator's pods: those that its Service selects, which `nameOverride` of the chart changes. The usual ones
+    /// where it selects none, or may not be read.
+    pub(super) async fn operator_pods(&self) -> String {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.operator_namespace);
+        let service = services.get(&self.operator_service).await.ok();
+        let selected = service.and_then(|service| service.spec?.selector);
+        match selected {
+            Some(labels) if !labels.is_empty() => Selector::from_iter(labels).to_string(),
+            _ => OPERATORS.to_owned(),
         }
     }
 

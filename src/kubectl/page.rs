@@ -20,8 +20,6 @@ use crate::api::names::HTTP_PORT;
 
 /// How often it is looked whether another process leads. The page connects again by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// What finds the operator's pods where none can say who leads.
-const OPERATORS: &str = "app.kubernetes.io/name=memgraph-operator";
 
 pub(super) async fn open(
     asked: &PageArgs,
@@ -79,7 +77,8 @@ async fn choose(access: &Access, pods: &Api<Pod>) -> Result<String, Error> {
     if let Some(leader) = access.leader().await {
         return Ok(leader);
     }
-    let listed = pods.list(&ListParams::default().labels(OPERATORS)).await;
+    let wanted = ListParams::default().labels(&access.operator_pods().await);
+    let listed = pods.list(&wanted).await;
     let listed = listed.map_err(failed(format!(
         "list the pods of the operator in {}",
         access.operator_namespace
@@ -87,7 +86,7 @@ async fn choose(access: &Access, pods: &Api<Pod>) -> Result<String, Error> {
     let ready = listed.items.iter().find(|pod| is_ready(pod));
     ready.map(ResourceExt::name_any).ok_or_else(|| {
         Error::Usage(format!(
-            "no pod of the operator is ready in {}; --operator-namespace says where it is",
+            "no pod of the operator is ready in {}; --operator-namespace and --operator-service say where it is",
             access.operator_namespace
         ))
     })

@@ -45,7 +45,6 @@ const OPERATOR_KINDS: [Kind; 3] = [
     ("apps", "v1", "Deployment", "deployments"),
     ("coordination.k8s.io", "v1", "Lease", "leases"),
 ];
-const OPERATOR_LABEL: &str = "app.kubernetes.io/name=memgraph-operator";
 /// No log has more lines in the report: its end counts.
 const LOG_LINES: i64 = 20_000;
 /// An annotation that repeats the whole object.
@@ -201,14 +200,22 @@ async fn collect(
     writeln!(progress, "reading logs")?;
     logs(archive, access, &namespace, &selector, "logs").await?;
     let operator = access.operator_namespace.clone();
+    let label = access.operator_pods().await;
     for kind in OPERATOR_KINDS {
-        let label = if kind.3 == "leases" { "" } else { OPERATOR_LABEL };
-        for object in list(archive, access, &operator, kind, label).await {
+        let label = if kind.3 == "leases" { "" } else { &label };
+        let unread = archive.unread.len();
+        let found = list(archive, access, &operator, kind, label).await;
+        if kind.3 == "pods" && found.is_empty() && archive.unread.len() == unread {
+            archive.unread.push(format!(
+                "the operator: no pod in {operator} has {label}; --operator-namespace and --operator-service say where it is"
+            ));
+        }
+        for object in found {
             let file = format!("operator/{}/{}.yaml", kind.3, text(&object, "/metadata/name"));
             archive.add_yaml(&file, &redacted(object))?;
         }
     }
-    logs(archive, access, &operator, OPERATOR_LABEL, "operator/logs").await?;
+    logs(archive, access, &operator, &label, "operator/logs").await?;
     if !archive.unread.is_empty() {
         let unread = archive.unread.join("\n") + "\n";
         archive.add("unread.txt", unread.as_bytes())?;

@@ -442,6 +442,41 @@ async fn a_report_holds_all_but_secrets() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+#[tokio::test]
+async fn a_report_finds_the_operator_by_what_its_service_selects() {
+    let folder = tempdir();
+    let report = async |api: &FakeApi, name: &str| {
+        let path = folder.join(name);
+        let line = format!(
+            "report demo --operator-service graph-operator --output {}",
+            path.display()
+        );
+        let (outcome, _, progress) = call(api, &line).await;
+        assert_eq!(outcome.unwrap(), Outcome::Done, "{progress}");
+        unpacked(&path)
+    };
+    let api = api();
+    let there = json!({"name": "graph-operator", "namespace": "memgraph-operator-system", "labels": {"app.kubernetes.io/name": "graph"}});
+    let status = json!({"containerStatuses": [{"name": "operator", "restartCount": 0, "ready": true, "image": "i", "imageID": "i"}]});
+    api.put(
+        "pods",
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": there, "status": status}),
+    );
+    let files = report(&api, "without.zip").await;
+    let none = "no pod in memgraph-operator-system has app.kubernetes.io/name=memgraph-operator; --operator-namespace and --operator-service";
+    assert!(files["unread.txt"].contains(none), "{}", files["unread.txt"]);
+
+    api.put(
+        "services",
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": there, "spec": {"selector": {"app.kubernetes.io/name": "graph"}}}),
+    );
+    let files = report(&api, "with.zip").await;
+    assert!(files.contains_key("operator/pods/graph-operator.yaml"));
+    assert!(files["operator/logs/graph-operator/operator.log"].contains("log of graph-operator"));
+    assert!(!files["unread.txt"].contains("no pod"), "{}", files["unread.txt"]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// An empty folder.
 fn tempdir() -> std::path::PathBuf {
     let path = std::env::temp_dir().join(format!("kubectl-memgraph-{}", std::process::id()));
