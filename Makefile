@@ -53,15 +53,16 @@ node-test: images ## Only the tests on a real node (TESTS=name: only those; REUS
 	cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 
 .PHONY: e2e-faults
-e2e-faults: ## Only those that break things while somebody writes, also whole machines of three (REUSE=1: as above)
-	@$(MAKE) --no-print-directory node-test TESTS=faults::
+e2e-faults: ## Only those that break things: MAIN, the operator at each step, volumes, and whole machines of three (REUSE=1: as above)
+	@NODE_TESTS=faults $(MAKE) --no-print-directory node-test
 	@NODES=3 $(MAKE) --no-print-directory node-test TESTS=nodes::
 
 .PHONY: e2e-upgrade
-e2e-upgrade: images ## Only those that change what runs while somebody writes, from an earlier version of the operator on (PREVIOUS=commit; REUSE=1: as above)
+e2e-upgrade: images ## Only those that change what runs while somebody writes: versions from earlier ones on, sizes, modes, a drained machine (PREVIOUS=commit; REUSE=1: as above)
 	@e2e/chart/helm.sh >/dev/null
 	@earlier=$$(e2e/images/earlier.sh $(PREVIOUS)) && EARLIER=$$earlier NODE_TESTS=upgrade \
 	    cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
+	@$(if $(TESTS),,NODES=3 $(MAKE) --no-print-directory node-test TESTS=nodes::the_machine_of_main_is_drained)
 
 .PHONY: rbac-check
 rbac-check: node-test ## Run all tests on a node; then no right of the operator may be missing, and none unused
