@@ -1,8 +1,8 @@
 //! A Bolt client for instances that have users.
 //!
 //! Which password an instance knows is not certain: one that has been away has the one of its last reign, a replica that was
-//! registered has no users at all (memgraph-semantics A.5), and lets everybody in. So all credentials that may hold are tried,
-//! the newest first.
+//! registered has no users at all (`src/replication_handler/auth_replication_handlers.cpp`), and lets everybody in. So all
+//! credentials that may hold are tried, the newest first.
 //!
 //! Signing in is slow on purpose: Memgraph computes a bcrypt hash (cost 12, a quarter of a second), and while it does it
 //! holds the lock that every query of every client asks for (`SessionHL::Authenticate` in `src/glue/SessionHL.cpp`). So

@@ -20,7 +20,7 @@ const REMEMBERED: usize = 100;
 /// How much longer the next change of MAIN is to wait; zero where it may come now.
 ///
 /// A query that kills one MAIN after the other would burn a term, and an entry of Memgraph's history of epochs
-/// (1000 of them: memgraph-semantics C.3), with each.
+/// (1000 of them: `storage/v2/replication/replication_storage_state.hpp`), with each.
 pub(super) fn pause(seen: &Observation, ledger: &Ledger) -> Duration {
     let lately = ages(seen, ledger).filter(|age| *age < LATELY).count();
     let Some(beyond) = u32::try_from(lately).unwrap_or(u32::MAX).checked_sub(FREE) else {

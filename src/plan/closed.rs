@@ -278,7 +278,8 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
 }
 
 /// Sees to it that MAIN lets in only who has a password. A replica that was registered has no users any more
-/// (memgraph-semantics A.5), so that one which becomes MAIN lets everybody in; nobody is led to it before that is over.
+/// (`replication_handler/auth_replication_handlers.cpp`), so that one which becomes MAIN lets everybody in; nobody is led to it before that is
+/// over.
 fn settle_users(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, main) = (members.seen, members.main);
     match &seen.access {
@@ -337,7 +338,7 @@ fn mark(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
 }
 
 /// For how long a replica that MAIN lists as in sync may lack the mark that MAIN shows: longer than any commit lasts
-/// (memgraph-semantics E.4).
+/// (time-outs of `rpc/client.hpp`).
 const MARK_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Has MAIN's pod replaced when it shows the mark but a replica that holds everything does not: somebody has made MAIN a

@@ -68,7 +68,7 @@ pub(super) fn fate(seen: &Observation, ledger: &Ledger) -> Fate {
             }
         }
         // Its kernel and its accepting thread live, but no query is answered: slower than any wait of a healthy
-        // MAIN (memgraph-semantics E.4).
+        // MAIN (time-outs of `rpc/client.hpp`).
         (Container::Running, Sight::Handshake) if main.away_for >= seen.settings.hang_timeout => {
             Fate::Suspected(format!("{name} completes handshakes but answers no query"))
         }
@@ -433,7 +433,7 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
 }
 
 /// For how long a commit may take at least before MAIN is taken for stuck: it may wait for a replica that has vanished once to
-/// have the transaction sent and once to have another one loaded (memgraph-semantics E.4), for 30 s each.
+/// have the transaction sent and once to have another one loaded (`rpc/client.hpp`), for 30 s each.
 const SLOW_COMMIT: Duration = Duration::from_secs(65);
 
 /// Replaces a MAIN that answers but ends no commit, where somebody can take its place: clients wait for answers, and it has not

@@ -17,7 +17,7 @@ use crate::api::{
 };
 
 /// MAIN is killed, its volume is put back to an older state, and a member leads: it has restarted in the epoch before, so that it
-/// takes whoever has come further than it had then for one that has branched off (memgraph-semantics D.3).
+/// takes whoever has come further than it had then for one that has branched off (`storage/v2/replication/replication_client.cpp`).
 struct PutBack {
     world: World,
     older: usize,

@@ -723,7 +723,8 @@ impl World {
                 if listed || !able || !self.servers[main].up || !self.servers[replica].up {
                     return false;
                 }
-                // MAIN has no users to send, and the replica takes that for its own (memgraph-semantics A.5).
+                // MAIN has no users to send, and the replica takes that for its own
+                // (`replication_handler/auth_replication_handlers.cpp`).
                 self.servers[replica].password = None;
                 // The UUID is swapped before the data is looked at.
                 self.servers[replica].reign = self.servers[main].reign;
