@@ -185,13 +185,37 @@ async fn what_there_is_not_is_not_found() {
     }
     fleet.forget(&("graphs".to_owned(), "demo".to_owned()));
     assert_eq!(get(&fleet, "/api/v1/clusters/graphs/demo").await.0, 404);
+}
+
+/// Elsewhere: an administration without a password, on by default.
+#[tokio::test]
+async fn l22_nothing_can_be_changed_over_http() {
+    let (fleet, _eyes) = leading();
     let answers = Arc::clone(&fleet).filter().map(Reply::into_response);
-    let post = warp::test::request()
-        .method("POST")
-        .path("/api/v1/status")
-        .reply(&answers)
-        .await;
-    assert_eq!(post.status().as_u16(), 405);
+    let description = get_json(&fleet, "/api/v1/openapi.json").await;
+    let described = description["paths"].as_object().unwrap();
+    for (path, methods) in described {
+        assert_eq!(
+            methods.as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["get"],
+            "{path}"
+        );
+    }
+    let before = get_json(&fleet, "/api/v1/status").await;
+    let paths = described
+        .keys()
+        .map(|path| path.replace("{namespace}", "graphs").replace("{name}", "demo"));
+    for path in paths {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let request = warp::test::request().method(method).path(&path);
+            assert_eq!(
+                request.reply(&answers).await.status().as_u16(),
+                405,
+                "{method} {path}"
+            );
+        }
+    }
+    assert_eq!(get_json(&fleet, "/api/v1/status").await, before);
 }
 
 /// `UPDATE_GOLDEN=1 cargo test` writes it anew, as `make openapi` does.

@@ -340,9 +340,14 @@ pub(super) async fn until<T: PartialEq + std::fmt::Debug>(expected: T, figure: i
 
 /// `GET path`: status and body.
 pub(super) async fn get(server: SocketAddr, path: &str) -> (u16, String) {
+    call(server, "GET", path).await
+}
+
+/// As [`get`], by any method.
+pub(super) async fn call(server: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let answer = soon(async {
         let mut stream = TcpStream::connect(server).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

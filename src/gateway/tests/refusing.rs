@@ -16,11 +16,11 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     cluster::{Build, demo},
-    harness::{Instance, POD, TestGateway, assert_connected, soon},
+    harness::{Instance, POD, TestGateway, assert_connected, call, soon},
 };
 use crate::{
     api::{MemgraphCluster, ledger::Route},
-    control_channel::{Authorities, Credentials, Role, TlsLink},
+    control_channel::{Authorities, Credentials, PATH, Role, TlsLink},
     controller::{GatewayLink, Unasked},
     grants::{Grant, Position, Request, Response, VERSION},
 };
@@ -137,7 +137,7 @@ async fn post(mut stream: impl AsyncRead + AsyncWrite + Unpin, question: &Reques
     let body = serde_json::to_string(question).unwrap();
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        crate::control_channel::PATH,
+        PATH,
         body.len()
     );
     let mut answer = Vec::new();
@@ -147,6 +147,34 @@ async fn post(mut stream: impl AsyncRead + AsyncWrite + Unpin, question: &Reques
     })
     .await;
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Elsewhere: whoever reaches the port for statuses cuts all sessions.
+#[tokio::test]
+async fn l22_nothing_that_is_asked_without_a_certificate_changes_anything() {
+    let mut scene = Scene::begin().await;
+    let paths = [
+        "/",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/status",
+        "/api/v1/status",
+        "/route",
+        PATH,
+    ];
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        for path in paths {
+            let (status, _) = call(scene.gateway.addresses.http, method, path).await;
+            assert!(matches!(status, 404 | 405), "{method} {path}: {status}");
+        }
+    }
+    let plain = TcpStream::connect(scene.gateway.addresses.http).await.unwrap();
+    let answer = post(plain, &scene.closing()).await;
+    assert!(answer.contains("HTTP/1.1 404"), "{answer}");
+    scene
+        .assert_unchanged("all that can be asked without a certificate")
+        .await;
 }
 
 #[tokio::test]
