@@ -27,7 +27,8 @@ pub struct FailoverSpec {
     pub candidates: FailoverCandidates,
 
     /// For how long MAIN must be silent before it is taken for dead. A container that is known to have ended
-    /// is not waited for.
+    /// is not waited for. Since a gateway or Kubernetes must have heard nothing for as long, and asks now and then, it takes up to
+    /// a second longer.
     #[serde(default = "detection_timeout")]
     pub detection_timeout: DurationString,
 

@@ -121,8 +121,9 @@ pub struct MemgraphClusterSpec {
     #[schemars(range(min = 1, max = 20))]
     pub replicas: i32,
 
-    /// Image of the instances: Memgraph 3.5 or newer. Unset: the release that the operator was tested with which made the
-    /// cluster; it stays what it is, also with a newer operator, until an image is named here. `status.image` shows it.
+    /// Image of the instances: Memgraph 3.5 or newer; 3.4 with replication.mode Sync or Async only. Unset: the release that the operator
+    /// was tested with which made the cluster; it stays what it is, also with a newer operator, until an image is named here.
+    /// `status.image` shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
@@ -244,7 +245,7 @@ pub struct MemgraphClusterSpec {
 
 impl MemgraphClusterSpec {
     /// Whether there is an address that leads to replicas. With `auth` only where that is asked for: a replica that was
-    /// registered has no users, and lets everybody in (memgraph-semantics A.5).
+    /// registered has no users, and lets everybody in (`replication_handler/auth_replication_handlers.cpp` of Memgraph).
     #[must_use]
     pub fn has_read_gateway(&self) -> bool {
         let wanted = self.gateway.read.enabled.unwrap_or(self.auth.is_none());
