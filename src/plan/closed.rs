@@ -278,8 +278,8 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
 }
 
 /// Sees to it that MAIN lets in only who has a password. A replica that was registered has no users any more
-/// (`replication_handler/auth_replication_handlers.cpp`), so that one which becomes MAIN lets everybody in; nobody is led to it before that is
-/// over.
+/// (`replication_handler/auth_replication_handlers.cpp`), so that one which becomes MAIN lets everybody in; nobody is led to it before
+/// that is over.
 fn settle_users(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, main) = (members.seen, members.main);
     match &seen.access {
