@@ -6,7 +6,8 @@
 //! 1. A ticket is handed out under the same lock under which [`Gate::cut_all_but`] takes a line out of use. So
 //!    each ticket of a line is either counted before the line is closed, or never made.
 //! 2. [`Gate::cut_all_but`] then wakes every session of the line, ends those that [sleep](super::dormitory) itself, and waits until
-//!    no ticket is left. A session gives its ticket back only after it has reset both connections or dropped their sockets, which
+//!    no ticket is left. The line is remembered until then, so that every other call meanwhile waits for it as well: the enforcer
+//!    of routes and the end of the gateway both call, and neither may take what the other one is cutting for gone. A session gives its ticket back only after it has reset both connections or dropped their sockets, which
 //!    resets them too, also when it is cancelled or panics (see `session::Session`). Either leaves no byte that could still be sent
 //!    (see `socket`).
 //! 3. So when `cut_all_but` returns, no session of a former route exists, and nothing can be passed on any more.
@@ -65,6 +66,8 @@ struct Lines {
     read: Vec<ReadLine>,
     /// Out of use for a moment, by the port that they belong to: no byte of their sessions moves.
     paused: Vec<(Port, Arc<Line>)>,
+    /// Out of use for good, and not known to be without sessions yet.
+    cutting: Vec<Arc<Line>>,
     limits: Limits,
 }
 
@@ -76,6 +79,11 @@ impl Lines {
             .iter()
             .position(|(of, line)| *of == port && line.target == *target)?;
         Some(self.paused.swap_remove(at).1)
+    }
+
+    /// Forgets the lines that were cut and have no session any more. They get none: nobody enters what is out of use.
+    fn forget_cut(&mut self) {
+        self.cutting.retain(|line| !line.sessions.is_empty());
     }
 }
 
@@ -260,26 +268,28 @@ impl Gate {
         self.lock().read_write.as_ref()?.patience.longest()
     }
 
-    /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone; of a line
-    /// that `routes` pauses, no byte moves any more. Returns how many were cut. Opens nothing.
+    /// Takes every line out of use that `routes` does not have, cuts its sessions, and waits until they are gone, and those of lines
+    /// that another call is still cutting; of a line that `routes` pauses, no byte moves any more. Returns how many this call has
+    /// cut. Opens nothing.
     pub async fn cut_all_but(&self, routes: &Routes) -> usize {
         let begun = Instant::now();
-        let unwanted = self.take_unwanted(routes);
+        let (unwanted, cutting) = self.take_unwanted(routes);
         let sessions = unwanted.iter().map(|line| line.sessions.len()).sum();
         // First all are woken, then all are waited for.
-        for line in &unwanted {
+        for line in &cutting {
             line.cut.cancel();
         }
         if let Some(dormitory) = &self.dormitory {
             sleeper::end_all(
-                dormitory.take(|sleeper| sleeper.ticket.is_of(&unwanted)),
+                dormitory.take(|sleeper| sleeper.ticket.is_of(&cutting)),
                 Ending::Cut,
             );
         }
-        for line in &unwanted {
+        for line in &cutting {
             line.sessions.close();
             line.sessions.wait().await;
         }
+        self.lock().forget_cut();
         if unwanted
             .iter()
             .any(|line| matches!(line.target.duty, Duty::Main { .. }))
@@ -372,8 +382,9 @@ impl Gate {
         }
     }
 
-    /// The lines that are to be cut. Those that are to be paused are so when this returns.
-    fn take_unwanted(&self, routes: &Routes) -> Vec<Arc<Line>> {
+    /// The lines that are to be cut by this call, and all that are being cut, these among them. Those that are to be paused are so
+    /// when this returns.
+    fn take_unwanted(&self, routes: &Routes) -> (Vec<Arc<Line>>, Vec<Arc<Line>>) {
         let mut lines = self.lock();
         let mut unwanted = std::mem::take(&mut lines.paused);
         if lines.read_write.as_ref().map(|line| &line.target) != routes.read_write.as_ref() {
@@ -398,7 +409,10 @@ impl Gate {
             line.clearance.flow().hold();
         }
         lines.paused = paused;
-        unwanted.into_iter().map(|(_, line)| line).collect()
+        let unwanted: Vec<_> = unwanted.into_iter().map(|(_, line)| line).collect();
+        lines.forget_cut();
+        lines.cutting.extend(unwanted.iter().map(Arc::clone));
+        (unwanted, lines.cutting.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {

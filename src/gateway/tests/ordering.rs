@@ -158,6 +158,47 @@ async fn an_enforcer_that_is_still_at_work_opens_nothing_behind_the_end() {
     assert!(gate.enter(Port::Read, &[]).is_none() && gate.enter(Port::ReadWrite, &[]).is_none());
 }
 
+#[tokio::test]
+async fn a_fence_waits_for_sessions_that_the_end_of_the_gateway_is_cutting() {
+    enforcer!(gate, wanted, enforced, enforcer, &demo());
+    let mut tickets = vec![gate.enter(Port::ReadWrite, &[]).unwrap()];
+
+    gate.end();
+    let nothing = Routes::default();
+    let mut end = Box::pin(gate.cut_all_but(&nothing));
+    assert!(poll!(end.as_mut()).is_pending());
+    let closed = routes(&demo().term(8).closed());
+    wanted.send_replace(closed.clone());
+    assert!(poll!(enforcer.as_mut()).is_pending());
+    assert_eq!(enforced.borrow().term, 7, "acknowledged while a session exists");
+
+    tickets.clear();
+    assert_eq!(soon(end).await, 1);
+    assert!(poll!(enforcer.as_mut()).is_pending());
+    assert_eq!(*enforced.borrow(), closed);
+}
+
+#[tokio::test]
+async fn the_end_of_the_gateway_waits_for_sessions_that_a_fence_is_cutting() {
+    enforcer!(gate, wanted, enforced, enforcer, &demo());
+    let ticket = gate.enter(Port::ReadWrite, &[]).unwrap();
+    wanted.send_replace(routes(&demo().term(8).closed()));
+    assert!(poll!(enforcer.as_mut()).is_pending());
+
+    gate.end();
+    let nothing = Routes::default();
+    let mut end = Box::pin(gate.cut_all_but(&nothing));
+    assert!(poll!(end.as_mut()).is_pending(), "the grant would be given back");
+    // Whoever gives up to wait leaves it to the next one.
+    drop(end);
+    let mut end = Box::pin(gate.cut_all_but(&nothing));
+    assert!(poll!(end.as_mut()).is_pending(), "the grant would be given back");
+    drop(ticket);
+    assert_eq!(soon(end).await, 0, "the enforcer has cut it");
+    assert!(poll!(enforcer.as_mut()).is_pending());
+    assert_eq!(enforced.borrow().term, 8);
+}
+
 /// Looks at both peers at the very moment at which the fence learns that the last ticket is back.
 struct Witness {
     peers: Mutex<Vec<std::net::TcpStream>>,
