@@ -36,7 +36,7 @@ pub struct GatewaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<GatewayTlsSpec>,
 
-    /// How long a gateway tries to connect to an instance before it gives the client up.
+    /// How long one attempt to connect to an instance lasts. For writers it is repeated within holdTimeout.
     #[serde(default = "defaults::connect_timeout")]
     pub connect_timeout: DurationString,
 

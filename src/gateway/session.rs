@@ -25,6 +25,7 @@ use super::{
     statistics::{Begun, Ending, Refusal, Statistics},
     traffic::Traffic,
 };
+use crate::exhaustion::is_out_of_resources;
 
 /// Where a client comes from.
 #[derive(Debug)]
@@ -120,23 +121,40 @@ async fn find_way(gate: &Gate, origin: &Origin, client: Wire) -> Result<Way, Ref
             ticket,
         };
         let target = way.ticket.target().clone();
-        match way.connect(gate).await {
+        let connected = way.connect(gate).await;
+        match &connected {
             Some(Ok(())) => return Ok(way),
             Some(Err(error)) => {
                 origin.statistics.fail_connect();
                 debug!(?port, ?target, %error, "cannot connect");
-                if socket::is_out_of_resources(&error) {
+                if is_out_of_resources(error) {
                     return Err(Refusal::OutOfResources);
                 }
             }
-            // The client was told nothing yet, so that another MAIN is as good for it.
+            // The client was told nothing yet, so that another MAIN is as good for it, and so is this one if it leads again.
             None => debug!(?port, ?target, "the route has ended before the session began"),
         }
-        tried.push(target);
         // The ticket goes back while the client waits.
         let Way { client: unserved, .. } = way;
         client = unserved;
+        let again = match connected {
+            Some(Err(error)) => is_tried_again(gate, port, &error, since),
+            _ => true,
+        };
+        if !again {
+            tried.push(target);
+        } else if socket::has_gone(client.socket()) {
+            return Err(Refusal::Gone);
+        }
     }
+}
+
+/// Whether the same instance is worth another try for this client. There is no other MAIN while a term goes on, and a single
+/// segment that is lost on the way to it keeps it silent for a second, about as long as one try lasts. Readers are led elsewhere.
+fn is_tried_again(gate: &Gate, port: Port, error: &io::Error, since: Instant) -> bool {
+    port == Port::ReadWrite
+        && error.kind() == io::ErrorKind::TimedOut
+        && since.elapsed() < gate.limits().hold_timeout
 }
 
 impl Session {
@@ -254,7 +272,7 @@ impl Way {
             Ok(_) => Some(Incident::Connected),
             Err(error) if is_refusal(error) => Some(Incident::Refused),
             // It says nothing of the instance, which must not be taken for dead because this gateway is short of something.
-            Err(error) if socket::is_out_of_resources(error) => None,
+            Err(error) if is_out_of_resources(error) => None,
             Err(_) => Some(Incident::Silent),
         };
         if let Some(incident) = incident {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::Interest,
@@ -124,12 +124,12 @@ pub fn is_finished(stream: &TcpStream) -> bool {
         .is_err_and(|error| error.kind() == io::ErrorKind::NotConnected)
 }
 
-/// Whether the error says that this process or its node has run out of something, and nothing of the peer.
-pub fn is_out_of_resources(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL | Errno::AGAIN)
-    )
+/// Whether the peer has ended its half, or reset the connection, whatever it has sent before that nobody has read. It leaves alone
+/// what the runtime knows of the socket.
+pub fn has_gone(socket: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(&socket, PollFlags::RDHUP)];
+    // An error and a hang-up are told unasked.
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|told| told > 0)
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {
@@ -158,7 +158,7 @@ fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -179,6 +179,22 @@ mod tests {
         assert_eq!(options.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
         assert_eq!(options.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
         assert_eq!(options.tcp_keepalive_retries().unwrap(), KEEPALIVE_RETRIES);
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_is_found_behind_what_nobody_has_read() {
+        for resets in [false, true] {
+            let (mut client, accepted) = connected().await;
+            client.write_all(b"hello").await.unwrap();
+            accepted.readable().await.unwrap();
+            assert!(!has_gone(&accepted));
+            if resets {
+                client.set_zero_linger().unwrap();
+            }
+            drop(client);
+            // On loopback the end has come when the call returns.
+            assert!(has_gone(&accepted), "by a reset: {resets}");
+        }
     }
 
     #[tokio::test]

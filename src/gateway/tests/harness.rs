@@ -409,7 +409,7 @@ impl Refusing {
 /// An address that answers no connect: its backlog is full and nobody accepts.
 pub(super) struct BlackHole {
     pub(super) address: SocketAddr,
-    _listener: Socket,
+    listener: Socket,
     _fillers: Vec<Socket>,
 }
 
@@ -430,7 +430,20 @@ impl BlackHole {
         Self {
             address: address.as_socket().unwrap(),
             _fillers: fillers.collect(),
-            _listener: listener,
+            listener,
+        }
+    }
+
+    /// Takes connections from now on.
+    pub(super) fn answer(self) -> Instance {
+        let Self {
+            address, listener, ..
+        } = self;
+        listener.listen(128).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Instance {
+            listener: TcpListener::from_std(listener.into()).unwrap(),
+            address,
         }
     }
 }

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::yield_now,
+};
 
 use super::{
     cluster::{Build, demo},
-    harness::{Instance, Refusing, TestGateway, assert_connected, assert_refused, assert_reset, soon},
+    harness::{
+        BlackHole, Instance, Refusing, TestGateway, assert_connected, assert_refused, assert_reset, soon,
+        until,
+    },
 };
-use crate::api::MemgraphCluster;
+use crate::{api::MemgraphCluster, gateway::statistics::Refusal};
 
 /// With clients that are held for so long.
 fn holding(millis: u64) -> MemgraphCluster {
@@ -61,6 +67,52 @@ async fn a_client_whose_main_refuses_it_is_led_to_the_next_one() {
         .await;
     let mut instance = main.accept().await;
     assert_connected(&mut client, &mut instance).await;
+}
+
+#[tokio::test]
+async fn a_client_whose_main_does_not_answer_at_first_is_led_to_it_later() {
+    let hole = BlackHole::open();
+    let cluster = holding(LONG)
+        .main_at("demo-0", hole.address)
+        .spec(|s| s.gateway.connect_timeout = "20ms".parse().unwrap());
+    let gateway = TestGateway::serving(&cluster).await;
+    let mut client = gateway.client().await;
+    client.write_all(b"hello").await.unwrap();
+    soon(async {
+        while gateway.writers.failed_connects() < 2 {
+            yield_now().await;
+        }
+    })
+    .await;
+
+    let main = hole.answer();
+    // Tries that were given up may be accepted first. They end without a word.
+    let mut instance = soon(async {
+        loop {
+            let mut instance = main.accept().await;
+            let mut greeting = [0; 5];
+            if instance.read_exact(&mut greeting).await.is_ok() {
+                assert_eq!(&greeting, b"hello");
+                return instance;
+            }
+        }
+    })
+    .await;
+    assert_connected(&mut client, &mut instance).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_while_main_does_not_answer_is_not_tried_for_any_more() {
+    let hole = BlackHole::open();
+    let cluster = holding(LONG)
+        .main_at("demo-0", hole.address)
+        .spec(|s| s.gateway.connect_timeout = "20ms".parse().unwrap());
+    let gateway = TestGateway::serving(&cluster).await;
+    let mut client = gateway.client().await;
+    client.write_all(b"hello").await.unwrap();
+    gateway.until_sessions(1, 0).await;
+    drop(client);
+    until(1, || gateway.writers.refused(Refusal::Gone)).await;
 }
 
 #[tokio::test]
