@@ -66,7 +66,7 @@ impl Answers {
     /// certificate where TLS is to end here.
     fn readiness(&self) -> Result<(), String> {
         if self.closing.is_cancelled() {
-            return Err("shutting down: no new session is taken".to_owned());
+            return Err("shutting down: new clients are to go to another gateway".to_owned());
         }
         if let Some(certificate) = &self.figures.certificate
             && certificate.config().is_none()

@@ -264,6 +264,11 @@ impl Keeper {
         state.reach.begin(term, now);
     }
 
+    /// A handshake with MAIN of this term came to nothing, for a reason that is not MAIN's.
+    pub(super) fn give_up(&self, term: i64) {
+        self.lock().reach.give_up(term);
+    }
+
     /// A handshake with MAIN of this term was completed.
     pub(super) fn completed(&self, term: i64) {
         let mut state = self.lock();

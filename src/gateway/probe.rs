@@ -36,6 +36,7 @@ pub async fn probe<B: Bolt>(keeper: Arc<Keeper>, bolt: B) {
             Some((term, result)) = under_way.next() => match result {
                 Ok(()) => keeper.completed(term),
                 Err(BoltError::Refused { .. }) => keeper.note(term, Incident::Refused),
+                Err(BoltError::Exhausted { .. }) => keeper.give_up(term),
                 Err(_) => {}
             },
             _ = ticks.tick(), if main.is_some() => {

@@ -61,6 +61,13 @@ impl Reach {
         self.unanswered.get_or_insert(now);
     }
 
+    /// A handshake with MAIN of this term came to nothing, for a reason that is not MAIN's. Silence counts from the next one on.
+    pub fn give_up(&mut self, term: i64) {
+        if self.turn_to(term) {
+            self.unanswered = None;
+        }
+    }
+
     /// A handshake with MAIN of this term was completed, whenever it was begun.
     pub fn complete(&mut self, term: i64, now: Duration) {
         if self.turn_to(term) {
@@ -142,6 +149,22 @@ mod tests {
         assert_eq!(reach.at(ms(2_100)).unanswered_millis, None);
         begin(&mut reach, 2_500, 2_500);
         assert_eq!(reach.at(ms(2_700)).unanswered_millis, Some(200));
+    }
+
+    #[test]
+    fn handshakes_that_this_gateway_cannot_begin_are_no_silence() {
+        let mut reach = Reach::default();
+        begin(&mut reach, 0, 1_000);
+        reach.give_up(7);
+        assert_eq!(reach.at(ms(1_200)).unanswered_millis, None);
+        begin(&mut reach, 1_500, 2_000);
+        assert_eq!(reach.at(ms(2_100)).unanswered_millis, Some(600));
+        reach.give_up(6);
+        assert_eq!(
+            reach.at(ms(2_100)).unanswered_millis,
+            Some(600),
+            "that was another MAIN"
+        );
     }
 
     #[test]

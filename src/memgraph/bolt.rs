@@ -20,6 +20,7 @@ use tokio_util::either::Either;
 use super::{
     Bolt, BoltError, Credentials, Encryption, Row, Session, credentials::shown, tls, tunnel::Tunnel,
 };
+use crate::exhaustion::is_out_of_resources;
 
 /// Magic number and four proposals of a Bolt handshake: 4.3, 4.1, 4.0 and 1.0, one of which every Memgraph that
 /// is supported speaks.
@@ -187,6 +188,10 @@ async fn shake_hands(
         Ok(stream)
     };
     match timeout(deadline, exchange).await {
+        Ok(Err(error)) if is_out_of_resources(&error) => Err(BoltError::Exhausted {
+            at,
+            detail: error.to_string(),
+        }),
         Ok(result) => result.map_err(|error: io::Error| from_io(at, &error)),
         Err(_) => Err(BoltError::Deadline { at, deadline }),
     }

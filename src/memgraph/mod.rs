@@ -82,6 +82,16 @@ pub enum BoltError {
         /// The server's address.
         at: SocketAddr,
     },
+    /// There was nothing left to connect with, which says nothing of the server.
+    #[error(
+        "no connection to {at} could be made, because this process or its node is short of something: {detail}"
+    )]
+    Exhausted {
+        /// The server's address.
+        at: SocketAddr,
+        /// What the system says.
+        detail: String,
+    },
     /// The connection broke, or what came back was no Bolt.
     #[error("the connection to {at} failed: {detail}")]
     Broken {
