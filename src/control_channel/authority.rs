@@ -22,7 +22,8 @@ const SUCCESSOR_BEFORE: SignedDuration = SignedDuration::from_hours(120 * 24);
 const TRUSTED_AFTER: SignedDuration = DAY;
 /// How long a signed certificate lasts.
 const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// How long before its end it is replaced.
+/// How long before its end it is replaced, and after a third of its time at the earliest: one that lasts only as long as an
+/// authority that ends soon must not be replaced whenever it is looked at.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(10 * 24);
 /// Clocks of nodes may differ by so much.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
@@ -204,7 +205,7 @@ impl Authorities {
         Ok(Leaf {
             certificate: params.signed_by(&key, &issuer)?.pem(),
             key: key.serialize_pem(),
-            renew: ends - RENEW_BEFORE,
+            renew: (ends - RENEW_BEFORE).max(now + ends.duration_since(now) / 3),
         })
     }
 }
