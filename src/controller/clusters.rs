@@ -302,7 +302,7 @@ impl Cluster {
         let memory = self.memory();
         let heard = memory.heard.iter();
         heard
-            .map(|(pod, heard)| Witness::of(pod, &heard.report.reach, heard.asked.elapsed()))
+            .map(|(pod, heard)| Witness::of(pod, &heard.report, heard.asked.elapsed()))
             .collect()
     }
 

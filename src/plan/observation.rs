@@ -5,9 +5,9 @@ use std::{net::IpAddr, time::Duration};
 use super::Stage;
 use crate::api::{
     MainUpdate, RegistrationMode, ReplicationMode, ResetNote, VolumeNote,
-    ledger::{DataCopy, Incarnation, Ledger, Member},
+    ledger::{DataCopy, Incarnation, Ledger, Member, Route},
 };
-use crate::grants::MainReach;
+use crate::grants::Report;
 
 /// Everything that is known about one cluster at one moment.
 #[derive(Clone, Debug)]
@@ -249,6 +249,8 @@ pub struct Witness {
     pub gateway: String,
     /// The term whose MAIN it tries.
     pub term: i64,
+    /// Whether it led clients to that MAIN when it told this; not, if its grant had run out.
+    pub serves: bool,
     /// At most so long ago it told this.
     pub age: Duration,
     /// At most so long ago a handshake was completed; none: never in this term.
@@ -262,11 +264,13 @@ pub struct Witness {
 impl Witness {
     /// What a gateway has told that was asked `age` ago.
     #[must_use]
-    pub fn of(gateway: &str, reach: &MainReach, age: Duration) -> Self {
+    pub fn of(gateway: &str, report: &Report, age: Duration) -> Self {
+        let reach = &report.reach;
         let answered = reach.handshake_millis_ago.map(Duration::from_millis);
         Self {
             gateway: gateway.to_owned(),
             term: reach.term,
+            serves: report.route == Route::Open && report.term == reach.term,
             age,
             answered_ago: answered.map(|ago| ago.saturating_add(age)),
             silent_for: reach.unanswered_millis.map(Duration::from_millis),

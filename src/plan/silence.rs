@@ -16,7 +16,7 @@ const LATELY: Duration = PROBE_EVERY.saturating_add(Duration::from_millis(500));
 pub(super) enum Others {
     /// Somebody else hears nothing either.
     HearNothing(String),
-    /// This gateway completes handshakes with it.
+    /// This gateway completes handshakes with it, and whether it leads clients there.
     HearIt(String),
     /// Nobody else can tell.
     CannotTell,
@@ -24,8 +24,9 @@ pub(super) enum Others {
 
 /// What others say of MAIN, which has been silent for this operator.
 ///
-/// One observer's silence may be its own. A gateway that completes handshakes has clients that are served, so that its word
-/// holds a change of MAIN up; for `hangTimeout` at most, since a handshake is no query.
+/// One observer's silence may be its own. A gateway that completes handshakes shows that MAIN lives, so that its word
+/// holds a change of MAIN up; for `hangTimeout` at most, since a handshake is no query. Whether its clients are served is another
+/// question: its grant may have run out because nobody who reaches MAIN has renewed it.
 pub(super) fn others(seen: &Observation, ledger: &Ledger, main: &Instance) -> Others {
     let settings = &seen.settings;
     let witnesses = || {
@@ -33,9 +34,14 @@ pub(super) fn others(seen: &Observation, ledger: &Ledger, main: &Instance) -> Ot
         told.filter(|witness| witness.term == ledger.term && witness.age <= FRESH)
     };
     let lately = |witness: &&Witness| witness.answered_ago.is_some_and(|ago| ago <= LATELY);
-    let hearing = witnesses().find(lately);
+    let serving = || witnesses().filter(lately).find(|witness| witness.serves);
+    let hearing = serving().or_else(|| witnesses().find(lately));
     if let Some(witness) = hearing.filter(|_| main.away_for < settings.hang_timeout) {
-        return Others::HearIt(format!("the gateway {}", witness.gateway));
+        let gateway = &witness.gateway;
+        return Others::HearIt(match witness.serves {
+            true => format!("the gateway {gateway}, whose clients are served"),
+            false => format!("the gateway {gateway}, which has no right to lead clients to it"),
+        });
     }
     if !main.ready {
         return Others::HearNothing("Kubernetes".to_owned());

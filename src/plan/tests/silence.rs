@@ -10,7 +10,10 @@ use super::{
     },
     decisions::running,
 };
-use crate::{api::conditions::Reason, grants::MainReach};
+use crate::{
+    api::{conditions::Reason, ledger::Route},
+    grants::{MainReach, Report},
+};
 
 const TERM: i64 = 1;
 
@@ -37,7 +40,13 @@ fn told(age: u64, handshake_ago: Option<u64>, unanswered: Option<u64>) -> Witnes
         unanswered_millis: unanswered,
         ..MainReach::default()
     };
-    Witness::of("demo-gateway-x", &reach, ms(age))
+    let report = Report {
+        term: TERM,
+        route: Route::Open,
+        reach,
+        ..Report::default()
+    };
+    Witness::of("demo-gateway-x", &report, ms(age))
 }
 
 fn is_replaced(plan: &Plan) -> bool {
@@ -119,6 +128,40 @@ fn a_gateway_that_completes_handshakes_outweighs_others_that_do_not() {
     assert!(
         matches!(&plan.situation, Situation::MainLost(Reason::MainUnreachable, text) if text.contains("demo-gateway-x")),
         "{plan:?}"
+    );
+}
+
+#[test]
+fn only_clients_of_a_gateway_that_leads_them_are_said_to_be_served() {
+    let said = |witnesses: &[Witness]| {
+        let mut seen = silent_for(ms(5_000));
+        seen.witnesses = witnesses.to_vec();
+        match plan(&seen).situation {
+            Situation::MainLost(Reason::MainUnreachable, text) => text,
+            other => panic!("{other:?}"),
+        }
+    };
+    let serving = told(100, Some(900), None);
+    let report = Report {
+        term: TERM,
+        reach: MainReach {
+            term: TERM,
+            handshake_millis_ago: Some(0),
+            ..MainReach::default()
+        },
+        ..Report::default()
+    };
+    let without = Witness::of("demo-gateway-y", &report, ms(100));
+    assert_eq!(report.route, Route::Closed);
+    let text = said(std::slice::from_ref(&without));
+    assert!(
+        text.ends_with("the gateway demo-gateway-y, which has no right to lead clients to it"),
+        "{text}"
+    );
+    let text = said(&[without, serving]);
+    assert!(
+        text.ends_with("the gateway demo-gateway-x, whose clients are served"),
+        "{text}"
     );
 }
 
