@@ -18,6 +18,7 @@ pub mod leader;
 pub mod memgraph;
 pub mod metrics;
 mod mounted;
+mod newest;
 pub mod plan;
 pub mod probe;
 pub mod reference;

@@ -18,7 +18,7 @@ mod tls;
 pub use authority::{Authorities, Authority, IdentityError, Leaf, Role};
 pub use client::TlsLink;
 pub use mounted::Mounted;
-pub use server::{Answer, serve};
+pub use server::{Answer, UNKNOWN, serve};
 pub use tls::{Credentials, TlsError};
 
 /// The path of the one question.

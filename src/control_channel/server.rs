@@ -1,6 +1,11 @@
 //! The gateway's end.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
@@ -15,17 +20,25 @@ use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{MESSAGE_LIMIT, PATH};
-use crate::grants::{Request, Response};
+use crate::{
+    grants::{Request, Response},
+    newest::{Newcomer, Newest},
+};
 
 /// How long a peer may take to show who it is.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// How many connections there are at most of peers that have not shown who they are. Operators are few; anybody in the cluster
+/// may come.
+pub const UNKNOWN: usize = 64;
+/// How soon after one refusal was logged another one may be.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// After so long a connection is ended between two questions, so that each peer shows anew who it is.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(600);
 /// For how long nothing is accepted after a failure that is not the connection's own.
@@ -42,6 +55,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
+    let newest = Newest::of(UNKNOWN);
+    let refusals = Arc::<Mutex<Refusals>>::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -52,9 +67,14 @@ pub async fn serve(
             Ok((stream, _)) => {
                 let config = certificates.borrow().clone();
                 let (answer, stop) = (Arc::clone(&answer), stop.clone());
+                let (newcomer, refusals) = (newest.admit(), Arc::clone(&refusals));
                 connections.spawn(async move {
                     match config {
-                        Some(config) => converse(stream, config, answer, stop).await,
+                        Some(config) => {
+                            if let Some(stream) = identified(stream, config, newcomer, &refusals).await {
+                                converse(stream, answer, stop).await;
+                            }
+                        }
                         None => debug!("an operator came before there were certificates"),
                     }
                 });
@@ -69,16 +89,55 @@ pub async fn serve(
     connections.wait().await;
 }
 
-async fn converse(stream: TcpStream, config: Arc<ServerConfig>, answer: Answer, stop: CancellationToken) {
+/// Peers that were refused.
+#[derive(Default)]
+struct Refusals {
+    so_far: u64,
+    quiet_until: Option<Instant>,
+}
+
+impl Refusals {
+    /// Counts one more, and logs it unless another one was logged a short time ago: whoever knocks again and again must not flood
+    /// the log.
+    fn tell(refusals: &Mutex<Self>, error: &io::Error) {
+        let so_far = {
+            let now = Instant::now();
+            let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            refusals.so_far += 1;
+            if refusals.quiet_until.is_some_and(|until| now < until) {
+                return;
+            }
+            refusals.quiet_until = Some(now + LOG_PAUSE);
+            refusals.so_far
+        };
+        warn!(%error, so_far, "refused somebody who is no operator of this cluster");
+    }
+}
+
+/// The connection, once the peer has shown who it is; none: it has not.
+async fn identified(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    newcomer: Newcomer,
+    refusals: &Mutex<Refusals>,
+) -> Option<TlsStream<TcpStream>> {
     let accepted = async {
         stream.set_nodelay(true)?;
         TlsAcceptor::from(config).accept(stream).await
     };
-    let stream = match timeout(HANDSHAKE_DEADLINE, accepted).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return warn!(%error, "refused somebody who is no operator of this cluster"),
-        Err(_) => return debug!("somebody did not say who it is"),
-    };
+    tokio::select! {
+        biased;
+        accepted = timeout(HANDSHAKE_DEADLINE, accepted) => match accepted {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => Refusals::tell(refusals, &error),
+            Err(_) => debug!("somebody did not say who it is"),
+        },
+        () = newcomer.is_to_leave() => debug!("somebody did not say who it is before many others had come"),
+    }
+    None
+}
+
+async fn converse(stream: TlsStream<TcpStream>, answer: Answer, stop: CancellationToken) {
     let service = service_fn(move |request| {
         let answer = Arc::clone(&answer);
         async move { Ok::<_, Infallible>(respond(request, answer).await) }

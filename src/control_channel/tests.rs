@@ -11,7 +11,11 @@ use std::{
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use rustls::ServerConfig;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -118,6 +122,34 @@ async fn an_operator_and_a_gateway_of_one_cluster_understand_each_other() {
         let response = ask(&link).await.unwrap();
         assert_eq!((response.nonce, response.pod_uid.as_str()), (7, CLUSTER));
     }
+}
+
+#[tokio::test]
+async fn peers_that_do_not_say_who_they_are_make_room_and_keep_no_operator_out() {
+    let now = Timestamp::now();
+    let authorities = authorities(now);
+    let gateway = Gateway::start(&credentials(&authorities, Role::Gateway, now)).await;
+    let link = gateway.link(&credentials(&authorities, Role::Operator, now));
+    ask(&link).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..=UNKNOWN {
+        silent.push(TcpStream::connect((LOCAL, gateway.port)).await.unwrap());
+    }
+    // Far sooner than the handshake's deadline, of which the clock of this test knows nothing.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    assert!(matches!(silent[0].read(&mut [0]).await, Ok(0) | Err(_)));
+    assert_eq!(
+        began.elapsed(),
+        Duration::ZERO,
+        "it left because its time was over"
+    );
+    tokio::time::resume();
+    // Who has shown who it is stays, and others may come.
+    ask(&link).await.unwrap();
+    ask(&gateway.link(&credentials(&authorities, Role::Operator, now)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

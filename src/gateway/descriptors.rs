@@ -4,11 +4,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use super::routes::Limits;
+use crate::{control_channel, http};
 
 /// Client and instance.
 const PER_SESSION: u64 = 2;
-/// Listeners, the API server's connections, health checks, the runtime.
-const OTHER: u64 = 128;
+/// Listeners, the connections to the API server, of operators, and of its own to MAIN and replicas, the runtime.
+const OWN: u64 = 128;
+/// Those, and the connections of whoever comes to the ports that are not for clients.
+const OTHER: u64 = OWN + (http::CONNECTIONS + control_channel::UNKNOWN) as u64;
 
 /// Raises the soft bound to the hard one, as a process may do by itself.
 pub fn raise_limit() {

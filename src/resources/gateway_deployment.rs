@@ -211,7 +211,7 @@ fn mount(volume: &str, path: &str) -> VolumeMount {
 }
 
 /// Requests only: a CPU limit would add latency to every query, and a memory limit would kill all sessions at
-/// once. `maxConnections` bounds the memory instead.
+/// once. `maxConnections` bounds the memory instead, and the ports that are not for clients take few connections at a time.
 fn default_resources() -> ResourceRequirements {
     ResourceRequirements {
         requests: Some(BTreeMap::from([
