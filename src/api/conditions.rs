@@ -130,6 +130,8 @@ pub enum Reason {
     AmbiguousState,
     /// No in-sync copy: one failure could lose acknowledged writes, or writes are blocked.
     NoInSyncReplica,
+    /// MAIN is in a storage mode in which Memgraph replicates nothing.
+    UnreplicatedMode,
     /// Some replica is not registered, not connected or behind.
     ReplicasLagging,
     /// No gateway pod is ready.
@@ -200,6 +202,7 @@ impl Reason {
             Self::InstanceFailing => "InstanceFailing",
             Self::AmbiguousState => "AmbiguousState",
             Self::NoInSyncReplica => "NoInSyncReplica",
+            Self::UnreplicatedMode => "UnreplicatedMode",
             Self::ReplicasLagging => "ReplicasLagging",
             Self::GatewayNotReady => "GatewayNotReady",
             Self::GatewayDisabled => "GatewayDisabled",

@@ -23,7 +23,7 @@ use crate::{
     memgraph::{self, AdminError, Bolt},
     plan::{
         Action,
-        observation::{Marker, Observation},
+        observation::{Instance, Marker, Observation},
     },
 };
 
@@ -93,6 +93,14 @@ pub enum ActError {
         instance: String,
         /// How long was waited.
         within: Duration,
+    },
+    /// MAIN is in a storage mode in which nothing is replicated.
+    #[error("{instance} is in the storage mode {mode}, in which nothing is replicated")]
+    Unreplicated {
+        /// The instance.
+        instance: String,
+        /// Memgraph's word for the mode.
+        mode: &'static str,
     },
     /// Kubernetes did not answer.
     #[error("cannot read the pod of {instance}")]
@@ -209,7 +217,8 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
             }
             Action::Quiesce { main } => {
                 let at = self.address(main)?;
-                Ok(patiently(|| memgraph::quiesced(self.bolt, at)).await?)
+                patiently(|| memgraph::quiesced(self.bolt, at)).await?;
+                self.require_replicating(main, at).await
             }
             Action::Register {
                 main,
@@ -263,6 +272,24 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                     lineage: lineage.clone(),
                 };
                 Ok(memgraph::mark(self.bolt, self.address(main)?, &marker).await?)
+            }
+        }
+    }
+
+    /// A look is some time ago, and whoever changes the mode asks nobody. Last, since now nothing runs that could still change it.
+    async fn require_replicating(&self, main: &str, at: SocketAddr) -> Result<(), ActError> {
+        let view = self.seen.instance(main).and_then(Instance::view);
+        let version = view.map(|view| view.version.as_str()).unwrap_or_default();
+        let mode = memgraph::storage_mode(self.bolt, at, version).await?;
+        match mode.filter(|mode| !mode.replicates()) {
+            None => Ok(()),
+            Some(mode) => {
+                // The next plan goes by it.
+                self.sightings.told_mode(main, mode).await;
+                Err(ActError::Unreplicated {
+                    instance: main.to_owned(),
+                    mode: mode.as_str(),
+                })
             }
         }
     }

@@ -268,6 +268,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
         let question = Question {
             version: None,
             emptiness: false,
+            storage_mode: false,
             patience: LOOK_DEADLINE,
         };
         let sight = memgraph::look(

@@ -19,7 +19,7 @@ use crate::{
     fleet::InstanceSight,
     memgraph::{self, Bolt, Question},
     plan::{
-        observation::{Contents, DataStatus, Role, Sight, View},
+        observation::{Contents, DataStatus, Role, Sight, StorageMode, View},
         parse_registration_name,
     },
 };
@@ -48,6 +48,9 @@ const UNTIL_TOLD: Duration = Duration::from_secs(60);
 const LONG_SILENCE: Duration = Duration::from_secs(2);
 /// Within what time a kubelet that has just started again tells what has become of its pods, as a rule.
 const SOON_TOLD: Duration = Duration::from_secs(5);
+
+/// How often MAIN is asked for its storage mode. While it replicates nothing in that, it is asked at every look.
+const MODE_EVERY: Duration = Duration::from_secs(10);
 
 /// After how many attempts of half a second each an instance cannot be made a replica.
 const ADAMANT: u32 = 3;
@@ -86,6 +89,15 @@ struct Unwell {
     invalid_since: Option<Instant>,
 }
 
+/// What MAIN has told of its storage mode.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    /// When it was asked last.
+    asked: Instant,
+    /// What it has answered last; none: nothing that is understood.
+    told: Option<StorageMode>,
+}
+
 /// What is remembered of an instance between two looks.
 #[derive(Clone, Debug)]
 struct Memory {
@@ -93,6 +105,8 @@ struct Memory {
     sight: Sight,
     /// When the look was begun that showed it so.
     looked: Instant,
+    /// Of its storage mode, since it has become MAIN in this life.
+    mode: Option<Mode>,
     /// Since when it has not been serving.
     away_since: Option<Instant>,
     /// Since when it has not even completed a handshake.
@@ -181,6 +195,7 @@ impl Sightings {
         connections.retain(targets);
         // Whoever keeps a look waiting must not keep others from looking.
         let looks = questions.into_iter().map(|(target, question)| async move {
+            let asks_mode = question.storage_mode;
             let sight = match target.address {
                 Some(ip) => {
                     let mut kept = connections.take(target);
@@ -191,21 +206,30 @@ impl Sightings {
                 }
                 None => Sight::Unseen,
             };
-            (target, sight)
+            (target, sight, asks_mode)
         });
         let sights = join_all(looks).await;
         let mut memories = self.memories.lock().await;
-        for (target, sight) in sights {
+        for (target, mut sight, asks_mode) in sights {
             let before = memories.remove(&target.name);
             if let Some(newer) = before.as_ref().filter(|memory| memory.looked > begun) {
                 let newer = newer.clone();
                 memories.insert(target.name.clone(), newer);
                 continue;
             }
+            let in_this_life = before
+                .as_ref()
+                .filter(|memory| memory.incarnation == target.incarnation);
+            let mode = in_this_life.and_then(|memory| memory.mode);
+            let mode = keep_mode(mode, &mut sight, asks_mode.then_some(begun));
             changed |= before.as_ref().is_none_or(|memory| {
                 memory.incarnation != target.incarnation || outline(&memory.sight) != outline(&sight)
             });
-            memories.insert(target.name.clone(), remember(before, target, sight, begun));
+            let memory = Memory {
+                mode,
+                ..remember(before, target, sight, begun)
+            };
+            memories.insert(target.name.clone(), memory);
         }
         changed
     }
@@ -262,6 +286,16 @@ impl Sightings {
                 return;
             }
             sleep(LISTEN_AGAIN).await;
+        }
+    }
+
+    /// Notes the storage mode that MAIN has just told of.
+    pub(super) async fn told_mode(&self, main: &str, mode: StorageMode) {
+        if let Some(memory) = self.memories.lock().await.get_mut(main)
+            && let Sight::Serving(view) = &mut memory.sight
+        {
+            view.storage_mode = Some(mode);
+            memory.mode = keep_mode(memory.mode, &mut memory.sight, Some(Instant::now()));
         }
     }
 
@@ -462,11 +496,30 @@ fn question(before: Option<&Memory>, emptiness: bool, whom: Whom<'_>, name: &str
         (Some(_), Whom::Missing) if before.is_some_and(now_and_then) => PATIENCE,
         (Some(_), _) => IMPATIENCE,
     };
+    let is_stale =
+        |mode: Mode| mode.asked.elapsed() >= MODE_EVERY || mode.told.is_some_and(|told| !told.replicates());
+    let storage_mode = before.and_then(|memory| memory.mode).is_none_or(is_stale);
     Some(Question {
         version,
         emptiness,
+        storage_mode,
         patience,
     })
+}
+
+/// A MAIN that was not `asked` now, or did not tell, is in the mode that it has told last.
+fn keep_mode(before: Option<Mode>, sight: &mut Sight, asked: Option<Instant>) -> Option<Mode> {
+    let Sight::Serving(view) = sight else {
+        return before;
+    };
+    // Once it is MAIN again, it is asked anew.
+    if view.role == Role::Replica {
+        return None;
+    }
+    view.storage_mode = view.storage_mode.or(before.and_then(|mode| mode.told));
+    let told = view.storage_mode;
+    let asked = asked.or(before.map(|mode| mode.asked))?;
+    Some(Mode { asked, told })
 }
 
 /// What is known after a look that was begun at `begun`.
@@ -553,6 +606,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         incarnation: target.incarnation.clone(),
         sight,
         looked: begun,
+        mode: None,
         away_since,
         silent_since,
         stuck_since,
@@ -607,6 +661,7 @@ enum Outline<'a> {
         role: Role,
         contents: Option<&'a Contents>,
         empty: Option<bool>,
+        storage_mode: Option<StorageMode>,
         registrations: Vec<(&'a str, bool)>,
     },
     Handshake,
@@ -623,6 +678,7 @@ fn outline(sight: &Sight) -> Outline<'_> {
             role: view.role,
             contents: view.contents.as_ref(),
             empty: view.empty,
+            storage_mode: view.storage_mode,
             registrations: view
                 .registrations
                 .iter()
@@ -675,6 +731,7 @@ mod tests {
             contents: None,
             empty: None,
             version: "3.12.0".into(),
+            storage_mode: None,
         })
     }
 
@@ -701,6 +758,38 @@ mod tests {
         assert!(given_up().await);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn main_is_asked_for_its_mode_now_and_then_and_all_the_time_while_it_replicates_nothing() {
+        let life = Incarnation::default();
+        let mut memory: Option<Memory> = None;
+        let mut look = |answer: Option<StorageMode>, role: Role| {
+            let question = question(memory.as_ref(), false, Whom::Answering(None), "demo-1").unwrap();
+            let mut sight = serving();
+            if let Sight::Serving(view) = &mut sight {
+                view.role = role;
+                view.storage_mode = answer.filter(|_| question.storage_mode && role == Role::Main);
+            }
+            let asked = question.storage_mode.then(Instant::now);
+            let mode = keep_mode(memory.as_ref().and_then(|memory| memory.mode), &mut sight, asked);
+            let next = remember(memory.take(), &target(&life), sight, Instant::now());
+            memory = Some(Memory { mode, ..next });
+            let Some(Sight::Serving(view)) = memory.as_ref().map(|memory| &memory.sight) else {
+                panic!("it serves");
+            };
+            (question.storage_mode, view.storage_mode)
+        };
+        let (transactional, analytical) = (Some(StorageMode::Transactional), Some(StorageMode::Analytical));
+        assert_eq!(look(transactional, Role::Main), (true, transactional));
+        assert_eq!(look(analytical, Role::Main), (false, transactional), "not yet");
+        tokio::time::advance(MODE_EVERY).await;
+        assert_eq!(look(analytical, Role::Main), (true, analytical));
+        assert_eq!(look(None, Role::Main), (true, analytical), "it does not tell now");
+        assert_eq!(look(transactional, Role::Main), (true, transactional));
+        assert_eq!(look(analytical, Role::Main), (false, transactional));
+        assert_eq!(look(None, Role::Replica).1, None);
+        assert_eq!(look(analytical, Role::Main), (true, analytical), "asked anew");
+    }
+
     /// Who was the least behind is asked for when MAIN has come back without its data, as a replica.
     #[tokio::test]
     async fn what_main_told_of_its_replicas_outlives_its_return_as_a_replica() {
@@ -721,6 +810,7 @@ mod tests {
             contents: None,
             empty: None,
             version: "3.12.0".into(),
+            storage_mode: None,
         });
         let looks = [main, Sight::Refused, serving()];
         let memory = looks.into_iter().fold(None, |before, sight| {

@@ -159,6 +159,7 @@ async fn look_at<B: Bolt>(
     let question = Question {
         version: None,
         emptiness: true,
+        storage_mode: false,
         patience: MAIN_DEADLINE,
     };
     Ok(memgraph::look(bolt, address, &question).await)

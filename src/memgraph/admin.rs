@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{RegistrationMode, names::REPLICATION_PORT},
-    plan::observation::{Marker, Role},
+    plan::observation::{Marker, Role, StorageMode},
 };
 
 /// For how long a command that changes roles may take.
@@ -367,6 +367,26 @@ pub async fn quiesced<B: Bolt>(client: &B, main: SocketAddr) -> Result<(), Admin
         running => Err(AdminError::NotYet(format!(
             "{running} transactions still run on MAIN"
         ))),
+    }
+}
+
+/// In which storage mode an instance that runs this version is. None where what it tells is not understood.
+///
+/// # Errors
+/// When it gave no answer.
+pub async fn storage_mode<B: Bolt>(
+    client: &B,
+    at: SocketAddr,
+    version: &str,
+) -> Result<Option<StorageMode>, AdminError> {
+    let answer = client
+        .session(at)
+        .run(rows::show_storage(version), ROLE_DEADLINE)
+        .await;
+    match answer {
+        Ok(rows) => Ok(rows::storage_mode(&rows)),
+        Err(BoltError::Failure { .. }) => Ok(None),
+        Err(error) => Err(bolt("see the storage mode")(error)),
     }
 }
 

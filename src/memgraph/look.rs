@@ -27,6 +27,8 @@ pub struct Question {
     pub version: Option<String>,
     /// Whether to find out if the instance holds any data.
     pub emptiness: bool,
+    /// Whether to ask a MAIN for its storage mode.
+    pub storage_mode: bool,
     /// For how long each of its answers is waited for.
     pub patience: Duration,
 }
@@ -145,12 +147,20 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         }
         Err(_) => (None, None),
     };
+    let storage_mode = match role {
+        Role::Main if question.storage_mode => {
+            let told = session.run(rows::show_storage(&version), soon).await;
+            told.ok().and_then(|told| rows::storage_mode(&told))
+        }
+        _ => None,
+    };
     Ok(View {
         role,
         registrations,
         contents,
         empty,
         version,
+        storage_mode,
     })
 }
 
@@ -208,6 +218,7 @@ mod tests {
             let question = Question {
                 version: None,
                 emptiness: false,
+                storage_mode: false,
                 patience: Duration::from_secs(1),
             };
             look_again(self, at(), &question, kept).await

@@ -24,6 +24,7 @@ use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration
 
 pub use admin::{
     AdminError, confirm, demote, drop_replica, ends_commit, mark, probe_commit, promote, quiesced, register,
+    storage_mode,
 };
 pub use bolt::Neo4rsBolt;
 pub use credentials::{Credentials, UnusableCredentials};

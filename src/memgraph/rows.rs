@@ -8,7 +8,10 @@ use serde_json::Value;
 use super::Row;
 use crate::{
     api::RegistrationMode,
-    plan::observation::{DataStatus, Registration, Role},
+    plan::{
+        observation::{DataStatus, Registration, Role, StorageMode},
+        tells_mode_of_a_database,
+    },
 };
 
 /// An answer that does not look as any supported version's does.
@@ -90,6 +93,28 @@ pub(super) fn transactions(rows: &[Row]) -> Result<usize, UnexpectedAnswer> {
 
 pub(super) fn version(rows: &[Row]) -> Result<String, UnexpectedAnswer> {
     Ok(text(SHOW_VERSION, &only(SHOW_VERSION, rows)?, "version")?.to_owned())
+}
+
+/// What asks an instance of this version for its storage mode. It takes no lock of the storage, and walks the data directory
+/// (`PrepareSystemInfoQuery` in `interpreter.cpp`, `GetBaseInfo` in `inmemory/storage.cpp`).
+pub(super) fn show_storage(version: &str) -> &'static str {
+    if tells_mode_of_a_database(version) {
+        "SHOW STORAGE INFO ON CURRENT DATABASE"
+    } else {
+        "SHOW STORAGE INFO"
+    }
+}
+
+/// The storage mode that the answer to [`show_storage`] tells; none where it tells none that is known.
+pub(super) fn storage_mode(rows: &[Row]) -> Option<StorageMode> {
+    let told = |row: &&Row| row.get("storage info").and_then(Value::as_str) == Some("storage_mode");
+    let value = rows.iter().find(told)?.get("value")?.as_str()?;
+    let all = [
+        StorageMode::Transactional,
+        StorageMode::Analytical,
+        StorageMode::OnDisk,
+    ];
+    all.into_iter().find(|mode| mode.as_str() == value)
 }
 
 /// The registrations that MAIN lists. `data_info` is a map from database to
@@ -216,6 +241,29 @@ mod tests {
     #[test]
     fn an_empty_data_info_is_a_ghost() {
         assert_eq!(registrations(&[replica(json!({}))]).unwrap()[0].status, None);
+    }
+
+    #[test]
+    fn the_storage_mode_is_found_by_name_and_that_of_the_flag_is_not_taken_for_it() {
+        let row = |name: &str, value: Value| {
+            Row::from([("storage info".into(), json!(name)), ("value".into(), value)])
+        };
+        let told =
+            |mode: &str| storage_mode(&[row("vertex_count", json!(3)), row("storage_mode", json!(mode))]);
+        assert_eq!(told("IN_MEMORY_TRANSACTIONAL"), Some(StorageMode::Transactional));
+        assert_eq!(told("IN_MEMORY_ANALYTICAL"), Some(StorageMode::Analytical));
+        assert_eq!(told("ON_DISK_TRANSACTIONAL"), Some(StorageMode::OnDisk));
+        assert_eq!(told("SOMEWHERE_ELSE"), None);
+        let flag = row("global_storage_mode", json!("IN_MEMORY_TRANSACTIONAL"));
+        assert_eq!(storage_mode(&[flag]), None);
+    }
+
+    #[test]
+    fn the_statement_that_tells_the_mode_of_the_database_differs_between_releases() {
+        assert_eq!(show_storage("3.10.1"), "SHOW STORAGE INFO");
+        for newer in ["3.11.0", "3.12.0", "master"] {
+            assert_eq!(show_storage(newer), "SHOW STORAGE INFO ON CURRENT DATABASE");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod volumes;
 
 pub use hibernation::{Said, Signs, Stage};
 pub use numbers::{parse_registration_name, registration_name};
-pub use release::{image_release, is_older, lacks_strict_sync};
+pub use release::{image_release, is_older, lacks_strict_sync, tells_mode_of_a_database};
 pub use switchover::LAST_CALL;
 
 use crate::api::{
@@ -83,7 +83,7 @@ pub enum Action {
     },
     /// Fail unless every gateway answers.
     ReachGateways,
-    /// Fail unless no transaction runs on MAIN.
+    /// Fail unless no transaction runs on MAIN, and it is not known to be in a storage mode in which it replicates nothing.
     Quiesce {
         /// MAIN.
         main: String,

@@ -355,6 +355,39 @@ pub struct View {
     pub empty: Option<bool>,
     /// The server's version.
     pub version: String,
+    /// On MAIN: how it keeps its data, as it told last in its present life; none while it did not.
+    pub storage_mode: Option<StorageMode>,
+}
+
+/// How Memgraph keeps its data, which any client may change while it runs (`STORAGE MODE ..`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageMode {
+    /// Every commit is logged and replicated.
+    Transactional,
+    /// Nothing that is written is logged or replicated, although `SHOW REPLICAS` goes on saying that replicas are `ready`: such a
+    /// transaction has no deltas, and ends before that (`InMemoryAccessor::PrepareForCommitPhase`). Up to 3.12 it may be chosen while
+    /// replicas are registered.
+    Analytical,
+    /// On disk, from where Memgraph replicates nothing.
+    OnDisk,
+}
+
+impl StorageMode {
+    /// Whether an acknowledged write is on replicas, too.
+    #[must_use]
+    pub fn replicates(self) -> bool {
+        self == Self::Transactional
+    }
+
+    /// Memgraph's word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transactional => "IN_MEMORY_TRANSACTIONAL",
+            Self::Analytical => "IN_MEMORY_ANALYTICAL",
+            Self::OnDisk => "ON_DISK_TRANSACTIONAL",
+        }
+    }
 }
 
 /// Memgraph's replication role.
@@ -500,6 +533,12 @@ impl Instance {
             Sight::Serving(view) => Some(view),
             _ => None,
         }
+    }
+
+    /// The storage mode in which it replicates nothing, if it is known to be in one.
+    #[must_use]
+    pub fn unreplicated(&self) -> Option<StorageMode> {
+        self.view()?.storage_mode.filter(|mode| !mode.replicates())
     }
 
     /// Its role, if it told.

@@ -6,6 +6,9 @@ use crate::api::ReplicationMode;
 /// The first release that has STRICT_SYNC replicas (`MemgraphCypher.g4` of 3.5; 3.4 does not know the word).
 const STRICT_SYNC_SINCE: (u32, u32) = (3, 5);
 
+/// The first release with `SHOW STORAGE INFO ON CURRENT DATABASE` (`MemgraphCypher.g4` of 3.11).
+const DATABASE_INFO_SINCE: (u32, u32) = (3, 11);
+
 /// The first release that is looked after at all: the flags that the operator starts instances with are its.
 const SUPPORTED_SINCE: (u32, u32) = (3, 4);
 
@@ -38,6 +41,12 @@ pub(super) fn unfit(seen: &Observation) -> Option<String> {
 #[must_use]
 pub fn lacks_strict_sync(version: &str) -> bool {
     release(version).is_some_and(|release| release < STRICT_SYNC_SINCE)
+}
+
+/// Whether `SHOW STORAGE INFO` tells the storage mode of a database only where it is asked for one: without, it tells the flag's.
+#[must_use]
+pub fn tells_mode_of_a_database(version: &str) -> bool {
+    release(version).is_none_or(|release| release >= DATABASE_INFO_SINCE)
 }
 
 /// Why the mode that the spec asks for is not the one in effect. Nothing is wrong while a newer release is on its way.

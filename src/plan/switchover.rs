@@ -10,7 +10,7 @@ use super::{
     Action, Plan, Situation, Step, brake,
     loss::{self, Successor},
     members::Members,
-    observation::{Instance, Observation, Registration, Role, SwitchoverRequest},
+    observation::{Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
 };
 use crate::api::{
     SwitchoverState,
@@ -130,9 +130,21 @@ pub(super) fn is_time_to_go(members: &Members<'_>) -> bool {
 /// Why MAIN cannot move now, wherever it would. One whose pod ends does not wait for a gateway that says nothing.
 fn held_up(members: &Members<'_>) -> Option<String> {
     let unreached = members.seen.misses_a_gateway && !members.main.terminating;
-    unreached
-        .then(|| UNREACHED.to_owned())
+    replicates_nothing(members.main)
+        .or_else(|| unreached.then(|| UNREACHED.to_owned()))
         .or_else(|| cannot_prove(members))
+}
+
+/// Why nothing could prove that a replica holds what MAIN does, as long as a client does not change that: what MAIN says of its
+/// replicas stays the same, and a commit asks none of them for its vote.
+pub(super) fn replicates_nothing(main: &Instance) -> Option<String> {
+    let mode = main.unreplicated()?;
+    Some(format!(
+        "{} is in the storage mode {}, in which nothing is replicated: have a client run STORAGE MODE {} on it",
+        main.name,
+        mode.as_str(),
+        StorageMode::Transactional.as_str()
+    ))
 }
 
 /// Why no commit could prove now that a replica holds everything.
@@ -274,6 +286,9 @@ pub(super) fn go_on(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
 /// Makes sure that the target holds everything that MAIN does, and has MAIN step down; or gives up.
 fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
     let (seen, ledger) = (members.seen, members.ledger);
+    if let Some(why) = replicates_nothing(members.main) {
+        return give_up(members, &why);
+    }
     let found = target.and_then(|target| Some((target, members.registration_of(target)?)));
     let Some((target, registration)) = found else {
         return give_up(members, "its registration on MAIN is gone");

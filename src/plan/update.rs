@@ -62,6 +62,9 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     if let Some(replica) = replica {
         return replace(replica).map_or(Next::Done, Next::Replace);
     }
+    if let Some(why) = switchover::replicates_nothing(main) {
+        return wait(format!("only MAIN is left: {why}"));
+    }
     let in_pods = seen.settings.data_in_pods;
     let by_hand = if in_pods {
         "ask for a switchover".to_owned()

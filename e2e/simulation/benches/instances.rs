@@ -136,6 +136,7 @@ fn question() -> Question {
     Question {
         version: Some("3.12.0".to_owned()),
         emptiness: false,
+        storage_mode: false,
         patience: SECOND,
     }
 }

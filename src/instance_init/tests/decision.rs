@@ -83,6 +83,7 @@ fn main(empty: Option<bool>) -> View {
         }),
         empty,
         version: "3.12.0".into(),
+        storage_mode: None,
     }
 }
 

@@ -18,6 +18,7 @@ mod restarts;
 mod safeguards;
 mod scaling;
 mod silence;
+mod storage_mode;
 mod stuck;
 mod telling;
 mod update;

@@ -11,7 +11,7 @@ use super::super::{
     Action, Plan, Step,
     observation::{
         Access, Claim, Configuration, Container, Contents, CrashLoop, DataStatus, Instance, Marker, Numbers,
-        Observation, Registration, Role, Settings, Sight, SwitchoverRequest, View, Volume,
+        Observation, Registration, Role, Settings, Sight, StorageMode, SwitchoverRequest, View, Volume,
     },
     plan,
 };
@@ -72,6 +72,10 @@ pub(super) struct Server {
     pub(super) configuration: u32,
     /// The password that its user has; none: everybody gets in.
     pub(super) password: Option<u32>,
+    /// A client has put it into the storage mode IN_MEMORY_ANALYTICAL.
+    pub(super) analytical: bool,
+    /// It has told the operator so.
+    pub(super) told_analytical: bool,
     /// The operator has seen its process end, and Kubernetes tells of no other one.
     pub(super) unclear: bool,
 }
@@ -192,6 +196,8 @@ impl World {
             waits: false,
             password: None,
             unclear: false,
+            analytical: false,
+            told_analytical: false,
         };
         let numbered = |number: usize| Server {
             address: number,
@@ -294,6 +300,11 @@ impl World {
             }),
             empty: Some(server.data.is_empty()),
             version: "3.12.0".into(),
+            storage_mode: (server.role == Role::Main).then_some(if server.told_analytical {
+                StorageMode::Analytical
+            } else {
+                StorageMode::Transactional
+            }),
         }
     }
 
@@ -671,7 +682,11 @@ impl World {
                 true
             }
             Action::ReachGateways => true,
-            Action::Quiesce { main } => up(self, main),
+            Action::Quiesce { main } => {
+                let server = &mut self.servers[Self::index(main)];
+                server.told_analytical = server.analytical;
+                up(self, main) && !self.servers[Self::index(main)].analytical
+            }
             Action::StepDown { instance } => {
                 let index = Self::index(instance);
                 let ledger = self.ledger.as_ref().expect("a change of MAIN follows a ledger");

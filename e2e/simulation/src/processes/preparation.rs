@@ -94,6 +94,7 @@ pub(super) async fn prepare(
             let question = Question {
                 version: None,
                 emptiness: true,
+                storage_mode: false,
                 patience: MAIN_DEADLINE,
             };
             let at = SocketAddr::new(main.address, names::BOLT_PORT);

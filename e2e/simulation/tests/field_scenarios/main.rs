@@ -9,6 +9,7 @@ mod losing_main;
 mod operators;
 mod passwords;
 mod replicas;
+mod storage_mode;
 mod stuck;
 
 use std::{rc::Rc, time::Duration};

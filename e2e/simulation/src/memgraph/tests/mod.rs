@@ -178,6 +178,7 @@ impl Cluster {
         let question = Question {
             version: Some(String::new()),
             emptiness: false,
+            storage_mode: false,
             patience: SECOND,
         };
         look(&self.operator, self.at(ordinal), &question).await

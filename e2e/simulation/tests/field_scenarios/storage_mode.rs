@@ -1,0 +1,98 @@
+//! A client puts MAIN into a storage mode in which Memgraph replicates nothing, and says nothing of it.
+
+use memgraph_operator::api::SwitchoverState;
+use serde_json::json;
+use simulation::world::World;
+use tokio::time::sleep;
+
+use crate::{play, secs};
+
+const ANALYTICAL: &str = "STORAGE MODE IN_MEMORY_ANALYTICAL";
+const TRANSACTIONAL: &str = "STORAGE MODE IN_MEMORY_TRANSACTIONAL";
+
+fn asks(world: &World, request: &str) {
+    world.edit_spec(|spec| spec["switchover"] = json!({"requestId": request, "target": "demo-1"}));
+}
+
+/// Whether `demo-0` is MAIN, and no client has been cut off since this term.
+fn goes_on(world: &World, term: i64) -> bool {
+    world.mains() == ["demo-0"] && world.is_open_to("demo-0") && world.ledger().unwrap().term == term
+}
+
+fn is_durable(world: &World) -> bool {
+    world.condition("Durable") == ("True".to_owned(), "AsExpected".to_owned())
+}
+
+/// What was imported would be thrown away by a switchover that takes MAIN's word for it that its replicas are up to date.
+#[test]
+fn an_import_without_replication_is_told_of_and_main_stays_until_it_is_over() {
+    play(async |world| {
+        assert!(world.settled(1, secs(60)).await);
+        assert!(is_durable(&world));
+        world.clients.set_quiet(true);
+        sleep(secs(5)).await;
+        let term = world.ledger().unwrap().term;
+        world.command("demo-0", ANALYTICAL).await.unwrap();
+        let told = |w: &World| w.condition("Durable") == ("False".to_owned(), "UnreplicatedMode".to_owned());
+        assert!(
+            world.until(secs(20), told).await,
+            "{:?}",
+            world.condition("Durable")
+        );
+        let sound = |w: &World| w.registrations("demo-0").iter().all(|replica| replica.attached);
+        assert!(sound(&world), "MAIN says nothing of it");
+        asks(&world, "away");
+        assert!(world.throughout(secs(60), |w| goes_on(w, term) && told(w)).await);
+        let request = world.status().switchover.unwrap();
+        assert_eq!(request.state, SwitchoverState::Pending);
+        assert!(
+            request.message.contains("IN_MEMORY_ANALYTICAL"),
+            "{}",
+            request.message
+        );
+        world.command("demo-0", TRANSACTIONAL).await.unwrap();
+        assert!(world.until(secs(30), |w| w.is_open_to("demo-1")).await);
+        world.clients.set_quiet(false);
+        assert!(world.writes(10, secs(30)).await);
+        assert!(world.settled(1, secs(60)).await);
+        assert!(is_durable(&world));
+    });
+}
+
+/// MAIN is asked once more when nothing runs on it any more.
+#[test]
+fn a_change_of_mode_between_two_looks_has_the_switchover_undone() {
+    play(async |world| {
+        assert!(world.settled(1, secs(60)).await);
+        world.clients.set_quiet(true);
+        sleep(secs(5)).await;
+        // MAIN has just been asked for its mode then, and is not asked again by a look for a while.
+        world.command("demo-0", ANALYTICAL).await.unwrap();
+        assert!(world.until(secs(20), |w| !is_durable(w)).await);
+        world.command("demo-0", TRANSACTIONAL).await.unwrap();
+        assert!(world.until(secs(20), is_durable).await);
+        world.command("demo-0", ANALYTICAL).await.unwrap();
+        asks(&world, "away");
+        let failed = |w: &World| {
+            let request = w.status().switchover;
+            request.is_some_and(|request| request.state == SwitchoverState::Failed)
+        };
+        assert!(
+            world.until(secs(30), failed).await,
+            "{:?}",
+            world.status().switchover
+        );
+        let why = world.status().switchover.unwrap().message;
+        assert!(why.contains("IN_MEMORY_ANALYTICAL"), "{why}");
+        assert!(world.until(secs(10), |w| w.is_open_to("demo-0")).await);
+        let term = world.ledger().unwrap().term;
+        assert!(world.throughout(secs(30), |w| goes_on(w, term)).await);
+        world.command("demo-0", TRANSACTIONAL).await.unwrap();
+        assert!(world.until(secs(30), is_durable).await);
+        asks(&world, "now");
+        assert!(world.until(secs(30), |w| w.is_open_to("demo-1")).await);
+        world.clients.set_quiet(false);
+        assert!(world.writes(10, secs(30)).await);
+        assert!(world.settled(1, secs(60)).await);
+    });
+}
