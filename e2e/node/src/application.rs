@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::database::{Database, SETTLE_LIMIT, run};
+use crate::wait::until;
 
 const PROGRAM: &str = include_str!("application.py");
 
@@ -74,8 +75,13 @@ impl Application {
     pub async fn start(database: &Database, prefix: &str) -> Result<Self> {
         let scene = &database.scene;
         scene.start_client()?;
-        // With some thousand tokens, each MERGE would look at all of them.
-        run(database.gateway().await?, "CREATE INDEX ON :Token(id)").await?;
+        // With some thousand tokens, each MERGE would look at all of them. The node's proxy learns of the Service's endpoints a moment
+        // after they are ready.
+        let gateway = database.gateway().await?;
+        until("the gateway's Service to lead there", SETTLE_LIMIT, async || {
+            Ok(Some(run(gateway, "CREATE INDEX ON :Token(id)").await?))
+        })
+        .await?;
         let uri = format!("bolt://{}:{}", names::gateway(&database.name), names::BOLT_PORT);
         let writers = WRITERS.to_string();
         let (own, python) = (["--namespace", &scene.namespace], ["python3", "-c", PROGRAM]);
