@@ -514,7 +514,7 @@ impl Inventory {
                 crash_loop: slot.pod.and_then(crash_loop),
                 obstacle: match slot.pod {
                     Some(pod) => obstacle(pod),
-                    None => (sighting.away_for >= LONG_WITHOUT_A_POD && !memories.stage.ends_pods())
+                    None => (sighting.unseen_for >= LONG_WITHOUT_A_POD && !memories.stage.ends_pods())
                         .then(|| NO_POD.to_owned()),
                 },
                 adamant: sighting.adamant,

@@ -135,6 +135,8 @@ struct Memory {
     position: Option<Result<i64, String>>,
     /// Since when that could not be told, in this life, for a reason that may pass.
     unmeasured_since: Option<Instant>,
+    /// Since when it has had no address to look at.
+    unseen_since: Option<Instant>,
     /// By ordinal: how far each replica was behind, as it told when it answered as MAIN for the last time.
     told: BTreeMap<i32, i64>,
 }
@@ -144,6 +146,8 @@ struct Memory {
 pub(super) struct Sighting {
     pub(super) sight: Sight,
     pub(super) away_for: Duration,
+    /// For how long it has had no address to look at.
+    pub(super) unseen_for: Duration,
     pub(super) silent_for: Duration,
     pub(super) stuck_for: Duration,
     pub(super) terminating_for: Duration,
@@ -433,6 +437,7 @@ impl Sightings {
             None => Sighting {
                 sight: Sight::Unseen,
                 away_for: Duration::ZERO,
+                unseen_for: Duration::ZERO,
                 silent_for: Duration::ZERO,
                 stuck_for: Duration::ZERO,
                 terminating_for: Duration::ZERO,
@@ -446,6 +451,10 @@ impl Sightings {
             Some(memory) => Sighting {
                 sight: with_ages(memory),
                 away_for: memory.away_since.map(|since| since.elapsed()).unwrap_or_default(),
+                unseen_for: memory
+                    .unseen_since
+                    .map(|since| since.elapsed())
+                    .unwrap_or_default(),
                 silent_for: memory
                     .silent_since
                     .map(|since| since.elapsed())
@@ -537,7 +546,16 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         .and_then(|memory| memory.position.clone())
         .filter(|_| same_life);
     let in_this_life = before.as_ref().filter(|_| same_life);
-    let unmeasured_since = in_this_life.and_then(|memory| memory.unmeasured_since);
+    // Who does not answer is not asked either.
+    let unmeasured_since = in_this_life
+        .filter(|_| matches!(sight, Sight::Serving(_)))
+        .and_then(|memory| memory.unmeasured_since);
+    let unseen_since = matches!(sight, Sight::Unseen).then(|| {
+        before
+            .as_ref()
+            .and_then(|memory| memory.unseen_since)
+            .unwrap_or(begun)
+    });
     let stuck_since = match sight {
         Sight::Silent | Sight::Handshake => in_this_life.and_then(|m| m.stuck_since).or(Some(begun)),
         _ => None,
@@ -621,6 +639,7 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         missed,
         position,
         unmeasured_since,
+        unseen_since,
         told,
     }
 }

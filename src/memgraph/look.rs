@@ -147,8 +147,12 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         }
         Err(_) => (None, None),
     };
+    // In another mode than the usual one MAIN says of each replica what it says of a ghost: the two are to be told apart at once.
+    let has_ghosts = registrations
+        .iter()
+        .any(|registration| registration.status.is_none());
     let storage_mode = match role {
-        Role::Main if question.storage_mode => {
+        Role::Main if question.storage_mode || has_ghosts => {
             let told = session.run(rows::show_storage(&version), soon).await;
             told.ok().and_then(|told| rows::storage_mode(&told))
         }

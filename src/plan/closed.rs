@@ -11,7 +11,7 @@ use super::{
     members::{self, Members},
     notes,
     observation::{Access, DataStatus, Instance, Observation, Registration, Role},
-    refused, reset, switchover,
+    refused, release, reset, switchover,
 };
 use crate::api::{
     RegistrationMode,
@@ -153,6 +153,10 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         return plan;
     }
 
+    if let Some(plan) = open_as_it_was(members, kind) {
+        return plan;
+    }
+
     if let Some(plan) = mark(members, kind) {
         return plan;
     }
@@ -245,15 +249,44 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         let text = format!("waiting for {}, which was in sync", instance.name);
         return Plan::new(seen, working(&text));
     }
+    // The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that follows, and
+    // needs the vote of each strict replica, which it has only if it holds everything before it.
+    let mut proof = vec![members.probe_commit()];
+    let names: Vec<String> = confirmed.iter().map(|(r, _)| r.name.clone()).collect();
+    if !names.is_empty() {
+        proof.push(members.confirm(names));
+    }
+    let in_sync = confirmed.into_iter().map(|(_, member)| member).collect();
+    open(members, kind, proof, in_sync)
+}
+
+/// Opens a route that was closed only for what could not be done, because MAIN has been put into a storage mode in which it
+/// replicates nothing: it was not demoted, nothing was acknowledged since, and its registrations are those of then. Whoever held every
+/// acknowledged write when the route was closed still does. MAIN can tell nothing of that now, and no vote can prove it.
+fn open_as_it_was(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let why = switchover::replicates_nothing(members.main)?;
+    let stands = |m: &&Member| members.registration_by(m).is_some_and(Registration::is_sync);
+    let in_sync: Vec<_> = ledger.candidates.iter().filter(stands).cloned().collect();
+    let is_undone = ledger.opened && kind == OperationKind::Repair;
+    if !is_undone || in_sync.len() < seen.settings.required_members() {
+        return Some(Plan::new(seen, Situation::Stalled(Reason::UnreplicatedMode, why)));
+    }
+    Some(open(members, kind, vec![members.probe_commit()], in_sync))
+}
+
+/// Lets clients in, after this proof.
+fn open(members: &Members<'_>, kind: OperationKind, proof: Vec<Step>, in_sync: Vec<Member>) -> Plan {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let working = |message: &str| Situation::Working(kind, message.to_owned());
     let Some(address) = members.main.address else {
         return Plan::new(seen, working("waiting for MAIN's address"));
     };
-    let names: Vec<String> = confirmed.iter().map(|(r, _)| r.name.clone()).collect();
     let mut open = Ledger {
         opened: true,
         main_address: address.to_string(),
         route: Route::Open,
-        in_sync: confirmed.into_iter().map(|(_, member)| member).collect(),
+        in_sync,
         candidates: Vec::new(),
         operation: None,
         switchover: switchover::concluded(ledger),
@@ -261,12 +294,7 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     };
     let mut numbers = seen.numbers;
     addresses::note_all(seen, &mut numbers, &mut open);
-    // The commit makes MAIN's new epoch durable, so that a replica which is ahead can be told from one that follows, and
-    // needs the vote of each strict replica, which it has only if it holds everything before it.
-    let mut steps = vec![members.probe_commit()];
-    if !names.is_empty() {
-        steps.push(members.confirm(names));
-    }
+    let mut steps = proof;
     let note = notes::note_volumes(seen, &open);
     steps.push(Step::write(open));
     steps.extend(note);
@@ -416,6 +444,13 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
         .filter(|i| !i.refused && !is_given_up(members, i))
         .filter(|i| reset::order(members.ledger, i).is_none())
         .collect();
+    // One that has to be filled from the start is not waited for where others have the data: it is filled while clients write.
+    let needed = seen.settings.required_members();
+    let marked = able.iter().filter(|i| i.carries(members.ledger)).count();
+    if needed > 0 && marked >= needed {
+        let is_registered = |i: &Instance| members.registration_of(i).is_some_and(Registration::is_sync);
+        able.retain(|i| i.carries(members.ledger) || is_registered(i));
+    }
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able
@@ -431,10 +466,17 @@ fn leave_out_laggards(members: &Members<'_>, chosen: &mut Vec<&Instance>) {
         let registration = members.registration_of(instance);
         registration.is_some_and(|it| it.is_sync() && it.in_sync())
     };
+    // Before 3.12 dropping a registration waits for what is being sent to it, with a lock that all looks at MAIN need.
+    let view = members.main.view();
+    let abortable = view.is_some_and(|view| release::aborts_what_it_sends(&view.version));
+    let is_filled = |instance: &&Instance| {
+        let registration = members.registration_of(instance);
+        registration.is_some_and(|it| it.status == Some(DataStatus::Recovery)) && !abortable
+    };
     let needed = seen.settings.required_members();
     let enough = needed > 0 && chosen.iter().filter(|i| is_synced(i)).count() >= needed;
     if enough && seen.closed_for > LAGGARDS && refused::main_is_known(members.ledger) {
-        chosen.retain(is_synced);
+        chosen.retain(|instance| is_synced(instance) || is_filled(instance));
     }
 }
 

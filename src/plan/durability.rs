@@ -1,6 +1,6 @@
 //! Whether a further copy holds every acknowledged write: what the condition `Durable` says.
 
-use super::observation::{Instance, Observation, StorageMode};
+use super::observation::{Instance, Observation};
 use crate::api::{
     conditions::{Reason, Truth},
     ledger::{Ledger, Route},
@@ -15,10 +15,10 @@ pub(super) fn durable(
     main: Option<&Instance>,
 ) -> (Truth, Reason, String) {
     if let Some((main, mode)) = main.and_then(|main| Some((main, main.unreplicated()?))) {
-        let (name, mode, remedy) = (&main.name, mode.as_str(), StorageMode::Transactional.as_str());
+        let (name, remedy, mode) = (&main.name, mode.remedy(), mode.as_str());
         let message = format!(
-            "{name} is in the storage mode {mode}: what is written in it is neither logged nor replicated, and MAIN is not moved \
-             meanwhile. Run STORAGE MODE {remedy} on it; then have each replica filled anew, which lacks what was written"
+            "{name} is in the storage mode {mode}: what is written in it is neither logged nor replicated, and neither MAIN nor \
+             registrations are changed meanwhile. The remedy: {remedy}; then have each replica filled anew, which lacks what was written"
         );
         return (Truth::False, Reason::UnreplicatedMode, message);
     }

@@ -364,9 +364,9 @@ pub struct View {
 pub enum StorageMode {
     /// Every commit is logged and replicated.
     Transactional,
-    /// Nothing that is written is logged or replicated, although `SHOW REPLICAS` goes on saying that replicas are `ready`: such a
-    /// transaction has no deltas, and ends before that (`InMemoryAccessor::PrepareForCommitPhase`). Up to 3.12 it may be chosen while
-    /// replicas are registered.
+    /// Nothing that is written is logged or replicated: such a transaction has no deltas, and ends before that
+    /// (`InMemoryAccessor::PrepareForCommitPhase`). `SHOW REPLICAS` says nothing of any replica (`ReplicationHandler::ShowReplicas`), and
+    /// once the mode is left, what it said before. Up to 3.12 it may be chosen while replicas are registered.
     Analytical,
     /// On disk, from where Memgraph replicates nothing.
     OnDisk,
@@ -377,6 +377,17 @@ impl StorageMode {
     #[must_use]
     pub fn replicates(self) -> bool {
         self == Self::Transactional
+    }
+
+    /// What a human is to do about an instance that is in it.
+    #[must_use]
+    pub(super) fn remedy(self) -> &'static str {
+        match self {
+            Self::Transactional => "there is nothing to do",
+            Self::Analytical => "have a client run STORAGE MODE IN_MEMORY_TRANSACTIONAL on it",
+            // `PrepareStorageModeQuery`: no way leads back while it runs.
+            Self::OnDisk => "delete its pod: it starts in memory, without what was written on disk",
+        }
     }
 
     /// Memgraph's word for it.

@@ -9,6 +9,9 @@ const STRICT_SYNC_SINCE: (u32, u32) = (3, 5);
 /// The first release with `SHOW STORAGE INFO ON CURRENT DATABASE` (`MemgraphCypher.g4` of 3.11).
 const DATABASE_INFO_SINCE: (u32, u32) = (3, 11);
 
+/// The first release in which `DROP REPLICA` breaks off what is being sent to the replica (`ReplicationClient::Shutdown`).
+const ABORTS_SINCE: (u32, u32) = (3, 12);
+
 /// The first release that is looked after at all: the flags that the operator starts instances with are its.
 const SUPPORTED_SINCE: (u32, u32) = (3, 4);
 
@@ -41,6 +44,11 @@ pub(super) fn unfit(seen: &Observation) -> Option<String> {
 #[must_use]
 pub fn lacks_strict_sync(version: &str) -> bool {
     release(version).is_some_and(|release| release < STRICT_SYNC_SINCE)
+}
+
+/// Whether to drop a registration does not wait for what is being sent to its replica.
+pub(super) fn aborts_what_it_sends(version: &str) -> bool {
+    release(version).is_none_or(|release| release >= ABORTS_SINCE)
 }
 
 /// Whether `SHOW STORAGE INFO` tells the storage mode of a database only where it is asked for one: without, it tells the flag's.

@@ -192,9 +192,10 @@ impl<'a> Facts<'a> {
 
     /// Whether MAIN refuses writes because its in-sync replica is away.
     fn writes_blocked(&self) -> bool {
-        self.members
-            .as_ref()
-            .is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
+        // In a mode without replication it asks nobody.
+        let asks = |m: &&Members<'_>| m.main.unreplicated().is_none();
+        let members = self.members.as_ref().filter(asks);
+        members.is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
     }
 
     fn switchover(&self) -> Option<SwitchoverRecord> {
@@ -501,6 +502,9 @@ impl<'a> Facts<'a> {
                 "MAIN does not tell".into(),
             );
         };
+        if let Some(why) = switchover::replicates_nothing(members.main) {
+            return (Truth::Unknown, Reason::UnreplicatedMode, why);
+        }
         let unwell: Vec<_> = members
             .others()
             .filter(|i| !members.registration_of(i).is_some_and(Registration::keeps_up))

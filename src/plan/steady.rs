@@ -43,7 +43,8 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         numbers: seen.numbers,
     };
     let mut situation = Situation::Serving;
-    let steps = None
+    let steps = desk
+        .wait_for_replication(&mut situation)
         .or_else(|| desk.demote_impostors())
         .or_else(|| desk.repair())
         .or_else(|| desk.switch_over())
@@ -95,6 +96,19 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
+    /// While MAIN is in a storage mode in which it replicates nothing, it says nothing of its replicas, which are as they were when
+    /// that began: nothing is done to their registrations, so that all is as before once the mode is left.
+    fn wait_for_replication(&mut self, situation: &mut Situation) -> Option<Work> {
+        self.members.main.unreplicated()?;
+        let done = None
+            .or_else(|| self.demote_impostors())
+            .or_else(|| self.switch_over())
+            .or_else(|| self.leave_unfit(situation))
+            .or_else(|| self.replace_displaced())
+            .or_else(|| self.settle_users());
+        Some(done.unwrap_or_default())
+    }
+
     /// An instance that is MAIN without the ledger's word gets no client; before it is demoted it leaves the
     /// in-sync set, because what it wrote as MAIN is not what MAIN acknowledged.
     fn demote_impostors(&mut self) -> Option<Work> {

@@ -10,7 +10,7 @@ use super::{
     Action, Plan, Situation, Step, brake,
     loss::{self, Successor},
     members::Members,
-    observation::{Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
+    observation::{Instance, Observation, Registration, Role, SwitchoverRequest},
 };
 use crate::api::{
     SwitchoverState,
@@ -135,15 +135,15 @@ fn held_up(members: &Members<'_>) -> Option<String> {
         .or_else(|| cannot_prove(members))
 }
 
-/// Why nothing could prove that a replica holds what MAIN does, as long as a client does not change that: what MAIN says of its
-/// replicas stays the same, and a commit asks none of them for its vote.
+/// Why nothing could prove that a replica holds what MAIN does, as long as a client does not change that: MAIN says nothing of its
+/// replicas, and a commit asks none of them for its vote.
 pub(super) fn replicates_nothing(main: &Instance) -> Option<String> {
     let mode = main.unreplicated()?;
     Some(format!(
-        "{} is in the storage mode {}, in which nothing is replicated: have a client run STORAGE MODE {} on it",
+        "{} is in the storage mode {}, in which nothing is replicated: {}",
         main.name,
         mode.as_str(),
-        StorageMode::Transactional.as_str()
+        mode.remedy()
     ))
 }
 

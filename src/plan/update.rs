@@ -47,6 +47,10 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
         return Next::Wait(Reason::Downgrade, why);
     }
     let wait = |why: String| Next::Wait(Reason::Updating, why);
+    // Which replica follows is not to be known, and MAIN's pod has the only copy of what is written.
+    if let Some(why) = switchover::replicates_nothing(main) {
+        return wait(why);
+    }
     if let Some(unwell) = seen.instances.iter().find(|i| !is_well(members, i)) {
         // The update may be what it needs. Nothing relies on it.
         let may_go = is_due(unwell) && !ledger.relies_on(&unwell.name);
@@ -61,9 +65,6 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
         .max_by_key(|i| (members.member(i).is_none(), i.ordinal));
     if let Some(replica) = replica {
         return replace(replica).map_or(Next::Done, Next::Replace);
-    }
-    if let Some(why) = switchover::replicates_nothing(main) {
-        return wait(format!("only MAIN is left: {why}"));
     }
     let in_pods = seen.settings.data_in_pods;
     let by_hand = if in_pods {

@@ -63,7 +63,7 @@ fn stays(world: &mut World) {
 }
 
 #[test]
-fn no_copy_counts_while_main_replicates_nothing_whatever_it_says_of_its_replicas() {
+fn no_copy_counts_while_main_replicates_nothing_and_clients_are_served() {
     let mut world = running();
     assert_eq!(verdict(&world, ConditionType::Durable).0, Truth::True);
     analytical(&mut world, true);
@@ -77,6 +77,16 @@ fn no_copy_counts_while_main_replicates_nothing_whatever_it_says_of_its_replicas
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(verdict(&world, ConditionType::Ready).0, Truth::True);
+    assert_eq!(
+        verdict(&world, ConditionType::ReplicationHealthy).1,
+        Reason::UnreplicatedMode
+    );
+    let before = world.servers[0].replicas.clone();
+    stays(&mut world);
+    assert_eq!(
+        world.servers[0].replicas, before,
+        "registrations are as they were"
+    );
     transactional(&mut world);
     assert_eq!(verdict(&world, ConditionType::Durable).0, Truth::True);
 }
@@ -150,7 +160,8 @@ fn the_pod_of_main_is_not_updated_meanwhile() {
         assert_eq!(world.servers[0].configuration, 0);
         assert_eq!(
             (world.servers[1].configuration, world.servers[2].configuration),
-            (1, 1)
+            (0, 0),
+            "nobody can tell that one follows before the next one goes"
         );
         let (_, reason, why) = verdict(&world, ConditionType::UpToDate);
         assert_eq!(reason, Reason::Updating);

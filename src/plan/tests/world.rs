@@ -268,11 +268,12 @@ impl World {
         };
         let registrations = registrations.iter().map(|(name, address, mode)| {
             let follows = self.feeds(index, *address).is_some();
+            let tells = !server.told_analytical;
             Registration {
                 name: name.clone(),
                 address: Self::address(*address),
                 mode: *mode,
-                status: Some(if follows {
+                status: tells.then_some(if follows {
                     DataStatus::Ready
                 } else {
                     DataStatus::Invalid

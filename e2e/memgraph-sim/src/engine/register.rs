@@ -88,6 +88,11 @@ impl Node {
             return Err(RegisterError::ErrorAcceptingMain);
         }
         client.restore_system(self, main).await;
+        // `RegisterReplica_` makes a storage's client in no other mode. This one gets none later either, unless it is made anew.
+        if self.database.borrow().analytical {
+            client.attached.set(false);
+            return Ok(());
+        }
         client.start(self, main).await;
         if client.state.get() == ReplicaState::Diverged {
             client.attached.set(false);
@@ -159,7 +164,10 @@ impl Node {
         for client in clients {
             let _state = client.opening.acquire(Exclusive).await;
         }
-        let durable = self.database.borrow().durable;
+        let (durable, analytical) = {
+            let database = self.database.borrow();
+            (database.durable, database.analytical)
+        };
         let role = self.role.borrow();
         let Role::Main(main) = &*role else { return None };
         let row = |client: &Rc<ReplicaClient>| {
@@ -169,9 +177,8 @@ impl Node {
                 name: client.name.clone(),
                 address: client.entry.address.clone(),
                 mode: client.entry.mode,
-                data: client
-                    .attached
-                    .get()
+                // `ReplicationHandler::ShowReplicas` passes over a storage in any other mode.
+                data: (client.attached.get() && !analytical)
                     .then(|| (at, behind, client.state.get().as_str())),
             }
         };
