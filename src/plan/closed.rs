@@ -444,10 +444,11 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
         .filter(|i| !i.refused && !is_given_up(members, i))
         .filter(|i| reset::order(members.ledger, i).is_none())
         .collect();
-    // One that has to be filled from the start is not waited for where others have the data: it is filled while clients write.
+    // One that has to be filled from the start is not waited for where others have the data: it is filled while clients write. A MAIN
+    // that may itself be the older one waits for it: what cannot be read now may be there all the same.
     let needed = seen.settings.required_members();
     let marked = able.iter().filter(|i| i.carries(members.ledger)).count();
-    if needed > 0 && marked >= needed {
+    if needed > 0 && marked >= needed && refused::main_is_known(members.ledger) {
         let is_registered = |i: &Instance| members.registration_of(i).is_some_and(Registration::is_sync);
         able.retain(|i| i.carries(members.ledger) || is_registered(i));
     }
