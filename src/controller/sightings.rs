@@ -49,7 +49,7 @@ const LONG_SILENCE: Duration = Duration::from_secs(2);
 /// Within what time a kubelet that has just started again tells what has become of its pods, as a rule.
 const SOON_TOLD: Duration = Duration::from_secs(5);
 
-/// How often MAIN is asked for its storage mode. While it replicates nothing in that, it is asked at every look.
+/// How often a MAIN without replicas is asked for its storage mode. While it replicates nothing in that, it is asked at every look.
 const MODE_EVERY: Duration = Duration::from_secs(10);
 
 /// After how many attempts of half a second each an instance cannot be made a replica.

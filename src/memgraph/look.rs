@@ -10,7 +10,7 @@ use super::{
     marker::{self, Reading},
     rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_VERSION, UnexpectedAnswer},
 };
-use crate::plan::observation::{Contents, Role, Sight, View};
+use crate::plan::observation::{Contents, Registration, Role, Sight, StorageMode, View};
 
 /// For which part of its patience a look waits for answers alone.
 const HEAD_START: u32 = 4;
@@ -27,7 +27,7 @@ pub struct Question {
     pub version: Option<String>,
     /// Whether to find out if the instance holds any data.
     pub emptiness: bool,
-    /// Whether to ask a MAIN for its storage mode.
+    /// Whether to ask a MAIN without replicas for its storage mode. Where it has some, what it says of them tells, or it is asked.
     pub storage_mode: bool,
     /// For how long each of its answers is waited for.
     pub patience: Duration,
@@ -118,7 +118,7 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         detail: error.to_string(),
     };
     let role = rows::role(&session.run(SHOW_ROLE, patience).await?).map_err(odd)?;
-    let registrations = match role {
+    let mut registrations = match role {
         Role::Main => rows::registrations(&session.run(SHOW_REPLICAS, patience).await?).map_err(odd)?,
         Role::Replica => Vec::new(),
     };
@@ -126,6 +126,22 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         Some(version) => version.clone(),
         None => rows::version(&session.run(SHOW_VERSION, patience).await?).map_err(odd)?,
     };
+    // In another mode than the usual one MAIN says of each replica what it says of a ghost (`ReplicationHandler::ShowReplicas`).
+    let says_of = |registrations: &[Registration]| registrations.iter().any(|it| it.status.is_some());
+    let mut storage_mode = says_of(&registrations).then_some(StorageMode::Transactional);
+    if storage_mode.is_none() && !registrations.is_empty() {
+        storage_mode = match session.run(rows::show_storage(&version), patience).await {
+            Ok(told) => rows::storage_mode(&told),
+            Err(BoltError::Failure { .. }) => None,
+            // The statement waits for a worker where those before it, which Memgraph puts first, do not.
+            Err(BoltError::Deadline { .. }) => Some(StorageMode::Untold),
+            Err(error) => return Err(error),
+        };
+        // It may have been left between the two statements.
+        if storage_mode == Some(StorageMode::Transactional) {
+            registrations = rows::registrations(&session.run(SHOW_REPLICAS, patience).await?).map_err(odd)?;
+        }
+    }
     // The data may be locked while the roles are not: what cannot be read now is left open. A transaction does not begin on
     // MAIN while a commit waits for a replica, which must not hold up what is done about that replica.
     let soon = match role {
@@ -147,17 +163,10 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         }
         Err(_) => (None, None),
     };
-    // In another mode than the usual one MAIN says of each replica what it says of a ghost: the two are to be told apart at once.
-    let has_ghosts = registrations
-        .iter()
-        .any(|registration| registration.status.is_none());
-    let storage_mode = match role {
-        Role::Main if question.storage_mode || has_ghosts => {
-            let told = session.run(rows::show_storage(&version), soon).await;
-            told.ok().and_then(|told| rows::storage_mode(&told))
-        }
-        _ => None,
-    };
+    if role == Role::Main && registrations.is_empty() && question.storage_mode {
+        let told = session.run(rows::show_storage(&version), soon).await;
+        storage_mode = told.ok().and_then(|told| rows::storage_mode(&told));
+    }
     Ok(View {
         role,
         registrations,
@@ -199,6 +208,10 @@ mod tests {
         /// Those before this one have ended.
         standing_from: usize,
         hangs: bool,
+        /// What it says of its only replica, in turn, where it is MAIN.
+        replicas: Vec<serde_json::Value>,
+        /// Its storage mode; none: no worker is free to tell it.
+        mode: Option<&'static str>,
     }
 
     struct Client {
@@ -245,7 +258,32 @@ mod tests {
             }
             let row = |column: &str, value: &str| vec![Row::from([(column.to_owned(), json!(value))])];
             Ok(match statement {
-                SHOW_ROLE => row("replication role", "replica"),
+                SHOW_ROLE if state.replicas.is_empty() => row("replication role", "replica"),
+                SHOW_ROLE => row("replication role", "main"),
+                SHOW_REPLICAS => {
+                    let info = match state.replicas.len() {
+                        1 => state.replicas[0].clone(),
+                        _ => state.replicas.remove(0),
+                    };
+                    let columns = [
+                        ("name", json!("pod_1_g4")),
+                        ("socket_address", json!("10.0.0.2:10000")),
+                        ("sync_mode", json!("strict_sync")),
+                        ("data_info", info),
+                    ];
+                    vec![columns.map(|(column, value)| (column.to_owned(), value)).into()]
+                }
+                "SHOW STORAGE INFO ON CURRENT DATABASE" => match state.mode {
+                    Some(mode) => {
+                        let columns = [("storage info", "storage_mode"), ("value", mode)];
+                        vec![
+                            columns
+                                .map(|(column, value)| (column.to_owned(), json!(value)))
+                                .into(),
+                        ]
+                    }
+                    None => return Err(BoltError::Deadline { at: at(), deadline }),
+                },
                 SHOW_VERSION => row("version", "3.12.0"),
                 _ => Vec::new(),
             })
@@ -280,6 +318,37 @@ mod tests {
 
     fn at() -> SocketAddr {
         ([10, 0, 0, 1], 7687).into()
+    }
+
+    /// MAIN says the same of a ghost and of every replica while it replicates nothing.
+    #[tokio::test]
+    async fn what_main_says_nothing_of_is_a_ghost_only_in_the_usual_mode() {
+        let ready = json!({"memgraph": {"ts": 4, "behind": 0, "status": "ready"}});
+        let look = async |replicas: &[serde_json::Value], mode| {
+            let server = Server::default();
+            *server.state() = State {
+                replicas: replicas.to_vec(),
+                mode,
+                ..State::default()
+            };
+            match server.look(&mut None).await {
+                Sight::Serving(view) => (view.storage_mode, view.registrations[0].status.is_some()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (usual, analytical) = ("IN_MEMORY_TRANSACTIONAL", "IN_MEMORY_ANALYTICAL");
+        let says_it = (Some(StorageMode::Transactional), true);
+        assert_eq!(look(std::slice::from_ref(&ready), None).await, says_it);
+        assert_eq!(
+            look(&[json!({}), ready], Some(usual)).await,
+            says_it,
+            "left meanwhile"
+        );
+        let ghost = (Some(StorageMode::Transactional), false);
+        assert_eq!(look(&[json!({})], Some(usual)).await, ghost);
+        let silent = (Some(StorageMode::Analytical), false);
+        assert_eq!(look(&[json!({})], Some(analytical)).await, silent);
+        assert_eq!(look(&[json!({})], None).await, (Some(StorageMode::Untold), false));
     }
 
     #[tokio::test(start_paused = true)]

@@ -168,10 +168,12 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         .iter()
         .filter(|r| !fits(members, r, &chosen))
         .collect();
-    let missing: Vec<_> = chosen
+    let mut missing: Vec<_> = chosen
         .iter()
         .filter(|i| members.registration_of(i).is_none_or(|r| wrong.contains(&r)))
         .collect();
+    // Nobody waits behind one with which it has failed lately.
+    missing.sort_by_key(|i| i.unregistrable);
     if !(wrong.is_empty() && missing.is_empty()) {
         let mut numbers = seen.numbers;
         let mut reserved = ledger.clone();
@@ -270,6 +272,7 @@ fn open_as_it_was(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let in_sync: Vec<_> = ledger.candidates.iter().filter(stands).cloned().collect();
     let is_undone = ledger.opened && kind == OperationKind::Repair;
     if !is_undone || in_sync.len() < seen.settings.required_members() {
+        let why = format!("{why} (in its pod: the route is closed)");
         return Some(Plan::new(seen, Situation::Stalled(Reason::UnreplicatedMode, why)));
     }
     Some(open(members, kind, vec![members.probe_commit()], in_sync))
@@ -444,14 +447,6 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
         .filter(|i| !i.refused && !is_given_up(members, i))
         .filter(|i| reset::order(members.ledger, i).is_none())
         .collect();
-    // One that has to be filled from the start is not waited for where others have the data: it is filled while clients write. A MAIN
-    // that may itself be the older one waits for it: what cannot be read now may be there all the same.
-    let needed = seen.settings.required_members();
-    let marked = able.iter().filter(|i| i.carries(members.ledger)).count();
-    if needed > 0 && marked >= needed && refused::main_is_known(members.ledger) {
-        let is_registered = |i: &Instance| members.registration_of(i).is_some_and(Registration::is_sync);
-        able.retain(|i| i.carries(members.ledger) || is_registered(i));
-    }
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able

@@ -370,6 +370,8 @@ pub enum StorageMode {
     Analytical,
     /// On disk, from where Memgraph replicates nothing.
     OnDisk,
+    /// MAIN says nothing of any replica, and did not tell its mode in time: it may be any, and counts as one without replication.
+    Untold,
 }
 
 impl StorageMode {
@@ -387,6 +389,7 @@ impl StorageMode {
             Self::Analytical => "have a client run STORAGE MODE IN_MEMORY_TRANSACTIONAL on it",
             // `PrepareStorageModeQuery`: no way leads back while it runs.
             Self::OnDisk => "delete its pod: it starts in memory, without what was written on disk",
+            Self::Untold => "it is asked again at each look; long queries may keep all its workers",
         }
     }
 
@@ -397,6 +400,7 @@ impl StorageMode {
             Self::Transactional => "IN_MEMORY_TRANSACTIONAL",
             Self::Analytical => "IN_MEMORY_ANALYTICAL",
             Self::OnDisk => "ON_DISK_TRANSACTIONAL",
+            Self::Untold => "(not told)",
         }
     }
 }

@@ -176,26 +176,33 @@ fn main_moves_while_it_takes_a_snapshot() {
     });
 }
 
-/// Two replicas are asked for, and the next MAIN cannot reach one of them: the other holds everything.
+/// Two replicas are asked for, and the next MAIN cannot reach one of them: the other holds everything, or has to be filled first.
 #[test]
 fn the_route_opens_without_a_replica_that_main_cannot_reach() {
     let options = Options {
         spec: json!({"replication": {"syncReplicas": 2}}),
         ..Options::default()
     };
-    play(&options, async |world| {
-        assert!(world.settled(2, secs(60)).await);
-        assert!(world.writes(20, secs(30)).await);
-        let place = |name: &str| world.instances.named(name).unwrap().place;
-        let (one, other) = (place("demo-1"), place("demo-2"));
-        for (from, to) in [(one, other), (other, one)] {
-            let path = Path::between(from, to).on(names::REPLICATION_PORT);
-            world.memgraphs.trouble(path, Trouble::Drop);
-        }
-        world.memgraphs.kill(world.main().unwrap().process.unwrap());
-        assert!(world.until(secs(10), |w| w.main_name() != "demo-0").await);
-        assert!(world.writes(20, secs(60)).await, "{:?}", world.status());
-        world.memgraphs.mend_all();
-        assert!(world.settled(2, secs(120)).await);
-    });
+    for is_emptied in [false, true] {
+        play(&options, async |world| {
+            assert!(world.settled(2, secs(60)).await);
+            assert!(world.writes(20, secs(30)).await);
+            let place = |name: &str| world.instances.named(name).unwrap().place;
+            let (one, other) = (place("demo-1"), place("demo-2"));
+            for (from, to) in [(one, other), (other, one)] {
+                let path = Path::between(from, to).on(names::REPLICATION_PORT);
+                world.memgraphs.trouble(path, Trouble::Drop);
+            }
+            let main = world.main().unwrap();
+            if is_emptied {
+                world.delete_claim("demo-0");
+                world.delete_pod("demo-0");
+            }
+            world.memgraphs.kill(main.process.unwrap());
+            assert!(world.until(secs(10), |w| w.main_name() != "demo-0").await);
+            assert!(world.writes(20, secs(90)).await, "{:?}", world.status());
+            world.memgraphs.mend_all();
+            assert!(world.settled(2, secs(120)).await);
+        });
+    }
 }
