@@ -525,8 +525,16 @@ fn keep_mode(before: Option<Mode>, sight: &mut Sight, asked: Option<Instant>) ->
     if view.role == Role::Replica {
         return None;
     }
-    view.storage_mode = view.storage_mode.or(before.and_then(|mode| mode.told));
-    let told = view.storage_mode;
+    let known = before.and_then(|mode| mode.told);
+    if view.storage_mode == Some(StorageMode::Untold) && known.is_some_and(|mode| !mode.replicates()) {
+        view.storage_mode = known;
+    }
+    view.storage_mode = view.storage_mode.or(known);
+    // That it did not tell counts for this look alone.
+    let told = view
+        .storage_mode
+        .filter(|mode| *mode != StorageMode::Untold)
+        .or(known);
     let asked = asked.or(before.map(|mode| mode.asked))?;
     Some(Mode { asked, told })
 }
@@ -803,6 +811,8 @@ mod tests {
         tokio::time::advance(MODE_EVERY).await;
         assert_eq!(look(analytical, Role::Main), (true, analytical));
         assert_eq!(look(None, Role::Main), (true, analytical), "it does not tell now");
+        let untold = Some(StorageMode::Untold);
+        assert_eq!(look(untold, Role::Main), (true, analytical), "nor now");
         assert_eq!(look(transactional, Role::Main), (true, transactional));
         assert_eq!(look(analytical, Role::Main), (false, transactional));
         assert_eq!(look(None, Role::Replica).1, None);

@@ -148,8 +148,16 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         Role::Main => patience.min(MARKER_PATIENCE),
         Role::Replica => patience,
     };
-    let (contents, empty) = match session.run("SHOW ENUMS", soon).await {
-        Ok(enums) => {
+    // No worker is free for that either.
+    let is_busy = storage_mode == Some(StorageMode::Untold);
+    let enums = async {
+        match is_busy {
+            true => None,
+            false => session.run("SHOW ENUMS", soon).await.ok(),
+        }
+    };
+    let (contents, empty) = match enums.await {
+        Some(enums) => {
             let marker = match marker::read(&enums) {
                 Reading::Marker(marker) => Some(marker),
                 Reading::None | Reading::Foreign(_) => None,
@@ -161,7 +169,7 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
             };
             (Some(Contents { marker }), empty)
         }
-        Err(_) => (None, None),
+        None => (None, None),
     };
     if role == Role::Main && registrations.is_empty() && question.storage_mode {
         let told = session.run(rows::show_storage(&version), soon).await;

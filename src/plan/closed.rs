@@ -447,6 +447,15 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
         .filter(|i| !i.refused && !is_given_up(members, i))
         .filter(|i| reset::order(members.ledger, i).is_none())
         .collect();
+    // One that has to be filled from the start is not waited for where others have the data, unless these do not come to be in sync: it is
+    // filled while clients write. A MAIN that may itself be the older one waits for it: what cannot be read may be there all the same.
+    let needed = seen.settings.required_members();
+    let marked = able.iter().filter(|i| i.carries(members.ledger)).count();
+    let is_early = seen.closed_for <= LAGGARDS && refused::main_is_known(members.ledger);
+    if needed > 0 && marked >= needed && is_early {
+        let is_registered = |i: &Instance| members.registration_of(i).is_some_and(Registration::is_sync);
+        able.retain(|i| i.carries(members.ledger) || is_registered(i));
+    }
     able.sort_by_key(|i| rank(i));
     able.truncate(seen.settings.sync_replicas);
     able

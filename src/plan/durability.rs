@@ -1,6 +1,9 @@
 //! Whether a further copy holds every acknowledged write: what the condition `Durable` says.
 
-use super::observation::{Instance, Observation};
+use super::{
+    observation::{Instance, Observation, StorageMode},
+    switchover,
+};
 use crate::api::{
     conditions::{Reason, Truth},
     ledger::{Ledger, Route},
@@ -15,6 +18,9 @@ pub(super) fn durable(
     main: Option<&Instance>,
 ) -> (Truth, Reason, String) {
     if let Some((main, mode)) = main.and_then(|main| Some((main, main.unreplicated()?))) {
+        if let Some(why) = switchover::replicates_nothing(main).filter(|_| mode == StorageMode::Untold) {
+            return (Truth::Unknown, Reason::UnreplicatedMode, why);
+        }
         let (name, remedy, mode) = (&main.name, mode.remedy(), mode.as_str());
         let message = format!(
             "{name} is in the storage mode {mode}: what is written in it is neither logged nor replicated, and neither MAIN nor \

@@ -389,7 +389,9 @@ impl StorageMode {
             Self::Analytical => "have a client run STORAGE MODE IN_MEMORY_TRANSACTIONAL on it",
             // `PrepareStorageModeQuery`: no way leads back while it runs.
             Self::OnDisk => "delete its pod: it starts in memory, without what was written on disk",
-            Self::Untold => "it is asked again at each look; long queries may keep all its workers",
+            Self::Untold => {
+                "It is asked again at each look; long queries may keep all its workers, or its data directory is slow"
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     Action, Plan, Situation, Step, brake,
     loss::{self, Successor},
     members::Members,
-    observation::{Instance, Observation, Registration, Role, SwitchoverRequest},
+    observation::{Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
 };
 use crate::api::{
     SwitchoverState,
@@ -139,6 +139,13 @@ fn held_up(members: &Members<'_>) -> Option<String> {
 /// replicas, and a commit asks none of them for its vote.
 pub(super) fn replicates_nothing(main: &Instance) -> Option<String> {
     let mode = main.unreplicated()?;
+    if mode == StorageMode::Untold {
+        return Some(format!(
+            "{} says nothing of its replicas, and did not tell its storage mode in time: it may be one in which nothing is replicated. {}",
+            main.name,
+            mode.remedy()
+        ));
+    }
     Some(format!(
         "{} is in the storage mode {}, in which nothing is replicated: {}",
         main.name,
