@@ -10,7 +10,7 @@ use super::{
     marker::{self, Reading},
     rows::{self, SHOW_REPLICAS, SHOW_ROLE, SHOW_VERSION, UnexpectedAnswer},
 };
-use crate::plan::observation::{Contents, Registration, Role, Sight, StorageMode, View};
+use crate::plan::observation::{Contents, Role, Sight, StorageMode, View};
 
 /// For which part of its patience a look waits for answers alone.
 const HEAD_START: u32 = 4;
@@ -127,8 +127,10 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         None => rows::version(&session.run(SHOW_VERSION, patience).await?).map_err(odd)?,
     };
     // In another mode than the usual one MAIN says of each replica what it says of a ghost (`ReplicationHandler::ShowReplicas`).
-    let says_of = |registrations: &[Registration]| registrations.iter().any(|it| it.status.is_some());
-    let mut storage_mode = says_of(&registrations).then_some(StorageMode::Transactional);
+    let says_something = registrations
+        .iter()
+        .any(|registration| registration.status.is_some());
+    let mut storage_mode = says_something.then_some(StorageMode::Transactional);
     if storage_mode.is_none() && !registrations.is_empty() {
         storage_mode = match session.run(rows::show_storage(&version), patience).await {
             Ok(told) => rows::storage_mode(&told),
@@ -148,15 +150,12 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         Role::Main => patience.min(MARKER_PATIENCE),
         Role::Replica => patience,
     };
-    // No worker is free for that either.
-    let is_busy = storage_mode == Some(StorageMode::Untold);
-    let enums = async {
-        match is_busy {
-            true => None,
-            false => session.run("SHOW ENUMS", soon).await.ok(),
-        }
+    let enums = match storage_mode {
+        // No worker is free for that either.
+        Some(StorageMode::Untold) => None,
+        _ => session.run("SHOW ENUMS", soon).await.ok(),
     };
-    let (contents, empty) = match enums.await {
+    let (contents, empty) = match enums {
         Some(enums) => {
             let marker = match marker::read(&enums) {
                 Reading::Marker(marker) => Some(marker),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     task::yield_now,
 };
 
@@ -69,15 +70,21 @@ async fn a_client_whose_main_refuses_it_is_led_to_the_next_one() {
     assert_connected(&mut client, &mut instance).await;
 }
 
-#[tokio::test]
-async fn a_client_whose_main_does_not_answer_at_first_is_led_to_it_later() {
-    let hole = BlackHole::open();
+/// A client of a gateway whose MAIN does not answer has said something.
+async fn greeted(main: &BlackHole) -> (TestGateway, TcpStream) {
     let cluster = holding(LONG)
-        .main_at("demo-0", hole.address)
+        .main_at("demo-0", main.address)
         .spec(|s| s.gateway.connect_timeout = "20ms".parse().unwrap());
     let gateway = TestGateway::serving(&cluster).await;
     let mut client = gateway.client().await;
     client.write_all(b"hello").await.unwrap();
+    (gateway, client)
+}
+
+#[tokio::test]
+async fn a_client_whose_main_does_not_answer_at_first_is_led_to_it_later() {
+    let hole = BlackHole::open();
+    let (gateway, mut client) = greeted(&hole).await;
     soon(async {
         while gateway.writers.failed_connects() < 2 {
             yield_now().await;
@@ -104,12 +111,7 @@ async fn a_client_whose_main_does_not_answer_at_first_is_led_to_it_later() {
 #[tokio::test]
 async fn a_client_that_goes_while_main_does_not_answer_is_not_tried_for_any_more() {
     let hole = BlackHole::open();
-    let cluster = holding(LONG)
-        .main_at("demo-0", hole.address)
-        .spec(|s| s.gateway.connect_timeout = "20ms".parse().unwrap());
-    let gateway = TestGateway::serving(&cluster).await;
-    let mut client = gateway.client().await;
-    client.write_all(b"hello").await.unwrap();
+    let (gateway, client) = greeted(&hole).await;
     gateway.until_sessions(1, 0).await;
     drop(client);
     until(1, || gateway.writers.refused(Refusal::Gone)).await;
