@@ -19,7 +19,7 @@ use memgraph_operator::{
     controller::{self, Election, OperatorConfig, ReconcileInterval, RequestRate},
     fleet,
     gateway::{self, Addresses, GatewayConfig},
-    instance_init::{self, DataVolume, VolumeError},
+    instance_init::{self, DataVolume, VolumeError, memory_maps},
     kubectl,
     leader::{Timing, TimingError},
     memgraph::{Credentials, Neo4rsBolt},
@@ -55,6 +55,8 @@ enum Command {
     InstanceInit(InstanceInitArgs),
     /// Asks until it is answered as a client should be, and says what by: the tests of the charts.
     Probe(ProbeArgs),
+    /// Does what the plugin of kubectl does, for pods that have this image: `kubectl memgraph` has all of it.
+    Kubectl(Box<kubectl::Arguments>),
     /// Prints the CustomResourceDefinition as YAML.
     Crd,
     /// Prints the description of the operator's HTTP answers as OpenAPI.
@@ -316,7 +318,7 @@ fn main() -> ExitCode {
     // Only a second call could fail.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("memgraph-operator: {}", controller::chain(&error));
             ExitCode::FAILURE
@@ -324,8 +326,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Error> {
-    match command {
+fn run(command: Command) -> Result<ExitCode, Error> {
+    let done = match command {
+        Command::Kubectl(arguments) => {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(Error::Runtime)?;
+            return Ok(runtime.block_on(kubectl::call(*arguments)));
+        }
         Command::Crd => {
             print!("{}", serde_yaml::to_string(&MemgraphCluster::crd())?);
             Ok(())
@@ -354,7 +361,8 @@ fn run(command: Command) -> Result<(), Error> {
             telemetry::start(&args.log.log_level)?;
             block_on_in(&mut gateway::runtime(), gateway(args))
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn reference_page(page: Page) -> String {
@@ -464,8 +472,13 @@ async fn instance_init(args: InstanceInitArgs) -> Result<(), Error> {
     let name = args
         .name_volume
         .then(|| volume.name(&format!("{:016x}", fastrand::u64(..))));
+    let max_map_count = memory_maps::allowed();
+    if let Some(shortage) = max_map_count.and_then(memory_maps::shortage) {
+        tracing::warn!(shortage, "this instance may run out of memory maps");
+    }
     let note = InitNote {
         boot_id: instance_init::boot_id(),
+        max_map_count,
         volume: name.transpose()?.unwrap_or_default(),
         reset: instance_init::prepare(&instance, client, &bolt).await?,
     };

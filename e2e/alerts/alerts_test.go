@@ -99,6 +99,22 @@ var courses = []course{
 		map[int][]string{10: nil, 30: {"MemgraphReplicaLagging d-1"}},
 	},
 	{
+		"memory: one counts much against its limit, one has more than it counts, one had much for a moment, and one has no limit",
+		`memgraph_instance_memory_tracked_bytes{namespace="g",cluster="d",pod="d-0"} 950x60
+		memgraph_instance_memory_bytes{namespace="g",cluster="d",pod="d-0"} 980x60
+		memgraph_instance_memory_limit_bytes{namespace="g",cluster="d",pod="d-0"} 1000x60
+		memgraph_instance_memory_tracked_bytes{namespace="g",cluster="d",pod="d-1"} 500x60
+		memgraph_instance_memory_bytes{namespace="g",cluster="d",pod="d-1"} 1050x60
+		memgraph_instance_memory_limit_bytes{namespace="g",cluster="d",pod="d-1"} 1000x60
+		memgraph_instance_memory_tracked_bytes{namespace="g",cluster="d",pod="d-2"} 950x15 500x45
+		memgraph_instance_memory_bytes{namespace="g",cluster="d",pod="d-2"} 980x15 900x45
+		memgraph_instance_memory_limit_bytes{namespace="g",cluster="d",pod="d-2"} 1000x60
+		memgraph_instance_memory_tracked_bytes{namespace="g",cluster="e",pod="e-0"} 9999x60
+		memgraph_instance_memory_bytes{namespace="g",cluster="e",pod="e-0"} 9999x60
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
+		map[int][]string{10: nil, 30: {"MemgraphMemoryNearlyFull d-0", "MemgraphMemoryNearlyFull d-1"}},
+	},
+	{
 		"volumes: one of an instance is nearly full, another one is not, and those of others are nobody's business",
 		`kubelet_volume_stats_available_bytes{namespace="g",persistentvolumeclaim="data-d-0",node="a"} 10x60
 		kubelet_volume_stats_capacity_bytes{namespace="g",persistentvolumeclaim="data-d-0",node="a"} 100x60

@@ -120,7 +120,7 @@ pub enum Reason {
     TooManyFailovers,
     /// MAIN was lost several times in a few minutes: the next promotion waits for up to a minute.
     CrashLooping,
-    /// An instance of `fencedInstances` is MAIN or would have to be, because no other one can.
+    /// An instance of `fencedInstances` is MAIN or would have to be, because no other one can; or nobody may be in sync because of it.
     FencedInstance,
     /// An instance holds writes that MAIN does not, and `replication.divergedInstances` is Keep.
     DivergedInstance,

@@ -18,7 +18,7 @@ use super::DurationString;
 ))]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverSpec {
-    /// Automatic: an in-sync replica is promoted without asking. Manual: the operator only reports.
+    /// Automatic: an in-sync replica is promoted without asking. Manual: the operator reports, and waits for `spec.switchover`.
     #[serde(default)]
     pub mode: FailoverMode,
 

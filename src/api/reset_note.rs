@@ -1,5 +1,6 @@
 //! What an instance's init container says: the message with which it ends, which the pod's status shows. It tells of an
-//! order to set the data aside, of the node's boot, for which nobody needs the right to look at nodes, and of the volume.
+//! order to set the data aside, of the node's boot and memory maps, for which nobody needs the right to look at nodes, and of the
+//! volume.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,10 @@ pub struct InitNote {
     /// nothing else tells a volume from the one before it, that of a node whose disk was emptied, for example.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub volume: String,
+    /// How many memory maps a process may have on the node (`vm.max_map_count`). None: the kernel does not tell, or an earlier operator
+    /// did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_map_count: Option<u64>,
     /// What it says of an order.
     #[serde(flatten)]
     pub reset: ResetNote,

@@ -163,7 +163,8 @@ pub struct MemgraphClusterSpec {
     pub failover: FailoverSpec,
 
     /// Asks for MAIN to be moved. Carried out once for each new `requestId`, when that is possible;
-    /// `status.switchover` says what has become of it.
+    /// `status.switchover` says what has become of it. With `failover.mode: Manual`, it is also the go-ahead for one
+    /// failover, to an instance that holds every acknowledged write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverSpec>,
 

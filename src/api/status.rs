@@ -145,7 +145,7 @@ pub struct InstanceStatus {
     pub mode: Option<RegistrationMode>,
     /// Whether it answers.
     pub health: Health,
-    /// What MAIN says of its data: `ready`, `recovery`, `invalid`, `diverged`, or `ghost` where MAIN lists it but does not feed it.
+    /// What MAIN says of its data, or said last: `ready`, `recovery`, `invalid`, `diverged`, `ghost` (MAIN lists it, does not feed it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_status: Option<String>,
     /// Its Bolt port takes TLS only. Pods get what `spec.tls` asks for one after the other.
@@ -155,6 +155,9 @@ pub struct InstanceStatus {
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
+    /// What its node lacks for Memgraph (`vm.max_map_count`), as it was when the pod started. None: nothing, or nobody tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// What an instance does in the cluster.

@@ -90,6 +90,13 @@ pub struct Leaf {
     pub renew: Timestamp,
 }
 
+/// Whether a certificate that is to be replaced at `renew` is of use: it is not time yet, and it was not signed under a clock that was
+/// further ahead than clocks may differ, so that it would not hold for hours.
+#[must_use]
+pub fn is_of_use(renew: Timestamp, now: Timestamp) -> bool {
+    now < renew && renew <= now + (LEAF_LIFETIME - RENEW_BEFORE) + CLOCK_SKEW
+}
+
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Authority")

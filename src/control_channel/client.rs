@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::{
     MESSAGE_LIMIT, PATH,
-    authority::Role,
+    authority::{Role, is_of_use},
     keepsakes::Keepsakes,
     secrets,
     tls::{Credentials, TlsError},
@@ -147,7 +147,8 @@ impl TlsLink {
         let Some(known) = clusters.get(cluster) else {
             return (None, false);
         };
-        let fresh = Instant::now() < known.look_at && Timestamp::now() < known.credentials.leaf.renew;
+        let fresh =
+            Instant::now() < known.look_at && is_of_use(known.credentials.leaf.renew, Timestamp::now());
         (Some(known.credentials.clone()), fresh)
     }
 

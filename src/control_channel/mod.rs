@@ -15,7 +15,7 @@ mod server;
 mod tests;
 mod tls;
 
-pub use authority::{Authorities, Authority, IdentityError, Leaf, Role};
+pub use authority::{Authorities, Authority, IdentityError, Leaf, Role, is_of_use};
 pub use client::TlsLink;
 pub use mounted::Mounted;
 pub use server::{Answer, UNKNOWN, serve};

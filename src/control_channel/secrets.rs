@@ -8,7 +8,7 @@ use kube::{
 };
 
 use super::{
-    authority::{Authorities, IdentityError, Role},
+    authority::{Authorities, IdentityError, Role, is_of_use},
     tls::Credentials,
 };
 use crate::{
@@ -116,7 +116,7 @@ fn identify(
     now: Timestamp,
 ) -> Result<Credentials, SecretError> {
     let bundle = authorities.bundle();
-    match known.filter(|known| known.bundle == bundle && now < known.leaf.renew) {
+    match known.filter(|known| known.bundle == bundle && is_of_use(known.leaf.renew, now)) {
         Some(known) => Ok(known.clone()),
         None => Ok(Credentials {
             leaf: authorities.sign(Role::Operator, cluster, now)?,

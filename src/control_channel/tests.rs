@@ -282,6 +282,19 @@ fn an_authority_gets_a_successor_long_before_its_end() {
 }
 
 #[test]
+fn a_certificate_that_was_signed_under_a_clock_far_ahead_is_replaced() {
+    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let authorities = authorities(now);
+    let renew = |ahead| {
+        let signed = authorities.sign(Role::Gateway, CLUSTER, now + SignedDuration::from_hours(ahead));
+        signed.unwrap().renew
+    };
+    assert!(is_of_use(renew(0), now) && is_of_use(renew(1), now));
+    assert!(!is_of_use(renew(7), now), "it does not hold for six hours");
+    assert!(!is_of_use(renew(0), now + days(20)));
+}
+
+#[test]
 fn a_certificate_ends_with_its_authority_and_is_replaced_days_before() {
     let begin: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let authorities = authorities(begin);

@@ -24,7 +24,7 @@ use crate::{
     },
     memgraph::{Credentials, Keyring, Known, UnusableCredentials},
     plan::observation::Access,
-    resources::{self, is_controlled_by},
+    resources::{self, is_controlled_by, is_left_behind},
 };
 
 /// How soon a Secret is read again that was good.
@@ -64,6 +64,12 @@ pub enum AccessError {
         "Secret {0} exists and does not belong to this cluster; delete or rename it, or give the cluster another name"
     )]
     Foreign(String),
+    /// A Secret of that name belongs to a former cluster of the same name.
+    #[error(
+        "Secret {0} belongs to a former cluster of this name, and Kubernetes' garbage collector has not removed it yet; where it \
+         never does, delete it"
+    )]
+    LeftBehind(String),
     /// A Secret cannot be built.
     #[error(transparent)]
     Build(#[from] resources::Error),
@@ -94,6 +100,8 @@ struct Memory {
     read: Option<(Instant, String)>,
     /// When our own Secret was found to say what is known, or was made to.
     noted: Option<Instant>,
+    /// Since when the route is closed and the Secret of the spec was not read.
+    passed_over: Option<Instant>,
     /// What is wrong, if something is.
     problem: Option<String>,
     settled: Option<Settled>,
@@ -218,8 +226,10 @@ impl Wallet {
             .and_then(|status| status.ledger.as_ref())
             .is_some_and(|ledger| ledger.route == Route::Closed);
         let current = self.current();
-        // What clients wait for does not wait for this.
-        if closed && let Some(current) = current {
+        // What clients wait for does not wait for this; but where it lasts, a password may be what is wrong.
+        if self.passes_over(closed)
+            && let Some(current) = current
+        {
             return if self.was_noted(OVERDUE) {
                 Ok(())
             } else {
@@ -231,6 +241,8 @@ impl Wallet {
         }
         let wanted = match (declared(api, name).await, current) {
             (Ok(wanted), _) => wanted,
+            // It is told when the route is open.
+            (Err(_), Some(current)) if closed => return self.adopt(api, cluster, current).await,
             (Err(error), Some(current)) => {
                 // Instances start with what held so far.
                 self.adopt(api, cluster, current).await?;
@@ -241,6 +253,19 @@ impl Wallet {
         self.adopt(api, cluster, wanted).await?;
         self.memory().read = Some((Instant::now(), name.to_owned()));
         Ok(())
+    }
+
+    /// Whether the Secret of the spec is left unread for now, because the route is closed.
+    fn passes_over(&self, closed: bool) -> bool {
+        let since = &mut self.memory().passed_over;
+        if !closed {
+            *since = None;
+        } else if since.get_or_insert_with(Instant::now).elapsed() < OVERDUE {
+            return true;
+        } else {
+            *since = Some(Instant::now());
+        }
+        false
     }
 
     /// Whether the Secret of this name was found good a moment ago.
@@ -298,8 +323,9 @@ impl Wallet {
         known.truncate(REMEMBERED);
         if written != known {
             write(api, resources::credentials(cluster, &known)?, noted.as_ref()).await?;
-            self.keyring.set(&known);
         }
+        // Also where an earlier try has written it, whose answer was lost.
+        self.keyring.set(&known);
         let mut memory = self.memory();
         memory.known = Some(known);
         memory.noted = Some(Instant::now());
@@ -372,6 +398,9 @@ async fn read(
     name: &str,
 ) -> Result<Option<Secret>, AccessError> {
     match api.get_opt(name).await.map_err(request("read", name))? {
+        Some(secret) if is_left_behind(&secret.metadata, cluster) => {
+            Err(AccessError::LeftBehind(name.to_owned()))
+        }
         Some(secret) if !is_controlled_by(&secret.metadata, cluster) => {
             Err(AccessError::Foreign(name.to_owned()))
         }

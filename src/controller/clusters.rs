@@ -2,12 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -24,6 +28,7 @@ use super::{
     presence,
     sightings::Sightings,
     snapshots, trial,
+    usage::{self, Usages},
     volumes::Growth,
     wall::Wall,
     writers::Writers,
@@ -46,6 +51,12 @@ const TRACED_STEPS: usize = 64;
 /// How soon an operator that the CustomResourceDefinition does not fit tries again.
 pub(super) const RETRY_UNFIT: Duration = Duration::from_secs(30);
 
+/// For how long clients wait until what their cluster consists of is left for later; twice as long after each time, so that
+/// what takes long comes to an end, too,
+const EQUIPPING: Duration = Duration::from_secs(1);
+/// up to so many times.
+const DOUBLED: u32 = 6;
+
 /// For how long a client must have waited for MAIN to have MAIN tried.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
@@ -64,6 +75,7 @@ pub(super) struct Cluster {
     pub(super) gateway_certificate: GatewayCertificate,
     pub(super) license: License,
     pub(super) writers: Writers,
+    pub(super) usages: Usages,
     memory: Mutex<Memory>,
     /// The ledger: read from the API server itself, or written by this process. None: neither has happened yet.
     ledger: watch::Sender<Option<Option<Ledger>>>,
@@ -117,6 +129,8 @@ struct Memory {
     commit: Option<(i64, Instant)>,
     /// How long steps of each kind took since the route was closed.
     steps: Vec<(&'static str, Duration)>,
+    /// How often in a row what the cluster consists of was left for later.
+    unequipped: u32,
     /// When each of them began, for whoever traces them.
     step_times: Vec<StepTime>,
     /// Since when the CustomResourceDefinition is known not to fit, and what shows it.
@@ -143,6 +157,7 @@ impl Cluster {
             gateway_certificate: GatewayCertificate::default(),
             license: License::default(),
             writers: Writers::default(),
+            usages: Usages::default(),
             memory: Mutex::default(),
             ledger: watch::Sender::default(),
             main_is_silent: watch::Sender::default(),
@@ -291,7 +306,10 @@ impl Cluster {
             heard.map(|(pod, heard)| (pod.clone(), word(heard))).collect()
         };
         Live {
-            instances: self.sightings.for_people(main).await,
+            instances: self
+                .sightings
+                .for_people(main, |instance| self.usages.told_by(instance))
+                .await,
             certificate_ends: self.certificates.end(),
             gateways,
         }
@@ -383,7 +401,6 @@ impl Cluster {
             .collect()
     }
 
-    /// Counts a failure; returns how many there have been in a row.
     /// Counts a failure. Returns how many of this kind there were without a success, and the longest time after which the cluster is to
     /// be looked at again for another reason.
     pub(super) fn failed(&self) -> (u32, Duration) {
@@ -420,6 +437,22 @@ impl Cluster {
             next: None,
         });
         hindered.next = Some(next);
+    }
+
+    /// Ends when clients have waited for so long that MAIN has to be seen to first.
+    pub(super) async fn tires_of_equipping(&self) {
+        let mut hurries = self.hurries.subscribe();
+        if hurries.wait_for(|hurry| hurry.awaited).await.is_err() {
+            return pending().await;
+        }
+        let before = self.memory().unequipped;
+        sleep(EQUIPPING.saturating_mul(1 << before.min(DOUBLED))).await;
+        self.memory().unequipped = before.saturating_add(1);
+    }
+
+    /// All that the cluster consists of was seen to.
+    pub(super) fn equipped(&self) {
+        self.memory().unequipped = 0;
     }
 
     /// For how long some object could not be applied.
@@ -566,9 +599,15 @@ impl Clusters {
             let trial = trial::try_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
             let snapshots =
                 snapshots::settle_all(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
-            // Both follow the ledger. Tokio wakes tasks that follow the same in an order that is another one each time.
+            let usage = usage::ask_all(
+                Arc::downgrade(operator),
+                Arc::clone(&memory),
+                reference.clone(),
+                uid.clone(),
+            );
+            // All follow the ledger. Tokio wakes tasks that follow the same in an order that is another one each time.
             let copies = async move {
-                futures::join!(watch, snapshots);
+                futures::join!(watch, snapshots, usage);
             };
             let attendants =
                 grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
@@ -668,6 +707,27 @@ mod tests {
             !hurries(),
             "before anything was looked at, it is not known how MAIN is"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_left_for_later_while_clients_wait_and_for_longer_each_time() {
+        let cluster = Cluster::new(&lanes());
+        let took = async || {
+            let begun = Instant::now();
+            let day = Duration::from_secs(86_400);
+            let tired = tokio::time::timeout(day, cluster.tires_of_equipping()).await;
+            tired.ok().map(|()| begun.elapsed().as_secs())
+        };
+        assert_eq!(took().await, None, "nobody waits");
+        cluster.hurry(|hurry| hurry.awaited = true);
+        let patience = [took().await, took().await, took().await];
+        assert_eq!(patience, [Some(1), Some(2), Some(4)]);
+        cluster.equipped();
+        assert_eq!(took().await, Some(1));
+        for _ in 0..40 {
+            took().await;
+        }
+        assert_eq!(took().await, Some(64));
     }
 
     #[tokio::test]

@@ -269,6 +269,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             version: None,
             emptiness: false,
             storage_mode: false,
+            replica_mode: false,
             patience: LOOK_DEADLINE,
         };
         let sight = memgraph::look(

@@ -6,6 +6,7 @@ mod certificates;
 mod clusters;
 mod connections;
 mod custody;
+mod deadline;
 mod events;
 mod fence;
 mod gateway_certificate;
@@ -32,6 +33,7 @@ mod stores;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trial;
+mod usage;
 mod volumes;
 mod vouch;
 mod wall;
@@ -66,6 +68,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use clusters::{Cluster, Clusters};
+use deadline::bounded;
 use events::Events;
 use fence::Fence;
 pub use interval::{InvalidInterval, ReconcileInterval};
@@ -302,7 +305,7 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
     let client = requests.counted(client);
     let fleet = Fleet::new(config.election.name.clone(), Arc::clone(&vitals), requests);
     let following = AbortOnDropHandle::new(tokio::spawn({
-        let (fleet, client, scope) = (Arc::clone(&fleet), client.clone(), config.scope.clone());
+        let (fleet, client, scope) = (Arc::clone(&fleet), bounded(client.clone()), config.scope.clone());
         async move { fleet.follow(&client, &scope).await }
     }));
     let answers = tokio::spawn(http::serve(listener, fleet.filter(), stop.clone()));
@@ -343,7 +346,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
     vitals: &Arc<Vitals>,
     stop: &CancellationToken,
 ) -> Result<(), OperatorError> {
-    let client = means.client.clone();
+    let client = bounded(means.client);
     let process = means.process;
     let (pokes, mut poked) = unbounded_channel();
     let election = &config.election;
@@ -384,7 +387,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
     let controller = Controller::for_stream(reflector(writer, clusters).applied_objects(), cached.clone());
     let means = Means {
         process: (),
-        client: means.client,
+        client,
         bolt: means.bolt,
         gateways: means.gateways,
     };

@@ -1,6 +1,9 @@
 //! Brings a cluster's Kubernetes objects to what they should be, with no request where they already are.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{self, Arc, MutexGuard, PoisonError},
+};
 
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -26,7 +29,7 @@ use crate::{
     plan::{Stage, instances_to_keep},
     resources::{
         self, Desired, Evictions, Fingerprints, Installation, Kind, Object, ObjectKey, Replacement, Rest,
-        is_controlled_by, keeps_volumes, outlive_their_set,
+        is_controlled_by, is_left_behind, keeps_volumes, outlive_their_set,
     },
 };
 
@@ -42,6 +45,17 @@ pub enum ObjectError {
          gateway's Service, that one) another name"
     )]
     Foreign {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// An object of that name belongs to a former cluster of the same name.
+    #[error(
+        "{kind} {name} belongs to a former cluster of this name, and Kubernetes' garbage collector has not removed it yet; where it \
+         never does, delete it"
+    )]
+    LeftBehind {
         /// Its kind.
         kind: String,
         /// Its name.
@@ -86,7 +100,9 @@ pub enum ObjectError {
 /// it should be, so that nothing is built and compared again that has not changed.
 #[derive(Default)]
 pub(super) struct Applied {
-    versions: Mutex<HashMap<ObjectKey, Stamp>>,
+    versions: sync::Mutex<HashMap<ObjectKey, Stamp>>,
+    /// The cluster and the generation of its spec that all objects were brought to last.
+    reached: sync::Mutex<Option<(Option<String>, Option<i64>)>>,
     checked: Mutex<HashMap<ObjectKey, Checked>>,
     built: Mutex<Option<Built>>,
 }
@@ -173,6 +189,7 @@ pub(super) async fn bring_about(
             delete(client, &key, live.meta(), PropagationPolicy::Background).await?;
         }
     }
+    applied.has_reached(cluster);
     kept
 }
 
@@ -291,7 +308,7 @@ async fn apply(
         Err(error) => return Err(request("apply", object.key())(error)),
     };
     tracing::info!(kind = %object.key().kind.api_resource().kind, name = %object.key().name, "applied");
-    applied.note(object, &written).await;
+    applied.note(object, &written);
     Ok(())
 }
 
@@ -370,13 +387,15 @@ fn refuse_foreign(
     key: &ObjectKey,
     live: Option<&ObjectMeta>,
 ) -> Result<(), ObjectError> {
-    match live {
-        Some(live) if !is_controlled_by(live, cluster) => Err(ObjectError::Foreign {
-            kind: key.kind.api_resource().kind,
-            name: key.name.clone(),
-        }),
-        _ => Ok(()),
-    }
+    let Some(live) = live.filter(|live| !is_controlled_by(live, cluster)) else {
+        return Ok(());
+    };
+    let (kind, name) = (key.kind.api_resource().kind, key.name.clone());
+    Err(if is_left_behind(live, cluster) {
+        ObjectError::LeftBehind { kind, name }
+    } else {
+        ObjectError::Foreign { kind, name }
+    })
 }
 
 /// The server's versions grow; they are compared only to tell whether a cache has passed our own write.
@@ -385,6 +404,18 @@ fn version(object: &impl ResourceExt) -> u64 {
     version
         .and_then(|version| version.parse().ok())
         .unwrap_or_default()
+}
+
+/// Which spec of which cluster it is.
+fn spec_of(cluster: &MemgraphCluster) -> (Option<String>, Option<i64>) {
+    (cluster.uid(), cluster.metadata.generation)
+}
+
+impl Stamp {
+    /// Whether the cache has not come to what was written.
+    fn outruns(&self, cached: &Packed) -> bool {
+        version(cached) < self.resource_version
+    }
 }
 
 impl Applied {
@@ -435,11 +466,8 @@ impl Applied {
     /// Whether `object` is known to be as it should be.
     async fn stands(&self, object: &Object, cached: Option<&Arc<Packed>>) -> bool {
         let Some(cached) = cached else { return false };
-        let versions = self.versions.lock().await;
-        let ours = versions
-            .get(object.key())
-            .filter(|stamp| stamp.hash == object.hash());
-        if ours.is_some_and(|stamp| version(&**cached) < stamp.resource_version) {
+        let is_ours = |stamp: &Stamp| stamp.hash == object.hash() && stamp.outruns(cached);
+        if self.versions().get(object.key()).is_some_and(is_ours) {
             return true;
         }
         let mut checked = self.checked.lock().await;
@@ -460,11 +488,36 @@ impl Applied {
         stands
     }
 
-    async fn note(&self, object: &Object, written: &DynamicObject) {
+    fn versions(&self) -> MutexGuard<'_, HashMap<ObjectKey, Stamp>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reached(&self) -> MutexGuard<'_, Option<(Option<String>, Option<i64>)>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_reached(&self, cluster: &MemgraphCluster) {
+        *self.reached() = Some(spec_of(cluster));
+    }
+
+    /// Whether what this object is to be like by the spec is not in the cache yet: it was written a moment ago, or the spec is newer
+    /// than what was written last. What the cache tells of it is about an earlier spec then.
+    pub(super) fn outruns(
+        &self,
+        cluster: &MemgraphCluster,
+        key: &ObjectKey,
+        cached: Option<&Packed>,
+    ) -> bool {
+        let is_newer = |stamp: &Stamp| cached.is_none_or(|cached| stamp.outruns(cached));
+        let is_left = |reached: &(Option<String>, Option<i64>)| *reached != spec_of(cluster);
+        self.versions().get(key).is_some_and(is_newer) || self.reached().as_ref().is_some_and(is_left)
+    }
+
+    fn note(&self, object: &Object, written: &DynamicObject) {
         let stamp = Stamp {
             hash: object.hash().to_owned(),
             resource_version: version(written),
         };
-        self.versions.lock().await.insert(object.key().clone(), stamp);
+        self.versions().insert(object.key().clone(), stamp);
     }
 }

@@ -214,7 +214,7 @@ fn standing(pod: &Pod, wanted: Option<&str>, certain: Option<&str>) -> Configura
 }
 
 /// What the pod's init container has said.
-fn init_note(pod: &Pod) -> Option<InitNote> {
+pub(super) fn init_note(pod: &Pod) -> Option<InitNote> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
     let init = statuses
         .iter()
@@ -301,8 +301,24 @@ pub(super) fn replication_address(pod: IpAddr) -> Option<String> {
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+    condition(pod, "Ready") == Some("True")
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a str> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some(&condition.status)
+}
+
+/// Whether Kubernetes hears the database: its own probe of it succeeds, and nothing is known against its node.
+///
+/// A container that somebody has put beside it, by a webhook for example, and that is not ready says nothing of it. A pod that is not
+/// ready although all of its containers are is on a node that is lost: Kubernetes then changes that condition alone. Where another container
+/// was not ready before, it changes nothing, but deletes the pod some minutes later.
+fn is_heard(pod: &Pod) -> bool {
+    let stays = pod.metadata.deletion_timestamp.is_none();
+    let another_is_not = || stays && condition(pod, "ContainersReady") == Some("False");
+    is_ready(pod) || (another_is_not() && database(pod).is_some_and(|container| container.ready))
 }
 
 /// The object of this name.
@@ -486,7 +502,7 @@ impl Inventory {
                 address: target.address,
                 node: slot.pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
                 container: slot.container(),
-                ready: slot.pod.is_some_and(is_ready),
+                ready: slot.pod.is_some_and(is_heard),
                 claim: match slot.pod.filter(|pod| has_own_volume(pod)) {
                     Some(pod) => own_claim(pod),
                     None => slot.claim.and_then(claim),
@@ -521,6 +537,7 @@ impl Inventory {
                 unregistrable: sighting.unregistrable,
                 may_have_ended: sighting.may_have_ended,
                 last_behind: told.get(&slot.ordinal).copied(),
+                last_mode: sighting.last_mode,
                 refused: ledger
                     .as_ref()
                     .is_some_and(|ledger| sighting.refused_in == Some(ledger.term)),
@@ -544,5 +561,38 @@ impl Inventory {
             fresh_lineage: memories.fresh_lineage,
             stage: memories.stage,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_container_beside_the_database_says_nothing_of_it_and_a_lost_node_does() {
+        let heard = |ready: &str, containers_ready: &str, database: bool| {
+            let container = |name: &str, ready: bool| json!({"name": name, "image": "i", "imageID": "i", "ready": ready, "restartCount": 0});
+            let pod = json!({
+                "metadata": {"name": "demo-0"},
+                "status": {
+                    "conditions": [
+                        {"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": containers_ready},
+                    ],
+                    "containerStatuses": [
+                        container("beside", containers_ready == "True"), container(names::INSTANCE_CONTAINER, database),
+                    ],
+                },
+            });
+            is_heard(&serde_json::from_value(pod).unwrap())
+        };
+        assert!(heard("True", "True", true));
+        assert!(
+            heard("False", "False", true),
+            "only the one beside it is not ready"
+        );
+        assert!(!heard("False", "False", false));
+        assert!(!heard("False", "True", true), "the node is lost");
     }
 }

@@ -83,10 +83,14 @@ fn brief(of: &ObjectMeta) -> ObjectMeta {
     }
 }
 
+/// What a Deployment lacks that has just been changed.
+pub(super) const UNSEEN: &str = "a change has not been seen by its controller yet";
+
 /// What a Deployment lacks to be as its spec asks (`kubectl rollout status`, in kubectl's `rollout_status.go`).
 fn unfinished(deployment: &DynamicObject) -> Option<String> {
     let status = &deployment.data["status"];
-    let observed = status["observedGeneration"].as_i64()?;
+    let newest = deployment.metadata.generation?;
+    let observed = status["observedGeneration"].as_i64().unwrap_or_default();
     let wanted = deployment.data["spec"]["replicas"].as_i64().unwrap_or(1);
     let count = |field: &str| status[field].as_i64().unwrap_or_default();
     let (all, updated, available) = (
@@ -94,12 +98,8 @@ fn unfinished(deployment: &DynamicObject) -> Option<String> {
         count("updatedReplicas"),
         count("availableReplicas"),
     );
-    if deployment
-        .metadata
-        .generation
-        .is_some_and(|newest| observed < newest)
-    {
-        Some("a change has not been seen by its controller yet".to_owned())
+    if observed < newest {
+        Some(UNSEEN.to_owned())
     } else if updated < wanted {
         Some(format!("{updated} of {wanted} pods are up to date"))
     } else if all > updated {

@@ -23,6 +23,7 @@ use super::{
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
     observe::Memories,
+    packed::UNSEEN,
     sightings::Whom,
     status::{self, StatusError, Surroundings},
     volumes::VolumeError,
@@ -32,6 +33,7 @@ use crate::{
         MemgraphCluster, MemgraphClusterStatus, SwitchoverState,
         conditions::Reason,
         ledger::{Ledger, Route},
+        names,
     },
     memgraph::Bolt,
     plan::{
@@ -39,7 +41,7 @@ use crate::{
         observation::{Instance, Observation, Registration},
         report,
     },
-    resources::{self, Fingerprints},
+    resources::{self, Fingerprints, Kind, ObjectKey},
     traces::{self, StepTime},
 };
 
@@ -102,26 +104,15 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
     let cluster = operator.greet(&state, cluster).await?;
-    // Whatever keeps an object from being applied must not keep a lost MAIN from being replaced.
-    let tended = operator.tend_access(&state, &cluster).await;
-    let certified = operator.tend_certificates(&state, &cluster).await;
-    let licensed = operator.look_at_license(&state, &cluster).await;
-    // Also in a pause: without certificates gateways get no grant.
-    let prepared = operator.prepare_gateways(&state, &cluster).await;
-    let limited = operator.limit_evictions(&state, &cluster).await;
-    let applied = operator.bring_about(&state, &cluster).await;
-    let grown = operator.grow_volumes(&state, &cluster).await;
-    // Gateways that lack theirs only wait, and nothing else waits for it.
-    let shown = operator.look_at_gateway_certificate(&state, &cluster).await;
-    let hindered = tended
-        .and(certified)
-        .and(licensed)
-        .and(limited)
-        .and(applied)
-        .and(grown)
-        .and(shown)
-        .and(prepared)
-        .err();
+    // Whatever keeps an object from being applied, or has the API server take its time, must not keep a lost MAIN from being
+    // replaced.
+    let equipped = tokio::select! {
+        biased;
+        equipped = operator.equip(&state, &cluster) => Some(equipped),
+        () = state.tires_of_equipping() => None,
+    };
+    let left_for_later = equipped.is_none();
+    let hindered = equipped.and_then(Result::err);
     let next = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
     match hindered.or(published.err()) {
@@ -129,6 +120,7 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
             state.hindered(next);
             Err(error.into())
         }
+        None if left_for_later => Ok(Requeue::requeue(next)),
         None => {
             state.succeeded();
             Ok(Requeue::requeue(next))
@@ -154,6 +146,13 @@ fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
         ObjectError::Request { source, .. } if is_answer(source, &[422]) => Reason::InvalidSpec,
         // A webhook, a quota, a right: it stands until somebody changes that.
         ObjectError::Request { source, .. } if is_answer(source, &[400, 403]) => Reason::ObjectRefused,
+        // What goes with a cluster that was deleted is gone in a moment.
+        ObjectError::LeftBehind { .. } | ObjectError::Access(AccessError::LeftBehind(_)) => {
+            if !for_long {
+                return None;
+            }
+            Reason::ForeignObject
+        }
         ObjectError::Request { .. }
         | ObjectError::Access(AccessError::Request { .. })
         | ObjectError::Certificate(CertificateError::Request { .. })
@@ -194,6 +193,13 @@ fn is_changed(cluster: &MemgraphCluster) -> bool {
 
 fn is_open(cluster: &MemgraphCluster) -> bool {
     ledger(cluster).is_some_and(|ledger| ledger.route == Route::Open)
+}
+
+fn gateway_deployment(cluster: &MemgraphCluster) -> ObjectKey {
+    ObjectKey {
+        kind: Kind::Deployment,
+        name: names::gateway(&cluster.name_any()),
+    }
 }
 
 fn fingerprints(state: &Cluster, cluster: &MemgraphCluster) -> Fingerprints {
@@ -371,6 +377,29 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
     }
 
+    /// Brings about all that a cluster consists of. What of it fails keeps nothing else from being tried.
+    async fn equip(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        let tended = self.tend_access(state, cluster).await;
+        let certified = self.tend_certificates(state, cluster).await;
+        let licensed = self.look_at_license(state, cluster).await;
+        // Also in a pause: without certificates gateways get no grant.
+        let prepared = self.prepare_gateways(state, cluster).await;
+        let limited = self.limit_evictions(state, cluster).await;
+        let applied = self.bring_about(state, cluster).await;
+        let grown = self.grow_volumes(state, cluster).await;
+        // Gateways that lack theirs only wait, and nothing else waits for it.
+        let shown = self.look_at_gateway_certificate(state, cluster).await;
+        state.equipped();
+        tended
+            .and(certified)
+            .and(licensed)
+            .and(limited)
+            .and(applied)
+            .and(grown)
+            .and(shown)
+            .and(prepared)
+    }
+
     async fn prepare_gateways(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let prepared = self.fence.link().prepare(&state.client, cluster).await;
         prepared.map_err(ObjectError::Gateways)
@@ -537,7 +566,16 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         situation: &Situation,
     ) -> MemgraphClusterStatus {
         let inventory = self.inventory(cluster);
-        let report = report::report(seen, ledger.as_ref(), situation, inventory.gateway(cluster));
+        let mut gateway = inventory.gateway(cluster);
+        let deployment = inventory.deployment.as_deref();
+        if gateway.enabled
+            && state
+                .applied
+                .outruns(cluster, &gateway_deployment(cluster), deployment)
+        {
+            gateway.unfinished = Some(UNSEEN.to_owned());
+        }
+        let report = report::report(seen, ledger.as_ref(), situation, gateway);
         let now = Time(self.wall.now());
         let steps = state.steps();
         let newest = state.writers.newest(cluster, &inventory);

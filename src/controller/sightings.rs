@@ -17,8 +17,9 @@ use super::connections::Connections;
 use crate::{
     api::{ledger::Incarnation, names::BOLT_PORT},
     fleet::InstanceSight,
-    memgraph::{self, Bolt, Question},
+    memgraph::{self, Bolt, Question, Usage},
     plan::{
+        STUCK_AFTER,
         observation::{Contents, DataStatus, Role, Sight, StorageMode, View},
         parse_registration_name,
     },
@@ -89,9 +90,11 @@ struct Unwell {
     invalid_since: Option<Instant>,
 }
 
-/// What MAIN has told of its storage mode.
+/// What an instance has told of its storage mode.
 #[derive(Clone, Copy, Debug)]
 struct Mode {
+    /// What it was then.
+    role: Role,
     /// When it was asked last.
     asked: Instant,
     /// What it has answered last; none: nothing that is understood.
@@ -105,7 +108,7 @@ struct Memory {
     sight: Sight,
     /// When the look was begun that showed it so.
     looked: Instant,
-    /// Of its storage mode, since it has become MAIN in this life.
+    /// Of its storage mode, since it has the role that it has, in this life.
     mode: Option<Mode>,
     /// Since when it has not been serving.
     away_since: Option<Instant>,
@@ -157,6 +160,8 @@ pub(super) struct Sighting {
     pub(super) unregistrable: bool,
     pub(super) may_have_ended: bool,
     pub(super) position: Option<Result<i64, String>>,
+    /// The storage mode that it told last as MAIN in this life.
+    pub(super) last_mode: Option<StorageMode>,
 }
 
 /// The instances of one cluster, by name.
@@ -187,11 +192,16 @@ impl Sightings {
             let mut memories = self.memories.lock().await;
             let other = memories.len() != targets.len();
             memories.retain(|name, _| targets.iter().any(|target| target.name == *name));
+            let unreached = unreached(memories.values());
             let asked = targets.iter().filter_map(|target| {
                 let before = memories
                     .get(&target.name)
                     .filter(|m| m.incarnation == target.incarnation);
-                let question = question(before, emptiness, whom, &target.name)?;
+                let is_unreached = ordinal(&target.name).is_some_and(|ordinal| unreached.contains(&ordinal));
+                let question = Question {
+                    replica_mode: is_unreached || before.is_some_and(takes_nothing),
+                    ..question(before, emptiness, whom, &target.name)?
+                };
                 Some((target, question))
             });
             (asked.collect::<Vec<_>>(), other)
@@ -199,7 +209,6 @@ impl Sightings {
         connections.retain(targets);
         // Whoever keeps a look waiting must not keep others from looking.
         let looks = questions.into_iter().map(|(target, question)| async move {
-            let asks_mode = question.storage_mode;
             let sight = match target.address {
                 Some(ip) => {
                     let mut kept = connections.take(target);
@@ -210,11 +219,11 @@ impl Sightings {
                 }
                 None => Sight::Unseen,
             };
-            (target, sight, asks_mode)
+            (target, sight, question)
         });
         let sights = join_all(looks).await;
         let mut memories = self.memories.lock().await;
-        for (target, mut sight, asks_mode) in sights {
+        for (target, mut sight, question) in sights {
             let before = memories.remove(&target.name);
             if let Some(newer) = before.as_ref().filter(|memory| memory.looked > begun) {
                 let newer = newer.clone();
@@ -225,6 +234,10 @@ impl Sightings {
                 .as_ref()
                 .filter(|memory| memory.incarnation == target.incarnation);
             let mode = in_this_life.and_then(|memory| memory.mode);
+            let asks_mode = match is_main(&sight) {
+                true => question.storage_mode,
+                false => question.replica_mode,
+            };
             let mode = keep_mode(mode, &mut sight, asks_mode.then_some(begun));
             changed |= before.as_ref().is_none_or(|memory| {
                 memory.incarnation != target.incarnation || outline(&memory.sight) != outline(&sight)
@@ -336,17 +349,23 @@ impl Sightings {
             .unwrap_or_default()
     }
 
-    /// What was seen of each instance last, how long ago, and how far each is behind by what MAIN of this name says.
-    pub(super) async fn for_people(&self, main: Option<&str>) -> BTreeMap<String, InstanceSight> {
+    /// What was seen of each instance last, how long ago, how far each is behind by what MAIN of this name says, and what it has
+    /// told of its `usage`.
+    pub(super) async fn for_people(
+        &self,
+        main: Option<&str>,
+        usage: impl Fn(&str) -> Option<Usage>,
+    ) -> BTreeMap<String, InstanceSight> {
         let memories = self.memories.lock().await;
         let main = main.and_then(|main| memories.get(main));
         let told = main
             .filter(|memory| is_main(&memory.sight))
             .map(|memory| &memory.told);
         let behind = |name: &str| {
-            let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
             // Memgraph counts it as 0 or negative.
-            told?.get(&ordinal).map(|behind| behind.min(&0).unsigned_abs())
+            told?
+                .get(&ordinal(name)?)
+                .map(|behind| behind.min(&0).unsigned_abs())
         };
         memories
             .iter()
@@ -361,6 +380,7 @@ impl Sightings {
                     answers,
                     answered_ago: since.filter(|_| memory.has_answered).map(|since| since.elapsed()),
                     behind: behind(name),
+                    usage: usage(name),
                 };
                 (name.clone(), sight)
             })
@@ -447,6 +467,7 @@ impl Sightings {
                 unregistrable: false,
                 may_have_ended: self.may_be_over(target, None),
                 position: None,
+                last_mode: None,
             },
             Some(memory) => Sighting {
                 sight: with_ages(memory),
@@ -475,6 +496,10 @@ impl Sightings {
                     .is_some_and(|until| Instant::now() < until),
                 may_have_ended: self.may_be_over(target, Some(memory)),
                 position: memory.position.clone(),
+                last_mode: memory
+                    .mode
+                    .filter(|mode| mode.role == Role::Main)
+                    .and_then(|mode| mode.told),
             },
         }
     }
@@ -507,36 +532,70 @@ fn question(before: Option<&Memory>, emptiness: bool, whom: Whom<'_>, name: &str
     };
     let is_stale =
         |mode: Mode| mode.asked.elapsed() >= MODE_EVERY || mode.told.is_some_and(|told| !told.replicates());
-    let storage_mode = before.and_then(|memory| memory.mode).is_none_or(is_stale);
+    let as_main = before
+        .and_then(|memory| memory.mode)
+        .filter(|mode| mode.role == Role::Main);
+    let storage_mode = as_main.is_none_or(is_stale);
     Some(Question {
         version,
         emptiness,
         storage_mode,
+        replica_mode: false,
         patience,
     })
 }
 
-/// A MAIN that was not `asked` now, or did not tell, is in the mode that it has told last.
+/// The number at the end of an instance's name.
+fn ordinal(instance: &str) -> Option<i32> {
+    instance.rsplit_once('-')?.1.parse().ok()
+}
+
+/// The ordinals of the replicas to which MAIN has not got through for long, by what it says of them.
+fn unreached<'a>(memories: impl Iterator<Item = &'a Memory>) -> BTreeSet<i32> {
+    let unwell = memories
+        .filter(|memory| is_main(&memory.sight))
+        .flat_map(|main| &main.unwell);
+    let long = unwell.filter(|(_, unwell)| {
+        unwell
+            .invalid_since
+            .is_some_and(|since| since.elapsed() >= STUCK_AFTER)
+    });
+    long.filter_map(|(name, _)| Some(parse_registration_name(name)?.0))
+        .collect()
+}
+
+/// Whether this is a replica that has told of a storage mode in which it takes nothing from MAIN.
+fn takes_nothing(memory: &Memory) -> bool {
+    let told = memory.mode.filter(|mode| mode.role == Role::Replica);
+    told.and_then(|mode| mode.told)
+        .is_some_and(|mode| !mode.replicates())
+}
+
+/// One that was not `asked` now, or did not tell, is in the mode that it has told last, where nothing that it says speaks against that.
 fn keep_mode(before: Option<Mode>, sight: &mut Sight, asked: Option<Instant>) -> Option<Mode> {
     let Sight::Serving(view) = sight else {
         return before;
     };
-    // Once it is MAIN again, it is asked anew.
-    if view.role == Role::Replica {
-        return None;
-    }
+    // Once its role is another one, it is asked anew.
+    let before = before.filter(|mode| mode.role == view.role);
     let known = before.and_then(|mode| mode.told);
-    if view.storage_mode == Some(StorageMode::Untold) && known.is_some_and(|mode| !mode.replicates()) {
-        view.storage_mode = known;
+    let replicates = known.is_some_and(StorageMode::replicates);
+    match view.storage_mode {
+        None | Some(StorageMode::Untold) if known.is_some() && !replicates => view.storage_mode = known,
+        None if view.role == Role::Main && !view.is_silent_of_replicas() => view.storage_mode = known,
+        _ => {}
     }
-    view.storage_mode = view.storage_mode.or(known);
     // That it did not tell counts for this look alone.
     let told = view
         .storage_mode
         .filter(|mode| *mode != StorageMode::Untold)
         .or(known);
     let asked = asked.or(before.map(|mode| mode.asked))?;
-    Some(Mode { asked, told })
+    Some(Mode {
+        role: view.role,
+        asked,
+        told,
+    })
 }
 
 /// What is known after a look that was begun at `begun`.
@@ -611,8 +670,8 @@ fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instan
         _ => Some(away_since.unwrap_or(now)),
     };
     if let Sight::Serving(view) = &sight {
-        // A MAIN that is back comes as a replica at first, which knows of no other one.
-        if is_main(&sight) {
+        // A MAIN that is back comes as a replica at first, which knows of no other one; and one that says nothing of them knows all the same.
+        if is_main(&sight) && !view.is_silent_of_replicas() {
             told = positions(view);
         }
         let sick = |name: &str| view.registrations.iter().any(|r| r.name == name && !r.follows());
@@ -819,33 +878,120 @@ mod tests {
         assert_eq!(look(analytical, Role::Main), (true, analytical), "asked anew");
     }
 
-    /// Who was the least behind is asked for when MAIN has come back without its data, as a replica.
-    #[tokio::test]
-    async fn what_main_told_of_its_replicas_outlives_its_return_as_a_replica() {
-        let life = Incarnation::default();
+    /// MAIN, which says this of `demo-2`, and that it is so far behind.
+    fn main_that_says(status: Option<DataStatus>, behind: i64) -> Sight {
         let registration = crate::plan::observation::Registration {
             name: crate::plan::registration_name(2, 7),
             address: "10.0.0.2:10000".into(),
             mode: crate::api::RegistrationMode::Async,
-            status: Some(DataStatus::Recovery),
-            behind: -5,
+            status,
+            behind,
             unwell_for: Duration::ZERO,
             has_followed: false,
             invalid_for: Duration::ZERO,
         };
-        let main = Sight::Serving(View {
+        Sight::Serving(View {
             role: Role::Main,
             registrations: vec![registration],
             contents: None,
             empty: None,
             version: "3.12.0".into(),
             storage_mode: None,
-        });
-        let looks = [main, Sight::Refused, serving()];
+        })
+    }
+
+    fn remembered(looks: impl IntoIterator<Item = Sight>) -> Memory {
+        let life = Incarnation::default();
         let memory = looks.into_iter().fold(None, |before, sight| {
             Some(remember(before, &target(&life), sight, Instant::now()))
         });
-        assert_eq!(memory.unwrap().told, BTreeMap::from([(2, -5)]));
+        memory.unwrap()
+    }
+
+    /// Who was the least behind is asked for when MAIN has come back without its data, as a replica.
+    #[tokio::test]
+    async fn what_main_told_of_its_replicas_outlives_its_return_as_a_replica_and_that_it_says_nothing_for_a_while()
+     {
+        let recovering = || main_that_says(Some(DataStatus::Recovery), -5);
+        let told = BTreeMap::from([(2, -5)]);
+        assert_eq!(remembered([recovering(), Sight::Refused, serving()]).told, told);
+        // As in a storage mode without replication.
+        let silent = || main_that_says(None, 0);
+        assert_eq!(remembered([recovering(), silent(), Sight::Refused]).told, told);
+        let mut none = silent();
+        if let Sight::Serving(view) = &mut none {
+            view.registrations.clear();
+        }
+        assert_eq!(remembered([recovering(), none]).told, BTreeMap::new());
+    }
+
+    #[tokio::test]
+    async fn the_usual_mode_is_not_taken_from_memory_where_main_says_nothing_of_its_replicas() {
+        let mode = |told| {
+            Some(Mode {
+                role: Role::Main,
+                asked: Instant::now(),
+                told: Some(told),
+            })
+        };
+        let (transactional, analytical) = (StorageMode::Transactional, StorageMode::Analytical);
+        for (before, status, kept) in [
+            (transactional, None, None),
+            (transactional, Some(DataStatus::Ready), Some(transactional)),
+            (analytical, None, Some(analytical)),
+        ] {
+            let mut sight = main_that_says(status, 0);
+            keep_mode(mode(before), &mut sight, None);
+            let Sight::Serving(view) = sight else {
+                panic!("{sight:?}")
+            };
+            assert_eq!(view.storage_mode, kept, "{before:?} {status:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_is_asked_for_its_mode_that_main_has_not_got_through_to_for_long() {
+        let invalid = || main_that_says(Some(DataStatus::Invalid), -1);
+        let mut main = remembered([main_that_says(Some(DataStatus::Ready), 0), invalid()]);
+        assert!(unreached([&main].into_iter()).is_empty());
+        tokio::time::advance(STUCK_AFTER).await;
+        let life = Incarnation::default();
+        main = remember(Some(main), &target(&life), invalid(), Instant::now());
+        assert_eq!(unreached([&main].into_iter()), BTreeSet::from([2]));
+        main = remember(Some(main), &target(&life), Sight::Silent, Instant::now());
+        assert!(
+            unreached([&main].into_iter()).is_empty(),
+            "it does not say so any more"
+        );
+
+        // What it has told is not forgotten while it is too busy to tell it again.
+        let mut replica = serving();
+        let mut mode = None;
+        for (told, expected) in [
+            (Some(StorageMode::Analytical), Some(StorageMode::Analytical)),
+            (Some(StorageMode::Untold), Some(StorageMode::Analytical)),
+            (Some(StorageMode::Transactional), Some(StorageMode::Transactional)),
+            (Some(StorageMode::Untold), Some(StorageMode::Untold)),
+        ] {
+            if let Sight::Serving(view) = &mut replica {
+                view.storage_mode = told;
+            }
+            mode = keep_mode(mode, &mut replica, Some(Instant::now()));
+            let Sight::Serving(view) = &replica else {
+                panic!("{replica:?}")
+            };
+            assert_eq!(view.storage_mode, expected, "{told:?}");
+            let memory = Memory {
+                mode,
+                ..remembered([replica.clone()])
+            };
+            assert_eq!(takes_nothing(&memory), expected == Some(StorageMode::Analytical));
+        }
+        assert_eq!(
+            keep_mode(mode, &mut main.sight, None).map(|mode| mode.told),
+            mode.map(|mode| mode.told),
+            "it does not answer"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,10 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{certificates::takes_tls, observe::Inventory};
+use super::{
+    certificates::takes_tls,
+    observe::{Inventory, init_note},
+};
 use crate::{
     api::{
         DurationString, FailoverRecord, GatewayStatus, InstanceStatus, MemgraphCluster,
@@ -18,6 +21,7 @@ use crate::{
         ledger::{Ledger, OperationKind, Route},
         names,
     },
+    instance_init::memory_maps,
     plan::report::Report,
 };
 
@@ -125,7 +129,11 @@ pub(super) fn compose(
         selector: Some(selector.join(",")),
         image: Some(image),
         version: report.version.or(before.version),
-        instances: encrypted(report.instances, &before.instances, inventory),
+        instances: told_by_pods(
+            with_former_data(report.instances, &before.instances),
+            &before.instances,
+            inventory,
+        ),
         switchover: report.switchover,
         gateway: gateway(cluster, cluster_domain),
         last_failover: failover.or(before.last_failover),
@@ -189,8 +197,21 @@ pub(super) fn terminating(cluster: &MemgraphCluster, now: &Time) -> MemgraphClus
     }
 }
 
-/// The same instances, with who takes TLS only. Of one that has no pod at the moment it is not known, and stays as it was told.
-fn encrypted(
+/// The same instances, with what was told last of the data of each that is registered and of which MAIN says nothing, as in a storage mode
+/// without replication: readers are led to who followed before. Of one of which nothing was told, nothing is.
+fn with_former_data(mut instances: Vec<InstanceStatus>, before: &[InstanceStatus]) -> Vec<InstanceStatus> {
+    for instance in &mut instances {
+        if instance.mode.is_some() && instance.data_status.is_none() {
+            let told = before.iter().find(|told| told.name == instance.name);
+            instance.data_status = told.and_then(|told| told.data_status.clone());
+        }
+    }
+    instances
+}
+
+/// The same instances, with who takes TLS only, and whose node lacks something. Of one that has no pod at the moment the first is not
+/// known, and stays as it was told.
+fn told_by_pods(
     mut instances: Vec<InstanceStatus>,
     before: &[InstanceStatus],
     inventory: &Inventory,
@@ -200,6 +221,8 @@ fn encrypted(
             .instances
             .iter()
             .find(|pod| pod.metadata.name.as_deref() == Some(&instance.name));
+        let note = pod.and_then(|pod| init_note(pod));
+        instance.warning = note.and_then(|note| memory_maps::shortage(note.max_map_count?));
         let told = before.iter().find(|told| told.name == instance.name);
         instance.tls = match pod {
             Some(pod) => takes_tls(pod),
@@ -287,5 +310,42 @@ pub(super) async fn write(
             cluster: name,
             source,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Health, InstanceRole, RegistrationMode};
+
+    #[test]
+    fn what_main_said_last_of_a_replica_that_it_says_nothing_of_stays_in_the_status() {
+        let instance = |name: &str, mode, data: Option<&str>| InstanceStatus {
+            name: name.to_owned(),
+            address: None,
+            role: InstanceRole::Replica,
+            mode,
+            health: Health::Up,
+            data_status: data.map(str::to_owned),
+            tls: false,
+            obstacle: None,
+            warning: None,
+        };
+        let registered = Some(RegistrationMode::Async);
+        let before = [
+            instance("demo-1", registered, Some("ready")),
+            instance("demo-2", registered, Some("recovery")),
+            instance("demo-3", registered, Some("ready")),
+        ];
+        let now = vec![
+            instance("demo-1", registered, None),
+            instance("demo-2", registered, Some("ready")),
+            instance("demo-3", None, None),
+            instance("demo-4", registered, None),
+        ];
+        let told = with_former_data(now, &before).into_iter();
+        let told: Vec<_> = told.map(|instance| instance.data_status).collect();
+        let ready = Some("ready".to_owned());
+        assert_eq!(told, [ready.clone(), ready, None, None]);
     }
 }

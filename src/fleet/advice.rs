@@ -114,9 +114,7 @@ fn command(cluster: &MemgraphCluster, kind: ConditionType, reason: &str) -> Opti
         return Some(format!("kubectl edit memgraphcluster {name} -n {namespace}"));
     }
     if is(Reason::ManualFailover) {
-        return Some(format!(
-            r#"kubectl patch memgraphcluster {name} -n {namespace} --type=merge -p '{{"spec": {{"failover": {{"mode": "Automatic"}}}}}}'"#
-        ));
+        return Some(plugin(cluster, "switchover"));
     }
     if is(Reason::Paused) {
         return Some(plugin(cluster, "resume"));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::grants::Report;
+use crate::{grants::Report, memgraph::Usage};
 
 /// What the leader sees of one cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +27,8 @@ pub struct InstanceSight {
     pub answered_ago: Option<Duration>,
     /// Of a replica: how many transactions MAIN says that it is behind; none where MAIN does not say.
     pub behind: Option<u64>,
+    /// What it holds and uses, as it told lately.
+    pub usage: Option<Usage>,
 }
 
 /// What a gateway has answered.

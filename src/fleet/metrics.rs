@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{ClusterStatus, Fleet, Tally};
 use crate::{
     api::{Health, InstanceRole, ledger::Route},
+    memgraph::Usage,
     metrics::{self, Families, Labels, OwnProcess, Registry, Samples, Unit, labels},
     plan::Said,
 };
@@ -308,6 +309,55 @@ impl Sample {
             "What MAIN says of a replica's data.",
             None,
             data,
+        )?;
+        self.write_usage(families)
+    }
+
+    fn write_usage(&self, families: &mut Families<'_>) -> fmt::Result {
+        let each = |figure: fn(&Usage) -> Option<u64>| {
+            self.each_instance(move |i| i.usage.as_ref().and_then(figure).map(count))
+        };
+        families.gauge(
+            "memgraph_instance_vertices",
+            "Nodes that an instance holds, those included that were deleted lately.",
+            None,
+            each(|usage| usage.vertices),
+        )?;
+        families.gauge(
+            "memgraph_instance_edges",
+            "Relationships that an instance holds.",
+            None,
+            each(|usage| usage.edges),
+        )?;
+        families.gauge(
+            "memgraph_instance_memory",
+            "Memory that the process of an instance has in RAM.",
+            Some(&Unit::Bytes),
+            each(|usage| usage.memory_bytes),
+        )?;
+        families.gauge(
+            "memgraph_instance_memory_peak",
+            "The most memory that the process of an instance has had in RAM.",
+            Some(&Unit::Bytes),
+            each(|usage| usage.memory_peak_bytes),
+        )?;
+        families.gauge(
+            "memgraph_instance_memory_tracked",
+            "Memory that an instance counts against its limit.",
+            Some(&Unit::Bytes),
+            each(|usage| usage.memory_tracked_bytes),
+        )?;
+        families.gauge(
+            "memgraph_instance_memory_limit",
+            "The memory beyond which queries of an instance fail; missing where there is no limit.",
+            Some(&Unit::Bytes),
+            each(|usage| usage.memory_limit_bytes),
+        )?;
+        families.gauge(
+            "memgraph_instance_disk",
+            "Files in the data directory of an instance: snapshots and logs.",
+            Some(&Unit::Bytes),
+            each(|usage| usage.disk_bytes),
         )
     }
 }

@@ -12,6 +12,7 @@ use super::*;
 use crate::api::ledger::Route;
 use crate::{
     grants::{Held, MainReach, Report, SessionCounts},
+    memgraph::Usage,
     metrics::{ApiRequests, listed},
 };
 
@@ -56,6 +57,11 @@ impl Eyes for Sees {
             answers: true,
             answered_ago: Some(Duration::from_millis(100)),
             behind,
+            usage: behind.map(|_| Usage {
+                vertices: Some(7),
+                memory_tracked_bytes: Some(3 << 20),
+                ..Usage::default()
+            }),
         };
         let report = Report {
             cluster: Some("uid-demo".to_owned()),
@@ -141,6 +147,18 @@ async fn a_leader_tells_what_it_sees_itself() {
     assert_eq!(cluster["health"]["main_reached_by"], reached);
     assert_eq!(cluster["health"]["failovers"], 1);
     assert_eq!(cluster["advice"], json!([]));
+}
+
+/// Whoever follows changes is not told of each question for them.
+#[tokio::test]
+async fn figures_that_go_up_and_down_are_no_change() {
+    let (fleet, _eyes) = leading();
+    let told = fleet.cluster("graphs", "demo").await.unwrap();
+    let mut later = told.clone();
+    let usage = later.cluster_state.instances[1].usage.as_mut().unwrap();
+    usage.vertices = Some(8);
+    assert_ne!(told, later);
+    assert_eq!(told.without_ages(), later.without_ages());
 }
 
 #[tokio::test]
@@ -298,6 +316,8 @@ async fn the_metrics_are_those_that_alerts_and_dashboards_rest_on() {
         r#"memgraph_cluster_operation_step_seconds_total{namespace="graphs",cluster="demo",step="Fence"} 0.4"#,
         r#"memgraph_instance_lag_transactions{namespace="graphs",cluster="demo",pod="demo-1"} 4.0"#,
         r#"memgraph_instance_role{namespace="graphs",cluster="demo",pod="demo-0",role="main"} 1.0"#,
+        r#"memgraph_instance_vertices{namespace="graphs",cluster="demo",pod="demo-1"} 7.0"#,
+        r#"memgraph_instance_memory_tracked_bytes{namespace="graphs",cluster="demo",pod="demo-1"} 3145728.0"#,
         r#"memgraph_operator_reconcile_errors_total{reason="step"} 1"#,
         r#"memgraph_operator_step_duration_seconds_count{step="Fence"} 1"#,
         r#"memgraph_operator_api_request_wait_seconds_bucket{le="0.005",lane="urgent"} 1"#,
@@ -306,6 +326,13 @@ async fn the_metrics_are_those_that_alerts_and_dashboards_rest_on() {
         assert!(text.lines().any(|line| line == sample), "{sample}\n{text}");
     }
     assert!(!text.contains(r#"condition="Durable""#), "{text}");
+    // One that has not told, and a figure that the other one does not tell.
+    for missing in [
+        r#"memgraph_instance_vertices{namespace="graphs",cluster="demo",pod="demo-0"}"#,
+        "memgraph_instance_memory_limit_bytes{",
+    ] {
+        assert!(!text.contains(missing), "{missing}\n{text}");
+    }
 }
 
 #[tokio::test]

@@ -11,11 +11,14 @@ use super::{
     advice::{Advice, advice},
     live::{GatewayWord, Live},
 };
-use crate::api::{
-    FailoverRecord, Health, InstanceRole, InstanceStatus, MemgraphCluster, OperationRecord, Phase,
-    RegistrationMode,
-    conditions::ConditionType,
-    ledger::{Ledger, Operation, Route, SwitchoverRecord},
+use crate::{
+    api::{
+        FailoverRecord, Health, InstanceRole, InstanceStatus, MemgraphCluster, OperationRecord, Phase,
+        RegistrationMode,
+        conditions::ConditionType,
+        ledger::{Ledger, Operation, Route, SwitchoverRecord},
+    },
+    memgraph::Usage,
 };
 
 /// Every cluster.
@@ -115,7 +118,9 @@ pub struct InstanceState {
     pub health: Health,
     /// What keeps its pod from running, as Kubernetes says it; none: it runs, or Kubernetes says nothing.
     pub obstacle: Option<String>,
-    /// What MAIN says of its data: `ready`, `recovery`, `invalid`, `diverged`, or `ghost` where MAIN lists it but does not feed it.
+    /// What its node lacks for Memgraph, as it was when the pod started; none: nothing, or nobody tells.
+    pub warning: Option<String>,
+    /// What MAIN says of its data, or said last: `ready`, `recovery`, `invalid`, `diverged`, `ghost` (MAIN lists it, does not feed it).
     pub data_status: Option<String>,
     /// Whether it is known to hold every acknowledged write, so that it may be promoted.
     pub in_sync: bool,
@@ -125,6 +130,8 @@ pub struct InstanceState {
     pub lag_transactions: Option<u64>,
     /// How long ago it answered for the last time; none: it has not answered this leader, or this process does not lead.
     pub answered_seconds_ago: Option<f64>,
+    /// What it holds and uses, as it told in the last 5 minutes; none: nothing (as before 3.11), or this process does not lead.
+    pub usage: Option<Usage>,
 }
 
 /// A gateway, as it has answered the leader for the last time.
@@ -252,11 +259,13 @@ fn instance(cluster: &MemgraphCluster, status: &InstanceStatus, live: Option<&Li
         mode: status.mode,
         health: status.health,
         obstacle: status.obstacle.clone(),
+        warning: status.warning.clone(),
         data_status: status.data_status.clone(),
         in_sync: ledger.is_some_and(|l| l.in_sync.iter().any(|member| member.instance == status.name)),
         fenced: cluster.spec.fenced_instances.contains(&status.name),
         lag_transactions: sight.and_then(|sight| sight.behind),
         answered_seconds_ago: sight.and_then(|sight| sight.answered_ago.map(|ago| ago.as_secs_f64())),
+        usage: sight.and_then(|sight| sight.usage),
     }
 }
 
@@ -300,12 +309,13 @@ fn vantages(ledger: Option<&Ledger>, live: &Live) -> Vec<Vantage> {
 }
 
 impl ClusterStatus {
-    /// The same without what changes with each look although nothing has happened.
+    /// The same without what changes with each look, or goes up and down, although nothing has happened.
     #[must_use]
     pub fn without_ages(mut self) -> Self {
         self.health.write_unavailable_seconds = 0.0;
         for instance in &mut self.cluster_state.instances {
             instance.answered_seconds_ago = None;
+            instance.usage = None;
         }
         for gateway in self.gateways.iter_mut().flatten() {
             gateway.asked_seconds_ago = 0.0;

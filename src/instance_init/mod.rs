@@ -7,6 +7,7 @@
 
 mod decision;
 mod gate;
+pub mod memory_maps;
 mod volume;
 
 #[cfg(test)]
@@ -160,6 +161,7 @@ async fn look_at<B: Bolt>(
         version: None,
         emptiness: true,
         storage_mode: false,
+        replica_mode: false,
         patience: MAIN_DEADLINE,
     };
     Ok(memgraph::look(bolt, address, &question).await)

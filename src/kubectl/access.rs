@@ -248,6 +248,7 @@ fn merged(mut cluster: ClusterStatus, live: Option<&ClusterStatus>) -> ClusterSt
             .find(|seen| seen.name == instance.name);
         instance.lag_transactions = seen.and_then(|seen| seen.lag_transactions);
         instance.answered_seconds_ago = seen.and_then(|seen| seen.answered_seconds_ago);
+        instance.usage = seen.and_then(|seen| seen.usage);
     }
     cluster
 }

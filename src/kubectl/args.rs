@@ -1,6 +1,6 @@
 //! What `kubectl memgraph` can be told.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -38,6 +38,8 @@ pub(super) enum Command {
     Resume(PauseArgs),
     /// Opens a console: mgconsole where it is installed, a small shell of its own where it is not. The end of the input ends it.
     Console(ConsoleArgs),
+    /// Has MAIN take a snapshot, and copies it out of its pod into a folder of this machine. Prints the file.
+    Backup(BackupArgs),
     /// Shows the status page of the operator process that leads in a browser of this machine, through the API server.
     Page(PageArgs),
     /// Writes a file for whoever is to help: the cluster, its objects, status, Events and logs, without the contents of Secrets.
@@ -168,6 +170,25 @@ pub(super) struct ConsoleArgs {
     /// Further arguments of the program, after `--`.
     #[arg(last = true)]
     pub(super) arguments: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct BackupArgs {
+    /// The cluster.
+    pub(super) name: String,
+    /// The folder. The file goes to NAMESPACE/NAME in it, under the snapshot's own name, once it is whole.
+    #[arg(long, default_value = "backups")]
+    pub(super) folder: PathBuf,
+    /// So many of the newest backups stay there; older ones are deleted once this one is whole. Unset: all stay.
+    #[arg(long)]
+    pub(super) keep: Option<NonZeroUsize>,
+    /// The user, whose password is in the variable MEMGRAPH_PASSWORD. Unset: the user of the Secret that the operator writes for
+    /// applications, where `spec.auth` is set.
+    #[arg(long, env = "MEMGRAPH_USERNAME")]
+    pub(super) username: Option<String>,
+    /// For how long the snapshot may take, with one of MAIN's own that is under way.
+    #[arg(long, default_value = "1h")]
+    pub(super) timeout: DurationString,
 }
 
 #[derive(Args, Debug)]

@@ -100,6 +100,11 @@ pub(super) async fn fence(
     let (name, instance) = (cluster_of(&asked.instance)?, &asked.instance);
     let before = access.get(name).await?;
     tell_owners(&before, "f:fencedInstances", "spec.fencedInstances", progress)?;
+    let leads = |cluster: &MemgraphCluster| {
+        let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
+        ledger.is_some_and(|ledger| ledger.main.instance == *instance)
+    };
+    let has_led = leads(&before);
     if before.spec.fenced_instances.contains(instance) == fenced {
         writeln!(
             progress,
@@ -120,16 +125,18 @@ pub(super) async fn fence(
         if status.observed_generation != cluster.metadata.generation {
             return None;
         }
-        let leads = status
-            .ledger
-            .as_ref()
-            .is_some_and(|ledger| ledger.main.instance == *instance);
-        if !fenced || !leads {
-            let main = status.main.as_deref().unwrap_or("nobody");
-            return Some(Progress::Over(Outcome::Done, format!("done; MAIN is {main}")));
+        let stalled = stalled(status);
+        if fenced && leads(cluster) {
+            let why = stalled.unwrap_or_else(|| "no other instance can take over yet".to_owned());
+            return Some(Progress::Going(format!("{instance} is still MAIN: {why}")));
         }
-        let why = stalled(status).unwrap_or_else(|| "no other instance can take over yet".to_owned());
-        Some(Progress::Going(format!("{instance} is still MAIN: {why}")))
+        // It has left, and clients wait for its successor.
+        if fenced && has_led && status.main.is_none() {
+            let why = stalled.unwrap_or_else(|| running(cluster));
+            return Some(Progress::Going(format!("nobody is MAIN yet: {why}")));
+        }
+        let main = status.main.as_deref().unwrap_or("nobody");
+        Some(Progress::Over(Outcome::Done, format!("done; MAIN is {main}")))
     };
     wait(&asked.waiting, access.follow(name), judge, progress).await
 }

@@ -110,7 +110,7 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
 }
 
 /// The field that asks for TLS at the instance that is led to: MAIN, or any replica. Pods come to take it one after the other.
-fn by_instances(cluster: &MemgraphCluster, reads: bool) -> Option<&'static str> {
+pub(super) fn by_instances(cluster: &MemgraphCluster, reads: bool) -> Option<&'static str> {
     let status = cluster.status.as_ref();
     let instances = status.map_or(&[][..], |status| &status.instances);
     let led_to = |instance: &&InstanceStatus| (instance.role == InstanceRole::Main) != reads;
@@ -125,7 +125,7 @@ pub(super) async fn open(
 ) -> Result<Outcome, Error> {
     let cluster = access.get(&asked.name).await?;
     let way = Way::to(&cluster, asked.read)?;
-    let (username, password) = credentials(asked, access, &cluster).await?;
+    let (username, password) = credentials(asked.username.as_deref(), access, &cluster).await?;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let server = Server {
         host: Ipv4Addr::LOCALHOST.to_string(),
@@ -172,19 +172,19 @@ pub(super) async fn open(
 }
 
 /// Who signs in: whoever is named, or the user of the Secret for applications.
-async fn credentials(
-    asked: &ConsoleArgs,
+pub(super) async fn credentials(
+    username: Option<&str>,
     access: &Access,
     cluster: &MemgraphCluster,
 ) -> Result<(String, String), Error> {
-    if let Some(username) = &asked.username {
+    if let Some(username) = username {
         let password = std::env::var(resources::PASSWORD_VARIABLE).unwrap_or_default();
-        return Ok((username.clone(), password));
+        return Ok((username.to_owned(), password));
     }
     if cluster.spec.auth.is_none() {
         return Ok((String::new(), String::new()));
     }
-    let name = names::application(&asked.name);
+    let name = names::application(&cluster.name_any());
     let secrets: Api<Secret> = Api::namespaced(access.client.clone(), &access.namespace);
     let secret = secrets.get(&name).await.map_err(failed(format!(
         "read the Secret {name} of {} for a user; --username names one",

@@ -1,20 +1,22 @@
 //! `kubectl memgraph`: looks at clusters and asks the operator for what a human may ask for.
 //!
-//! It has no rights of its own and reaches nothing but the API server: it reads and changes MemgraphClusters, forwards ports and
-//! reads logs with the rights of whoever calls it. Where these allow it, the operator's own view is read through the API server too (`services/proxy`).
+//! It has no rights of its own and reaches nothing but the API server: it reads and changes MemgraphClusters, forwards ports, copies
+//! files and reads logs with the rights of whoever calls it. Where these allow it, the operator's own view is read through the API server too (`services/proxy`).
 
 mod access;
 mod args;
+mod backup;
 mod change;
 mod console;
 mod page;
 mod render;
 mod report;
+mod shelf;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::CommandFactory;
 
@@ -132,6 +134,20 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
+/// Carries out a call on the streams of this process. Returns its exit code.
+pub async fn call(arguments: Arguments) -> ExitCode {
+    // Colours are left out where nobody sees them.
+    let (mut out, mut progress) = (anstream::stdout(), anstream::stderr());
+    match run(arguments, &mut out, &mut progress).await {
+        Ok(outcome) => outcome.code().into(),
+        Err(Error::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kubectl memgraph: {}", crate::controller::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Carries out a call. `out` gets the answer, `progress` what happens meanwhile.
 ///
 /// # Errors
@@ -167,6 +183,7 @@ async fn carry_out(
         Command::Pause(asked) => change::pause(&asked, true, access, progress).await,
         Command::Resume(asked) => change::pause(&asked, false, access, progress).await,
         Command::Console(asked) => console::open(&asked, access, progress).await,
+        Command::Backup(asked) => backup::take(&asked, access, out, progress).await,
         Command::Page(asked) => page::open(&asked, access, progress).await,
         Command::Report(asked) => report::write(&asked, access, progress).await,
         Command::Completion { .. } => Ok(Outcome::Done),

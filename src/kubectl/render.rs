@@ -1,6 +1,6 @@
 //! A cluster's status as text for people. Pure.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
@@ -123,6 +123,20 @@ pub(super) fn list(clusters: &[ClusterStatus]) -> String {
     )
 }
 
+/// What nodes lack: a line for each thing, with the instances that it is about.
+fn warnings(instances: &[InstanceState]) -> String {
+    let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for instance in instances {
+        if let Some(warning) = &instance.warning {
+            told.entry(warning).or_default().push(&instance.name);
+        }
+    }
+    let lines = told
+        .into_iter()
+        .map(|(warning, names)| format!("{DOUBTFUL}{}{DOUBTFUL:#}: {warning}\n", names.join(", ")));
+    lines.collect()
+}
+
 fn writes(cluster: &ClusterStatus) -> Cell {
     if cluster.health.ready {
         ("yes".to_owned(), GOOD)
@@ -188,6 +202,7 @@ pub(super) fn cluster(cluster: &ClusterStatus, now: Timestamp) -> String {
             let _ = writeln!(text, "{DOUBTFUL}{}{DOUBTFUL:#}: {obstacle}", instance.name);
         }
     }
+    text += &warnings(&state.instances);
     if let Some(gateways) = cluster.gateways.as_ref().filter(|gateways| !gateways.is_empty()) {
         text.push('\n');
         let rows: Vec<_> = gateways.iter().map(gateway).collect();

@@ -158,7 +158,7 @@ async fn collect(
 ) -> Result<(), Error> {
     let (name, namespace) = (cluster.name_any(), access.namespace.clone());
     writeln!(progress, "reading {namespace}/{name}")?;
-    archive.add_yaml("cluster.yaml", &serde_json::to_value(cluster)?)?;
+    archive.add_yaml("cluster.yaml", &redacted(serde_json::to_value(cluster)?))?;
     let seen = access.see(Some(&name), false).await?;
     for status in &seen.clusters {
         let text = render::cluster(status, Timestamp::now());

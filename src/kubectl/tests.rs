@@ -94,9 +94,12 @@ async fn status_shows_the_topology_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn status_says_what_keeps_a_pod_from_running_and_which_terms_have_no_line() {
+async fn status_says_what_keeps_a_pod_from_running_what_nodes_lack_and_which_terms_have_no_line() {
     let (api, mut sick) = (api(), demo());
     sick["status"]["instances"][2]["obstacle"] = json!("no node takes it: Insufficient memory");
+    for instance in [0, 1] {
+        sick["status"]["instances"][instance]["warning"] = json!("its node lacks maps");
+    }
     let record = |term: i64| {
         let mut record = sick["status"]["history"][0].clone();
         record["term"] = json!(term);
@@ -107,6 +110,7 @@ async fn status_says_what_keeps_a_pod_from_running_and_which_terms_have_no_line(
     let (_, text, _) = call(&api, "status demo").await;
     for line in [
         "demo-2: no node takes it: Insufficient memory",
+        "demo-0, demo-1: its node lacks maps",
         "Terms 4-5, 8: begun, and taken over by the next change before clients were let in.",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
@@ -248,6 +252,29 @@ async fn fencing_main_waits_until_main_has_moved() {
 }
 
 #[tokio::test]
+async fn fencing_main_is_not_done_before_there_is_another_one() {
+    let api = api();
+    let closed = async {
+        while cluster(&api)["spec"]["fencedInstances"] != json!(["demo-0", "demo-2"]) {
+            tokio::task::yield_now().await;
+        }
+        let mut moved = cluster(&api);
+        moved["status"]["main"] = Value::Null;
+        moved["status"]["ledger"]["route"] = json!("Closed");
+        moved["status"]["ledger"]["main"]["instance"] = json!("demo-1");
+        moved["status"]["conditions"] =
+            json!([condition("Stalled", "True", "FencedInstance", "take one out")]);
+        api.put("memgraphclusters", moved);
+    };
+    let ((outcome, _, progress), ()) = tokio::join!(call(&api, "fence demo-0 --timeout 500ms"), closed);
+    assert_eq!(outcome.unwrap(), Outcome::TimedOut, "{progress}");
+    assert!(
+        progress.contains("nobody is MAIN yet: take one out"),
+        "{progress}"
+    );
+}
+
+#[tokio::test]
 async fn git_is_named_where_it_writes_the_field() {
     let api = api();
     let mut owned = demo();
@@ -386,6 +413,11 @@ async fn a_report_holds_all_but_secrets() {
     );
     let environment =
         json!([{"name": "SOME_TOKEN", "value": "hush-hush"}, {"name": "LEVEL", "value": "info"}]);
+    let mut asked = cluster(&api);
+    asked["spec"]["podTemplate"] = json!({"container": {"env": environment}});
+    asked["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/last-applied-configuration": asked.to_string()});
+    api.put("memgraphclusters", asked);
     put(
         "pods",
         "Pod",
@@ -409,7 +441,8 @@ async fn a_report_holds_all_but_secrets() {
         "e2",
         json!({"involvedObject": {"name": "demos"}, "reason": "Other"}),
     );
-    let folder = tempdir();
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
     let path = folder.join("report.zip");
     let line = format!("report demo --output {}", path.display());
     let (outcome, _, progress) = call(&api, &line).await;
@@ -438,13 +471,13 @@ async fn a_report_holds_all_but_secrets() {
     let (outcome, _, _) = call(&api, &line).await;
     assert!(outcome.unwrap_err().to_string().starts_with("cannot write"));
     assert_eq!(unpacked(&path), files);
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
-    std::fs::remove_dir_all(folder).unwrap();
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1);
 }
 
 #[tokio::test]
 async fn a_report_finds_the_operator_by_what_its_service_selects() {
-    let folder = tempdir();
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
     let report = async |api: &FakeApi, name: &str| {
         let path = folder.join(name);
         let line = format!(
@@ -474,14 +507,25 @@ async fn a_report_finds_the_operator_by_what_its_service_selects() {
     assert!(files.contains_key("operator/pods/graph-operator.yaml"));
     assert!(files["operator/logs/graph-operator/operator.log"].contains("log of graph-operator"));
     assert!(!files["unread.txt"].contains("no pod"), "{}", files["unread.txt"]);
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// An empty folder.
-fn tempdir() -> std::path::PathBuf {
-    let path = std::env::temp_dir().join(format!("kubectl-memgraph-{}", std::process::id()));
-    std::fs::create_dir(&path).unwrap();
-    path
+#[tokio::test]
+async fn a_backup_of_a_cluster_without_a_main_that_serves_is_refused_before_anything_is_made() {
+    let (api, mut closed) = (api(), demo());
+    closed["status"]["ledger"]["route"] = json!("Closed");
+    api.put("memgraphclusters", closed);
+    let folder = tempfile::tempdir().unwrap();
+    let line = format!("backup demo --folder {}", folder.path().display());
+    let (outcome, out, _) = call(&api, &line).await;
+    let refused = outcome.unwrap_err().to_string();
+    assert!(refused.starts_with("MAIN of demo is being changed"), "{refused}");
+    assert_eq!(out, "");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let writes = api.take_requests();
+    assert!(
+        writes.iter().all(|request| request.starts_with("GET")),
+        "{writes:?}"
+    );
 }
 
 #[tokio::test]

@@ -46,9 +46,11 @@ impl<L: Lock, C: Clock> Campaign<L, C> {
         self
     }
 
-    async fn pause(&mut self) {
+    /// `spent`: what has passed of it.
+    async fn pause(&mut self, spent: Duration) {
         let longer = 1.0 + JITTER * self.chance.f64();
-        sleep(self.timing.retry_period().mul_f64(longer)).await;
+        let pause = self.timing.retry_period().mul_f64(longer);
+        sleep(pause.saturating_sub(spent)).await;
     }
 
     /// Waits until this process leads, for as long as that takes.
@@ -78,7 +80,7 @@ impl<L: Lock, C: Clock> Campaign<L, C> {
                     }
                 }
             }
-            self.pause().await;
+            self.pause(Duration::ZERO).await;
         }
     }
 
@@ -146,6 +148,8 @@ impl<L: Lock, C: Clock> Leader<L, C> {
     pub async fn hold(mut self, stop: CancellationToken) -> Result<(), NotLeading> {
         let leadership = self.leadership();
         let mut known = true;
+        // One that was not answered has taken its time: the next one is tried at once, while there is time for it.
+        let mut spent = Duration::ZERO;
         loop {
             tokio::select! {
                 biased;
@@ -153,8 +157,9 @@ impl<L: Lock, C: Clock> Leader<L, C> {
                     self.release().await;
                     return Ok(());
                 }
-                () = self.campaign.pause() => {}
+                () = self.campaign.pause(spent) => {}
             }
+            let begun = self.campaign.clock.now();
             let remaining = leadership.remaining();
             let renewed = timeout(remaining, self.renewed(known)).await;
             match renewed {
@@ -177,6 +182,10 @@ impl<L: Lock, C: Clock> Leader<L, C> {
                 }
                 Err(_) => known = false,
             }
+            spent = match known {
+                true => Duration::ZERO,
+                false => self.campaign.clock.now().saturating_sub(begun),
+            };
             if leadership.check().is_err() {
                 return Err(NotLeading);
             }

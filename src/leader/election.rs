@@ -128,7 +128,7 @@ impl Observer {
         };
         // Its holder has said that nobody need wait. One that somebody else has emptied or deleted says no such thing:
         // its holder may not know it yet.
-        let given_up = record.holder.is_none() && record.duration == GIVEN_UP;
+        let given_up = found.is_some() && record.holder.is_none() && record.duration == GIVEN_UP;
         let patience = self.duration.max(record.duration);
         let free = given_up
             || record.holder.as_deref() == Some(&self.identity)

@@ -29,6 +29,8 @@ pub struct Question {
     pub emptiness: bool,
     /// Whether to ask a MAIN without replicas for its storage mode. Where it has some, what it says of them tells, or it is asked.
     pub storage_mode: bool,
+    /// Whether to ask a replica for its storage mode.
+    pub replica_mode: bool,
     /// For how long each of its answers is waited for.
     pub patience: Duration,
 }
@@ -134,9 +136,8 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
     if storage_mode.is_none() && !registrations.is_empty() {
         storage_mode = match session.run(rows::show_storage(&version), patience).await {
             Ok(told) => rows::storage_mode(&told),
-            Err(BoltError::Failure { .. }) => None,
-            // The statement waits for a worker where those before it, which Memgraph puts first, do not.
-            Err(BoltError::Deadline { .. }) => Some(StorageMode::Untold),
+            // The statement waits for a worker where those before it, which Memgraph puts first, do not; or it fails.
+            Err(BoltError::Deadline { .. } | BoltError::Failure { .. }) => Some(StorageMode::Untold),
             Err(error) => return Err(error),
         };
         // It may have been left between the two statements.
@@ -173,6 +174,13 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
     if role == Role::Main && registrations.is_empty() && question.storage_mode {
         let told = session.run(rows::show_storage(&version), soon).await;
         storage_mode = told.ok().and_then(|told| rows::storage_mode(&told));
+    }
+    if role == Role::Replica && question.replica_mode {
+        storage_mode = match session.run(rows::show_storage(&version), soon).await {
+            Ok(told) => Some(rows::storage_mode(&told).unwrap_or(StorageMode::Untold)),
+            Err(BoltError::Deadline { .. } | BoltError::Failure { .. }) => Some(StorageMode::Untold),
+            Err(error) => return Err(error),
+        };
     }
     Ok(View {
         role,
@@ -219,6 +227,8 @@ mod tests {
         replicas: Vec<serde_json::Value>,
         /// Its storage mode; none: no worker is free to tell it.
         mode: Option<&'static str>,
+        /// It fails to tell its storage mode.
+        fails: bool,
     }
 
     struct Client {
@@ -239,13 +249,17 @@ mod tests {
         }
 
         async fn look(&self, kept: &mut Option<Kept<Client>>) -> Sight {
-            let question = Question {
-                version: None,
-                emptiness: false,
-                storage_mode: false,
-                patience: Duration::from_secs(1),
-            };
-            look_again(self, at(), &question, kept).await
+            look_again(self, at(), &question(), kept).await
+        }
+    }
+
+    fn question() -> Question {
+        Question {
+            version: None,
+            emptiness: false,
+            storage_mode: false,
+            replica_mode: false,
+            patience: Duration::from_secs(1),
         }
     }
 
@@ -279,6 +293,12 @@ mod tests {
                         ("data_info", info),
                     ];
                     vec![columns.map(|(column, value)| (column.to_owned(), value)).into()]
+                }
+                "SHOW STORAGE INFO ON CURRENT DATABASE" if state.fails => {
+                    return Err(BoltError::Failure {
+                        code: "Memgraph.TransientError.MemgraphError.MemgraphError".into(),
+                        message: "filesystem error: cannot increment recursive directory iterator".into(),
+                    });
                 }
                 "SHOW STORAGE INFO ON CURRENT DATABASE" => match state.mode {
                     Some(mode) => {
@@ -331,11 +351,12 @@ mod tests {
     #[tokio::test]
     async fn what_main_says_nothing_of_is_a_ghost_only_in_the_usual_mode() {
         let ready = json!({"memgraph": {"ts": 4, "behind": 0, "status": "ready"}});
-        let look = async |replicas: &[serde_json::Value], mode| {
+        let look = async |replicas: &[serde_json::Value], mode: Option<&'static str>| {
             let server = Server::default();
             *server.state() = State {
                 replicas: replicas.to_vec(),
                 mode,
+                fails: mode == Some("fails"),
                 ..State::default()
             };
             match server.look(&mut None).await {
@@ -355,7 +376,31 @@ mod tests {
         assert_eq!(look(&[json!({})], Some(usual)).await, ghost);
         let silent = (Some(StorageMode::Analytical), false);
         assert_eq!(look(&[json!({})], Some(analytical)).await, silent);
-        assert_eq!(look(&[json!({})], None).await, (Some(StorageMode::Untold), false));
+        let untold = (Some(StorageMode::Untold), false);
+        assert_eq!(look(&[json!({})], None).await, untold);
+        assert_eq!(look(&[json!({})], Some("fails")).await, untold);
+    }
+
+    #[tokio::test]
+    async fn a_replica_tells_its_storage_mode_where_it_is_asked() {
+        let look = async |replica_mode, mode: Option<&'static str>| {
+            let server = Server::default();
+            (server.state().mode, server.state().fails) = (mode, mode == Some("fails"));
+            let question = Question {
+                replica_mode,
+                ..question()
+            };
+            match look_again(&server, at(), &question, &mut None).await {
+                Sight::Serving(view) => view.storage_mode,
+                other => panic!("{other:?}"),
+            }
+        };
+        let analytical = Some("IN_MEMORY_ANALYTICAL");
+        assert_eq!(look(false, analytical).await, None);
+        assert_eq!(look(true, analytical).await, Some(StorageMode::Analytical));
+        for untold in [None, Some("fails"), Some("another")] {
+            assert_eq!(look(true, untold).await, Some(StorageMode::Untold), "{untold:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ mod signed_in;
 mod snapshots;
 pub mod tls;
 mod tunnel;
+mod usage;
 mod users;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use look::{Kept, Question, look, look_again};
 pub use signed_in::{Keyring, Pool, SignedIn};
 pub use snapshots::{position, settle_snapshots};
 pub use tls::{Encryption, Trust, UnusableCertificate};
+pub use usage::{Usage, usage};
 pub use users::{Known, settle_users};
 
 /// One row of an answer, by column name.

@@ -65,7 +65,7 @@ impl Keyring {
     }
 
     /// What to try, in this order; None: nothing for now.
-    fn for_instance(&self, at: SocketAddr) -> Option<Vec<Credentials>> {
+    pub(crate) fn for_instance(&self, at: SocketAddr) -> Option<Vec<Credentials>> {
         let keys = self.keys();
         if keys.barred.get(&at).is_some_and(|until| Instant::now() < *until) {
             return None;

@@ -52,7 +52,7 @@ impl ApiRequests {
 }
 
 /// The verb of Kubernetes' authorization.
-fn verb<B>(request: &Request<B>) -> &'static str {
+pub(crate) fn verb<B>(request: &Request<B>) -> &'static str {
     let named = request.uri().path().trim_matches('/').split('/');
     let watches = |query: &str| {
         query

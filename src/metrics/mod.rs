@@ -10,6 +10,7 @@ mod process;
 mod tests;
 
 pub use api_requests::ApiRequests;
+pub(crate) use api_requests::verb;
 pub use families::{Families, Labels, labels};
 pub use process::OwnProcess;
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, addresses, failing, loss,
+    Action, Plan, Situation, Step, addresses, failing, fenced, loss,
     members::{self, Members},
     notes,
     observation::{Access, DataStatus, Instance, Observation, Registration, Role},
@@ -224,7 +224,20 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         return plan;
     }
     if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
-        let message = working("waiting for a replica that holds everything");
+        if let Some(why) = nothing_is_taken(members, &chosen) {
+            return Plan::new(seen, Situation::Stalled(Reason::UnreplicatedMode, why));
+        }
+        if let Some(why) = fenced::shuts_out(seen, &members.main.name).filter(|_| alone) {
+            return Plan::new(seen, Situation::Stalled(Reason::FencedInstance, why));
+        }
+        let text = match fenced::left_out(seen, &members.main.name) {
+            left_out if alone && !left_out.is_empty() => format!(
+                "waiting for a replica that holds everything; of those it may be none that fencedInstances names ({})",
+                left_out.join(", ")
+            ),
+            _ => "waiting for a replica that holds everything".to_owned(),
+        };
+        let message = working(&text);
         // A second phase that did not arrive leaves its replica `ready` and behind, and neither of the two does anything
         // about it before MAIN's next commit; clients make none here. The replica refuses its vote, and MAIN feeds it again.
         let missed = |r: &&Registration| r.is_sync() && r.status == Some(DataStatus::Ready) && r.behind != 0;
@@ -445,6 +458,7 @@ fn choose<'a>(members: &Members<'a>) -> Vec<&'a Instance> {
         .others()
         .filter(|i| seen.electable(i) && i.is_replica() && i.replication_address.is_some())
         .filter(|i| !i.refused && !is_given_up(members, i))
+        .filter(|i| i.takes_nothing_in().is_none() || may_hold_more(members, i))
         .filter(|i| reset::order(members.ledger, i).is_none())
         .collect();
     // One that has to be filled from the start is not waited for where others have the data, unless these do not come to be in sync: it is
@@ -478,11 +492,34 @@ fn leave_out_laggards(members: &Members<'_>, chosen: &mut Vec<&Instance>) {
         let registration = members.registration_of(instance);
         registration.is_some_and(|it| it.status == Some(DataStatus::Recovery)) && !abortable
     };
+    // One that was emptied a moment ago is still listed as in sync, and no route opens for that.
+    let is_confirmed = |instance: &&&Instance| {
+        let registration = members.registration_of(instance);
+        registration.is_some_and(|it| members.confirmed(it).is_some())
+    };
     let needed = seen.settings.required_members();
-    let enough = needed > 0 && chosen.iter().filter(|i| is_synced(i)).count() >= needed;
+    let enough = needed > 0 && chosen.iter().filter(is_confirmed).count() >= needed;
     if enough && seen.closed_for > LAGGARDS && refused::main_is_known(members.ledger) {
         chosen.retain(|instance| is_synced(instance) || is_filled(instance));
     }
+}
+
+/// Whether MAIN may itself be the older one, and this copy, which was in sync, shows that only once it takes something from MAIN.
+fn may_hold_more(members: &Members<'_>, instance: &Instance) -> bool {
+    let candidates = &members.ledger.candidates;
+    !refused::main_is_known(members.ledger) && candidates.iter().any(|m| m.instance == instance.name)
+}
+
+/// What a human is to do where one that is chosen takes nothing from MAIN, or nobody could be chosen because none takes anything.
+fn nothing_is_taken(members: &Members<'_>, chosen: &[&Instance]) -> Option<String> {
+    let tell = |i: &Instance| Some(format!("{} {}", i.name, i.takes_nothing()?));
+    let told: Vec<_> = if chosen.is_empty() {
+        let electable = members.others().filter(|i| members.seen.electable(i));
+        electable.map(tell).collect::<Option<_>>()?
+    } else {
+        chosen.iter().filter_map(|i| tell(i)).collect()
+    };
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// Checks the choice of MAIN after a lost ledger, before MAIN has committed anything: every other instance is registered.

@@ -1,6 +1,7 @@
 //! Whether a further copy holds every acknowledged write: what the condition `Durable` says.
 
 use super::{
+    fenced,
     observation::{Instance, Observation, StorageMode},
     switchover,
 };
@@ -22,9 +23,24 @@ pub(super) fn durable(
             return (Truth::Unknown, Reason::UnreplicatedMode, why);
         }
         let (name, remedy, mode) = (&main.name, mode.remedy(), mode.as_str());
+        let lost = if seen.settings.most_recent {
+            "it is lost"
+        } else {
+            "its process ends, or if it is silent and its pod is deleted"
+        };
         let message = format!(
-            "{name} is in the storage mode {mode}: what is written in it is neither logged nor replicated, and neither MAIN nor \
-             registrations are changed meanwhile. The remedy: {remedy}; then have each replica filled anew, which lacks what was written"
+            "{name} is in the storage mode {mode}: what is written in it is neither logged nor replicated. No registration is changed \
+             meanwhile, and MAIN is replaced only if {lost}. The remedy: {remedy}; then have each replica filled anew, which lacks what \
+             was written"
+        );
+        return (Truth::False, Reason::UnreplicatedMode, message);
+    }
+    let last = ledger.and_then(|ledger| seen.instance(&ledger.main.instance));
+    if let (None, Some((last, mode))) = (main, last.and_then(|last| Some((last, unreplicated_last(last)?)))) {
+        let message = format!(
+            "{} told last that it is in the storage mode {}: what was written in it is in its memory alone",
+            last.name,
+            mode.as_str()
         );
         return (Truth::False, Reason::UnreplicatedMode, message);
     }
@@ -44,6 +60,9 @@ pub(super) fn durable(
             message += &format!(
                 ", on the node of MAIN ({node}): what takes that node, and its disk where volumes are on it, takes all of them"
             );
+        }
+        if let Some(why) = main.and_then(|main| fenced::shuts_out(seen, &main.name)) {
+            message += &format!("; once MAIN has restarted, nobody is led to it: {why}");
         }
         if seen.settings.data_in_pods {
             message += "; each copy lies in its pod, and is gone with that (storage.emptyDir)";
@@ -83,6 +102,10 @@ pub(super) fn durable(
         let asleep = trouble.filter(|reason| *reason == Reason::Hibernated);
         (Truth::Unknown, asleep.unwrap_or(Reason::MainUnreachable), message)
     }
+}
+
+fn unreplicated_last(main: &Instance) -> Option<StorageMode> {
+    main.last_mode.filter(|mode| !mode.replicates())
 }
 
 /// The node that MAIN is on, if all of these are there, too.

@@ -3,14 +3,14 @@
 use std::{cmp::Reverse, time::Duration};
 
 use super::{
-    Action, Plan, Situation, Step, addresses, brake, hibernation,
+    Action, Plan, Situation, Step, addresses, brake, hibernation, manual,
     members::Members,
-    observation::{Container, Instance, Observation, Role, Sight},
+    observation::{Container, Instance, Observation, Role, Sight, StorageMode},
     refused,
     silence::{self, Others},
 };
 use crate::api::{
-    ReplicationMode,
+    ReplicationMode, SwitchoverState,
     conditions::Reason,
     ledger::{DataCopy, Incarnation, Ledger, Member, Operation, OperationKind, Route},
 };
@@ -110,9 +110,21 @@ pub(super) fn is_candidate(instance: &Instance, member: &Member) -> bool {
 ///
 /// A fenced instance is passed over.
 pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Option<Successor> {
-    choose(seen, ledger, others, &|instance| {
-        !seen.settings.is_fenced(&instance.name)
-    })
+    choose(seen, ledger, others, &|instance| is_free(seen, instance))
+}
+
+fn is_free(seen: &Observation, instance: &Instance) -> bool {
+    !seen.settings.is_fenced(&instance.name)
+}
+
+/// Whoever of those that are `allowed` could follow if nobody else had to decide on it.
+pub(super) fn able(
+    seen: &Observation,
+    ledger: &Ledger,
+    allowed: &dyn Fn(&Instance) -> bool,
+) -> Option<Successor> {
+    let allowed = |instance: &Instance| is_free(seen, instance) && allowed(instance);
+    choose(seen, ledger, true, &allowed).or_else(|| restarted_member(seen, ledger, &allowed))
 }
 
 fn choose(
@@ -310,13 +322,16 @@ const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
 /// For how long the chosen instance may take to become MAIN once it is announced.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether MAIN is to be the target of a planned change: the old MAIN and other candidates hold as much, and clients wait.
-fn is_taking_over(ledger: &Ledger) -> bool {
+/// Whether MAIN is to be the target of a change that a human has asked for: other candidates hold as much, and clients wait.
+fn is_taking_over(seen: &Observation, ledger: &Ledger) -> bool {
+    let asked = ledger
+        .switchover
+        .as_ref()
+        .is_some_and(|record| record.state == SwitchoverState::Running && !seen.settings.unfenced);
     ledger.route == Route::Closed
-        && ledger
-            .operation
-            .as_ref()
-            .is_some_and(|o| o.kind == OperationKind::Switchover && o.target == ledger.main.instance)
+        && ledger.operation.as_ref().is_some_and(|o| {
+            o.target == ledger.main.instance && (asked || o.kind == OperationKind::Switchover)
+        })
 }
 
 /// Hands over to another candidate when the chosen instance does not become MAIN, or has its pod replaced where there is no
@@ -337,7 +352,7 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
     }
     let why = format!("{name} does not become MAIN");
     // Who may follow without a human's word is decided elsewhere; a human has asked for a planned change.
-    let others = seen.settings.automatic_failover || is_taking_over(ledger);
+    let others = seen.settings.automatic_failover || is_taking_over(seen, ledger);
     // One that has stepped aside for it, and is not known to hold everything, does not lead before the two were compared.
     let reversed = ledger.operation.as_ref().is_some_and(|o| o.reversed);
     let other = successor(seen, ledger, others)
@@ -375,7 +390,7 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
 /// What to do, or to say, when MAIN has met `fate`.
 pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<Plan> {
     // A human has asked for the change of MAIN that is going on: its end needs no further word.
-    let automatic = seen.settings.automatic_failover || is_taking_over(ledger);
+    let automatic = seen.settings.automatic_failover || is_taking_over(seen, ledger);
     let waits = !seen.settings.failover_delay.is_zero();
     let (why, others) = match fate {
         Fate::Serving => return replace_stuck(seen, ledger),
@@ -398,27 +413,12 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     let awaited = hibernation::awaits_main(seen, seen.instance(&ledger.main.instance), fate);
     let to = successor(seen, ledger, others)
         .or_else(|| successor(seen, ledger, automatic).filter(|_| !matches!(fate, Fate::Demoted(_))))
-        .or_else(|| restarted_member(seen, ledger).filter(|_| automatic))
+        .or_else(|| restarted_member(seen, ledger, &|i| is_free(seen, i)).filter(|_| automatic))
         .or_else(|| least_behind(seen, ledger).filter(|_| gone && automatic && !awaited));
     if let Some(to) = to {
         let held_back = held_back(seen, ledger, fate, &to, why);
-        return Some(held_back.unwrap_or_else(|| {
-            let suspected = matches!(fate, Fate::Suspected(_));
-            let changes = brake::with_change(seen, ledger, ledger.term + 1, suspected);
-            // It may have stepped aside for a MAIN that was lost before it could refuse anybody: which of the two holds more is
-            // still to be found out.
-            let known = refused::is_known(ledger, &to.copy);
-            let operation = ledger.operation.clone().map(|operation| Operation {
-                reversed: operation.reversed && known,
-                ..operation
-            });
-            let next = Ledger {
-                changes,
-                operation,
-                ..ledger.clone()
-            };
-            hand_over(seen, &next, to, why)
-        }));
+        let suspected = matches!(fate, Fate::Suspected(_));
+        return Some(held_back.unwrap_or_else(|| replace(seen, ledger, to, suspected, why)));
     }
     if let Some(main) = seen
         .instance(&ledger.main.instance)
@@ -429,7 +429,34 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     if let Some(former) = former_main(seen, ledger).filter(|_| automatic) {
         return Some(take_back(seen, ledger, former, why));
     }
+    if let Some(plan) = manual::go_ahead(seen, ledger, fate, why).filter(|_| !automatic) {
+        return Some(plan);
+    }
     Some(Plan::new(seen, nobody(seen, ledger, fate, automatic, why)))
+}
+
+/// Has this copy follow a MAIN that is lost; `suspected`: nothing proves that.
+pub(super) fn replace(
+    seen: &Observation,
+    ledger: &Ledger,
+    to: Successor,
+    suspected: bool,
+    why: &str,
+) -> Plan {
+    let changes = brake::with_change(seen, ledger, ledger.term + 1, suspected);
+    // It may have stepped aside for a MAIN that was lost before it could refuse anybody: which of the two holds more is still to be
+    // found out.
+    let known = refused::is_known(ledger, &to.copy);
+    let operation = ledger.operation.clone().map(|operation| Operation {
+        reversed: operation.reversed && known,
+        ..operation
+    });
+    let next = Ledger {
+        changes,
+        operation,
+        ..ledger.clone()
+    };
+    hand_over(seen, &next, to, why)
 }
 
 /// For how long a commit may take at least before MAIN is taken for stuck: it may wait for a replica that has vanished once to
@@ -444,6 +471,10 @@ fn replace_stuck(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
         return None;
     }
     let main = &ledger.main.instance;
+    // It alone holds what was written since, and an import may keep all its workers for hours: the commit waits behind that.
+    if seen.instance(main)?.unreplicated().is_some() {
+        return None;
+    }
     let to = successor(seen, ledger, settings.automatic_failover).filter(|to| to.copy.instance != *main)?;
     let why = format!("{main} answers, but does not end commits");
     let fate = Fate::Suspected(why.clone());
@@ -505,6 +536,11 @@ fn shortcoming(instance: Option<&Instance>, life: &Incarnation, ledger: &Ledger)
 /// Why MAIN is not replaced yet, although it could be.
 fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, why: &str) -> Option<Plan> {
     let say = |situation| Some(Plan::new(seen, situation));
+    if to.kind == OperationKind::Failover
+        && let Some(waits) = waits_for_an_import(seen, ledger, fate, why)
+    {
+        return Some(waits);
+    }
     // Once the route is closed, clients wait for the end of what was begun.
     if ledger.route == Route::Open && to.kind == OperationKind::Failover {
         let settings = &seen.settings;
@@ -528,14 +564,47 @@ fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, w
             return say(Situation::Stalled(Reason::TooManyFailovers, text));
         }
     }
-    let pause = brake::pause(seen, ledger);
-    (!pause.is_zero()).then(|| {
+    pause(seen, ledger, why)
+}
+
+/// Why nobody is promoted instead of a MAIN of which only silence is known: it alone may hold what was written lately.
+pub(super) fn waits_for_an_import(
+    seen: &Observation,
+    ledger: &Ledger,
+    fate: &Fate,
+    why: &str,
+) -> Option<Plan> {
+    let suspected = matches!(fate, Fate::Suspected(_));
+    let mode = holds_more_than_any_other(seen, ledger).filter(|_| suspected)?;
+    let text = format!(
+        "{why}; it told last that it is in the storage mode {}, so that it alone holds what was written since, as long as its \
+         process lives. It is waited for. To have it replaced now, without that, delete the pod of {}",
+        mode.as_str(),
+        ledger.main.instance
+    );
+    Some(Plan::new(
+        seen,
+        Situation::Stalled(Reason::UnreplicatedMode, text),
+    ))
+}
+
+/// Why nobody is promoted for a moment, although somebody could be.
+pub(super) fn pause(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Plan> {
+    (!brake::pause(seen, ledger).is_zero()).then(|| {
         let text = format!(
             "{why}; MAIN was lost several times in a few minutes, so that the next promotion waits for a while, a minute \
              at most. Look for the cause in its log"
         );
         Plan::new(seen, Situation::MainLost(Reason::CrashLooping, text))
     })
+}
+
+/// The storage mode without replication in which MAIN was when it answered last, unless what was written in it is given up: the spec allows
+/// to promote a copy that lacks something, or MAIN's pod is being deleted, by a human or by Kubernetes for a node that stays away.
+fn holds_more_than_any_other(seen: &Observation, ledger: &Ledger) -> Option<StorageMode> {
+    let main = seen.instance(&ledger.main.instance)?;
+    let given_up = main.terminating || seen.settings.most_recent;
+    main.last_mode.filter(|mode| !mode.replicates() && !given_up)
 }
 
 /// Whether MAIN is back without what it held: on another volume, or on its own, which does not show the mark of this history.
@@ -555,7 +624,11 @@ fn has_lost_its_data(seen: &Observation, ledger: &Ledger) -> bool {
 /// A member that is not in the life any more in which it was seen in sync, where MAIN does not come back: its data is
 /// gone, or it has been away for `hangTimeout`. MAIN has waited for this member before it acknowledged a write, also while
 /// that restarted (STRICT_SYNC); on the same volume, flushed, it still has all of them.
-fn restarted_member(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
+fn restarted_member(
+    seen: &Observation,
+    ledger: &Ledger,
+    allowed: &dyn Fn(&Instance) -> bool,
+) -> Option<Successor> {
     let settings = &seen.settings;
     let main = seen.instance(&ledger.main.instance);
     let long_gone = main.is_none_or(|main| main.view().is_none() && main.away_for >= settings.hang_timeout);
@@ -569,7 +642,7 @@ fn restarted_member(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
             let fit = instance.is_replica()
                 && instance.carries(ledger)
                 && instance.kept_all_of(&member.incarnation)
-                && !settings.is_fenced(&instance.name);
+                && allowed(instance);
             if fit { instance.copy() } else { None }
         })?;
     Some(Successor {
@@ -601,7 +674,9 @@ fn least_behind(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
 
 /// What to say when nobody can be promoted.
 fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why: &str) -> Situation {
-    if let Some(fenced) = choose(seen, ledger, automatic, &|_| true) {
+    let others = automatic || !matches!(fate, Fate::Demoted(_));
+    let whoever = choose(seen, ledger, others, &|_| true);
+    if let Some(fenced) = whoever.filter(|to| seen.settings.is_fenced(&to.copy.instance)) {
         let name = fenced.copy.instance;
         let text = format!(
             "{why}; {name} could be promoted, but is fenced: take it out of fencedInstances to have it promoted"
@@ -614,16 +689,8 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
     if let Some(situation) = unflushed(seen, ledger, why) {
         return situation;
     }
-    let next = || successor(seen, ledger, true).or_else(|| restarted_member(seen, ledger));
-    if !automatic
-        && !matches!(fate, Fate::Demoted(_))
-        && let Some(next) = next()
-    {
-        let text = format!(
-            "{why}; failover.mode is Manual: bring it back, or set failover.mode to Automatic to have {} promoted",
-            next.copy.instance
-        );
-        return Situation::MainLost(Reason::ManualFailover, text);
+    if let Some(situation) = manual::waits(seen, ledger, fate, why).filter(|_| !automatic) {
+        return situation;
     }
     let text = format!(
         "{why}; no other copy is known to hold every acknowledged write; waiting for it to return{}",

@@ -15,7 +15,7 @@ use crate::api::{
 
 /// For how long a registration may stay `invalid` although its instance serves, before it is made anew. A
 /// replica that has restarted heals by itself within a check period (1 s) and the recovery's start.
-pub(super) const STUCK_AFTER: Duration = Duration::from_secs(10);
+pub const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// MAIN's registrations, beside the instances that they mean.
 pub(super) struct Members<'a> {
@@ -81,6 +81,26 @@ impl<'a> Members<'a> {
         let at = Some(&registration.address);
         self.instance_of(registration).is_none()
             && self.others().any(|i| i.replication_address.as_ref() == at)
+    }
+
+    /// Whether MAIN refuses to register this instance, because it lists somebody else at its address.
+    pub(super) fn is_barred(&self, instance: &Instance) -> bool {
+        let at = instance.replication_address.as_ref();
+        let in_the_way = |r: &&Registration| Some(&r.address) == at && self.is_in_the_way(r);
+        self.registrations.iter().any(|r| in_the_way(&r))
+    }
+
+    /// How many of these members may count ([`Self::is_live`]).
+    pub(super) fn live(&self, members: &[Member]) -> usize {
+        members.iter().filter(|m| self.is_live(m)).count()
+    }
+
+    /// Whether a member may count: MAIN feeds it as sync, it holds everything, it may be in sync, and its pod is not about to end.
+    pub(super) fn is_live(&self, member: &Member) -> bool {
+        self.registration_by(member).is_some_and(|r| {
+            let stays = |i| self.seen.stays(i);
+            r.is_sync() && r.follows() && self.instance_of(r).is_some_and(stays)
+        })
     }
 
     /// The declared instances but MAIN.
@@ -195,14 +215,21 @@ fn is_by(member: &Member, registration: &Registration) -> bool {
     number == Some(member.generation) && registration.address == member.address
 }
 
+/// Whether MAIN waits for this replica, if it is a sync one, before it acknowledges a write.
+pub(super) fn is_waited_for(registration: &Registration) -> bool {
+    !matches!(registration.status, None | Some(DataStatus::Diverged))
+}
+
 /// Whether MAIN lists a replica for long as `invalid` that serves: it accepts another MAIN's word, or none. One that is
 /// slower than MAIN's writers is `invalid` between two recoveries: that heals by itself, and a new registration would begin it
-/// anew.
+/// anew. One that [takes nothing](Instance::takes_nothing_in) would take as little by a new one; before that is known, it is asked.
 pub(super) fn is_stuck(registration: &Registration, instance: &Instance) -> bool {
     registration.status == Some(DataStatus::Invalid)
         && registration.invalid_for >= STUCK_AFTER
-        && instance.is_replica()
         && instance.away_for.is_zero()
+        && instance.is_replica()
+        && instance.view().is_some_and(|view| view.storage_mode.is_some())
+        && instance.takes_nothing_in().is_none()
 }
 
 /// The steps, preceded by a write of the ledger if they made it different.

@@ -11,8 +11,10 @@ mod closed;
 mod durability;
 mod expendable;
 mod failing;
+mod fenced;
 mod hibernation;
 mod loss;
+mod manual;
 mod members;
 mod notes;
 mod numbers;
@@ -29,8 +31,11 @@ mod update;
 mod volumes;
 
 pub use hibernation::{Said, Signs, Stage};
+pub use members::STUCK_AFTER;
 pub use numbers::{parse_registration_name, registration_name};
-pub use release::{image_release, is_older, lacks_strict_sync, tells_mode_of_a_database};
+pub use release::{
+    counts_files_safely, image_release, is_older, lacks_strict_sync, tells_mode_of_a_database,
+};
 pub use switchover::LAST_CALL;
 
 use crate::api::{

@@ -82,6 +82,9 @@ pub struct Settings {
     pub fenced: Vec<String>,
     /// Whether a lost MAIN is replaced without asking.
     pub automatic_failover: bool,
+    /// Whether a MAIN that nobody sees may go on acknowledging writes: clients reach it past the gateway, and it needs no strict
+    /// replica's vote. Nobody is promoted in its place then.
+    pub unfenced: bool,
     /// Whether a replica that may lack acknowledged writes is promoted where there is no better one.
     pub most_recent: bool,
     /// For how long MAIN must be silent before it is taken for dead.
@@ -188,7 +191,7 @@ pub struct Instance {
     pub node: Option<String>,
     /// What Kubernetes says of its container.
     pub container: Container,
-    /// Whether Kubernetes' own probe succeeds.
+    /// Whether Kubernetes' own probe of the database succeeds, and its node is there. Other containers of the pod do not count.
     pub ready: bool,
     /// The volume claim of its data; its pod, where the data lies in that.
     pub claim: Option<Claim>,
@@ -232,6 +235,9 @@ pub struct Instance {
     /// How far it was behind when MAIN, while it was MAIN, told of it for the last time (0 or negative, in
     /// Memgraph's count); none where this process has not seen that.
     pub last_behind: Option<i64>,
+    /// The storage mode that it told last as MAIN, in its present life, whether it answers now or not. None where it told none, or was a
+    /// replica since.
+    pub last_mode: Option<StorageMode>,
     /// It is MAIN without our word, and could not be made a replica in its present life: its commits do not end.
     pub adamant: bool,
     /// MAIN has lately tried to register it and failed. It is tried again, but not at once: MAIN's commits wait
@@ -355,8 +361,17 @@ pub struct View {
     pub empty: Option<bool>,
     /// The server's version.
     pub version: String,
-    /// On MAIN: how it keeps its data, as it told last in its present life; none while it did not.
+    /// How it keeps its data. On MAIN: as it told last in its present life; none while it did not. On a replica: only where MAIN has
+    /// not got through to it for long, or it has told of another mode than the usual one.
     pub storage_mode: Option<StorageMode>,
+}
+
+impl View {
+    /// Whether it lists replicas, and says nothing of any: it is in a storage mode without replication, or feeds none of them.
+    #[must_use]
+    pub fn is_silent_of_replicas(&self) -> bool {
+        !self.registrations.is_empty() && self.registrations.iter().all(|r| r.status.is_none())
+    }
 }
 
 /// How Memgraph keeps its data, which any client may change while it runs (`STORAGE MODE ..`).
@@ -370,7 +385,8 @@ pub enum StorageMode {
     Analytical,
     /// On disk, from where Memgraph replicates nothing.
     OnDisk,
-    /// MAIN says nothing of any replica, and did not tell its mode in time: it may be any, and counts as one without replication.
+    /// It did not tell its mode, although it was asked. On a MAIN that says nothing of any replica it may be any, and counts as one
+    /// without replication; on a replica it counts as the usual one.
     Untold,
 }
 
@@ -552,10 +568,33 @@ impl Instance {
         }
     }
 
-    /// The storage mode in which it replicates nothing, if it is known to be in one.
+    /// The storage mode in which it takes nothing from MAIN, if it is a replica that has told of one: it refuses whatever MAIN sends, and
+    /// MAIN lists it as `invalid` (`GetDatabaseAccessor` in `dbms/inmemory/replication_handlers.cpp`).
+    #[must_use]
+    pub fn takes_nothing_in(&self) -> Option<StorageMode> {
+        let mode = self
+            .view()
+            .filter(|view| view.role == Role::Replica)?
+            .storage_mode;
+        mode.filter(|mode| matches!(mode, StorageMode::Analytical | StorageMode::OnDisk))
+    }
+
+    /// The same for people, with the remedy.
+    #[must_use]
+    pub(super) fn takes_nothing(&self) -> Option<String> {
+        let mode = self.takes_nothing_in()?;
+        Some(format!(
+            "is in the storage mode {}, in which it takes nothing from MAIN: {}",
+            mode.as_str(),
+            mode.remedy()
+        ))
+    }
+
+    /// The storage mode in which it replicates nothing, if it is MAIN and known to be in one.
     #[must_use]
     pub fn unreplicated(&self) -> Option<StorageMode> {
-        self.view()?.storage_mode.filter(|mode| !mode.replicates())
+        let view = self.view().filter(|view| view.role == Role::Main)?;
+        view.storage_mode.filter(|mode| !mode.replicates())
     }
 
     /// Its role, if it told.

@@ -9,6 +9,10 @@ const STRICT_SYNC_SINCE: (u32, u32) = (3, 5);
 /// The first release with `SHOW STORAGE INFO ON CURRENT DATABASE` (`MemgraphCypher.g4` of 3.11).
 const DATABASE_INFO_SINCE: (u32, u32) = (3, 11);
 
+/// The first release in which a file may go away while the files of the data directory are counted. Before, that was an exception,
+/// which has ended a server (`GetDirDiskUsage` in `utils/stat.hpp`; Memgraph's pull request 4247).
+const COUNTS_FILES_SINCE: (u32, u32) = (3, 11);
+
 /// The first release in which `DROP REPLICA` breaks off what is being sent to the replica (`ReplicationClient::Shutdown`).
 const ABORTS_SINCE: (u32, u32) = (3, 12);
 
@@ -55,6 +59,12 @@ pub(super) fn aborts_what_it_sends(version: &str) -> bool {
 #[must_use]
 pub fn tells_mode_of_a_database(version: &str) -> bool {
     release(version).is_none_or(|release| release >= DATABASE_INFO_SINCE)
+}
+
+/// Whether `SHOW STORAGE INFO` can be asked for without need, although it counts files that come and go.
+#[must_use]
+pub fn counts_files_safely(version: &str) -> bool {
+    release(version).is_none_or(|release| release >= COUNTS_FILES_SINCE)
 }
 
 /// Why the mode that the spec asks for is not the one in effect. Nothing is wrong while a newer release is on its way.

@@ -134,11 +134,24 @@ impl<'a> Facts<'a> {
     }
 
     fn is_as_it_should_be(&self, instance: &Instance) -> bool {
+        let keeps_up = |r: &Registration| r.keeps_up() || self.is_as_told_before(instance, r);
         match instance.role() {
             Some(Role::Main) => self.is_main(instance),
-            Some(Role::Replica) => self.registration(instance).is_some_and(Registration::keeps_up),
+            Some(Role::Replica) => self.registration(instance).is_some_and(keeps_up),
             None => false,
         }
+    }
+
+    /// Whether MAIN is in a storage mode in which it says nothing of any replica.
+    fn replicates_nothing(&self) -> bool {
+        self.main.is_some_and(|main| main.unreplicated().is_some())
+    }
+
+    /// Whether MAIN would say of this replica what it said last: it replicates nothing since, and as far as is known the data is still there.
+    fn is_as_told_before(&self, instance: &Instance, registration: &Registration) -> bool {
+        let shows = instance.view().is_some_and(|view| view.contents.is_some());
+        let emptied = shows && !self.ledger.is_some_and(|ledger| instance.carries(ledger));
+        self.replicates_nothing() && registration.status.is_none() && !emptied
     }
 
     fn instance(&self, instance: &Instance) -> InstanceStatus {
@@ -158,9 +171,13 @@ impl<'a> Facts<'a> {
                 (Container::Running, _) => Health::Silent,
                 _ => Health::Down,
             },
-            data_status: registration.map(|r| data_status(r).to_owned()),
+            // What it was told to be is carried over where this is written.
+            data_status: registration
+                .filter(|r| !self.is_as_told_before(instance, r))
+                .map(|r| data_status(r).to_owned()),
             // Its pod tells.
             tls: false,
+            warning: None,
             obstacle: instance.obstacle.clone(),
         }
     }
@@ -186,15 +203,16 @@ impl<'a> Facts<'a> {
         if !removed.is_empty() {
             return Some(format!("still to be removed: {}", removed.join(", ")));
         }
-        (count(self.live_members()) < sync_replicas(self.seen))
+        // Of that, Durable tells.
+        let told = !self.replicates_nothing();
+        (told && count(self.live_members()) < sync_replicas(self.seen))
             .then(|| "fewer in-sync replicas than replication.syncReplicas asks for".to_owned())
     }
 
     /// Whether MAIN refuses writes because its in-sync replica is away.
     fn writes_blocked(&self) -> bool {
         // In a mode without replication it asks nobody.
-        let asks = |m: &&Members<'_>| m.main.unreplicated().is_none();
-        let members = self.members.as_ref().filter(asks);
+        let members = self.members.as_ref().filter(|_| !self.replicates_nothing());
         members.is_some_and(|m| m.all().iter().any(|r| r.is_sync() && !r.follows()))
     }
 
@@ -216,6 +234,10 @@ impl<'a> Facts<'a> {
             }
             Some(Standing::Waiting(why)) => why,
             Some(_) => switchover::UNREACHED.to_owned(),
+            None if !self.seen.settings.automatic_failover => {
+                "it begins once MAIN serves, or once who is to follow a MAIN that is lost is known to hold every acknowledged write"
+                    .to_owned()
+            }
             None => "it begins once MAIN serves".to_owned(),
         };
         Some(switchover::record(request, SwitchoverState::Pending, why))
@@ -263,7 +285,12 @@ impl<'a> Facts<'a> {
             Situation::Serving if !self.main_serves() => Phase::Unavailable,
             Situation::Serving if self.writes_blocked() => Phase::WritesBlocked,
             Situation::Serving if self.outdated().is_some() => Phase::Updating,
-            Situation::Serving if self.lacking().is_some() || !self.gateway_serves() => Phase::Degraded,
+            Situation::Serving if self.misplaced().is_some() => Phase::Degraded,
+            Situation::Serving
+                if self.lacking().is_some() || !self.gateway_serves() || self.replicates_nothing() =>
+            {
+                Phase::Degraded
+            }
             Situation::Serving if self.growing().is_some() => Phase::Updating,
             Situation::Serving => Phase::Operational,
         }
@@ -378,18 +405,31 @@ impl<'a> Facts<'a> {
             let message = "the cluster is asleep, as the spec asks";
             return (Truth::False, Reason::Hibernated, message.into());
         }
-        match (self.trouble(), self.lacking()) {
-            (Some((reason, message)), _) => (Truth::True, reason, message),
-            (None, Some(lacking)) => (Truth::True, Reason::ReplicasLagging, lacking),
-            (None, None) => match self
-                .outdated()
-                .or_else(|| self.growing())
-                .or_else(|| self.gateways_change())
-            {
-                Some((reason, message)) => (Truth::True, reason, message),
-                None => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
-            },
+        let lagging = || self.lacking().map(|lacking| (Reason::ReplicasLagging, lacking));
+        match self
+            .trouble()
+            .or_else(|| self.misplaced())
+            .or_else(lagging)
+            .or_else(|| self.outdated())
+            .or_else(|| self.growing())
+            .or_else(|| self.gateways_change())
+        {
+            Some((reason, message)) => (Truth::True, reason, message),
+            None => (Truth::False, Reason::AsExpected, "all is as the spec asks".into()),
         }
+    }
+
+    /// Why MAIN goes on where it may not be any more, by `replicas` or `electableInstances`. Of one that is fenced, the situation says it.
+    fn misplaced(&self) -> Option<(Reason, String)> {
+        let members = self.members.as_ref()?;
+        let name = &members.main.name;
+        if self.seen.electable(members.main) || self.seen.settings.is_fenced(name) {
+            return None;
+        }
+        let next = switchover::away(members, false)
+            .map_or_else(|why| why, |target| format!("it moves to {}", target.name));
+        let message = format!("{name} may not be MAIN any more, and goes on as such: {next}");
+        Some((Reason::SwitchingOver, message))
     }
 
     /// Which instances have an earlier configuration, and what their update waits for.
@@ -513,7 +553,11 @@ impl<'a> Facts<'a> {
                     let status = data_status(registration);
                     format!("{} ({status}: its process ends again and again)", i.name)
                 }
-                Some(registration) => format!("{} ({})", i.name, data_status(registration)),
+                Some(registration) => {
+                    let takes_nothing = i.takes_nothing().map(|why| format!(": it {why}"));
+                    let status = data_status(registration);
+                    format!("{} ({status}{})", i.name, takes_nothing.unwrap_or_default())
+                }
                 None if self.order(i).is_some() => {
                     let said = i.reset_note.as_ref().map_or("", |note| note.detail.as_str());
                     let colon = if said.is_empty() { "" } else { ": " };

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, addresses, brake, failing, loss,
+    Action, Plan, Situation, Step, addresses, failing, fenced, loss,
     members::{self, Members},
     notes,
-    observation::{Access, DataStatus, Instance, Observation, Registration},
+    observation::{Access, Instance, Observation, Registration},
     reset,
     switchover::{self, NEAR, Standing},
     update,
@@ -46,7 +46,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     let steps = desk
         .wait_for_replication(&mut situation)
         .or_else(|| desk.demote_impostors())
-        .or_else(|| desk.repair())
+        .or_else(|| desk.repair(&mut situation))
         .or_else(|| desk.switch_over())
         .or_else(|| desk.leave_unfit(&mut situation))
         .or_else(|| desk.admit())
@@ -56,6 +56,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.grow())
         .or_else(|| desk.reset(&mut situation))
         .or_else(|| desk.revive(&mut situation))
+        .or_else(|| desk.say_who_is_shut_out(&mut situation))
         .or_else(|| desk.register_missing())
         .or_else(|| desk.settle_users())
         .or_else(|| desk.conclude_recovery())
@@ -129,28 +130,54 @@ impl<'a> Desk<'a> {
 
     /// A sync registration that is of the wrong kind, a ghost, or stuck is made anew while Closed: in the
     /// moment between DROP and REGISTER a commit would be on MAIN alone.
-    fn repair(&mut self) -> Option<Work> {
-        let mode = self.members.seen.settings.sync_mode();
-        let mut guards = self.members.all().iter().filter(|r| self.guards(r));
-        let broken = guards.find(|r| match self.members.instance_of(r) {
-            Some(instance) => {
-                r.mode != mode
-                    || matches!(r.status, None | Some(DataStatus::Diverged))
-                    || members::is_stuck(r, instance)
-            }
+    ///
+    /// Where the route could not be opened again, MAIN goes on with one that it waits for, and it is said.
+    fn repair(&mut self, situation: &mut Situation) -> Option<Work> {
+        let seen = self.members.seen;
+        let mode = seen.settings.sync_mode();
+        let guards = self.members.all().iter().filter(|r| self.guards(r));
+        let broken = guards.filter(|r| match self.members.instance_of(r) {
+            Some(instance) => r.mode != mode || !members::is_waited_for(r) || members::is_stuck(r, instance),
             // MAIN takes no second registration at this address.
             None => self.members.is_in_the_way(r),
         });
+        // Without those that MAIN does not wait for it acknowledges writes alone.
+        let broken = broken.min_by_key(|r| members::is_waited_for(r));
         let lost = self.members.ledger.in_sync.iter().find(|m| {
-            let declared = self.members.seen.declared().any(|i| i.name == m.instance);
+            let declared = seen.declared().any(|i| i.name == m.instance);
             declared && self.members.registration_by(m).is_none()
         });
         let why = match (broken, lost) {
+            (Some(registration), None) if members::is_waited_for(registration) => {
+                let why = format!("the registration {} must be made anew", registration.name);
+                if let Some(never) = fenced::shuts_out(seen, &self.members.main.name) {
+                    let text =
+                        format!("{why}, behind a closed route that could not be opened again: {never}");
+                    *situation = Situation::Stalled(Reason::FencedInstance, text);
+                    return None;
+                }
+                why
+            }
             (Some(registration), _) => format!("the registration {} must be made anew", registration.name),
             (None, Some(member)) => format!("MAIN has lost the registration of {}", member.instance),
             (None, None) => return None,
         };
         Some(self.close(why))
+    }
+
+    /// Says what keeps MAIN from acknowledging writes where nobody may take the place of the replica that it waits for.
+    fn say_who_is_shut_out(&self, situation: &mut Situation) -> Option<Work> {
+        let blocks = |r: &&Registration| r.is_sync() && !r.follows() && r.unwell_for >= REPLACE_AFTER;
+        let blocking = self.members.all().iter().find(blocks)?;
+        let why = fenced::shuts_out(self.members.seen, &self.members.main.name)?;
+        if *situation == Situation::Serving {
+            let text = format!(
+                "MAIN acknowledges no write, because {} does not follow it, and {why}",
+                blocking.name
+            );
+            *situation = Situation::Stalled(Reason::FencedInstance, text);
+        }
+        None
     }
 
     /// Closes the route for what is to be done to registrations; MAIN stays.
@@ -223,11 +250,16 @@ impl<'a> Desk<'a> {
         };
         // Where it ends in a moment, a change of MAIN comes with or without this one. Of a node that is cut off nobody ends it.
         let soon = ending && self.members.main.terminating_for < ENDS_WITHIN;
-        let spared = soon || brake::pause(seen, self.members.ledger).is_zero();
-        let why = match self.move_main(&cause, spared) {
-            Ok(work) => return Some(work),
+        let why = match switchover::away(&self.members, soon) {
+            Ok(target) => {
+                let purpose = switchover::Purpose::Unfit(&cause);
+                let plan = switchover::begin(&self.members, &purpose, target, self.waited_for());
+                self.numbers = plan.numbers;
+                return Some(Work::Close(plan));
+            }
             Err(why) => why,
         };
+        // Of one that may not be MAIN any more the report says it.
         if !fenced {
             return None;
         }
@@ -236,20 +268,6 @@ impl<'a> Desk<'a> {
         );
         *situation = Situation::Stalled(Reason::FencedInstance, text);
         None
-    }
-
-    /// Moves MAIN to whichever replica is best, or says why not now; `spared`: it has not moved too often lately.
-    fn move_main(&mut self, cause: &str, spared: bool) -> Result<Work, String> {
-        match switchover::anywhere(&self.members) {
-            Standing::Possible(target) if spared => {
-                let purpose = switchover::Purpose::Unfit(cause);
-                let plan = switchover::begin(&self.members, &purpose, target, self.waited_for());
-                self.numbers = plan.numbers;
-                Ok(Work::Close(plan))
-            }
-            Standing::Possible(_) => Err("MAIN was moved several times in a few minutes".to_owned()),
-            Standing::Waiting(why) | Standing::Refused(why) | Standing::Done(why) => Err(why),
-        }
     }
 
     /// Writes into the ledger who holds everything: a replica that was registered as sync and has caught up,
@@ -304,7 +322,7 @@ impl<'a> Desk<'a> {
             .filter(|m| {
                 let others = set
                     .iter()
-                    .filter(|o| o.instance != m.instance && self.is_live(o))
+                    .filter(|o| o.instance != m.instance && self.members.is_live(o))
                     .count();
                 let instance = seen.instance(&m.instance);
                 let unfit = !instance.is_some_and(|i| seen.stays(i) && i.away_for < REPLACE_AFTER);
@@ -313,7 +331,7 @@ impl<'a> Desk<'a> {
             .max_by_key(|m| {
                 let instance = seen.instance(&m.instance);
                 let electable = instance.is_some_and(|i| seen.electable(i));
-                (!self.is_live(m), !electable, instance.map(|i| i.ordinal))
+                (!self.members.is_live(m), !electable, instance.map(|i| i.ordinal))
             })?;
         let name = leaves.instance.clone();
         self.ledger.in_sync.retain(|m| m.instance != name);
@@ -358,21 +376,12 @@ impl<'a> Desk<'a> {
     /// Whether MAIN waits for this member before it acknowledges a write.
     fn is_waited_for(&self, member: &Member) -> bool {
         let registration = self.members.registration_by(member);
-        registration.is_some_and(|r| r.is_sync() && !matches!(r.status, None | Some(DataStatus::Diverged)))
-    }
-
-    /// Whether a member may count: MAIN feeds it as sync, it holds everything, and its pod is not about to end.
-    fn is_live(&self, member: &Member) -> bool {
-        self.members.registration_by(member).is_some_and(|r| {
-            let stays = |i| self.members.seen.stays(i);
-            r.is_sync() && r.follows() && self.members.instance_of(r).is_some_and(stays)
-        })
+        registration.is_some_and(|r| r.is_sync() && members::is_waited_for(r))
     }
 
     /// Whether fewer members are live than the spec asks for.
     fn is_short(&self) -> bool {
-        let live = self.ledger.in_sync.iter().filter(|m| self.is_live(m)).count();
-        live < self.members.seen.settings.sync_replicas
+        self.members.live(&self.ledger.in_sync) < self.members.seen.settings.sync_replicas
     }
 
     /// Drops what should not be registered: removed instances, ghosts, replicas whose address or mode is wrong.
@@ -485,9 +494,6 @@ impl<'a> Desk<'a> {
 
     /// Replaces the next pod that was started with an earlier configuration.
     fn update(&mut self) -> Option<Work> {
-        if self.is_short() {
-            return None;
-        }
         match update::next(&self.members) {
             update::Next::Replace(step) => Some(Work::Steps(vec![step])),
             update::Next::MoveMain(target) => {
@@ -521,7 +527,7 @@ impl<'a> Desk<'a> {
             .members
             .others()
             .filter(|i| i.is_replica() && !i.refused && !i.unregistrable)
-            .filter(|i| self.members.registration_of(i).is_none())
+            .filter(|i| self.members.registration_of(i).is_none() && !self.members.is_barred(i))
             .filter(|i| reset::order(self.members.ledger, i).is_none())
             .collect();
         let mut steps = Vec::new();

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, brake,
+    Action, Plan, Situation, Step, brake, fenced,
     loss::{self, Successor},
     members::Members,
     observation::{Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
@@ -87,9 +87,10 @@ pub(super) fn consider<'a>(members: &Members<'a>, request: &SwitchoverRequest) -
         None => Standing::Refused(format!(
             "{name} may not be MAIN: see spec.replicas, spec.replication.electableInstances and spec.fencedInstances"
         )),
-        Some(instance) => match unfit(members, instance) {
-            None => Standing::Possible(instance),
-            Some(why) => Standing::Waiting(why),
+        Some(instance) => match (dead_end(members, instance), unfit(members, instance)) {
+            (Some(why), _) => Standing::Refused(why),
+            (None, Some(why)) => Standing::Waiting(why),
+            (None, None) => Standing::Possible(instance),
         },
     }
 }
@@ -101,10 +102,12 @@ pub(super) fn anywhere<'a>(members: &Members<'a>) -> Standing<'a> {
         return Standing::Waiting(why);
     }
     let mut able: Vec<_> = members.others().filter(|i| seen.electable(i)).collect();
-    if able.is_empty() {
-        return Standing::Refused("no other instance may be MAIN".to_owned());
+    let dead_ends: Option<Vec<_>> = able.iter().map(|i| dead_end(members, i)).collect();
+    if let Some(all) = dead_ends {
+        let why = all.into_iter().next();
+        return Standing::Refused(why.unwrap_or_else(|| "no other instance may be MAIN".to_owned()));
     }
-    able.retain(|i| unfit(members, i).is_none());
+    able.retain(|i| dead_end(members, i).is_none() && unfit(members, i).is_none());
     able.sort_by_key(|i| {
         (
             members.member(i).is_none(),
@@ -116,6 +119,23 @@ pub(super) fn anywhere<'a>(members: &Members<'a>) -> Standing<'a> {
         Some(instance) => Standing::Possible(instance),
         None => Standing::Waiting("no replica follows MAIN closely enough".to_owned()),
     }
+}
+
+/// Where MAIN is to go that may not stay, or why it does not now. `spared`: it goes however often it has moved lately.
+pub(super) fn away<'a>(members: &Members<'a>, spared: bool) -> Result<&'a Instance, String> {
+    match anywhere(members) {
+        Standing::Possible(target) if spared || brake::pause(members.seen, members.ledger).is_zero() => {
+            Ok(target)
+        }
+        Standing::Possible(_) => Err("MAIN was moved several times in a few minutes".to_owned()),
+        Standing::Waiting(why) | Standing::Refused(why) | Standing::Done(why) => Err(why),
+    }
+}
+
+/// Why the route could never be opened to this instance. It is closed for none, unless MAIN ends in any case.
+fn dead_end(members: &Members<'_>, target: &Instance) -> Option<String> {
+    let ends = members.main.terminating && members.main.terminating_for >= LAST_CALL;
+    fenced::shuts_out(members.seen, &target.name).filter(|_| !ends)
 }
 
 /// Whether MAIN, whose pod is being deleted, is to move now if it can: enough replicas stay to open the route to one of them. Where
@@ -303,6 +323,9 @@ fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
     if seen.closed_for > PATIENCE {
         let why = "within 5 s, transactions did not end on MAIN, or it did not get everything from there";
         return give_up(members, why);
+    }
+    if let Some(why) = dead_end(members, target) {
+        return give_up(members, &why);
     }
     let Some(member) = members.as_member(target, registration) else {
         return give_up(members, "it is no copy any more that may be MAIN");

@@ -3,6 +3,7 @@
 use super::{
     Action, Step, brake,
     expendable::is_expendable,
+    fenced,
     members::Members,
     observation::{Configuration, Container, Instance, Observation, Registration},
     release,
@@ -28,7 +29,7 @@ pub(super) enum Next<'a> {
 /// one that has branched off, where its successor has restarted in the same epoch; the second one does.
 const MOVES: usize = 2;
 
-/// The next thing to do. Whether enough in-sync replicas are there is not asked here.
+/// The next thing to do.
 ///
 /// No acknowledged write depends on the pod that goes: MAIN serves, and all the others follow it. A strict replica leaves as
 /// any other whose pod is deleted: another one takes its place before it ends, or MAIN waits for it.
@@ -51,13 +52,17 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     if let Some(why) = switchover::replicates_nothing(main) {
         return wait(why);
     }
+    let short = shortage(members);
     if let Some(unwell) = seen.instances.iter().find(|i| !is_well(members, i)) {
         // The update may be what it needs. Nothing relies on it.
         let may_go = is_due(unwell) && !ledger.relies_on(&unwell.name);
-        return match replace(unwell).filter(|_| may_go) {
+        return match replace(unwell).filter(|_| may_go && short.is_none()) {
             Some(step) => Next::Replace(step),
             None => wait(format!("waiting for {}", unwell.name)),
         };
+    }
+    if let Some(why) = short {
+        return wait(why);
     }
     let replica = members
         .others()
@@ -65,6 +70,13 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
         .max_by_key(|i| (members.member(i).is_none(), i.ordinal));
     if let Some(replica) = replica {
         return replace(replica).map_or(Next::Done, Next::Replace);
+    }
+    // If it may not be MAIN any more, it goes when it can. Whoever deleted its pod could have it replaced by nobody.
+    if !seen.electable(main) {
+        let why = switchover::away(members, false).err();
+        return wait(why.map_or("only MAIN is left".to_owned(), |why| {
+            format!("only MAIN is left: {why}")
+        }));
     }
     let in_pods = seen.settings.data_in_pods;
     let by_hand = if in_pods {
@@ -98,6 +110,28 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
             Next::Wait(Reason::WaitingForSwitchover, why)
         }
     }
+}
+
+/// Why nobody can be spared: too few replicas are in sync that may stay so.
+fn shortage(members: &Members<'_>) -> Option<String> {
+    let (seen, ledger) = (members.seen, members.ledger);
+    let (live, wanted) = (members.live(&ledger.in_sync), seen.settings.sync_replicas);
+    if live >= wanted {
+        return None;
+    }
+    let others = members.others().filter(|i| seen.electable(i)).count();
+    let left_out = fenced::left_out(seen, &members.main.name);
+    let forbidden = if others < wanted && !left_out.is_empty() {
+        format!(
+            ", and no other may be while fencedInstances names {}",
+            left_out.join(", ")
+        )
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "waiting until as many replicas are in sync as replication.syncReplicas asks for: {live} of {wanted} are that may stay so{forbidden}"
+    ))
 }
 
 /// Replaces the pod of an instance that does not run: with an earlier configuration, which may be the reason. It is in nobody's

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::{Error, parent::Parent};
 use crate::{
     api::{MemgraphCluster, names},
-    control_channel::{Authorities, Leaf},
+    control_channel::{Authorities, Leaf, is_of_use},
 };
 
 /// Where the authorities stand in their Secret.
@@ -84,7 +84,7 @@ pub fn is_good_for_gateways(secret: &Secret, bundle: &str, now: Timestamp) -> bo
             .and_then(|data| data.get(name))
             .map(|text| &text.0[..])
     };
-    renew.is_some_and(|renew| now < renew)
+    renew.is_some_and(|renew| is_of_use(renew, now))
         && text(BUNDLE) == Some(bundle.as_bytes())
         && text(CERTIFICATE).is_some()
         && text(KEY).is_some()

@@ -42,7 +42,7 @@ pub use self::{
     hibernation::{Rest, asks_for_none, is_being_carried_out, lacks_pods, outlive_their_set},
     network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
-    parent::is_controlled_by,
+    parent::{is_controlled_by, is_left_behind},
     quantity::{Amount, InvalidQuantity},
     replacement::{Replacement, keeps_volumes},
     statefulset::{configuration, volume_size},

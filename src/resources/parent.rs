@@ -66,10 +66,21 @@ impl<'a> Parent<'a> {
 /// An object with one of our names that does not is somebody else's: it is neither applied nor deleted.
 #[must_use]
 pub fn is_controlled_by(object: &ObjectMeta, cluster: &MemgraphCluster) -> bool {
-    let controller = object
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true));
-    controller.is_some_and(|owner| cluster.meta().uid.as_ref() == Some(&owner.uid))
+    controller(object).is_some_and(|owner| cluster.meta().uid.as_ref() == Some(&owner.uid))
+}
+
+/// Whether the object belongs to a former cluster of this name, so that Kubernetes' garbage collector is about to remove it.
+#[must_use]
+pub fn is_left_behind(object: &ObjectMeta, cluster: &MemgraphCluster) -> bool {
+    let group =
+        |owner: &OwnerReference| owner.api_version.split('/').next() == Some(&MemgraphCluster::group(&()));
+    controller(object).is_some_and(|owner| {
+        let is_namesake = owner.kind == MemgraphCluster::kind(&()) && owner.name == cluster.name_any();
+        is_namesake && group(owner) && !is_controlled_by(object, cluster)
+    })
+}
+
+fn controller(object: &ObjectMeta) -> Option<&OwnerReference> {
+    let mut owners = object.owner_references.iter().flatten();
+    owners.find(|owner| owner.controller == Some(true))
 }

@@ -66,6 +66,9 @@ pub struct Config {
     pub isolation: Isolation,
     /// `--storage-mode=IN_MEMORY_ANALYTICAL`
     pub analytical: bool,
+    /// `--memory-limit`, in bytes. None: a share of the machine's memory, which the simulator does not look at. It counts no
+    /// memory either, so that nothing fails at the limit.
+    pub memory_limit: Option<u64>,
     /// `--bolt-port`
     pub bolt_port: u16,
     /// The user of `MEMGRAPH_USER` and `MEMGRAPH_PASSWORD`, created at each start if there is none of that
@@ -103,6 +106,7 @@ impl Default for Config {
             access_timeout: Duration::from_secs(1),
             isolation: Isolation::Snapshot,
             analytical: false,
+            memory_limit: None,
             bolt_port: 7687,
             initial_user: None,
             init_statements: None,

@@ -5,7 +5,7 @@
 //! What is not there: `--import-mode` other than `serial`, line editing and history, points, and date-times
 //! in a named time zone.
 //!
-//! As a library it is the shell of `kubectl memgraph console`.
+//! As a library it is the shell of `kubectl memgraph console`, and asks what `kubectl memgraph backup` asks.
 
 mod client;
 mod flags;
@@ -23,6 +23,9 @@ use std::{
 };
 
 pub use self::{client::Failure, output::Error};
+
+/// What a statement returns: of each row, what is in each column.
+pub type Rows = Vec<bolt_server::Map>;
 
 use self::{
     client::Session,
@@ -74,21 +77,38 @@ pub struct Server {
     pub patience: Duration,
 }
 
+impl From<&Server> for Flags {
+    fn from(server: &Server) -> Self {
+        Self {
+            host: server.host.clone(),
+            port: server.port,
+            username: server.username.clone(),
+            password: server.password.clone(),
+            tls: server.tls,
+            patience: server.patience,
+            ..Self::default()
+        }
+    }
+}
+
+/// Executes one statement, and returns its rows. It blocks.
+///
+/// # Errors
+/// When the server cannot be reached or ends the connection, and when it refuses the statement.
+pub fn ask(server: &Server, statement: &str) -> Result<Rows, Failure> {
+    let answer = Session::connect(&server.into())?.execute(statement)?;
+    let columns = answer.header;
+    let row = |values: Vec<_>| columns.iter().cloned().zip(values).collect();
+    Ok(answer.rows.into_iter().map(row).collect())
+}
+
 /// Executes statements from standard input and shows their rows as tables: those of a pipe up to the first failure, those of a
 /// terminal until it ends. It blocks.
 ///
 /// # Errors
 /// When the server cannot be reached or ends the connection, and when a statement from a pipe fails.
 pub fn shell(server: &Server) -> Result<(), Stopped> {
-    talk(Flags {
-        host: server.host.clone(),
-        port: server.port,
-        username: server.username.clone(),
-        password: server.password.clone(),
-        tls: server.tls,
-        patience: server.patience,
-        ..Flags::default()
-    })
+    talk(server.into())
 }
 
 fn talk(flags: Flags) -> Result<(), Stopped> {

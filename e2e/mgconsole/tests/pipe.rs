@@ -87,6 +87,34 @@ fn pipe(port: u16, flags: &[&str], statements: &str) -> Output {
 }
 
 #[test]
+fn as_a_library_it_returns_the_rows_of_one_statement() {
+    let server = Server::start();
+    let server = mgconsole::Server {
+        host: "127.0.0.1".into(),
+        port: server.port,
+        tls: false,
+        username: String::new(),
+        password: String::new(),
+        patience: Duration::ZERO,
+    };
+    let rows = mgconsole::ask(&server, "UNWIND ['a', 'b'] AS x RETURN x, 1 AS one").unwrap();
+    let texts: Vec<_> = rows.iter().map(|row| row["x"].as_str()).collect();
+    assert_eq!(texts, [Some("a"), Some("b")]);
+    assert_eq!(rows[0]["one"].as_str(), None);
+    let refused = mgconsole::ask(&server, "SHOW NONSENSE").unwrap_err();
+    assert!(matches!(refused, mgconsole::Failure::Query(_)), "{refused}");
+    let nobody = mgconsole::Server {
+        port: free_port(),
+        ..server
+    };
+    let unanswered = mgconsole::ask(&nobody, "RETURN 1").unwrap_err();
+    assert!(
+        matches!(unanswered, mgconsole::Failure::Connection(_)),
+        "{unanswered}"
+    );
+}
+
+#[test]
 fn the_recipe_of_the_manual_works() {
     let server = Server::start();
     let flags = ["--output-format", "csv", "--username=memgraph"];

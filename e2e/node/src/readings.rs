@@ -26,6 +26,42 @@ const RULES: &str = include_str!("../../../charts/memgraph-operator/files/alerts
 /// How long lies between two readings.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// What one process answers.
+pub struct Answer {
+    /// The namespace of its pod.
+    pub namespace: String,
+    /// The name of its pod.
+    pub pod: String,
+    /// All its metrics.
+    pub metrics: String,
+}
+
+/// What every process of the operator and every gateway of this scene answers now. What does not answer is not there.
+///
+/// # Errors
+/// When the pods cannot be listed.
+pub async fn answers(scene: &Scene) -> Result<Vec<Answer>> {
+    let operators: Api<Pod> = Api::namespaced(scene.node.client.clone(), OPERATOR_NAMESPACE);
+    let of_operator = ListParams::default().labels("app.kubernetes.io/name=memgraph-operator");
+    let mut pods = operators.list(&of_operator).await?.items;
+    pods.extend(scene.gateways().await?);
+    let mut answers = Vec::new();
+    for pod in pods {
+        let (namespace, pod) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:8080/proxy/metrics");
+        // As for Prometheus: nothing is read from a target that hangs.
+        let read = scene
+            .node
+            .kubectl(&["get", "--raw", &path, "--request-timeout=2s"]);
+        answers.extend(read.ok().map(|metrics| Answer {
+            namespace,
+            pod,
+            metrics,
+        }));
+    }
+    Ok(answers)
+}
+
 /// Readings, one after the other.
 pub struct Readings {
     text: String,
@@ -47,21 +83,13 @@ impl Readings {
     pub async fn read(&mut self, scene: &Scene) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         writeln!(self.text, "at {now}")?;
-        let operators: Api<Pod> = Api::namespaced(scene.node.client.clone(), OPERATOR_NAMESPACE);
-        let of_operator = ListParams::default().labels("app.kubernetes.io/name=memgraph-operator");
-        let mut pods = operators.list(&of_operator).await?.items;
-        pods.extend(scene.gateways().await?);
-        for pod in pods {
-            let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-            let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:8080/proxy/metrics");
-            // As for Prometheus: nothing is read from a target that hangs.
-            let Ok(metrics) = scene
-                .node
-                .kubectl(&["get", "--raw", &path, "--request-timeout=2s"])
-            else {
-                continue;
-            };
-            writeln!(self.text, "target {{namespace=\"{namespace}\",pod=\"{name}\"}}")?;
+        for Answer {
+            namespace,
+            pod,
+            metrics,
+        } in answers(scene).await?
+        {
+            writeln!(self.text, "target {{namespace=\"{namespace}\",pod=\"{pod}\"}}")?;
             for sample in metrics.lines().filter(|line| is_of_interest(line)) {
                 writeln!(self.text, "{sample}")?;
             }

@@ -134,6 +134,7 @@ impl Kubelet {
                 outcome: ResetOutcome::None,
                 detail: String::new(),
             },
+            max_map_count: None,
         })?;
         let killer = Killer(sender.clone());
         let kubelet = Self {

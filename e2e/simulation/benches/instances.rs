@@ -137,6 +137,7 @@ fn question() -> Question {
         version: Some("3.12.0".to_owned()),
         emptiness: false,
         storage_mode: false,
+        replica_mode: false,
         patience: SECOND,
     }
 }

@@ -1,7 +1,15 @@
 //! Clusters that ask for a password.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use kube::{Client, client::Body};
 use serde_json::json;
 
 use super::{
@@ -13,9 +21,12 @@ use super::{
     fake_memgraph::FakeMemgraph,
     reconciling::{NAMESPACE, api, cluster, hindered, operator, settle},
 };
-use crate::api::{
-    MemgraphCluster, MemgraphClusterStatus,
-    ledger::{Ledger, Route},
+use crate::{
+    api::{
+        MemgraphCluster, MemgraphClusterStatus,
+        ledger::{Ledger, Route},
+    },
+    memgraph::Credentials,
 };
 
 /// Values of a Secret, in base64.
@@ -189,6 +200,51 @@ async fn what_instances_read_when_they_start_is_made_again_with_the_former_passw
     later(30).await;
     tend(&closed).await.unwrap();
     assert_eq!(data(), Some(noted));
+
+    // A human may have been told to set the Secret's password to the one that an instance has.
+    declare(&api, json!({"username": USERNAME, "password": FIRST}));
+    later(31).await;
+    tend(&closed).await.unwrap();
+    assert_eq!(data().unwrap()["password"], FIRST);
+}
+
+/// The API server has done what it was asked for, and the operator hears nothing of it.
+#[tokio::test(start_paused = true)]
+async fn what_was_noted_without_an_answer_is_signed_in_with_as_well() {
+    let api = api();
+    ask_for_a_password(&api);
+    declare(&api, json!({"username": USERNAME, "password": FIRST}));
+    let lost = Arc::new(AtomicBool::new(true));
+    let client = {
+        let (api, lost) = (api.clone(), Arc::clone(&lost));
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let (api, lost) = (api.clone(), Arc::clone(&lost));
+            async move {
+                let is_write = request.method() == http::Method::PATCH;
+                let answer = api.answer(request).await;
+                match is_write && lost.swap(false, Ordering::Relaxed) {
+                    true => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+                    false => Ok(answer),
+                }
+            }
+        });
+        Client::new(service, NAMESPACE)
+    };
+    let wallet = Wallet::default();
+    let at = ([127, 0, 0, 1], 7687).into();
+    let keys = || wallet.keyring().for_instance(at).unwrap();
+    let first = Credentials::new("app", "first").unwrap();
+    let second = Credentials::new("app", "second").unwrap();
+    let open = cluster(&api);
+    wallet.tend(&client, &open).await.unwrap_err();
+    wallet.tend(&client, &open).await.unwrap();
+    assert_eq!(keys(), std::slice::from_ref(&first));
+    declare(&api, json!({"username": USERNAME, "password": SECOND}));
+    lost.store(true, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    wallet.tend(&client, &open).await.unwrap_err();
+    wallet.tend(&client, &open).await.unwrap();
+    assert_eq!(keys(), [second, first]);
 }
 
 #[tokio::test]

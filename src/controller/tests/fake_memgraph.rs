@@ -27,6 +27,10 @@ pub(super) struct FakeMemgraph {
     /// What the addresses of the instances begin with.
     network: [u8; 3],
     servers: Arc<Mutex<BTreeMap<IpAddr, Server>>>,
+    /// The statements that were sent to any of them.
+    asked: Arc<Mutex<Vec<String>>>,
+    /// The release that they run.
+    version: &'static str,
 }
 
 pub(super) struct FakeSession {
@@ -49,7 +53,14 @@ impl FakeMemgraph {
         Self {
             network,
             servers: Arc::new(Mutex::new(servers)),
+            asked: Arc::default(),
+            version: "3.12.0",
         }
+    }
+
+    /// The same, of this release.
+    pub(super) fn of_release(self, version: &'static str) -> Self {
+        Self { version, ..self }
     }
 
     fn address([a, b, c]: [u8; 3], number: u8) -> IpAddr {
@@ -68,6 +79,11 @@ impl FakeMemgraph {
         let server = servers.get_mut(&Self::address(self.network, number)).unwrap();
         server.main = false;
         server.replicas.clear();
+    }
+
+    /// The statements that were sent since the last time.
+    pub(super) fn take_asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
     }
 
     /// Whether each instance is MAIN, and what is registered on it.
@@ -99,6 +115,7 @@ impl FakeMemgraph {
     }
 
     fn run(&self, at: IpAddr, statement: &str) -> Result<Vec<Row>, String> {
+        self.asked.lock().unwrap().push(statement.to_owned());
         let mut servers = self.servers.lock().unwrap();
         let there: BTreeSet<IpAddr> = servers.keys().copied().collect();
         let server = servers.get_mut(&at).ok_or("no such server")?;
@@ -110,7 +127,7 @@ impl FakeMemgraph {
                     json!(if server.main { "main" } else { "replica" }),
                 )])]
             }
-            ["SHOW", "VERSION"] => vec![row(&[("version", json!("3.12.0"))])],
+            ["SHOW", "VERSION"] => vec![row(&[("version", json!(self.version))])],
             ["SHOW", "ENUMS"] => server
                 .marker
                 .iter()
@@ -127,6 +144,13 @@ impl FakeMemgraph {
                 replicas
                     .map(|replica| registration(replica, follows(&replica.2)))
                     .collect()
+            }
+            ["SHOW", "STORAGE", "INFO"] => vec![storage("memory_res", json!("3.00MiB"))],
+            ["SHOW", "STORAGE", "INFO", "ON", "CURRENT", "DATABASE"] => {
+                vec![
+                    storage("vertex_count", json!(7)),
+                    storage("storage_mode", json!("IN_MEMORY_TRANSACTIONAL")),
+                ]
             }
             ["SHOW", "INDEX" | "CONSTRAINT", "INFO"] => Vec::new(),
             ["SHOW", "TRANSACTIONS"] => vec![row(&[("query", json!(["SHOW TRANSACTIONS"]))])],
@@ -193,6 +217,10 @@ fn row(columns: &[(&str, Value)]) -> Row {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
         .collect()
+}
+
+fn storage(name: &str, value: Value) -> Row {
+    row(&[("storage info", json!(name)), ("value", value)])
 }
 
 fn registration((name, mode, address): &(String, String, String), follows: bool) -> Row {

@@ -8,7 +8,7 @@ use super::{
     super::reconcile::reconcile,
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
-    reconciling::{NAMESPACE, VERSION, api, claim, cluster, operator, settle, successor, until},
+    reconciling::{NAMESPACE, VERSION, api, claim, cluster, hindered, operator, settle, successor, until},
 };
 use crate::{api::names, leader::Leadership};
 
@@ -91,4 +91,56 @@ async fn nothing_is_set_up_on_volumes_that_go_with_a_former_cluster() {
     wait_for("demo-1").await;
     claims(&api, "next", None);
     until(&api, &operator, || cluster(&api).status.unwrap().ledger.is_some()).await;
+}
+
+/// `kubectl replace --force`: Kubernetes' garbage collector comes to the objects of the former cluster a moment later.
+#[tokio::test]
+async fn objects_that_are_about_to_go_with_a_former_cluster_are_no_matter_for_a_human_at_once() {
+    let api = api();
+    let memgraph = FakeMemgraph::fresh(3);
+    let first = operator(&api, &memgraph).await;
+    settle(&api, &first).await;
+    let mut again = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
+    again["metadata"]["uid"] = json!("another-uid");
+    again.as_object_mut().unwrap().remove("status");
+    api.remove(VERSION, "memgraphclusters", NAMESPACE, "demo");
+    api.put("memgraphclusters", again);
+    let operator = successor(&first, &memgraph, Leadership::for_ever()).await;
+    let mut errors = 0;
+    while errors < 3 {
+        if let Err(error) = reconcile(Arc::new(cluster(&api)), Arc::clone(&operator)).await {
+            assert!(
+                error.to_string().contains("belongs to a former cluster"),
+                "{error}"
+            );
+            errors += 1;
+        }
+        let conditions = cluster(&api).status.unwrap().conditions;
+        let stalled = conditions
+            .iter()
+            .find(|condition| condition.type_ == "Stalled")
+            .unwrap();
+        assert_ne!(stalled.status, "True", "{}", stalled.message);
+    }
+    // Where nobody comes to them, it is said.
+    let state = operator.clusters.known(&cluster(&api)).unwrap();
+    let stands = async {
+        while state.hindered_for() < Duration::from_secs(5) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        hindered(&api, &operator).await
+    };
+    let error = tokio::time::timeout(Duration::from_secs(20), stands)
+        .await
+        .unwrap();
+    assert!(
+        error.to_string().contains("where it never does, delete it"),
+        "{error}"
+    );
+    let conditions = cluster(&api).status.unwrap().conditions;
+    let stalled = conditions
+        .iter()
+        .find(|condition| condition.type_ == "Stalled")
+        .unwrap();
+    assert_eq!(stalled.reason, "ForeignObject");
 }

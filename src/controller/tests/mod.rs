@@ -22,4 +22,5 @@ mod refusals;
 mod sight;
 mod traced;
 mod updating;
+mod usage;
 mod volumes;

@@ -128,3 +128,80 @@ async fn gateways_that_do_not_come_about_are_a_part_of_the_truth() {
     tell(wanted);
     until(&api, &operator, || condition(&api, "Reconciling").0 == "False").await;
 }
+
+/// The gateways are as the spec asks, by what their controller says of the newest Deployment.
+fn finish_gateways(api: &FakeApi) {
+    let mut deployment = deployment(api).unwrap();
+    let generation = deployment["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
+    let wanted = deployment["spec"]["replicas"].clone();
+    deployment["metadata"]["generation"] = json!(generation);
+    deployment["status"] = json!({
+        "observedGeneration": generation, "replicas": wanted, "updatedReplicas": wanted, "availableReplicas": wanted,
+    });
+    api.put("deployments", deployment);
+}
+
+fn deployment(api: &FakeApi) -> Option<serde_json::Value> {
+    api.get("apps/v1", "deployments", NAMESPACE, "demo-gateway")
+}
+
+/// What the cache shows of the gateways may be about the former spec.
+#[tokio::test]
+async fn nobody_is_told_that_gateways_are_as_asked_before_their_controller_has_seen_it() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    finish_gateways(&api);
+    api.break_watches();
+    ask(&api, "gateway", json!({"resources": {"requests": {"cpu": "2"}}}));
+    reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+        .await
+        .unwrap();
+    let asked = deployment(&api).unwrap()["spec"]["template"]["spec"]["containers"][0]["resources"].clone();
+    assert_eq!(asked["requests"]["cpu"], "2");
+    let reconciling = || {
+        let status = cluster(&api).status.unwrap();
+        assert_eq!(status.observed_generation, cluster(&api).metadata.generation);
+        condition(&api, "Reconciling")
+    };
+    let unseen = "gateways: a change has not been seen by its controller yet".to_owned();
+    assert_eq!(reconciling(), ("True".to_owned(), unseen.clone()));
+    finish_gateways(&api);
+    until(&api, &operator, || reconciling().0 == "False").await;
+
+    // They are asked for again.
+    ask(&api, "gateway", json!({"enabled": false}));
+    until(&api, &operator, || {
+        deployment(&api).is_none() && reconciling().0 == "False"
+    })
+    .await;
+    api.break_watches();
+    ask(&api, "gateway", json!({}));
+    reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
+        .await
+        .unwrap();
+    assert_eq!(reconciling(), ("True".to_owned(), unseen));
+}
+
+/// The spec changes while its former one is still being worked on.
+#[tokio::test]
+async fn what_was_asked_for_in_between_is_not_told_to_be_there_before_it_is_applied() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    finish_gateways(&api);
+    until(&api, &operator, || condition(&api, "Reconciling").0 == "False").await;
+    ask(&api, "switchover", json!({"requestId": "1"}));
+    let former = cluster(&api);
+    ask(&api, "gateway", json!({"resources": {"requests": {"cpu": "2"}}}));
+    reconcile(Arc::new(former), Arc::clone(&operator)).await.unwrap();
+    let status = cluster(&api).status.unwrap();
+    assert_eq!(status.ledger.unwrap().main.instance, "demo-1");
+    assert_eq!(status.observed_generation, cluster(&api).metadata.generation);
+    assert_eq!(condition(&api, "Reconciling").0, "True");
+    until(&api, &operator, || {
+        deployment(&api).unwrap()["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]
+            == "2"
+    })
+    .await;
+}

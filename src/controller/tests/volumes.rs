@@ -10,7 +10,7 @@ use super::{
     fake_memgraph::FakeMemgraph,
     reconciling::{NAMESPACE, api, cluster, operator, settle},
 };
-use crate::api::{VolumeNote, names};
+use crate::api::{Phase, VolumeNote, names};
 
 #[tokio::test]
 async fn each_volume_claim_gets_a_note_of_the_ledger() {
@@ -93,6 +93,28 @@ async fn data_in_a_pod_is_known_by_the_name_on_its_volume_and_the_note_lies_on_t
             assert_eq!(ledger.main.incarnation.volume, format!("{uid}/v{ordinal}"));
         }
     }
+}
+
+/// It is told of, and nothing else follows from it.
+#[tokio::test]
+async fn a_node_with_few_memory_maps_is_told_of() {
+    let api = with_data_in_pods();
+    for (ordinal, maps) in [(0, 65_530), (1, 1_048_576)] {
+        let mut pod = api
+            .get("v1", "pods", NAMESPACE, &names::instance("demo", ordinal))
+            .unwrap();
+        let message =
+            json!({"volume": format!("v{ordinal}"), "outcome": "None", "maxMapCount": maps}).to_string();
+        pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["message"] = json!(message);
+        api.put("pods", pod);
+    }
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let status = cluster(&api).status.unwrap();
+    let told = |ordinal: usize| status.instances[ordinal].warning.as_deref();
+    assert!(told(0).unwrap().contains("vm.max_map_count=65530"), "{status:?}");
+    assert_eq!((told(1), told(2)), (None, None), "of the last one nobody tells");
+    assert_eq!(status.phase, Some(Phase::Operational));
 }
 
 /// One whose name was not told may be another one than before.

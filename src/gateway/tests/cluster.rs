@@ -37,6 +37,7 @@ pub(super) fn replica(name: &str, address: &str) -> InstanceStatus {
         data_status: Some("ready".to_owned()),
         tls: false,
         obstacle: None,
+        warning: None,
     }
 }
 

@@ -202,6 +202,7 @@ fn the_message_is_read_as_it_was_written() {
     };
     let note = InitNote {
         boot_id: boot_id(),
+        max_map_count: Some(65_530),
         volume: String::new(),
         reset: note,
     };

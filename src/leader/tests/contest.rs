@@ -1,7 +1,10 @@
 //! Several processes, one Lease, and requests that fail, come late, or are done without an answer.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,7 +12,7 @@ use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Campaign, Clock, Held, Leadership, Lock, LockError, Record, Timing};
+use super::super::{Campaign, Clock, Held, Leadership, Lock, LockError, Record, Timing, election::Observer};
 
 fn timing() -> Timing {
     let millis = Duration::from_millis;
@@ -324,6 +327,49 @@ async fn leadership_counts_from_before_the_lease_was_written() {
     holding.await.unwrap().unwrap();
 }
 
+/// A server one of whose answers to a renewal never comes.
+#[derive(Clone)]
+struct Forgetful(Server, Arc<AtomicU32>);
+
+impl Lock for Forgetful {
+    async fn read(&self) -> Result<Option<Held>, LockError> {
+        self.0.read().await
+    }
+
+    async fn write(&self, record: &Record, over: Option<&str>) -> Result<Held, LockError> {
+        let written = self.0.write(record, over).await;
+        if self.1.fetch_add(1, Ordering::Relaxed) == 3 {
+            std::future::pending::<()>().await;
+        }
+        written
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_not_answered_is_tried_again_in_time() {
+    for seed in 0..20 {
+        let writes = Arc::new(AtomicU32::new(0));
+        let lock = Forgetful(Server::new(seed), Arc::clone(&writes));
+        let clock = Drifting {
+            begin: Instant::now(),
+            rate: 1.0,
+        };
+        let campaign = Campaign::new(lock, clock, timing(), "p".to_owned()).seeded(seed);
+        let leader = campaign.win().await;
+        let (leadership, stop) = (leader.leadership(), CancellationToken::new());
+        let holding = tokio::spawn(leader.hold(stop.clone()));
+        while writes.load(Ordering::Relaxed) < 10 {
+            sleep(Duration::from_millis(5)).await;
+            assert!(
+                leadership.check().is_ok(),
+                "seed {seed}: it does not lead any more"
+            );
+        }
+        stop.cancel();
+        holding.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_deletes_the_lease_gets_another_election() {
     let server = Server::new(1);
@@ -336,6 +382,28 @@ async fn whoever_deletes_the_lease_gets_another_election() {
     assert!(leader(&process, Duration::from_secs(3)).await.is_some());
     let holder = locked(&server.stored).held.clone().unwrap().record.holder;
     assert_eq!(holder.as_deref(), Some("p-1"), "a new process, not the old one");
+}
+
+/// Its holder may not know yet that somebody has deleted the Lease.
+#[test]
+fn a_lease_of_a_second_that_is_deleted_is_not_one_that_was_given_up() {
+    let second = Duration::from_secs(1);
+    let mut observer = Observer::new("this".to_owned(), second);
+    let record = Record {
+        holder: Some("other".to_owned()),
+        duration: second,
+        ..Record::default()
+    };
+    let mut taken = |found, at| {
+        let date = jiff::Timestamp::UNIX_EPOCH;
+        observer
+            .consider(found, Duration::from_millis(at), date)
+            .is_some()
+    };
+    assert!(!taken(Some(&record), 0));
+    assert!(!taken(None, 100));
+    assert!(!taken(None, 1_100));
+    assert!(taken(None, 1_101));
 }
 
 #[test]

@@ -194,6 +194,7 @@ async fn one_that_is_somebody_else_is_told_nothing_and_is_alive_all_the_same() {
             version: None,
             emptiness: false,
             storage_mode: false,
+            replica_mode: false,
             patience: SOON,
         };
         let sight = look(&bolt, server.at, &question).await;

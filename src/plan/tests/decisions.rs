@@ -189,19 +189,6 @@ fn a_restarted_main_without_candidate_is_promoted_again_in_a_new_term() {
 }
 
 #[test]
-fn manual_failover_only_reports() {
-    let mut world = running();
-    world.settings.automatic_failover = false;
-    world.servers[0].up = false;
-    let plan = world.step(usize::MAX);
-    assert!(plan.steps.is_empty());
-    assert!(matches!(
-        plan.situation,
-        Situation::MainLost(Reason::ManualFailover, _)
-    ));
-}
-
-#[test]
 fn the_operators_own_blindness_is_no_death() {
     let world = running();
     for (sight, ready) in [

@@ -20,7 +20,7 @@ enum Event {
     AskForSwitchover(Option<usize>),
     /// What waits for long has waited for long, or has only just begun.
     Wait(bool),
-    /// Somebody fences this instance, and no other one.
+    /// Somebody fences this instance, too.
     Fence(usize),
     Unfence,
     /// Its pod is replaced, while the API server is there or not.
@@ -78,7 +78,7 @@ fn play(world: &mut World, events: &[Event]) {
                 world.closed_for = Duration::from_secs(if long { 60 } else { 0 });
                 world.change_age = if long { LONG_AGO } else { Duration::ZERO };
             }
-            Event::Fence(index) => world.settings.fenced = vec![World::name(index)],
+            Event::Fence(index) => world.settings.fenced.push(World::name(index)),
             Event::Unfence => world.settings.fenced.clear(),
             Event::ReplacePod(index, api) => world.replace_pod(index, api),
             Event::MovePod(index, address, api) => world.move_pod(index, address, api),

@@ -1,6 +1,13 @@
 //! The spec asks for something else while clients write.
 
+use std::time::Duration;
+
 use super::{
+    super::{
+        Action, Step,
+        observation::{Contents, DataStatus, Sight},
+        plan,
+    },
     decisions::{modes, running},
     world::World,
 };
@@ -8,7 +15,7 @@ use crate::{
     api::{
         RegistrationMode::{Async, StrictSync, Sync},
         ReplicationMode,
-        ledger::Route,
+        ledger::{Operation, OperationKind, Route},
     },
     plan::instances_to_keep,
 };
@@ -149,4 +156,48 @@ fn the_mode_is_changed_while_clients_write() {
         assert_eq!((world.main(), modes(&world, 0)), (Some(0), expected), "{mode:?}");
         assert_eq!(in_sync(&world).len(), sync);
     }
+}
+
+/// Somebody has emptied it, and MAIN has not noticed yet.
+#[test]
+fn nobody_is_left_out_for_a_copy_that_does_not_show_the_mark() {
+    let mut world = running();
+    world.settings.sync_replicas = 2;
+    world.settle();
+    let leaves_out = |marked: bool| {
+        let mut seen = world.observe();
+        seen.closed_for = Duration::from_secs(60);
+        let ledger = seen.ledger.as_mut().unwrap();
+        ledger.route = Route::Closed;
+        ledger.candidates = ledger.in_sync.clone();
+        ledger.operation = Some(Operation {
+            kind: OperationKind::Repair,
+            target: "demo-0".into(),
+            from: Some("demo-0".into()),
+            started_at: String::new(),
+            cause: String::new(),
+            lossy: false,
+            reversed: false,
+            election: None,
+            proven: false,
+        });
+        let Sight::Serving(main) = &mut seen.instances[0].sight else {
+            panic!("it serves")
+        };
+        let slow = &mut main.registrations[1];
+        (slow.status, slow.behind) = (Some(DataStatus::Recovery), -5);
+        let slow = slow.name.clone();
+        if !marked {
+            let Sight::Serving(emptied) = &mut seen.instances[1].sight else {
+                panic!("it serves")
+            };
+            emptied.contents = Some(Contents { marker: None });
+        }
+        let steps = plan(&seen).steps;
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::Do(Action::Drop { name, .. }) if *name == slow))
+    };
+    assert!(leaves_out(true));
+    assert!(!leaves_out(false));
 }

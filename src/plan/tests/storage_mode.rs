@@ -1,12 +1,18 @@
 //! MAIN is in a storage mode in which nothing is replicated.
 
+use std::time::Duration;
+
 use super::{
-    super::{Situation, plan, report},
+    super::{
+        Action, Plan, Situation, Step,
+        observation::{Contents, Observation, Sight, StorageMode},
+        plan, report,
+    },
     decisions::running,
     world::World,
 };
 use crate::api::{
-    MainUpdate, SwitchoverState,
+    MainUpdate, Phase, ReplicationMode, SwitchoverState,
     conditions::{ConditionType, Reason, Truth},
     ledger::{Route, SwitchoverRecord},
 };
@@ -32,12 +38,15 @@ fn transactional(world: &mut World) {
 fn told(world: &World) -> report::Report {
     let seen = world.observe();
     let situation = plan(&seen).situation;
-    let gateway = report::GatewayState {
+    report::report(&seen, seen.ledger.as_ref(), &situation, gateway())
+}
+
+fn gateway() -> report::GatewayState {
+    report::GatewayState {
         enabled: true,
         ready: 1,
         ..Default::default()
-    };
-    report::report(&seen, seen.ledger.as_ref(), &situation, gateway)
+    }
 }
 
 fn verdict(world: &World, condition: ConditionType) -> (Truth, Reason, String) {
@@ -179,10 +188,228 @@ fn the_pod_of_main_is_not_updated_meanwhile() {
 }
 
 #[test]
-fn a_main_that_is_lost_is_followed_all_the_same() {
+fn a_main_whose_process_has_ended_is_followed_all_the_same() {
     let mut world = running();
     analytical(&mut world, true);
     world.servers[0].up = false;
     world.settle();
     assert_eq!(world.main(), Some(1));
+}
+
+fn moves_main(plan: &Plan) -> bool {
+    plan.steps
+        .iter()
+        .any(|step| matches!(step, Step::Write(ledger) if ledger.main.instance != "demo-0"))
+}
+
+/// The commit that it is tried with waits behind the import, which keeps all its workers.
+#[test]
+fn a_main_that_ends_no_commit_is_not_replaced_while_it_replicates_nothing() {
+    let mut world = running();
+    world.commit_for = Duration::from_secs(3600);
+    assert!(moves_main(&plan(&world.observe())));
+    analytical(&mut world, true);
+    stays(&mut world);
+}
+
+/// The ledger's MAIN has fallen silent for everybody, and was in this mode when it answered last.
+fn silent(world: &World, mode: Option<StorageMode>) -> Observation {
+    let mut seen = world.observe();
+    let main = &mut seen.instances[0];
+    (main.sight, main.ready, main.last_mode) = (Sight::Silent, false, mode);
+    (main.silent_for, main.away_for) = (Duration::from_secs(600), Duration::from_secs(600));
+    seen
+}
+
+#[test]
+fn a_main_that_is_silent_and_alone_holds_what_was_written_is_waited_for() {
+    let world = running();
+    for mode in [None, Some(StorageMode::Transactional)] {
+        assert!(moves_main(&plan(&silent(&world, mode))), "{mode:?}");
+    }
+    let seen = silent(&world, Some(StorageMode::Analytical));
+    let waiting = plan(&seen);
+    assert!(waiting.steps.is_empty(), "{waiting:?}");
+    let Situation::Stalled(reason, why) = &waiting.situation else {
+        panic!("nobody is told: {waiting:?}");
+    };
+    assert_eq!(*reason, Reason::UnreplicatedMode);
+    for part in ["demo-0", "IN_MEMORY_ANALYTICAL", "delete the pod of demo-0"] {
+        assert!(why.contains(part), "{why}");
+    }
+    let verdicts = report::report(&seen, seen.ledger.as_ref(), &waiting.situation, gateway()).verdicts;
+    let durable = verdicts
+        .iter()
+        .find(|v| v.condition == ConditionType::Durable)
+        .unwrap();
+    assert_eq!(
+        (durable.status, durable.reason),
+        (Truth::False, Reason::UnreplicatedMode)
+    );
+
+    let mut given_up = seen.clone();
+    given_up.instances[0].terminating = true;
+    assert!(moves_main(&plan(&given_up)), "its pod is to go");
+    let mut lossy = seen;
+    lossy.settings.most_recent = true;
+    assert!(moves_main(&plan(&lossy)), "the spec allows to lose something");
+}
+
+#[test]
+fn replicas_are_what_main_said_of_them_last() {
+    let mut world = running();
+    let data = |world: &World| -> Vec<_> {
+        let instances = told(world).instances.into_iter();
+        instances.map(|i| (i.mode.is_some(), i.data_status)).collect()
+    };
+    let ready = || (true, Some("ready".to_owned()));
+    assert_eq!(data(&world), [(false, None), ready(), ready()]);
+    analytical(&mut world, true);
+    let report = told(&world);
+    assert_eq!((report.ready_replicas, report.phase), (3, Phase::Degraded));
+    assert_eq!(verdict(&world, ConditionType::Reconciling).0, Truth::False);
+    // The status goes on saying what it said.
+    assert_eq!(data(&world), [(false, None), (true, None), (true, None)]);
+    let with_contents = |contents| {
+        let mut seen = world.observe();
+        let Sight::Serving(view) = &mut seen.instances[2].sight else {
+            panic!("it serves")
+        };
+        view.contents = contents;
+        let report = report::report(&seen, seen.ledger.as_ref(), &Situation::Serving, gateway());
+        (report.instances[2].data_status.clone(), report.ready_replicas)
+    };
+    assert_eq!(with_contents(None), (None, 3), "it could not be read now");
+    let emptied = with_contents(Some(Contents { marker: None }));
+    assert_eq!(emptied, (Some("ghost".to_owned()), 2));
+}
+
+fn registers_or_drops(plan: &Plan) -> bool {
+    let touches = |step: &Step| matches!(step, Step::Do(Action::Register { .. } | Action::Drop { .. }));
+    plan.steps.iter().any(touches)
+}
+
+/// A reader may send the change of mode to a replica. It refuses all that MAIN sends then.
+#[test]
+fn a_replica_that_takes_nothing_is_not_registered_anew_and_another_one_takes_its_place() {
+    let mut world = running();
+    world.servers[1].analytical = true;
+    world.settle();
+    let ledger = world.ledger.clone().unwrap();
+    let members: Vec<_> = ledger.in_sync.iter().map(|m| m.instance.as_str()).collect();
+    assert_eq!(
+        (members, ledger.route, ledger.term),
+        (vec!["demo-2"], Route::Open, 1)
+    );
+    let registered = world.servers[0].replicas.clone();
+    assert_eq!(registered.len(), 2);
+    let (truth, _, why) = verdict(&world, ConditionType::ReplicationHealthy);
+    assert_eq!(truth, Truth::False);
+    for part in [
+        "demo-1",
+        "IN_MEMORY_ANALYTICAL",
+        "STORAGE MODE IN_MEMORY_TRANSACTIONAL",
+    ] {
+        assert!(why.contains(part), "{why}");
+    }
+    world.settle();
+    assert_eq!(world.servers[0].replicas, registered);
+    world.client_write();
+    world.servers[1].analytical = false;
+    world.settle();
+    assert_eq!(verdict(&world, ConditionType::ReplicationHealthy).0, Truth::True);
+    world.check();
+}
+
+/// Before it is known whether it takes anything, it is asked.
+#[test]
+fn a_replica_that_main_does_not_get_through_to_is_asked_before_it_is_registered_anew() {
+    let mut world = running();
+    world.servers[2].analytical = true;
+    let with_mode = |mode| {
+        let mut seen = world.observe();
+        let Sight::Serving(view) = &mut seen.instances[2].sight else {
+            panic!("it serves")
+        };
+        view.storage_mode = mode;
+        registers_or_drops(&plan(&seen))
+    };
+    assert!(!with_mode(None));
+    assert!(!with_mode(Some(StorageMode::Analytical)) && !with_mode(Some(StorageMode::OnDisk)));
+    assert!(with_mode(Some(StorageMode::Transactional)) && with_mode(Some(StorageMode::Untold)));
+}
+
+/// What MAIN lacks, if it was put back to an older state, that copy alone can show.
+#[test]
+fn a_route_that_waits_for_one_that_takes_nothing_says_so() {
+    for replicas in [2, 3] {
+        let mut world = World::new(replicas);
+        world.settle();
+        world.client_write();
+        world.servers[1].analytical = true;
+        // The replica cannot become MAIN either.
+        world.restart(0, true);
+        world.step(usize::MAX);
+        world.closed_for = Duration::from_secs(11);
+        world.step(usize::MAX);
+        assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-0");
+        world.closed_for = Duration::ZERO;
+        let plan = world.settle();
+        assert!(!world.is_open());
+        let Situation::Stalled(reason, why) = plan.situation else {
+            panic!("nobody is told: {:?}", plan.situation);
+        };
+        assert_eq!(reason, Reason::UnreplicatedMode);
+        for part in [
+            "demo-1",
+            "IN_MEMORY_ANALYTICAL",
+            "STORAGE MODE IN_MEMORY_TRANSACTIONAL",
+        ] {
+            assert!(why.contains(part), "{why}");
+        }
+        world.servers[1].analytical = false;
+        world.settle();
+        assert!(world.is_open());
+        world.check();
+    }
+}
+
+#[test]
+fn where_the_only_replica_takes_nothing_the_route_stays_as_it_is() {
+    let mut world = World::new(2);
+    world.settle();
+    let term = world.ledger.as_ref().unwrap().term;
+    world.servers[1].analytical = true;
+    world.settle();
+    assert_eq!(
+        (world.is_open(), world.ledger.as_ref().unwrap().term),
+        (true, term)
+    );
+    // All registrations are made anew for that, behind a closed route.
+    world.settings.mode = ReplicationMode::Sync;
+    let plan = world.settle();
+    assert!(!world.is_open());
+    assert!(
+        matches!(plan.situation, Situation::Stalled(Reason::UnreplicatedMode, _)),
+        "{plan:?}"
+    );
+    world.servers[1].analytical = false;
+    world.settle();
+    assert!(world.is_open());
+    world.check();
+}
+
+#[test]
+fn a_main_that_is_known_to_hold_everything_waits_for_no_replica_that_takes_nothing() {
+    let mut world = running();
+    world.servers[1].analytical = true;
+    world.settings.mode = ReplicationMode::Sync;
+    world.settle();
+    let ledger = world.ledger.clone().unwrap();
+    let members: Vec<_> = ledger.in_sync.iter().map(|m| m.instance.as_str()).collect();
+    assert_eq!((members, ledger.route), (vec!["demo-2"], Route::Open));
+    world.client_write();
+    world.servers[1].analytical = false;
+    world.settle();
+    world.check();
 }

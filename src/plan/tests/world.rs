@@ -74,7 +74,7 @@ pub(super) struct Server {
     pub(super) password: Option<u32>,
     /// A client has put it into the storage mode IN_MEMORY_ANALYTICAL.
     pub(super) analytical: bool,
-    /// It has told the operator so.
+    /// As MAIN it has told the operator so.
     pub(super) told_analytical: bool,
     /// The operator has seen its process end, and Kubernetes tells of no other one.
     pub(super) unclear: bool,
@@ -132,6 +132,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         reset_diverged: true,
         fenced: Vec::new(),
         automatic_failover: true,
+        unfenced: false,
         most_recent: false,
         detection_timeout: Duration::from_secs(1),
         hang_timeout: Duration::from_secs(60),
@@ -301,10 +302,10 @@ impl World {
             }),
             empty: Some(server.data.is_empty()),
             version: "3.12.0".into(),
-            storage_mode: (server.role == Role::Main).then_some(if server.told_analytical {
-                StorageMode::Analytical
-            } else {
-                StorageMode::Transactional
+            storage_mode: Some(match server.role {
+                Role::Main if server.told_analytical => StorageMode::Analytical,
+                Role::Replica if server.analytical => StorageMode::Analytical,
+                Role::Main | Role::Replica => StorageMode::Transactional,
             }),
         }
     }
@@ -368,6 +369,7 @@ impl World {
                 unregistrable: false,
                 may_have_ended: self.servers[index].unclear,
                 last_behind: None,
+                last_mode: None,
             }
         };
         Observation {
@@ -403,7 +405,7 @@ impl World {
         let replica = self.at(address)?;
         let (m, r) = (&self.servers[main], &self.servers[replica]);
         let follows = m.up && m.role == Role::Main && r.role == Role::Replica && r.reign == m.reign;
-        follows.then_some(replica)
+        (follows && !r.analytical).then_some(replica)
     }
 
     fn prefix(shorter: &[Write], longer: &[Write]) -> bool {
@@ -487,6 +489,7 @@ impl World {
         server.up = !server.unreadable && !server.waits;
         server.life += 1;
         server.position = None;
+        (server.analytical, server.told_analytical) = (false, false);
         if server.role == Role::Main {
             // The start gate makes it a replica that accepts no MAIN before one registers it.
             server.role = Role::Replica;
@@ -658,7 +661,8 @@ impl World {
                 incarnation,
             } => {
                 let index = Self::index(instance);
-                let stubborn = self.servers[index].stubborn;
+                // Memgraph changes no role in another storage mode than the usual one.
+                let stubborn = self.servers[index].stubborn || self.servers[index].analytical;
                 assert!(
                     !self.settings.is_fenced(instance),
                     "{instance} is fenced: {}",
@@ -744,7 +748,9 @@ impl World {
                 self.servers[replica].password = None;
                 // The UUID is swapped before the data is looked at.
                 self.servers[replica].reign = self.servers[main].reign;
-                let fits = Self::prefix(&self.servers[replica].data, &self.servers[main].data);
+                // It tells nothing of its data in another storage mode, and MAIN does not ask again.
+                let fits = self.servers[replica].analytical
+                    || Self::prefix(&self.servers[replica].data, &self.servers[main].data);
                 if fits {
                     self.servers[main].replicas.push((name.clone(), number, *mode));
                 } else {
@@ -866,10 +872,11 @@ impl World {
                 "MAIN lets everybody in: {}",
                 self.tell()
             );
-            let strict = main
-                .replicas
-                .iter()
-                .any(|(_, _, mode)| *mode == self.settings.sync_mode());
+            let as_asked = |mode: RegistrationMode| {
+                mode == self.settings.sync_mode()
+                    || self.keeps_mode(&ledger.main.instance) && mode != RegistrationMode::Async
+            };
+            let strict = main.replicas.iter().any(|(_, _, mode)| as_asked(*mode));
             let required = self.settings.required_members() > 0 && !self.alone;
             assert!(
                 strict || !required,
@@ -886,7 +893,7 @@ impl World {
                 let registered = main
                     .replicas
                     .iter()
-                    .any(|(_, r, m)| Self::address(*r) == member.address && *m == self.settings.sync_mode());
+                    .any(|(_, r, m)| Self::address(*r) == member.address && as_asked(*m));
                 assert!(
                     registered,
                     "{} is in the set but MAIN does not wait for it: {}",
@@ -895,6 +902,16 @@ impl World {
                 );
             }
         }
+    }
+
+    /// Whether a change of mode waits: behind a closed route nobody could be registered in sync with this MAIN, for a fence.
+    fn keeps_mode(&self, main: &str) -> bool {
+        let electable = self.settings.electable.min(self.settings.replicas);
+        let may_follow = |instance: &String| instance != main && !self.settings.fenced.contains(instance);
+        let others = (0..usize::try_from(electable).unwrap())
+            .map(Self::name)
+            .filter(may_follow);
+        others.count() < self.settings.required_members()
     }
 
     /// Every copy that the ledger lets be promoted, in the very life it names, has every acknowledged write.

@@ -13,7 +13,10 @@ use std::{
 
 use k8s_openapi::{
     api::core::v1::ResourceRequirements,
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{ObjectMeta, OwnerReference},
+    },
 };
 use kube::Resource;
 use proptest::prelude::*;
@@ -309,6 +312,16 @@ fn only_objects_of_this_very_cluster_are_ours() {
     let mut namesake = cluster.clone();
     namesake.meta_mut().uid = Some("another".into());
     assert!(!is_controlled_by(&metadata, &namesake));
+    assert!(is_left_behind(&metadata, &namesake) && !is_left_behind(&metadata, &cluster));
+    for change in [
+        |owner: &mut OwnerReference| owner.kind = "Other".into(),
+        |owner: &mut OwnerReference| owner.name = "other".into(),
+        |owner: &mut OwnerReference| owner.api_version = "example.org/v1alpha1".into(),
+    ] {
+        let mut foreign = metadata.clone();
+        change(&mut foreign.owner_references.as_mut().unwrap()[0]);
+        assert!(!is_left_behind(&foreign, &namesake));
+    }
     let mut mere_owner = metadata;
     mere_owner.owner_references.as_mut().unwrap()[0].controller = None;
     assert!(!is_controlled_by(&mere_owner, &cluster));

@@ -166,6 +166,7 @@ pub fn configure(version: Version, flags: &Flags, directory: &Path) -> Result<Co
         access_timeout: Duration::from_secs(flags.number("storage_access_timeout_sec")),
         isolation: isolation(flags),
         analytical,
+        memory_limit: mebibytes(flags.number("memory_limit")),
         bolt_port: bolt_port(flags)?,
         initial_user: initial_user(),
         init_statements: statements(flags.text("init_file")),
@@ -173,6 +174,11 @@ pub fn configure(version: Version, flags: &Flags, directory: &Path) -> Result<Co
         given_flags: given_flags(flags),
         flags: flags.table(),
     })
+}
+
+/// So many MiB in bytes; none of them means another limit.
+fn mebibytes(number: u64) -> Option<u64> {
+    (number > 0).then(|| number.saturating_mul(1 << 20))
 }
 
 /// Refuses what would silently be another server than the one that was asked for.

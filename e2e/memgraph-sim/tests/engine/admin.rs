@@ -383,6 +383,27 @@ fn storage_info_has_the_rows_of_the_release() {
 }
 
 #[test]
+fn storage_info_tells_the_limit_of_the_command_line() {
+    for version in Version::ALL {
+        let mut network = Network::new(version, &[]);
+        let config = Config {
+            version,
+            memory_limit: Some(921 << 20),
+            ..Config::default()
+        };
+        network.add("a", config);
+        let name = match version {
+            version if version < Version::V3_10 => "allocation_limit",
+            Version::V3_10 => "global_runtime_allocation_limit",
+            _ => "memory_limit",
+        };
+        let client = network.client("a");
+        let limit = info(&mut network, &client, "SHOW STORAGE INFO", name);
+        assert_eq!(text(&limit), "921.00MiB", "{version:?}");
+    }
+}
+
+#[test]
 fn a_commit_that_waits_for_a_replica_shows_and_cannot_be_terminated() {
     for version in Version::ALL
         .into_iter()

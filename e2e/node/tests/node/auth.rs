@@ -1,5 +1,6 @@
 //! Clusters that ask for a password.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use memgraph_operator::api::names;
 use memgraph_operator::memgraph::{Bolt, BoltError, Credentials, Neo4rsBolt, Session};
 use memgraph_operator::resources;
 use serde_json::json;
+
+use super::plugin::call;
 
 /// How long one statement may take: signing in computes a hash.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
@@ -66,6 +69,17 @@ pub async fn whoever_has_no_password_gets_in_nowhere_and_another_password_restar
     ]);
     let refusal = format!("{:#}", refusal.err().context("auth was removed")?);
     ensure!(refusal.contains("auth: cannot be removed"), "{refusal}");
+
+    let backups = tempfile::tempdir()?;
+    let backup = format!("backup demo --folder {}", backups.path().display());
+    let said = call(&scene, &backup).await?;
+    ensure!(said.contains("demo-0, which is MAIN in term"), "{said}");
+    let folder = backups.path().join(&scene.namespace).join("demo");
+    let kept = fs::read_dir(folder)?.filter(|entry| {
+        let name = entry.as_ref().map(fs::DirEntry::file_name);
+        name.is_ok_and(|name| name.to_string_lossy().contains("_timestamp_"))
+    });
+    ensure!(kept.count() == 1, "{said}");
 
     let before = database.ledger().await?.term;
     scene.node.kill(&database.pod("demo-0").await?)?;

@@ -1,16 +1,23 @@
 //! The commands of the guides in docs/, from top to bottom.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e_node::database::{Database, tokens};
 use e2e_node::guide::Desk;
+use e2e_node::installation::{PROJECT, PUBLISHED_IMAGE};
 use e2e_node::scene::Scene;
 use serde_json::json;
 
 /// Runs every box of a document. Returns what each has printed.
 fn play(scene: &Arc<Scene>, document: &str, headings: &[&str]) -> Result<Vec<String>> {
-    let desk = Desk::new(scene, document)?;
+    play_at(&Desk::new(scene, document)?, document, headings)
+}
+
+/// The same, where somebody sits already.
+fn play_at(desk: &Desk, document: &str, headings: &[&str]) -> Result<Vec<String>> {
     let there: Vec<_> = desk
         .guide()
         .boxes()
@@ -27,6 +34,25 @@ fn play(scene: &Arc<Scene>, document: &str, headings: &[&str]) -> Result<Vec<Str
         said.push(desk.run(heading, number)?);
     }
     Ok(said)
+}
+
+/// Puts a file of this project where somebody sits, with the image of the operator under test in place of the published one.
+fn lay_out(desk: &Desk, path: &str) -> Result<()> {
+    let text = fs::read_to_string(Path::new(PROJECT).join(path))?;
+    let published = format!("{PUBLISHED_IMAGE}:0.1.0");
+    ensure!(text.contains(&published), "{path} has no {published}");
+    let images = &desk.scene().node.images;
+    let file = desk.folder().join(path);
+    fs::create_dir_all(file.parent().context("a path without a folder")?)?;
+    fs::write(file, text.replace(&published, &images.operator))?;
+    Ok(())
+}
+
+/// Where the plugin is that was built for the images.
+fn programs() -> Result<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let target = target.context("there is no target folder")?;
+    Ok(target.join("static/x86_64-unknown-linux-gnu/image"))
 }
 
 fn shows(said: &str, expected: &[&str]) -> Result<()> {
@@ -92,9 +118,19 @@ pub async fn a_backup_is_made_and_restored_as_the_guide_says(scene: Arc<Scene>) 
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
     database.settled().await?;
-    let headings = ["Backup", "Restore", "Restore", "Restore"];
-    let said = play(&scene, "docs/how-to/backup.md", &headings)?;
-    shows(&said[3], &["\"nodes\"\n\"1\"\n"])?;
+    let desk = Desk::new(&scene, "docs/how-to/backup.md")?.with_programs(&programs()?);
+    lay_out(&desk, "examples/backup/nightly.yaml")?;
+    let headings = ["By hand", "Each night", "Restore", "Restore", "Restore"];
+    let said = play_at(&desk, "docs/how-to/backup.md", &headings)?;
+    let by_hand = said[0].lines().last().context("nothing is printed")?;
+    let held = format!("backups/{}/demo/", scene.namespace);
+    ensure!(by_hand.starts_with(&held), "the file is {by_hand}");
+    ensure!(
+        fs::metadata(desk.folder().join(by_hand))?.len() > 0,
+        "the file is empty"
+    );
+    shows(&said[1], &[&format!("/{held}")])?;
+    shows(&said[4], &["\"nodes\"\n\"1\"\n"])?;
     let restored = Database::new(Arc::clone(&scene), "restored");
     restored.settled().await?;
     restored.expect_everywhere(&["before"]).await?;

@@ -164,7 +164,7 @@ const LONG: &[(&str, Body)] = tests! {
         ends_at_gateways_leads_to_each_main_and_changes_without_a_session_cut;
     updates:
         a_changed_configuration_reaches_one_instance_after_the_other
-        data_that_lies_in_pods_outlives_an_update_a_kill_and_the_end_of_mains_pod;
+        data_that_lies_in_pods_outlives_an_update_a_kill_and_the_eviction_of_each_pod;
     quiet:
         a_cluster_at_rest_causes_no_write;
 };
@@ -174,6 +174,7 @@ const NODES: &[(&str, Body)] = tests! {
     nodes:
         the_machine_of_main_loses_its_power
         the_machine_of_main_is_cut_off
+        the_machine_of_main_never_comes_back
         the_machine_of_main_is_drained;
 };
 

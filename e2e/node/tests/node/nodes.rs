@@ -10,14 +10,14 @@ use e2e_cluster::address::BoxName;
 use e2e_cluster::firewall::Cut;
 use e2e_cluster::interrupt::Interrupt;
 use e2e_node::application::Application;
-use e2e_node::database::Database;
+use e2e_node::database::{Database, is_settled};
 use e2e_node::node::{OPERATOR_NAMESPACE, wait_for_operator};
 use e2e_node::scene::Scene;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
-use memgraph_operator::api::SwitchoverState;
 use memgraph_operator::api::ledger::OperationKind;
+use memgraph_operator::api::{MemgraphCluster, SwitchoverState};
 use serde_json::json;
 
 use crate::faults::{main_is_lost, replaced};
@@ -50,6 +50,47 @@ pub async fn the_machine_of_main_loses_its_power(scene: Arc<Scene>) -> Result<()
         replaced
     })
     .await
+}
+
+/// Neither does its disk. A human says so as `docs/operations.md` asks, and the instance is filled anew on another machine.
+pub async fn the_machine_of_main_never_comes_back(scene: Arc<Scene>) -> Result<()> {
+    main_is_lost(scene, async |database, main| {
+        let cluster = &database.scene.node.cluster;
+        let machine = machine_of(database, main).await?;
+        tokio::task::block_in_place(|| cluster.power_cut(machine))?;
+        let filled = filled_elsewhere(database, main, machine).await;
+        // For other tests: a machine of this name joins, as a new one would.
+        tokio::task::block_in_place(|| {
+            cluster.power_on(machine)?;
+            cluster.wait_for_nodes(&Interrupt::never(), MACHINE_LIMIT)
+        })?;
+        filled
+    })
+    .await
+}
+
+async fn filled_elsewhere(database: &Database, lost: &str, machine: BoxName) -> Result<()> {
+    let scene = &database.scene;
+    replaced(database, lost).await?;
+    scene.node.kubectl(&["delete", "node", &machine.to_string()])?;
+    let misses_its_disk = |cluster: &MemgraphCluster| {
+        let instances = cluster.status.iter().flat_map(|status| &status.instances);
+        instances
+            .filter(|instance| instance.name == lost)
+            .any(|instance| instance.obstacle.is_some())
+    };
+    database
+        .wait("the pod's obstacle to be told", MACHINE_LIMIT, misses_its_disk)
+        .await?;
+    let claim = format!("data-{lost}");
+    scene.kubectl(&["delete", "persistentvolumeclaim", &claim, "--wait=false"])?;
+    scene.kubectl(&["delete", "pod", lost])?;
+    database
+        .wait("all instances to follow", MACHINE_LIMIT, is_settled)
+        .await?;
+    let now = machine_of(database, lost).await?;
+    ensure!(now != machine, "{lost} is on {machine}, which is gone");
+    Ok(())
 }
 
 /// It goes on, with its clients' gateway beside it: nothing that is written there may be acknowledged.

@@ -27,7 +27,7 @@ until [[ -e over ]]; do sleep 0.1; done
 "#;
 
 /// Calls the plugin. Returns what it has said meanwhile.
-async fn call(scene: &Scene, line: &str) -> Result<String> {
+pub async fn call(scene: &Scene, line: &str) -> Result<String> {
     let kubeconfig = scene.node.cluster.kubeconfig();
     let kubeconfig = kubeconfig.to_str().context("a path that is no text")?;
     let own = ["--namespace", &scene.namespace, "--kubeconfig", kubeconfig];

@@ -9,7 +9,10 @@ use e2e_node::node::{OPERATOR_NAMESPACE, wait_for_operator};
 use e2e_node::policies::Enforcement;
 use e2e_node::scene::Scene;
 use e2e_node::wait::until;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::EvictParams;
+use kube::{Api, ResourceExt};
+use memgraph_operator::api::ledger::OperationKind;
 use memgraph_operator::api::names;
 use serde_json::json;
 
@@ -45,9 +48,16 @@ pub async fn no_client_gets_past_the_gateways_and_nothing_else_is_kept_out(scene
     }
     let term = database.ledger().await?.term;
     let main = database.main().await?;
-    scene.kubectl(&["delete", "pod", &main])?;
+    // As by `kubectl drain`.
+    let pods: Api<Pod> = scene.api();
+    pods.evict(&main, &EvictParams::default()).await?;
     database.write("moved").await?;
     database.settled_after(term).await?;
+    let last = database.status().await?.history.first().map(|record| record.kind);
+    ensure!(
+        last == Some(OperationKind::Switchover),
+        "{main} was evicted under the policies, and not moved in time: {last:?}"
+    );
     let gateways = format!("--selector={}={}", names::COMPONENT_LABEL, names::GATEWAY);
     scene.kubectl(&["delete", "pods", &gateways])?;
     database.write("by-new-gateways").await?;

@@ -40,6 +40,9 @@ pub struct Conditions {
     pub refuses: bool,
     /// Nothing gets through, and nobody is told so.
     pub silent: bool,
+    /// So many requests are taken, and never answered, as on connections to a machine that has vanished. Those for
+    /// Leases and watches go over others.
+    pub swallows: u32,
     /// How likely an answer is lost although the request was carried out.
     pub lost_answers: f64,
 }
@@ -51,6 +54,7 @@ impl Default for Conditions {
             lag: Duration::from_millis(10),
             refuses: false,
             silent: false,
+            swallows: 0,
             lost_answers: 0.0,
         }
     }
@@ -89,6 +93,9 @@ impl Ways {
         ways.entry(name.to_owned()).or_default().clone()
     }
 }
+
+/// After what time a kernel gives up what is not confirmed: `tcp_retries2`, a quarter of an hour.
+const GIVEN_UP: Duration = Duration::from_secs(924);
 
 /// A process's connection to the API server.
 #[derive(Clone)]
@@ -170,6 +177,11 @@ impl Connection {
             .is_some_and(|value| value == "true" || value == "1")
         {
             return Ok(self.watch(target, &query));
+        }
+        if target.resource.plural != "leases" && self.way.conditions().get().swallows > 0 {
+            self.way.set(|way| way.swallows -= 1);
+            sleep(GIVEN_UP).await;
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
         }
         let body = if body.is_empty() {
             Value::Null

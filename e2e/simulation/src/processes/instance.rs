@@ -438,6 +438,7 @@ impl Sandbox for InstanceSandbox {
                     .unwrap_or_default()
                     .to_owned(),
                 reset,
+                max_map_count: None,
             };
             serde_json::to_string(&note).ok()
         }

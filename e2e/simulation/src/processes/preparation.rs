@@ -95,6 +95,7 @@ pub(super) async fn prepare(
                 version: None,
                 emptiness: true,
                 storage_mode: false,
+                replica_mode: false,
                 patience: MAIN_DEADLINE,
             };
             let at = SocketAddr::new(main.address, names::BOLT_PORT);

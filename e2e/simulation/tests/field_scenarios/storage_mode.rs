@@ -1,10 +1,14 @@
-//! A client puts MAIN into a storage mode in which Memgraph replicates nothing, and says nothing of it.
+//! A client puts MAIN into a storage mode in which Memgraph replicates nothing, and says nothing of it, or a replica into one in which
+//! that takes nothing.
 
 use std::time::Duration;
 
 use memgraph_operator::api::{SwitchoverState, ledger::Route, names};
 use serde_json::json;
-use simulation::world::World;
+use simulation::{
+    script,
+    world::{Options, World},
+};
 use tokio::time::sleep;
 
 use crate::{play, secs};
@@ -42,7 +46,21 @@ fn an_import_without_replication_is_told_of_and_main_stays_until_it_is_over() {
             world.condition("Durable")
         );
         asks(&world, "away");
-        assert!(world.throughout(secs(60), |w| goes_on(w, term) && told(w)).await);
+        let follow = |w: &World| {
+            let instances = w.status().instances.into_iter();
+            let ready = instances.filter(|i| i.data_status.as_deref() == Some("ready"));
+            ready.count() == 2
+        };
+        let as_before = |w: &World| goes_on(w, term) && told(w) && follow(w);
+        assert!(
+            world.throughout(secs(60), as_before).await,
+            "{:?}",
+            world.status()
+        );
+        assert!(
+            world.session(names::GATEWAY_READ_PORT).await.is_ok(),
+            "a new reader"
+        );
         let request = world.status().switchover.unwrap();
         assert_eq!(request.state, SwitchoverState::Pending);
         assert!(
@@ -102,6 +120,101 @@ fn a_change_of_mode_that_no_look_has_seen_has_the_switchover_undone() {
         assert!(world.until(secs(30), |w| w.is_open_to("demo-1")).await);
         world.clients.set_quiet(false);
         assert!(world.writes(10, secs(30)).await);
+        assert!(world.settled(1, secs(60)).await);
+    });
+}
+
+/// What was written in that mode is nowhere else, and in no log.
+#[test]
+fn a_main_that_stands_still_is_waited_for_until_somebody_gives_it_up() {
+    play(async |world| {
+        assert!(world.settled(1, secs(60)).await);
+        world.clients.set_quiet(true);
+        sleep(secs(5)).await;
+        let ledger = world.ledger().unwrap();
+        world.command("demo-0", ANALYTICAL).await.unwrap();
+        let told = |w: &World| w.condition("Durable").1 == "UnreplicatedMode";
+        assert!(world.until(secs(20), told).await);
+        let process = world.main().unwrap().process.unwrap();
+        world.memgraphs.freeze(process);
+        let says_so =
+            |w: &World| w.condition("Stalled") == ("True".to_owned(), "UnreplicatedMode".to_owned());
+        assert!(world.until(secs(10), says_so).await, "{:?}", world.status());
+        let waits = |w: &World| w.ledger().unwrap() == ledger && says_so(w) && told(w);
+        assert!(world.throughout(secs(100), waits).await);
+        world.memgraphs.thaw(process);
+        let serves = |w: &World| goes_on(w, ledger.term) && w.condition("Stalled").0 == "False";
+        assert!(world.until(secs(10), serves).await);
+
+        world.memgraphs.freeze(process);
+        assert!(world.until(secs(10), says_so).await);
+        world.delete_pod("demo-0");
+        assert!(
+            world
+                .until(secs(60), |w| w.ledger().unwrap().main.instance != "demo-0")
+                .await
+        );
+        world.clients.set_quiet(false);
+        assert!(world.writes(10, secs(60)).await);
+    });
+}
+
+/// A reader may do so. The replica refuses all that MAIN sends then, whoever registers it.
+#[test]
+fn a_replica_that_takes_nothing_costs_no_writes_for_long_and_is_told_of() {
+    play(async |world| {
+        assert!(world.settled(1, secs(60)).await);
+        let (member, term) = (world.member(), world.ledger().unwrap().term);
+        world.command(&member, ANALYTICAL).await.unwrap();
+        let another = |w: &World| w.member() != member && w.ledger().unwrap().in_sync.len() == 1;
+        assert!(world.until(secs(60), another).await, "{:?}", world.status());
+        assert!(world.writes(20, secs(30)).await);
+        let says_so = |w: &World| {
+            let conditions = w.status().conditions;
+            let health = conditions
+                .iter()
+                .find(|c| c.type_ == "ReplicationHealthy")
+                .unwrap();
+            [&member, "IN_MEMORY_ANALYTICAL", TRANSACTIONAL]
+                .iter()
+                .all(|part| health.message.contains(*part))
+        };
+        assert!(world.until(secs(60), says_so).await, "{:?}", world.status());
+        let names = |w: &World| {
+            w.registrations("demo-0")
+                .into_iter()
+                .map(|r| r.name)
+                .collect::<Vec<_>>()
+        };
+        let before = names(&world);
+        let stays = |w: &World| goes_on(w, term) && names(w) == before && says_so(w);
+        assert!(world.throughout(secs(60), stays).await, "{:?}", world.status());
+        world.command(&member, TRANSACTIONAL).await.unwrap();
+        assert!(world.settled(1, secs(60)).await);
+        assert_eq!(world.condition("ReplicationHealthy").0, "True");
+    });
+}
+
+#[test]
+fn with_two_instances_writes_go_on_once_the_replica_takes_them_again() {
+    let options = Options {
+        spec: json!({"replicas": 2}),
+        ..Options::default()
+    };
+    script::play(&options, async |world| {
+        assert!(world.settled(1, secs(60)).await);
+        let term = world.ledger().unwrap().term;
+        world.command("demo-1", ANALYTICAL).await.unwrap();
+        let blocked = |w: &World| w.condition("Ready") == ("False".to_owned(), "NoInSyncReplica".to_owned());
+        assert!(world.until(secs(20), blocked).await);
+        assert!(
+            world
+                .throughout(secs(60), |w| goes_on(w, term) && blocked(w))
+                .await
+        );
+        world.command("demo-1", TRANSACTIONAL).await.unwrap();
+        assert!(world.writes(10, secs(30)).await);
+        assert_eq!(world.ledger().unwrap().term, term);
         assert!(world.settled(1, secs(60)).await);
     });
 }

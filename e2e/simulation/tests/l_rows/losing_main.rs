@@ -208,6 +208,29 @@ fn l27_where_a_human_decides_a_restart_of_main_moves_nothing() {
     });
 }
 
+/// Elsewhere: a human who decides has to promote by Cypher, at the old MAIN's side.
+#[test]
+fn l27_where_a_human_decides_a_request_to_move_main_replaces_one_that_is_lost() {
+    play_with(json!({"failover": {"mode": "Manual"}}), async |world| {
+        let node = world.node_of("demo-0").unwrap();
+        node.set_power(false);
+        let told = |w: &World| w.condition("Stalled") == ("True".into(), "ManualFailover".into());
+        assert!(world.until(secs(60), told).await);
+        world.edit_spec(|spec| spec["switchover"] = json!({"requestId": "now"}));
+        assert!(world.until(secs(10), |w| w.main_name() == "demo-1").await);
+        assert!(world.writes(5, secs(20)).await);
+        node.set_power(true);
+        assert!(world.settled(1, secs(60)).await);
+        let status = world.status();
+        assert_eq!(status.history[0].kind, OperationKind::Failover);
+        let record = status.switchover.unwrap();
+        assert_eq!(
+            (record.state, record.target.as_deref()),
+            (SwitchoverState::Succeeded, Some("demo-1"))
+        );
+    });
+}
+
 /// Elsewhere: the old MAIN starts as MAIN, with its replicas and its clients.
 #[test]
 fn l28_a_former_main_comes_back_with_neither_replicas_nor_clients() {

@@ -137,3 +137,20 @@ fn a_leader_that_stood_still_grants_nothing() {
         assert!(world.settled(1, secs(120)).await);
     });
 }
+
+/// A machine with an API server has vanished: connections to it are dead, and the Lease goes over another one.
+#[test]
+fn requests_that_are_never_answered_hold_a_failover_up_for_seconds_only() {
+    play(async |world| {
+        let leader = world.leader().unwrap();
+        world.way(leader.name()).set(|way| way.swallows = 3);
+        world.memgraphs.kill(world.main().unwrap().process.unwrap());
+        assert!(world.until(secs(20), |w| w.is_open_to("demo-1")).await);
+        assert_eq!(
+            world.leader().unwrap().name(),
+            leader.name(),
+            "another one has come to help"
+        );
+        assert!(world.settled(1, secs(60)).await);
+    });
+}

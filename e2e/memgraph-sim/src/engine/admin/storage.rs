@@ -35,6 +35,7 @@ struct Figures {
     uuid: String,
     mode: &'static str,
     memory: String,
+    memory_limit: String,
     disk: String,
 }
 
@@ -162,6 +163,10 @@ impl Node {
             uuid: database.uuid.to_string(),
             mode: mode_name(database.analytical),
             memory: readable_size(memory),
+            memory_limit: match self.config.memory_limit {
+                Some(limit) => readable_size(limit),
+                None => UNKNOWN.to_owned(),
+            },
             disk: readable_size(snapshots + logs + current),
         }
     }
@@ -175,7 +180,7 @@ impl Node {
             texts(["peak_memory_res", &figures.memory]),
             texts(["disk_usage", &figures.disk]),
             texts(["memory_tracked", &figures.memory]),
-            texts(["memory_limit", UNKNOWN]),
+            texts(["memory_limit", &figures.memory_limit]),
             texts(["license_memory_limit", UNLIMITED]),
             texts(["query+graph_memory_tracked", &figures.memory]),
             texts(["vector_index_memory_tracked", UNKNOWN]),
@@ -207,7 +212,7 @@ impl Node {
             rows.extend([
                 texts(["global_disk_usage", &figures.disk]),
                 texts(["global_memory_tracked", &figures.memory]),
-                texts(["global_runtime_allocation_limit", UNKNOWN]),
+                texts(["global_runtime_allocation_limit", &figures.memory_limit]),
                 texts(["global_license_allocation_limit", UNLIMITED]),
                 texts(["db_memory_tracked", &figures.memory]),
                 texts(["db_storage_memory_tracked", &figures.memory]),
@@ -218,7 +223,7 @@ impl Node {
             rows.extend([
                 texts(["disk_usage", &figures.disk]),
                 texts(["memory_tracked", &figures.memory]),
-                texts(["allocation_limit", UNKNOWN]),
+                texts(["allocation_limit", &figures.memory_limit]),
             ]);
         }
         rows.push(texts(["global_isolation_level", self.isolation.get().as_str()]));

@@ -179,6 +179,7 @@ impl Cluster {
             version: Some(String::new()),
             emptiness: false,
             storage_mode: false,
+            replica_mode: false,
             patience: SECOND,
         };
         look(&self.operator, self.at(ordinal), &question).await

@@ -1,0 +1,87 @@
+//! Failovers on which a human decides (`failover.mode: Manual`): a request to move MAIN (`spec.switchover`) is the decision.
+//!
+//! No acknowledged write is lost: only a copy is promoted that would be with `Automatic`. Two mains never both acknowledge: the
+//! gateways are fenced first, as always, and where clients reach instances past them, the old MAIN cannot acknowledge without
+//! a strict replica's vote; where neither holds, nobody is promoted ([`Settings::unfenced`](super::observation::Settings::unfenced)).
+
+use super::{
+    Plan, Situation,
+    loss::{self, Fate, Successor},
+    observation::{Observation, SwitchoverRequest},
+    switchover,
+};
+use crate::api::{
+    SwitchoverState,
+    conditions::Reason,
+    ledger::{Ledger, SwitchoverRecord},
+};
+
+/// Has the copy promoted that a human names, or whichever is fit where none is named.
+pub(super) fn go_ahead(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str) -> Option<Plan> {
+    let (to, request) = asked(seen, ledger, fate)?;
+    let why = format!("{why}; request {}", request.id);
+    let waits =
+        loss::waits_for_an_import(seen, ledger, fate, &why).or_else(|| loss::pause(seen, ledger, &why));
+    if waits.is_some() {
+        return waits;
+    }
+    let record = SwitchoverRecord {
+        target: Some(to.copy.instance.clone()),
+        ..switchover::record(request, SwitchoverState::Running, String::new())
+    };
+    let next = Ledger {
+        switchover: Some(record),
+        ..ledger.clone()
+    };
+    // Not one that `failover.maxPerHour` is about: nobody has only suspected something.
+    Some(loss::replace(seen, &next, to, false, &why))
+}
+
+fn asked<'a>(
+    seen: &'a Observation,
+    ledger: &Ledger,
+    fate: &Fate,
+) -> Option<(Successor, &'a SwitchoverRequest)> {
+    let request = switchover::pending(seen, ledger).filter(|_| is_open_to_it(seen, fate))?;
+    let named = |name: &str| request.target.as_deref().is_none_or(|target| target == name);
+    let to = loss::able(seen, ledger, &|instance| named(&instance.name))?;
+    Some((to, request))
+}
+
+/// MAIN has lost nothing where it was only made a replica: it leads again.
+fn is_open_to_it(seen: &Observation, fate: &Fate) -> bool {
+    !seen.settings.unfenced && !matches!(fate, Fate::Demoted(_))
+}
+
+/// What to say where somebody could be promoted.
+pub(super) fn waits(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str) -> Option<Situation> {
+    if matches!(fate, Fate::Demoted(_)) {
+        return None;
+    }
+    let next = loss::able(seen, ledger, &|_| true)?.copy.instance;
+    if let Some(plan) = loss::waits_for_an_import(seen, ledger, fate, why) {
+        return Some(plan.situation);
+    }
+    if seen.settings.unfenced {
+        let text = format!(
+            "{why}; bring it back. {next} is not promoted instead: nothing keeps a MAIN that clients reach without the gateway from \
+             acknowledging writes, and a change of the spec does not reach it now"
+        );
+        return Some(Situation::MainLost(Reason::ManualFailover, text));
+    }
+    let unfit = switchover::pending(seen, ledger)
+        .and_then(|request| request.target.as_ref())
+        .map(|target| {
+            let lacks = match seen.settings.is_fenced(target) {
+                true => "is fenced",
+                false => "is not known to hold every acknowledged write",
+            };
+            format!("{target}, which spec.switchover names, {lacks}. ")
+        })
+        .unwrap_or_default();
+    let text = format!(
+        "{why}; failover.mode is Manual. {unfit}Bring it back, or ask for MAIN to be moved (spec.switchover), or set failover.mode to \
+         Automatic to have {next} promoted"
+    );
+    Some(Situation::MainLost(Reason::ManualFailover, text))
+}

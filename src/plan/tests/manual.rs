@@ -1,0 +1,140 @@
+//! Failovers on which a human decides.
+
+use super::{
+    super::{
+        Situation,
+        observation::{Sight, StorageMode},
+        plan,
+    },
+    decisions::running,
+    world::World,
+};
+use crate::api::{SwitchoverState, conditions::Reason};
+
+/// MAIN is gone, and nobody is replaced without asking.
+fn lost() -> World {
+    let mut world = running();
+    world.settings.automatic_failover = false;
+    world.servers[0].up = false;
+    world
+}
+
+fn told(world: &World) -> Option<(Reason, String)> {
+    match plan(&world.observe()).situation {
+        Situation::MainLost(reason, text) | Situation::Stalled(reason, text) => Some((reason, text)),
+        _ => None,
+    }
+}
+
+#[test]
+fn it_is_only_told_of_until_somebody_asks() {
+    let mut world = lost();
+    let plan = world.step(usize::MAX);
+    assert!(plan.steps.is_empty());
+    assert!(matches!(
+        plan.situation,
+        Situation::MainLost(Reason::ManualFailover, _)
+    ));
+}
+
+#[test]
+fn a_request_to_move_main_is_the_go_ahead_for_one_failover() {
+    for target in [None, Some(1)] {
+        let mut world = lost();
+        let term = world.ledger.as_ref().unwrap().term;
+        world.ask_for_switchover(target);
+        world.settle();
+        assert_eq!(world.main(), Some(1));
+        let ledger = world.ledger.clone().unwrap();
+        assert_eq!(ledger.term, term + 1);
+        let record = ledger.switchover.unwrap();
+        assert_eq!(
+            (record.state, record.target.as_deref()),
+            (SwitchoverState::Succeeded, Some("demo-1"))
+        );
+        // The next one needs a word of its own.
+        world.restart(0, true);
+        world.settle();
+        world.servers[1].up = false;
+        assert_eq!(told(&world).unwrap().0, Reason::ManualFailover);
+    }
+}
+
+#[test]
+fn whoever_is_named_and_may_lack_writes_is_not_promoted_and_neither_is_another_one() {
+    let mut world = lost();
+    world.ask_for_switchover(Some(2));
+    assert!(plan(&world.observe()).steps.is_empty());
+    let (reason, text) = told(&world).unwrap();
+    assert_eq!(reason, Reason::ManualFailover);
+    assert!(
+        text.contains("demo-2, which spec.switchover names, is not known"),
+        "{text}"
+    );
+    // A fenced one is not either.
+    let mut world = lost();
+    world.settings.fenced = vec!["demo-1".into()];
+    world.ask_for_switchover(Some(1));
+    assert!(plan(&world.observe()).steps.is_empty());
+    assert_eq!(told(&world).unwrap().0, Reason::FencedInstance);
+}
+
+#[test]
+fn a_request_is_for_a_main_that_is_lost_and_not_for_one_that_only_this_operator_cannot_reach() {
+    let mut world = running();
+    world.settings.automatic_failover = false;
+    world.ask_for_switchover(Some(1));
+    let mut seen = world.observe();
+    seen.instances[0].sight = Sight::Silent;
+    assert!(plan(&seen).steps.is_empty());
+}
+
+/// A request may have waited for the end of the import when MAIN fell silent.
+#[test]
+fn a_request_gives_no_import_up() {
+    let mut world = running();
+    world.settings.automatic_failover = false;
+    world.ask_for_switchover(Some(1));
+    let mut seen = world.observe();
+    let silent = std::time::Duration::from_secs(3600);
+    let main = &mut seen.instances[0];
+    (main.sight, main.ready, main.silent_for, main.away_for) = (Sight::Silent, false, silent, silent);
+    assert!(!plan(&seen).steps.is_empty());
+    seen.instances[0].last_mode = Some(StorageMode::Analytical);
+    let planned = plan(&seen);
+    assert!(planned.steps.is_empty());
+    assert!(
+        matches!(planned.situation, Situation::Stalled(Reason::UnreplicatedMode, _)),
+        "{:?}",
+        planned.situation
+    );
+}
+
+#[test]
+fn what_was_begun_needs_no_second_word() {
+    let mut world = lost();
+    world.ask_for_switchover(Some(1));
+    world.step(1);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+    // It is lost before it has become MAIN; the former one is back, and holds as much.
+    world.restart(0, true);
+    world.servers[1].up = false;
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    let record = world.ledger.clone().unwrap().switchover.unwrap();
+    assert_eq!(record.state, SwitchoverState::Failed);
+}
+
+#[test]
+fn nobody_is_promoted_where_nothing_keeps_the_old_main_from_acknowledging() {
+    let mut world = lost();
+    world.settings.unfenced = true;
+    world.ask_for_switchover(Some(1));
+    assert!(plan(&world.observe()).steps.is_empty());
+    let (reason, text) = told(&world).unwrap();
+    assert_eq!(reason, Reason::ManualFailover);
+    assert!(
+        text.contains("bring it back") && !text.contains("Automatic"),
+        "{text}"
+    );
+}
