@@ -1,7 +1,7 @@
 //! The commands of the guides in docs/, from top to bottom.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +10,8 @@ use e2e_node::guide::Desk;
 use e2e_node::installation::{PROJECT, PUBLISHED_IMAGE};
 use e2e_node::scene::Scene;
 use serde_json::json;
+
+use super::plugin;
 
 /// Runs every box of a document. Returns what each has printed.
 fn play(scene: &Arc<Scene>, document: &str, headings: &[&str]) -> Result<Vec<String>> {
@@ -46,13 +48,6 @@ fn lay_out(desk: &Desk, path: &str) -> Result<()> {
     fs::create_dir_all(file.parent().context("a path without a folder")?)?;
     fs::write(file, text.replace(&published, &images.operator))?;
     Ok(())
-}
-
-/// Where the plugin is that was built for the images.
-fn programs() -> Result<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-    let target = target.context("there is no target folder")?;
-    Ok(target.join("static/x86_64-unknown-linux-gnu/image"))
 }
 
 fn shows(said: &str, expected: &[&str]) -> Result<()> {
@@ -118,7 +113,7 @@ pub async fn a_backup_is_made_and_restored_as_the_guide_says(scene: Arc<Scene>) 
     let database = scene.start("demo", json!({})).await?;
     database.write("before").await?;
     database.settled().await?;
-    let desk = Desk::new(&scene, "docs/how-to/backup.md")?.with_programs(&programs()?);
+    let desk = Desk::new(&scene, "docs/how-to/backup.md")?.with_programs(&plugin::folder()?);
     lay_out(&desk, "examples/backup/nightly.yaml")?;
     let headings = ["By hand", "Each night", "Restore", "Restore", "Restore"];
     let said = play_at(&desk, "docs/how-to/backup.md", &headings)?;

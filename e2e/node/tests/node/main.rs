@@ -126,7 +126,8 @@ const LONG: &[(&str, Body)] = tests! {
     operators:
         the_other_one_takes_over_from_one_that_dies;
     operations:
-        a_lost_strict_replica_is_replaced_and_the_status_says_so;
+        a_lost_strict_replica_is_replaced_and_the_status_says_so
+        a_failover_waits_for_a_word_and_then_loses_nothing;
     deletion:
         a_state_that_tells_nothing_waits_for_a_word_and_obeys_it;
     docs:

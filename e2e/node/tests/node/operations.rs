@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e_node::database::{Database, SETTLE_LIMIT, tokens};
+use e2e_node::database::{Database, SETTLE_LIMIT, condition, tokens};
 use e2e_node::guide::Desk;
 use e2e_node::scene::Scene;
 use e2e_node::shell::Terminal;
 use e2e_node::wait::until;
 use memgraph_operator::api::{Health, InstanceRole, MemgraphCluster, RegistrationMode};
 use serde_json::json;
+
+use super::plugin;
 
 const GUIDE: &str = "docs/operations.md";
 
@@ -32,6 +34,7 @@ pub async fn every_command_of_the_guide_works(scene: Arc<Scene>) -> Result<()> {
         // Tests of their own.
         "Two MAINs",
         "A strict replica that is lost",
+        "Failovers by hand",
         "Removing everything",
     ];
     let there: Vec<_> = desk
@@ -240,6 +243,61 @@ async fn the_replacement(desk: &Desk, database: &Database) -> Result<()> {
     ensure!(
         said.contains("demo-2 Replica StrictSync Up") && !said.contains("demo-1 Replica StrictSync Up"),
         "while one is lost: {said}"
+    );
+    Ok(())
+}
+
+/// Nobody is promoted before somebody asks for it, and one failover is all that a request is good for.
+pub async fn a_failover_waits_for_a_word_and_then_loses_nothing(scene: Arc<Scene>) -> Result<()> {
+    let database = scene
+        .start("demo", json!({"failover": {"mode": "Manual"}}))
+        .await?;
+    database.write("before").await?;
+    database.settled().await?;
+    let term = database.ledger().await?.term;
+    let desk = Desk::new(&scene, GUIDE)?.with_programs(&plugin::folder()?);
+    scene.freeze("demo-0")?;
+    let replaced = by_hand(&desk, &database, term).await;
+    scene.thaw()?;
+    replaced?;
+    database.settled_after(term).await?;
+    database.expect_everywhere(&["before", "while"]).await?;
+
+    let main = database.main().await?;
+    ensure!(main == "demo-1", "MAIN is {main}");
+    scene.freeze(&main)?;
+    let waits = waits_for_a_word(&database).await;
+    let next = database.ledger().await.map(|ledger| ledger.term);
+    scene.thaw()?;
+    waits?;
+    ensure!(next? == term + 1, "one request has replaced two MAINs");
+    database.write("after").await?;
+    database.settled().await?;
+    database.expect_everywhere(&["before", "while", "after"]).await
+}
+
+async fn waits_for_a_word(database: &Database) -> Result<MemgraphCluster> {
+    database
+        .wait("the status to ask for a word", SETTLE_LIMIT, |cluster| {
+            condition(cluster, "Stalled") == Some(("True", "ManualFailover"))
+        })
+        .await
+}
+
+async fn by_hand(desk: &Desk, database: &Database, term: i64) -> Result<()> {
+    waits_for_a_word(database).await?;
+    let found = database.ledger().await?.term;
+    ensure!(found == term, "MAIN was replaced in term {found} without a word");
+    let begin = Instant::now();
+    let said = desk.run("Failovers by hand", 0)?;
+    ensure!(
+        said.contains("demo-1"),
+        "the strict replica is not told of: {said}"
+    );
+    database.write("while").await?;
+    eprintln!(
+        "          a write was acknowledged {:.2} s after somebody had asked for a failover",
+        begin.elapsed().as_secs_f64()
     );
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +25,13 @@ done
 mv port.new port
 until [[ -e over ]]; do sleep 0.1; done
 "#;
+
+/// Where the plugin is that was built for the images.
+pub fn folder() -> Result<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let target = target.context("there is no target folder")?;
+    Ok(target.join("static/x86_64-unknown-linux-gnu/image"))
+}
 
 /// Calls the plugin. Returns what it has said meanwhile.
 pub async fn call(scene: &Scene, line: &str) -> Result<String> {
