@@ -34,6 +34,10 @@ pub struct Ledger {
     pub main_address: String,
     /// Whether clients may reach MAIN.
     pub route: Route,
+    /// When MAIN was seen serving last, clients reached it past the gateway (`gateway.enabled: false`): no fence keeps it from
+    /// acknowledging writes if it is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
     /// The copies that hold every acknowledged write, and so may be promoted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_sync: Vec<Member>,

@@ -31,7 +31,6 @@ pub(super) fn settings(spec: &MemgraphClusterSpec, image: String, version: Optio
         Some(_) => ReplicationMode::Sync,
         None => spec.replication.mode,
     };
-    let unfenced = !spec.gateway.enabled && mode != ReplicationMode::StrictSync;
     Settings {
         replicas: spec.replicas,
         mode,
@@ -50,9 +49,8 @@ pub(super) fn settings(spec: &MemgraphClusterSpec, image: String, version: Optio
                 state_id: recover.state_id.clone(),
             }),
         fenced: spec.fenced_instances.clone(),
-        // Validation admits no other mode where it is unfenced, but knows only the mode that is asked for.
-        automatic_failover: spec.failover.mode == FailoverMode::Automatic && !unfenced,
-        unfenced,
+        automatic_failover: spec.failover.mode == FailoverMode::Automatic,
+        direct: !spec.gateway.enabled,
         most_recent: spec.failover.candidates == FailoverCandidates::MostRecent,
         detection_timeout: spec.failover.detection_timeout.0,
         hang_timeout: spec.failover.hang_timeout.0,
@@ -95,22 +93,6 @@ mod tests {
         assert_eq!(of(three(), "3.4.2"), (sync, Some("3.4.2".to_owned())));
         assert_eq!(of(three(), "3.5.0"), (strict, None));
         assert_eq!(of(serde_json::json!({"replicas": 1}), "3.4.2"), (strict, None));
-    }
-
-    #[test]
-    fn without_gateway_and_strict_votes_nobody_is_promoted_instead_of_a_lost_main() {
-        let of = |json: serde_json::Value, version| {
-            let spec = serde_json::from_value(json).unwrap();
-            let seen = settings(&spec, String::new(), Some(version));
-            (seen.unfenced, seen.automatic_failover)
-        };
-        let bare = || serde_json::json!({"gateway": {"enabled": false}});
-        assert_eq!(of(bare(), "3.12.0"), (false, true));
-        assert_eq!(of(bare(), "3.4.2"), (true, false));
-        let sync = serde_json::json!({"gateway": {"enabled": false}, "replication": {"mode": "Sync"}, "failover": {"mode": "Manual"}});
-        assert_eq!(of(sync, "3.12.0"), (true, false));
-        let behind = serde_json::json!({"replication": {"mode": "Sync"}});
-        assert_eq!(of(behind, "3.12.0"), (false, true));
     }
 
     #[test]

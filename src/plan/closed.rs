@@ -305,6 +305,7 @@ fn open(members: &Members<'_>, kind: OperationKind, proof: Vec<Step>, in_sync: V
         in_sync,
         candidates: Vec::new(),
         operation: None,
+        direct: seen.settings.direct,
         switchover: switchover::concluded(ledger),
         ..ledger.clone()
     };

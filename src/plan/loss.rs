@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, time::Duration};
 
 use super::{
-    Action, Plan, Situation, Step, addresses, brake, hibernation, manual,
+    Action, Plan, Situation, Step, addresses, brake, direct, hibernation, manual,
     members::Members,
     observation::{Container, Instance, Observation, Role, Sight, StorageMode},
     refused,
@@ -108,13 +108,13 @@ pub(super) fn is_candidate(instance: &Instance, member: &Member) -> bool {
 /// - An instance that already says MAIN is never chosen: only the promotion that a ledger has announced makes
 ///   a MAIN of ours.
 ///
-/// A fenced instance is passed over.
+/// A fenced instance is passed over, and one that would not keep a MAIN that clients reach past the gateway from acknowledging writes.
 pub(super) fn successor(seen: &Observation, ledger: &Ledger, others: bool) -> Option<Successor> {
-    choose(seen, ledger, others, &|instance| is_free(seen, instance))
+    choose(seen, ledger, others, &|instance| is_free(seen, ledger, instance))
 }
 
-fn is_free(seen: &Observation, instance: &Instance) -> bool {
-    !seen.settings.is_fenced(&instance.name)
+fn is_free(seen: &Observation, ledger: &Ledger, instance: &Instance) -> bool {
+    !seen.settings.is_fenced(&instance.name) && direct::silences_main(seen, ledger, instance)
 }
 
 /// Whoever of those that are `allowed` could follow if nobody else had to decide on it.
@@ -123,8 +123,19 @@ pub(super) fn able(
     ledger: &Ledger,
     allowed: &dyn Fn(&Instance) -> bool,
 ) -> Option<Successor> {
-    let allowed = |instance: &Instance| is_free(seen, instance) && allowed(instance);
-    choose(seen, ledger, true, &allowed).or_else(|| restarted_member(seen, ledger, &allowed))
+    any_of(seen, ledger, &|instance| {
+        is_free(seen, ledger, instance) && allowed(instance)
+    })
+}
+
+/// Whoever holds enough to follow, whether or not the old MAIN would be behind a fence then.
+pub(super) fn fit(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
+    any_of(seen, ledger, &|instance| !seen.settings.is_fenced(&instance.name))
+        .or_else(|| least_behind(seen, ledger, &|_| true))
+}
+
+fn any_of(seen: &Observation, ledger: &Ledger, allowed: &dyn Fn(&Instance) -> bool) -> Option<Successor> {
+    choose(seen, ledger, true, allowed).or_else(|| restarted_member(seen, ledger, allowed))
 }
 
 fn choose(
@@ -323,11 +334,11 @@ const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether MAIN is to be the target of a change that a human has asked for: other candidates hold as much, and clients wait.
-fn is_taking_over(seen: &Observation, ledger: &Ledger) -> bool {
+fn is_taking_over(ledger: &Ledger) -> bool {
     let asked = ledger
         .switchover
         .as_ref()
-        .is_some_and(|record| record.state == SwitchoverState::Running && !seen.settings.unfenced);
+        .is_some_and(|record| record.state == SwitchoverState::Running);
     ledger.route == Route::Closed
         && ledger.operation.as_ref().is_some_and(|o| {
             o.target == ledger.main.instance && (asked || o.kind == OperationKind::Switchover)
@@ -352,7 +363,7 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
     }
     let why = format!("{name} does not become MAIN");
     // Who may follow without a human's word is decided elsewhere; a human has asked for a planned change.
-    let others = seen.settings.automatic_failover || is_taking_over(seen, ledger);
+    let others = seen.settings.automatic_failover || is_taking_over(ledger);
     // One that has stepped aside for it, and is not known to hold everything, does not lead before the two were compared.
     let reversed = ledger.operation.as_ref().is_some_and(|o| o.reversed);
     let other = successor(seen, ledger, others)
@@ -390,7 +401,7 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
 /// What to do, or to say, when MAIN has met `fate`.
 pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<Plan> {
     // A human has asked for the change of MAIN that is going on: its end needs no further word.
-    let automatic = seen.settings.automatic_failover || is_taking_over(seen, ledger);
+    let automatic = seen.settings.automatic_failover || is_taking_over(ledger);
     let waits = !seen.settings.failover_delay.is_zero();
     let (why, others) = match fate {
         Fate::Serving => return replace_stuck(seen, ledger),
@@ -413,8 +424,11 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     let awaited = hibernation::awaits_main(seen, seen.instance(&ledger.main.instance), fate);
     let to = successor(seen, ledger, others)
         .or_else(|| successor(seen, ledger, automatic).filter(|_| !matches!(fate, Fate::Demoted(_))))
-        .or_else(|| restarted_member(seen, ledger, &|i| is_free(seen, i)).filter(|_| automatic))
-        .or_else(|| least_behind(seen, ledger).filter(|_| gone && automatic && !awaited));
+        .or_else(|| restarted_member(seen, ledger, &|i| is_free(seen, ledger, i)).filter(|_| automatic))
+        .or_else(|| {
+            least_behind(seen, ledger, &|i| is_free(seen, ledger, i))
+                .filter(|_| gone && automatic && !awaited)
+        });
     if let Some(to) = to {
         let held_back = held_back(seen, ledger, fate, &to, why);
         let suspected = matches!(fate, Fate::Suspected(_));
@@ -653,14 +667,18 @@ fn restarted_member(
 }
 
 /// The replica that was the least behind when MAIN told of it last, where the spec allows to lose what it lacks.
-fn least_behind(seen: &Observation, ledger: &Ledger) -> Option<Successor> {
+fn least_behind(
+    seen: &Observation,
+    ledger: &Ledger,
+    allowed: &dyn Fn(&Instance) -> bool,
+) -> Option<Successor> {
     if !seen.settings.most_recent {
         return None;
     }
     let best = seen
         .declared()
         .filter(|i| i.name != ledger.main.instance && seen.electable(i))
-        .filter(|i| i.is_replica() && i.carries(ledger) && !i.refused)
+        .filter(|i| i.is_replica() && i.carries(ledger) && !i.refused && allowed(i))
         .max_by_key(|i| {
             let preferred = seen.settings.prefers(&i.name);
             (i.last_behind.unwrap_or(i64::MIN), preferred, Reverse(i.ordinal))
@@ -687,6 +705,9 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
         return situation;
     }
     if let Some(situation) = unflushed(seen, ledger, why) {
+        return situation;
+    }
+    if let Some(situation) = direct::waits(seen, ledger, fate, why) {
         return situation;
     }
     if let Some(situation) = manual::waits(seen, ledger, fate, why).filter(|_| !automatic) {
@@ -727,7 +748,7 @@ fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation>
     } else if able.iter().any(|i| i.last_behind.is_some()) {
         "To go on with the replica that was the least behind, and without what it lacks, set failover.candidates to MostRecent"
     } else {
-        "Which replica was the least behind is not known any more, because another operator process leads now. To go on with one, and          without what it lacks, name it in replication.preferredMain, and set failover.candidates to MostRecent"
+        "Which replica was the least behind is not known any more, because another operator process leads now. To go on with one, and without what it lacks, name it in replication.preferredMain, and set failover.candidates to MostRecent"
     };
     let text = format!(
         "{why}, and without its data; no other copy is known to hold every acknowledged write{}. {remedy}",

@@ -2,7 +2,7 @@
 //!
 //! No acknowledged write is lost: only a copy is promoted that would be with `Automatic`. Two mains never both acknowledge: the
 //! gateways are fenced first, as always, and where clients reach instances past them, the old MAIN cannot acknowledge without
-//! a strict replica's vote; where neither holds, nobody is promoted ([`Settings::unfenced`](super::observation::Settings::unfenced)).
+//! the vote of whoever is promoted; where neither holds, nobody is ([`direct`](super::direct)).
 
 use super::{
     Plan, Situation,
@@ -42,32 +42,25 @@ fn asked<'a>(
     ledger: &Ledger,
     fate: &Fate,
 ) -> Option<(Successor, &'a SwitchoverRequest)> {
-    let request = switchover::pending(seen, ledger).filter(|_| is_open_to_it(seen, fate))?;
+    let request = switchover::pending(seen, ledger).filter(|_| !was_demoted(fate))?;
     let named = |name: &str| request.target.as_deref().is_none_or(|target| target == name);
     let to = loss::able(seen, ledger, &|instance| named(&instance.name))?;
     Some((to, request))
 }
 
 /// MAIN has lost nothing where it was only made a replica: it leads again.
-fn is_open_to_it(seen: &Observation, fate: &Fate) -> bool {
-    !seen.settings.unfenced && !matches!(fate, Fate::Demoted(_))
+fn was_demoted(fate: &Fate) -> bool {
+    matches!(fate, Fate::Demoted(_))
 }
 
 /// What to say where somebody could be promoted.
 pub(super) fn waits(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str) -> Option<Situation> {
-    if matches!(fate, Fate::Demoted(_)) {
+    if was_demoted(fate) {
         return None;
     }
     let next = loss::able(seen, ledger, &|_| true)?.copy.instance;
     if let Some(plan) = loss::waits_for_an_import(seen, ledger, fate, why) {
         return Some(plan.situation);
-    }
-    if seen.settings.unfenced {
-        let text = format!(
-            "{why}; bring it back. {next} is not promoted instead: nothing keeps a MAIN that clients reach without the gateway from \
-             acknowledging writes, and a change of the spec does not reach it now"
-        );
-        return Some(Situation::MainLost(Reason::ManualFailover, text));
     }
     let unfit = switchover::pending(seen, ledger)
         .and_then(|request| request.target.as_ref())

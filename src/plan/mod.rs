@@ -8,6 +8,7 @@ mod addresses;
 mod bootstrap;
 mod brake;
 mod closed;
+mod direct;
 mod durability;
 mod expendable;
 mod failing;

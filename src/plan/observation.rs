@@ -82,9 +82,8 @@ pub struct Settings {
     pub fenced: Vec<String>,
     /// Whether a lost MAIN is replaced without asking.
     pub automatic_failover: bool,
-    /// Whether a MAIN that nobody sees may go on acknowledging writes: clients reach it past the gateway, and it needs no strict
-    /// replica's vote. Nobody is promoted in its place then.
-    pub unfenced: bool,
+    /// Whether clients reach instances past the gateway.
+    pub direct: bool,
     /// Whether a replica that may lack acknowledged writes is promoted where there is no better one.
     pub most_recent: bool,
     /// For how long MAIN must be silent before it is taken for dead.

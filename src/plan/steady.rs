@@ -44,7 +44,8 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     };
     let mut situation = Situation::Serving;
     let steps = desk
-        .wait_for_replication(&mut situation)
+        .note_how_clients_come()
+        .or_else(|| desk.wait_for_replication(&mut situation))
         .or_else(|| desk.demote_impostors())
         .or_else(|| desk.repair(&mut situation))
         .or_else(|| desk.switch_over())
@@ -97,6 +98,15 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
+    /// MAIN serves: gateways stand before it from here on, or do not any more, as the spec says.
+    fn note_how_clients_come(&mut self) -> Option<Work> {
+        let direct = self.members.seen.settings.direct;
+        (self.ledger.direct != direct).then(|| {
+            self.ledger.direct = direct;
+            Work::Steps(Vec::new())
+        })
+    }
+
     /// While MAIN is in a storage mode in which it replicates nothing, it says nothing of its replicas, which are as they were when
     /// that began: nothing is done to their registrations, so that all is as before once the mode is left.
     fn wait_for_replication(&mut self, situation: &mut Situation) -> Option<Work> {

@@ -124,17 +124,3 @@ fn what_was_begun_needs_no_second_word() {
     let record = world.ledger.clone().unwrap().switchover.unwrap();
     assert_eq!(record.state, SwitchoverState::Failed);
 }
-
-#[test]
-fn nobody_is_promoted_where_nothing_keeps_the_old_main_from_acknowledging() {
-    let mut world = lost();
-    world.settings.unfenced = true;
-    world.ask_for_switchover(Some(1));
-    assert!(plan(&world.observe()).steps.is_empty());
-    let (reason, text) = told(&world).unwrap();
-    assert_eq!(reason, Reason::ManualFailover);
-    assert!(
-        text.contains("bring it back") && !text.contains("Automatic"),
-        "{text}"
-    );
-}

@@ -4,6 +4,7 @@ mod access;
 mod addresses;
 mod data_in_pods;
 mod decisions;
+mod direct;
 mod failing;
 mod fenced;
 mod hibernation;

@@ -132,7 +132,7 @@ pub(super) fn settings(replicas: i32) -> Settings {
         reset_diverged: true,
         fenced: Vec::new(),
         automatic_failover: true,
-        unfenced: false,
+        direct: false,
         most_recent: false,
         detection_timeout: Duration::from_secs(1),
         hang_timeout: Duration::from_secs(60),
