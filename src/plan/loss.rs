@@ -420,15 +420,10 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
             automatic && waited_for(ledger).all(Member::outlives_its_process),
         ),
     };
-    let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) || has_lost_its_data(seen, ledger);
-    let awaited = hibernation::awaits_main(seen, seen.instance(&ledger.main.instance), fate);
     let to = successor(seen, ledger, others)
         .or_else(|| successor(seen, ledger, automatic).filter(|_| !matches!(fate, Fate::Demoted(_))))
         .or_else(|| restarted_member(seen, ledger, &|i| is_free(seen, ledger, i)).filter(|_| automatic))
-        .or_else(|| {
-            least_behind(seen, ledger, &|i| is_free(seen, ledger, i))
-                .filter(|_| gone && automatic && !awaited)
-        });
+        .or_else(|| lacking(seen, ledger, fate, &|_| true).filter(|_| seen.settings.automatic_failover));
     if let Some(to) = to {
         let held_back = held_back(seen, ledger, fate, &to, why);
         let suspected = matches!(fate, Fate::Suspected(_));
@@ -666,6 +661,19 @@ fn restarted_member(
     })
 }
 
+/// Who may follow a MAIN that is gone where the spec allows to lose what that one lacks.
+pub(super) fn lacking(
+    seen: &Observation,
+    ledger: &Ledger,
+    fate: &Fate,
+    allowed: &dyn Fn(&Instance) -> bool,
+) -> Option<Successor> {
+    let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) || has_lost_its_data(seen, ledger);
+    let awaited = hibernation::awaits_main(seen, seen.instance(&ledger.main.instance), fate);
+    let allowed = |instance: &Instance| is_free(seen, ledger, instance) && allowed(instance);
+    least_behind(seen, ledger, &allowed).filter(|_| gone && !awaited)
+}
+
 /// The replica that was the least behind when MAIN told of it last, where the spec allows to lose what it lacks.
 fn least_behind(
     seen: &Observation,
@@ -701,20 +709,18 @@ fn nobody(seen: &Observation, ledger: &Ledger, fate: &Fate, automatic: bool, why
         );
         return Situation::Stalled(Reason::FencedInstance, text);
     }
-    if let Some(situation) = for_good(seen, ledger, why).filter(|_| automatic) {
+    let alone = seen.settings.automatic_failover;
+    let known = direct::waits(seen, ledger, fate, why)
+        .or_else(|| manual::waits(seen, ledger, fate, why).filter(|_| !alone))
+        .or_else(|| for_good(seen, ledger, why))
+        .or_else(|| unflushed(seen, ledger, why));
+    if let Some(situation) = known {
         return situation;
     }
-    if let Some(situation) = unflushed(seen, ledger, why) {
-        return situation;
-    }
-    if let Some(situation) = direct::waits(seen, ledger, fate, why) {
-        return situation;
-    }
-    if let Some(situation) = manual::waits(seen, ledger, fate, why).filter(|_| !automatic) {
-        return situation;
-    }
+    // Where the operator decides alone, it is too early to ask a human to lose something.
+    let way_out = if alone { "" } else { manual::WAY_OUT };
     let text = format!(
-        "{why}; no other copy is known to hold every acknowledged write; waiting for it to return{}",
+        "{why}; no other copy is known to hold every acknowledged write; waiting for it to return{}{way_out}",
         shortcomings(seen, ledger)
     );
     Situation::MainLost(Reason::NoCandidate, text)
@@ -745,6 +751,8 @@ fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation>
         .collect();
     let remedy = if able.is_empty() {
         start_over(seen)
+    } else if !seen.settings.automatic_failover {
+        manual::GO_ON
     } else if able.iter().any(|i| i.last_behind.is_some()) {
         "To go on with the replica that was the least behind, and without what it lacks, set failover.candidates to MostRecent"
     } else {

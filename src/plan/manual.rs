@@ -1,6 +1,7 @@
 //! Failovers on which a human decides (`failover.mode: Manual`): a request to move MAIN (`spec.switchover`) is the decision.
 //!
-//! No acknowledged write is lost: only a copy is promoted that would be with `Automatic`. Two mains never both acknowledge: the
+//! No acknowledged write is lost: only a copy is promoted that would be with `Automatic`, and one that may lack something only with
+//! `failover.candidates: MostRecent`, where nobody is known to hold everything; a human may name which one then. Two mains never both acknowledge: the
 //! gateways are fenced first, as always, and where clients reach instances past them, the old MAIN cannot acknowledge without
 //! the vote of whoever is promoted; where neither holds, nobody is ([`direct`](super::direct)).
 
@@ -15,6 +16,14 @@ use crate::api::{
     conditions::Reason,
     ledger::{Ledger, SwitchoverRecord},
 };
+
+/// How to go on where no copy is known to hold everything.
+pub(super) const GO_ON: &str = "To go on with a replica, and without what it lacks, set failover.candidates to MostRecent, and ask for \
+                                MAIN to be moved (spec.switchover)";
+
+/// The same, of a MAIN that may return.
+pub(super) const WAY_OUT: &str = ". To go on without it instead, and without what the replica lacks that is to be MAIN, set failover.candidates to MostRecent, and ask \
+     for MAIN to be moved (spec.switchover)";
 
 /// Has the copy promoted that a human names, or whichever is fit where none is named.
 pub(super) fn go_ahead(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str) -> Option<Plan> {
@@ -44,8 +53,11 @@ fn asked<'a>(
 ) -> Option<(Successor, &'a SwitchoverRequest)> {
     let request = switchover::pending(seen, ledger).filter(|_| !was_demoted(fate))?;
     let named = |name: &str| request.target.as_deref().is_none_or(|target| target == name);
-    let to = loss::able(seen, ledger, &|instance| named(&instance.name))?;
-    Some((to, request))
+    let to = match loss::able(seen, ledger, &|_| true) {
+        Some(_) => loss::able(seen, ledger, &|instance| named(&instance.name)),
+        None => loss::lacking(seen, ledger, fate, &|instance| named(&instance.name)),
+    };
+    Some((to?, request))
 }
 
 /// MAIN has lost nothing where it was only made a replica: it leads again.
@@ -58,7 +70,8 @@ pub(super) fn waits(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str)
     if was_demoted(fate) {
         return None;
     }
-    let next = loss::able(seen, ledger, &|_| true)?.copy.instance;
+    let next =
+        loss::able(seen, ledger, &|_| true).or_else(|| loss::lacking(seen, ledger, fate, &|_| true))?;
     if let Some(plan) = loss::waits_for_an_import(seen, ledger, fate, why) {
         return Some(plan.situation);
     }
@@ -67,14 +80,22 @@ pub(super) fn waits(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str)
         .map(|target| {
             let lacks = match seen.settings.is_fenced(target) {
                 true => "is fenced",
+                false if next.lossy => "does not follow MAIN in this history, or may not lead",
                 false => "is not known to hold every acknowledged write",
             };
             format!("{target}, which spec.switchover names, {lacks}. ")
         })
         .unwrap_or_default();
+    let name = &next.copy.instance;
+    let price = match next.lossy {
+        true => format!(
+            ". No copy is known to hold every acknowledged write: what {name}, the least behind as far as is known, lacks is lost then"
+        ),
+        false => String::new(),
+    };
     let text = format!(
         "{why}; failover.mode is Manual. {unfit}Bring it back, or ask for MAIN to be moved (spec.switchover), or set failover.mode to \
-         Automatic to have {next} promoted"
+         Automatic to have {name} promoted{price}"
     );
     Some(Situation::MainLost(Reason::ManualFailover, text))
 }

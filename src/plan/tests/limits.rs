@@ -17,7 +17,7 @@ use crate::api::{
     ledger::{Change, Ledger, OperationKind, Route},
 };
 
-fn written(plan: &Plan) -> Option<&Ledger> {
+pub(super) fn written(plan: &Plan) -> Option<&Ledger> {
     plan.steps.iter().find_map(|step| match step {
         Step::Write(ledger) => Some(&**ledger),
         Step::Do(_) => None,

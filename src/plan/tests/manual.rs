@@ -3,13 +3,14 @@
 use super::{
     super::{
         Situation,
-        observation::{Sight, StorageMode},
+        observation::{Observation, Sight, StorageMode, SwitchoverRequest},
         plan,
     },
     decisions::running,
+    limits::written,
     world::World,
 };
-use crate::api::{SwitchoverState, conditions::Reason};
+use crate::api::{ReplicationMode, SwitchoverState, conditions::Reason};
 
 /// MAIN is gone, and nobody is replaced without asking.
 fn lost() -> World {
@@ -123,4 +124,76 @@ fn what_was_begun_needs_no_second_word() {
     assert_eq!(world.main(), Some(0));
     let record = world.ledger.clone().unwrap().switchover.unwrap();
     assert_eq!(record.state, SwitchoverState::Failed);
+}
+
+/// In `Async` nobody is known to hold everything: the human has the last word on what may be lost, and on who leads then.
+#[test]
+fn a_human_may_go_on_without_what_the_replicas_lack() {
+    let mut world = World::new(3);
+    (world.settings.mode, world.settings.sync_replicas) = (ReplicationMode::Async, 0);
+    world.settings.automatic_failover = false;
+    world.settle();
+    world.client_write();
+    let mut seen = world.observe();
+    (seen.instances[1].last_behind, seen.instances[2].last_behind) = (Some(-4), Some(-1));
+    let main = seen.instances.remove(0);
+    let told = |seen: &Observation| {
+        let planned = plan(seen);
+        assert!(planned.steps.is_empty(), "{:?}", planned.steps);
+        match planned.situation {
+            Situation::MainLost(reason, text) | Situation::Stalled(reason, text) => (reason, text),
+            other => panic!("{other:?}"),
+        }
+    };
+    let chosen = |seen: &Observation| {
+        let next = written(&plan(seen)).unwrap().clone();
+        (next.main.instance, next.operation.unwrap().lossy)
+    };
+    let ask = |seen: &mut Observation, target: Option<&str>| {
+        seen.settings.switchover = Some(SwitchoverRequest {
+            id: "go".into(),
+            target: target.map(str::to_owned),
+        });
+    };
+
+    let (reason, text) = told(&seen);
+    assert_eq!(reason, Reason::NoCandidate);
+    assert!(
+        text.contains("MostRecent") && text.contains("spec.switchover"),
+        "{text}"
+    );
+    // A request alone gives nothing up.
+    ask(&mut seen, Some("demo-2"));
+    assert_eq!(told(&seen).0, Reason::NoCandidate);
+    seen.settings.switchover = None;
+    seen.settings.most_recent = true;
+    let (reason, text) = told(&seen);
+    assert_eq!(reason, Reason::ManualFailover);
+    assert!(text.contains("what demo-2, the least behind"), "{text}");
+    ask(&mut seen, None);
+    assert_eq!(chosen(&seen), ("demo-2".to_owned(), true));
+    ask(&mut seen, Some("demo-1"));
+    assert_eq!(chosen(&seen), ("demo-1".to_owned(), true));
+    ask(&mut seen, Some("demo-7"));
+    assert!(told(&seen).1.contains("demo-7, which spec.switchover names"));
+    // Nothing is lost while MAIN may only be out of reach.
+    ask(&mut seen, None);
+    seen.instances.insert(0, main);
+    seen.instances[0].sight = Sight::Silent;
+    assert!(plan(&seen).steps.is_empty());
+}
+
+/// One that is known to hold everything is never passed over for one that a human names.
+#[test]
+fn nobody_who_may_lack_writes_is_promoted_while_somebody_else_holds_them_all() {
+    let mut world = lost();
+    world.settings.most_recent = true;
+    world.ask_for_switchover(Some(2));
+    assert!(plan(&world.observe()).steps.is_empty());
+    assert!(
+        told(&world)
+            .unwrap()
+            .1
+            .contains("demo-2, which spec.switchover names, is not known")
+    );
 }
