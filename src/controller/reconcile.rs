@@ -495,6 +495,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     numbers: state.numbers(),
                     fresh_lineage: lineage,
                     closed_for: state.closed_for(ledger(cluster)),
+                    shut_for: state.shut_for(),
                     commit_for: state.commit_for(ledger(cluster)),
                     change_ages: state.change_ages(ledger(cluster), &self.wall),
                     witnesses: state.witnesses(),

@@ -249,7 +249,10 @@ pub(super) fn hand_over(seen: &Observation, ledger: &Ledger, to: Successor, why:
                 _ => why.to_owned(),
             },
             reversed: announced.is_some_and(|o| o.reversed),
-            election: None,
+            // Whoever was chosen among instances that had lost their MAIN is the same one, and still to be checked.
+            election: announced
+                .and_then(|o| o.election)
+                .filter(|_| to.kind == OperationKind::Bootstrap),
             lossy: to.lossy || lacking && to.copy.instance == ledger.main.instance,
             proven: false,
         }),
@@ -330,6 +333,10 @@ fn former_main<'a>(seen: &'a Observation, ledger: &Ledger) -> Option<&'a Instanc
 /// For how long the only instance that can be MAIN may take before its pod is replaced.
 const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// After what time of a closed route one candidate after the other was chosen and did not become MAIN: they are not tried again without a
+/// new process.
+const TRIED_PATIENCE: Duration = Duration::from_secs(45);
+
 /// For how long the chosen instance may take to become MAIN once it is announced.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -367,6 +374,7 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
     // One that has stepped aside for it, and is not known to hold everything, does not lead before the two were compared.
     let reversed = ledger.operation.as_ref().is_some_and(|o| o.reversed);
     let other = successor(seen, ledger, others)
+        .filter(|_| seen.shut_for <= TRIED_PATIENCE)
         .filter(|to| to.copy.instance != *name)
         .filter(|to| !reversed || refused::is_known(ledger, &to.copy));
     if let Some(to) = other {
@@ -556,7 +564,9 @@ fn held_back(seen: &Observation, ledger: &Ledger, fate: &Fate, to: &Successor, w
         let away = match seen.instance(&ledger.main.instance) {
             None => Duration::MAX,
             // It answers, and ends no commit.
-            Some(main) if main.view().is_some() => seen.commit_for,
+            Some(main) if main.view().is_some() && matches!(fate, Fate::Suspected(_)) => seen.commit_for,
+            // It is back, as what it must not be.
+            Some(main) if main.view().is_some() => Duration::MAX,
             Some(main) => main.away_for,
         };
         if matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) && away < settings.failover_delay {
@@ -671,7 +681,9 @@ pub(super) fn lacking(
     let gone = matches!(fate, Fate::Dead(_) | Fate::Suspected(_)) || has_lost_its_data(seen, ledger);
     let awaited = hibernation::awaits_main(seen, seen.instance(&ledger.main.instance), fate);
     let allowed = |instance: &Instance| is_free(seen, ledger, instance) && allowed(instance);
-    least_behind(seen, ledger, &allowed).filter(|_| gone && !awaited)
+    // Before the first opening MAIN is the copy that was shown to be the furthest, or that a human has named, and has told nothing of
+    // the others: it is waited for.
+    least_behind(seen, ledger, &allowed).filter(|_| ledger.opened && gone && !awaited)
 }
 
 /// The replica that was the least behind when MAIN told of it last, where the spec allows to lose what it lacks.

@@ -24,6 +24,8 @@ pub struct Observation {
     pub numbers: Numbers,
     /// For how long this process has seen the route closed in this term; zero while it is open.
     pub closed_for: Duration,
+    /// For how long this process has known the route to be closed without a break, in whatever terms.
+    pub shut_for: Duration,
     /// For how long commands that need a moment without commits have failed because there was none.
     pub busy_for: Duration,
     /// Whether a gateway that may hold a grant has not answered when it was asked, a moment ago, before the route was to be closed.

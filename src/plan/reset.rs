@@ -60,13 +60,18 @@ pub(super) fn outcome(seen: &Observation) -> &'static str {
 /// No acknowledged write is lost: MAIN has them all, and the instance is one that the ledger does not rely on; a write
 /// that would make it one voids the order.
 pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Numbers) -> Option<Vec<Step>> {
-    if let Some(order) = members.ledger.resets.first() {
-        return pursue(members, order, ledger);
+    let resets = &members.ledger.resets;
+    if let Some(steps) = resets.iter().find_map(|order| pursue(members, order, ledger)) {
+        return Some(steps);
+    }
+    // One after the other, but for those that nobody knows when to expect.
+    if resets.iter().any(|order| is_under_way(members, order)) {
+        return None;
     }
     let settings = &members.seen.settings;
     let chosen = members
         .others()
-        .filter(|i| !members.ledger.relies_on(&i.name))
+        .filter(|i| !members.ledger.relies_on(&i.name) && order(members.ledger, i).is_none())
         .filter(|i| i.reset_asked || settings.reset_diverged && !ledger.recovered && is_due(members, i))
         // One that is away may be on its way back as something else.
         .find(|i| i.view().is_some() || failing::crash_loops(settings, i))?;
@@ -87,6 +92,20 @@ pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Num
         at: String::new(),
     });
     Some(Vec::new())
+}
+
+/// Whether what the order asks for is to be expected: its pod comes, or may obey it yet.
+fn is_under_way(members: &Members<'_>, order: &ResetOrder) -> bool {
+    let Some(instance) = members.others().find(|i| i.name == order.instance) else {
+        return false;
+    };
+    let note = instance
+        .reset_note
+        .as_ref()
+        .filter(|note| note.token == order.token);
+    let hopeless =
+        order.attempts >= ATTEMPTS || note.is_some_and(|note| note.outcome == ResetOutcome::Refused);
+    !hopeless && instance.away_for < members.seen.settings.hang_timeout
 }
 
 fn pursue(members: &Members<'_>, order: &ResetOrder, ledger: &mut Ledger) -> Option<Vec<Step>> {

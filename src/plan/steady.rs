@@ -412,7 +412,20 @@ impl<'a> Desk<'a> {
                 }
             }
         })?;
+        if self.is_starved() {
+            let why = format!(
+                "clients whose writes fail leave no moment in which MAIN could forget {}",
+                wrong.name
+            );
+            return Some(self.close(why));
+        }
         Some(Work::Steps(vec![self.members.drop(wrong)]))
+    }
+
+    /// Whether clients whose commits fail, because MAIN waits for a replica that does not follow, leave no moment for anything.
+    fn is_starved(&self) -> bool {
+        let blocked = self.members.all().iter().any(|r| r.is_sync() && !r.follows());
+        blocked && self.members.seen.busy_for >= STARVED_AFTER
     }
 
     /// Makes an ASYNC replica that follows closely a sync one, where one is missing, has been away for long, or is about to end.
@@ -433,8 +446,7 @@ impl<'a> Desk<'a> {
             .filter(|i| seen.stays(i) && i.is_replica() && i.carries(self.members.ledger))
             .filter_map(|i| Some((i, self.members.registration_of(i)?)))
             .find(|(_, r)| r.mode == RegistrationMode::Async && r.follows() && r.behind >= -NEAR)?;
-        let blocked = self.members.all().iter().any(|r| r.is_sync() && !r.follows());
-        if blocked && seen.busy_for >= STARVED_AFTER {
+        if self.is_starved() {
             let why = format!(
                 "clients whose writes fail leave no moment in which {} could take the place of the replica that is away",
                 instance.name

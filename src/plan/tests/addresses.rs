@@ -185,3 +185,19 @@ fn a_main_whose_replicas_are_registered_by_name_is_adopted() {
         .filter(|step| matches!(step, Step::Do(Action::Drop { .. })));
     assert_eq!(dropped.count(), 2, "{next:?}");
 }
+
+/// MAIN is to forget where the asynchronous one was, and finds no moment for it: clients' commits fail, and they try again.
+#[test]
+fn what_main_is_to_forget_holds_nobody_up_whom_it_waits_for() {
+    let mut world = World::new(3);
+    world.settle();
+    world.move_pod(1, 0, true);
+    world.move_pod(2, 1, true);
+    world.servers[1].up = false;
+    world.busy = true;
+    world.settle();
+    assert!(world.is_open(), "{}", world.tell());
+    assert_eq!(ledger(&world).in_sync[0].instance, "demo-2");
+    world.client_write();
+    world.check();
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         Action, Plan, Situation, Step,
-        observation::{Observation, Sight},
+        observation::{Observation, Role, Sight},
         plan,
     },
     decisions::{modes, running},
@@ -344,4 +344,17 @@ fn an_operation_says_what_it_was_begun_for() {
     assert!(operation.cause.contains("demo-0"), "{operation:?}");
     assert_eq!(written(&plan).unwrap().route, Route::Closed);
     assert!(matches!(plan.steps[2], Step::Do(Action::Promote { .. })));
+}
+
+/// Its start gate has failed: it has ended, and is not waited for any more.
+#[test]
+fn a_main_that_returns_as_main_without_our_word_ends_the_delay() {
+    let mut world = running();
+    world.settings.failover_delay = Duration::from_secs(120);
+    world.restart(0, true);
+    world.servers[0].role = Role::Main;
+    let begun = world.step(usize::MAX);
+    assert_eq!(written(&begun).unwrap().main.instance, "demo-1");
+    world.settle();
+    assert_eq!(world.main(), Some(1));
 }

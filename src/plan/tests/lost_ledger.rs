@@ -314,3 +314,44 @@ fn a_main_that_was_replaced_by_what_the_notes_say_is_not_adopted() {
         "{message}"
     );
 }
+
+/// The choice is as little checked after a restart of whoever was chosen as before.
+#[test]
+fn a_choice_is_checked_also_when_main_restarts_before_all_others_are_registered() {
+    let mut world = returned();
+    world.servers[2].data.pop();
+    world.servers[2].data.push((99, 99));
+    while world.servers[0].role != Role::Main {
+        world.step(usize::MAX);
+    }
+    let term = world.ledger.as_ref().unwrap().term;
+    world.restart(0, true);
+    let plan = world.settle();
+    assert!(world.ledger.as_ref().unwrap().term > term);
+    assert!(
+        matches!(plan.situation, Situation::Stalled(Reason::AmbiguousState, _)),
+        "{plan:?}"
+    );
+    assert!(world.servers[2].obeyed.is_empty() && world.servers[2].data.contains(&(99, 99)));
+}
+
+/// It was shown to be the furthest, and has told nothing of the others yet.
+#[test]
+fn whoever_was_chosen_is_waited_for_also_where_something_may_be_lost() {
+    let mut world = returned();
+    world.settings.most_recent = true;
+    while world.servers[0].role != Role::Main {
+        world.step(usize::MAX);
+    }
+    assert!(!world.ledger.as_ref().unwrap().opened);
+    world.servers[0].up = false;
+    let plan = world.settle();
+    assert!(
+        matches!(plan.situation, Situation::MainLost(Reason::NoCandidate, _)),
+        "{plan:?}"
+    );
+    world.restart(0, true);
+    world.settle();
+    assert_eq!(world.main(), Some(0));
+    assert!(world.is_open());
+}

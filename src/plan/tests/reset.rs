@@ -1,7 +1,11 @@
 //! The data of an instance that has branched off is set aside.
 
 use super::{
-    super::{Action, Situation, Step, observation::Role, plan},
+    super::{
+        Action, Situation, Step,
+        observation::{Role, Sight},
+        plan,
+    },
     decisions::{modes, running},
     world::World,
 };
@@ -172,4 +176,36 @@ fn an_order_is_void_in_another_term_and_for_whoever_is_relied_on() {
             usize::from(stands)
         );
     }
+}
+
+/// A full volume, or a pod that finds no node, keeps no other instance from being filled.
+#[test]
+fn an_order_that_cannot_be_obeyed_holds_no_other_one_up() {
+    let mut world = branched_off(4);
+    (world.servers[3].role, world.servers[3].reign) = (Role::Main, 99);
+    world.servers[3].data.push((99, 99));
+    world.settle();
+    world.settings.reset_diverged = true;
+    world.step(usize::MAX);
+    let order = orders(&world).remove(0);
+    assert_eq!(order.instance, "demo-0");
+    world.servers[0].pod += 1;
+    let pending = {
+        let mut seen = world.observe();
+        let instance = &mut seen.instances[0];
+        (instance.sight, instance.away_for) = (Sight::Silent, seen.settings.hang_timeout);
+        plan(&seen)
+    };
+    assert!(
+        matches!(&pending.steps[..], [Step::Write(next)] if next.resets.len() == 2),
+        "{pending:?}"
+    );
+    world.servers[0].note = Some(ResetNote {
+        token: order.token,
+        outcome: ResetOutcome::Refused,
+        detail: "no space".into(),
+    });
+    world.settle();
+    assert_eq!(world.servers[3].obeyed.len(), 1, "{}", world.tell());
+    assert_eq!(world.servers[3].data, world.servers[1].data);
 }

@@ -450,3 +450,35 @@ fn what_the_spec_says_of_the_mode_counts_once_replicas_are_registered_so() {
         panic!("{:?}", left_alone.situation);
     };
 }
+
+#[test]
+fn candidates_that_do_not_become_main_are_not_tried_in_turn_for_ever() {
+    let mut world = running();
+    world.settings.sync_replicas = 2;
+    world.settle();
+    (world.servers[1].stubborn, world.servers[2].stubborn) = (true, true);
+    world.servers[0].up = false;
+    world.step(usize::MAX);
+    let term = world.ledger.as_ref().unwrap().term;
+    world.closed_for = Duration::from_secs(11);
+    world.step(usize::MAX);
+    world.step(usize::MAX);
+    assert_eq!(world.ledger.as_ref().unwrap().term, term + 2);
+    // By now each of them was asked.
+    world.shut_for = Duration::from_secs(46);
+    world.closed_for = Duration::from_secs(31);
+    let planned = plan(&world.observe());
+    let deleted =
+        |step: &Step| matches!(step, Step::Do(Action::DeletePod { instance, .. }) if instance == "demo-1");
+    assert!(
+        !planned.writes() && planned.steps.iter().any(deleted),
+        "{planned:?}"
+    );
+    // A new process may be promoted, or another one instead.
+    world.replace_pod(1, true);
+    (world.servers[1].stubborn, world.servers[2].stubborn) = (false, false);
+    (world.closed_for, world.shut_for) = (Duration::ZERO, Duration::from_secs(60));
+    world.settle();
+    assert!(world.is_open(), "{}", world.tell());
+    world.check();
+}

@@ -92,6 +92,7 @@ pub(super) struct World {
     pub(super) history: Vec<String>,
     /// For how long the operator says that it has seen the route closed.
     pub(super) closed_for: Duration,
+    pub(super) shut_for: Duration,
     /// For how long MAIN has not ended a commit that it was tried with.
     pub(super) commit_for: Duration,
     /// For how long whoever is not up has not been.
@@ -213,6 +214,7 @@ impl World {
             used_names: Vec::new(),
             history: Vec::new(),
             closed_for: Duration::ZERO,
+            shut_for: Duration::ZERO,
             commit_for: Duration::ZERO,
             away_for: Duration::from_secs(60),
             change_age: LONG_AGO,
@@ -379,6 +381,7 @@ impl World {
             stray_volumes: Vec::new(),
             numbers: self.numbers,
             closed_for: self.closed_for,
+            shut_for: self.shut_for,
             busy_for: Duration::from_secs(if self.busy { 60 } else { 0 }),
             misses_a_gateway: self.misses_a_gateway,
             commit_for: self.commit_for,
