@@ -206,7 +206,7 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
             Action::Demote { instance } => {
                 let at = self.address(instance)?;
                 let result = patiently(|| memgraph::demote(self.bolt, at, instance)).await;
-                if let Err(AdminError::Busy { .. }) = &result {
+                if result.as_ref().is_err_and(AdminError::leaves_it_main) {
                     self.sightings.did_not_step_down(instance).await;
                 }
                 Ok(result?)

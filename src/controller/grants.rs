@@ -1,18 +1,20 @@
 //! The leader's care for the gateways of a cluster: each is asked again and again, and gets a grant when it may have one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Operator, clusters::Cluster, fence::Gateway, link::GatewayLink, observe::Inventory, sightings::Target,
+    wall::Wall,
 };
 use crate::{
     api::{
@@ -289,11 +291,17 @@ pub(super) fn attributed(
     memory: &Cluster,
     inventory: &Inventory,
     cluster: &MemgraphCluster,
+    wall: &Wall,
 ) -> Ledger {
     let mut attributed = next.clone();
     let named = before.map_or(&[][..], |before| &before.gateways);
     let pods = Pods {
-        present: uids(inventory),
+        present: inventory
+            .gateways
+            .iter()
+            .filter(|pod| is_present(pod, wall))
+            .filter_map(|pod| pod.uid())
+            .collect(),
         met: memory.met_gateways(),
         leaving_for: memory.leaving_for(),
     };
@@ -305,14 +313,18 @@ pub(super) fn attributed(
     attributed
 }
 
-fn uids(inventory: &Inventory) -> BTreeSet<String> {
-    let ended = |phase: Option<&str>| matches!(phase, Some("Succeeded" | "Failed"));
-    inventory
-        .gateways
-        .iter()
-        .filter(|pod| !ended(pod.status.as_ref().and_then(|status| status.phase.as_deref())))
-        .filter_map(|pod| pod.uid())
-        .collect()
+/// By how much the end of a pod that is deleted may be late before it is taken for one whose node is gone: nobody ends it then, and it
+/// stays until a human removes it.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// Whether a gateway's pod is to be reckoned with. One that has gone may live on for all that is known here, and holds what it was
+/// granted: it is taken off the list as one whose pod was deleted by force ([`grants::roster`]).
+fn is_present(pod: &Pod, wall: &Wall) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    // The grace period is part of it (`ObjectMeta`, Kubernetes API).
+    let end = pod.metadata.deletion_timestamp.as_ref();
+    let overdue = end.is_some_and(|end| wall.age(&end.0.to_string()) > OVERDUE);
+    !matches!(phase, Some("Succeeded" | "Failed")) && !overdue
 }
 
 /// For how long grants last in the term that `next` opens, or that is open.
@@ -359,6 +371,19 @@ mod tests {
             operation: Some(operation),
             ..Ledger::default()
         }
+    }
+
+    #[test]
+    fn a_gateway_that_nobody_ends_is_reckoned_with_no_longer() {
+        let wall = Wall::set("2026-11-21T10:00:00Z".parse().unwrap());
+        let present = |json| is_present(&serde_json::from_value(json).unwrap(), &wall);
+        let ending =
+            |at: &str| json!({"metadata": {"deletionTimestamp": at}, "status": {"phase": "Running"}});
+        assert!(present(json!({"status": {"phase": "Running"}})));
+        assert!(present(ending("2026-11-21T10:01:05Z")));
+        assert!(present(ending("2026-11-21T09:59:00Z")));
+        assert!(!present(ending("2026-11-21T09:58:59Z")));
+        assert!(!present(json!({"status": {"phase": "Failed"}})));
     }
 
     fn open(main: &str) -> Ledger {

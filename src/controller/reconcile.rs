@@ -533,7 +533,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     /// The ledger with the gateways that there are now, if it names others.
     fn other_gateways(&self, state: &Cluster, cluster: &MemgraphCluster) -> Option<Ledger> {
         let now = ledger(cluster)?;
-        let next = attributed(Some(now), now, state, &self.inventory(cluster), cluster);
+        let next = attributed(
+            Some(now),
+            now,
+            state,
+            &self.inventory(cluster),
+            cluster,
+            &self.wall,
+        );
         (next != *now).then_some(next)
     }
 
@@ -646,7 +653,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             match step {
                 Step::Write(ledger) => {
                     let before = self::ledger(&cluster);
-                    let next = attributed(before, ledger, state, &self.inventory(&cluster), &cluster);
+                    let next = attributed(
+                        before,
+                        ledger,
+                        state,
+                        &self.inventory(&cluster),
+                        &cluster,
+                        &self.wall,
+                    );
                     let next = dated(&next, self.wall.now());
                     let over = next.route == Route::Open;
                     let stalled = matches!(plan.situation, Situation::Stalled(..));

@@ -64,6 +64,16 @@ pub enum AdminError {
     Precondition(String),
 }
 
+impl AdminError {
+    /// Of a demotion: whether it was asked for and has not come about. Memgraph refuses it in a storage mode without replication, too
+    /// (`ReplicationQuery` in `query/interpreter.cpp`), and says nothing while all its workers are busy.
+    pub fn leaves_it_main(&self) -> bool {
+        let answered =
+            |source: &BoltError| matches!(source, BoltError::Failure { .. } | BoltError::Deadline { .. });
+        matches!(self, Self::Busy { .. }) || matches!(self, Self::Bolt { source, .. } if answered(source))
+    }
+}
+
 pub(super) fn bolt(action: impl Into<String>) -> impl FnOnce(BoltError) -> AdminError {
     let action = action.into();
     move |source| AdminError::Bolt { action, source }

@@ -218,3 +218,25 @@ fn with_two_instances_writes_go_on_once_the_replica_takes_them_again() {
         assert!(world.settled(1, secs(60)).await);
     });
 }
+
+/// Memgraph refuses to make it a replica in that mode. Nothing of what else there is to do may wait for that.
+#[test]
+fn a_deposed_main_in_that_mode_is_a_replica_again_before_long() {
+    play(async |world| {
+        world.edit_spec(|spec| spec["failover"] = json!({"candidates": "MostRecent"}));
+        assert!(world.settled(1, secs(60)).await);
+        world.clients.set_quiet(true);
+        sleep(secs(5)).await;
+        world.command("demo-0", ANALYTICAL).await.unwrap();
+        let told = |w: &World| w.condition("Durable").1 == "UnreplicatedMode";
+        assert!(world.until(secs(20), told).await);
+        let process = world.main().unwrap().process.unwrap();
+        world.memgraphs.freeze(process);
+        let replaced = |w: &World| w.ledger().unwrap().main.instance != "demo-0";
+        assert!(world.until(secs(60), replaced).await, "{:?}", world.status());
+        world.memgraphs.thaw(process);
+        world.clients.set_quiet(false);
+        assert!(world.settled(1, secs(120)).await, "{:?}", world.status());
+        assert!(world.writes(10, secs(60)).await);
+    });
+}
