@@ -381,7 +381,7 @@ mod tests {
             |at: &str| json!({"metadata": {"deletionTimestamp": at}, "status": {"phase": "Running"}});
         assert!(present(json!({"status": {"phase": "Running"}})));
         assert!(present(ending("2026-11-21T10:01:05Z")));
-        assert!(present(ending("2026-11-21T09:59:00Z")));
+        assert!(present(ending("2026-11-21T09:59:30Z")));
         assert!(!present(ending("2026-11-21T09:58:59Z")));
         assert!(!present(json!({"status": {"phase": "Failed"}})));
     }
