@@ -26,6 +26,8 @@ type ruleCase struct {
 const (
 	mounted  = "podTemplate: {spec: {volumes: [{name: modules, emptyDir: {}}]}, container: {volumeMounts: [{name: %s, mountPath: %s}]}}"
 	variable = "podTemplate: {container: {env: [{name: %s}]}}"
+	beside   = "podTemplate: {spec: {volumes: [{name: spool, emptyDir: {}}], containers: [{image: a, name: %s}]}}"
+	before   = "podTemplate: {spec: {volumes: [{name: spool, emptyDir: {}}], initContainers: [{image: a, name: %s}]}}"
 )
 
 // Each rule of the definition, by how its message begins.
@@ -84,9 +86,9 @@ var ruleCases = []ruleCase{
 	{said: "podTemplate.container.volumeMounts: a mountPath must not", refused: fmt.Sprintf(mounted, "modules", "/var/lib/memgraph/mg_data"), accepted: fmt.Sprintf(mounted, "modules", "/var/lib/modules")},
 	{said: "podTemplate.container.volumeMounts: a mountPath must not", refused: fmt.Sprintf(mounted, "modules", "/usr/lib"), accepted: fmt.Sprintf(mounted, "modules", "/usr/lib/memgraph/query_modules")},
 	{said: "podTemplate.container.env: variables that begin with MEMGRAPH_", refused: fmt.Sprintf(variable, "MEMGRAPH_USER, value: a"), accepted: fmt.Sprintf(variable, "AWS_REGION, value: a")},
-	{said: "podTemplate.container.env: each has either a value", refused: fmt.Sprintf(variable, "A"), accepted: fmt.Sprintf(variable, "A, value: \"\"")},
-	{said: "podTemplate.container.env: each has either a value", refused: fmt.Sprintf(variable, "A, value: a, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}"), accepted: fmt.Sprintf(variable, "A, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}")},
-	{said: "podTemplate.container.env: valueFrom has exactly one", refused: fmt.Sprintf(variable, "A, valueFrom: {}"), accepted: fmt.Sprintf(variable, "A, valueFrom: {secretKeyRef: {name: a, key: b}}")},
+	{said: "env: each has either a value", refused: fmt.Sprintf(variable, "A"), accepted: fmt.Sprintf(variable, "A, value: \"\"")},
+	{said: "env: each has either a value", refused: fmt.Sprintf(variable, "A, value: a, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}"), accepted: fmt.Sprintf(variable, "A, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}")},
+	{said: "env: valueFrom has exactly one", refused: fmt.Sprintf(variable, "A, valueFrom: {}"), accepted: fmt.Sprintf(variable, "A, valueFrom: {secretKeyRef: {name: a, key: b}}")},
 	{said: "podTemplate.container.envFrom: prefix must be no beginning", refused: "podTemplate: {container: {envFrom: [{prefix: MEM, secretRef: {name: a}}]}}", accepted: "podTemplate: {container: {envFrom: [{prefix: AWS_, secretRef: {name: a}}]}}"},
 	{said: "podTemplate.container.envFrom: each has either", refused: "podTemplate: {container: {envFrom: [{prefix: A_}]}}", accepted: "podTemplate: {container: {envFrom: [{prefix: A_, configMapRef: {name: a}}]}}"},
 	{said: "podTemplate.metadata.labels: belong to the operator", refused: "podTemplate: {metadata: {labels: {app.kubernetes.io/name: a}}}", accepted: "podTemplate: {metadata: {labels: {app.kubernetes.io/part-of: a}}}"},
@@ -95,6 +97,17 @@ var ruleCases = []ruleCase{
 	{said: "inheritedMetadata.annotations: belong to the operator", refused: "inheritedMetadata: {annotations: {deployment.kubernetes.io/revision: \"1\"}}", accepted: "inheritedMetadata: {annotations: {example.com/owner: a b}}"},
 	{said: "podTemplate.spec.volumes: each has exactly one", refused: "podTemplate: {spec: {volumes: [{name: a}]}}", accepted: "podTemplate: {spec: {volumes: [{name: a, image: {reference: b}}]}}"},
 	{said: "podTemplate.spec.volumes: the names of the operator's own", refused: "podTemplate: {spec: {volumes: [{name: data, emptyDir: {}}]}}", accepted: "podTemplate: {spec: {volumes: [{name: data-2, emptyDir: {}}]}}"},
+	{said: "name: the names of the operator's own containers", refused: fmt.Sprintf(beside, "memgraph"), accepted: fmt.Sprintf(beside, "memgraph-2")},
+	{said: "name: the names of the operator's own containers", refused: fmt.Sprintf(before, "instance-init"), accepted: fmt.Sprintf(before, "init")},
+	{said: "podTemplate.spec.containers: one of initContainers has", refused: "podTemplate: {spec: {initContainers: [{name: a, image: a}], containers: [{name: a, image: a}]}}", accepted: "podTemplate: {spec: {initContainers: [{name: a, image: a}], containers: [{name: b, image: a}]}}"},
+	{said: "podTemplate.spec.containers: volumeMounts: each must", refused: fmt.Sprintf(beside, "a, volumeMounts: [{name: api-access, mountPath: /a, readOnly: true}]"), accepted: fmt.Sprintf(beside, "a, volumeMounts: [{name: spool, mountPath: /a}]")},
+	{said: "podTemplate.spec.containers: volumeMounts: each must", refused: fmt.Sprintf(beside, "a, volumeMounts: [{name: bolt-tls, mountPath: /a, readOnly: true}]"), accepted: fmt.Sprintf(beside, "a, volumeMounts: [{name: data, mountPath: /a, readOnly: true}]")},
+	{said: "podTemplate.spec.initContainers: volumeMounts: each must", refused: fmt.Sprintf(before, "a, volumeMounts: [{name: start-gate, mountPath: /a, readOnly: true}]"), accepted: fmt.Sprintf(before, "a, volumeMounts: [{name: data, mountPath: /a, readOnly: true}]")},
+	{said: "volumeMounts: data, the volume of Memgraph's data", refused: fmt.Sprintf(beside, "a, volumeMounts: [{name: data, mountPath: /a}]"), accepted: fmt.Sprintf(beside, "a, volumeMounts: [{name: data, mountPath: /a, readOnly: true}]")},
+	{said: "volumeMounts: data, the volume of Memgraph's data", refused: fmt.Sprintf(before, "a, volumeMounts: [{name: data, mountPath: /a, readOnly: true, subPath: mg_data}]"), accepted: fmt.Sprintf(before, "a, volumeMounts: [{name: spool, mountPath: /a, subPath: mg_data}]")},
+	{said: "ports: 7687 and 10000 belong to Memgraph", refused: fmt.Sprintf(beside, "a, ports: [{containerPort: 10000}]"), accepted: fmt.Sprintf(beside, "a, ports: [{containerPort: 10001}]")},
+	{said: "podTemplate.spec.initContainers: probes and lifecycle", refused: fmt.Sprintf(before, "a, startupProbe: {tcpSocket: {port: 1}}"), accepted: fmt.Sprintf(before, "a, restartPolicy: Always, startupProbe: {tcpSocket: {port: 1}}")},
+	{said: "podTemplate.spec.containers: restartPolicy is of", refused: fmt.Sprintf(beside, "a, restartPolicy: Always"), accepted: fmt.Sprintf(beside, "a, lifecycle: {preStop: {sleep: {seconds: 1}}}")},
 	{said: "gateway.podTemplate.container.env: of a gateway only", refused: "gateway: {podTemplate: {container: {env: [{name: POD_UID, value: a}]}}}", accepted: "gateway: {podTemplate: {container: {env: [{name: OTEL_EXPORTER_OTLP_HEADERS, valueFrom: {secretKeyRef: {name: a, key: b}}}]}}}"},
 }
 

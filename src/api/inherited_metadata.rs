@@ -24,8 +24,8 @@ pub struct InheritedMetadata {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     #[x_kube(validation = (
-        "!self.exists(k, k.startsWith('memgraph.dev/') || k.startsWith('deployment.kubernetes.io/') || k == 'kubectl.kubernetes.io/last-applied-configuration')",
-        "inheritedMetadata.annotations: belong to the operator or to Kubernetes and cannot be set: memgraph.dev/*, deployment.kubernetes.io/*, kubectl.kubernetes.io/last-applied-configuration"
+        "!self.exists(k, k.startsWith('memgraph.dev/') || k.startsWith('deployment.kubernetes.io/') || k.startsWith('pv.kubernetes.io/') || k.startsWith('volume.kubernetes.io/') || k.startsWith('volume.beta.kubernetes.io/') || k == 'kubectl.kubernetes.io/last-applied-configuration')",
+        "inheritedMetadata.annotations: belong to the operator or to Kubernetes and cannot be set: memgraph.dev/*, deployment.kubernetes.io/*, pv.kubernetes.io/*, volume.kubernetes.io/*, volume.beta.kubernetes.io/*, kubectl.kubernetes.io/last-applied-configuration"
     ))]
     pub annotations: BTreeMap<String, String>,
 }

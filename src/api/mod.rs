@@ -3,6 +3,7 @@
 mod auth;
 mod bootstrap;
 pub mod conditions;
+mod containers;
 mod duration;
 mod empty_dir;
 mod failover;
@@ -25,6 +26,7 @@ mod volume_note;
 
 pub use auth::*;
 pub use bootstrap::*;
+pub use containers::*;
 pub use duration::{DurationString, InvalidDuration};
 pub use empty_dir::*;
 pub use failover::*;

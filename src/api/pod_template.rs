@@ -17,6 +17,8 @@ use schemars::Schema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::containers::TemplateContainer;
+
 /// What the pods of instances get besides what the operator gives them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = (
@@ -100,6 +102,18 @@ pub struct PodTemplateMetadata {
 
 /// Where the pods of instances run, and with what. Each field is Kubernetes' field of that name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "!has(self.containers) || self.containers.all(c, !has(c.volumeMounts) || c.volumeMounts.all(m, m.name == 'data' || (has(self.volumes) && self.volumes.exists(v, v.name == m.name))))",
+    "podTemplate.spec.containers: volumeMounts: each must have the name of one of podTemplate.spec.volumes, or data; the operator's other volumes are not for them"
+))]
+#[x_kube(validation = (
+    "!has(self.initContainers) || self.initContainers.all(c, !has(c.volumeMounts) || c.volumeMounts.all(m, m.name == 'data' || (has(self.volumes) && self.volumes.exists(v, v.name == m.name))))",
+    "podTemplate.spec.initContainers: volumeMounts: each must have the name of one of podTemplate.spec.volumes, or data; the operator's other volumes are not for them"
+))]
+#[x_kube(validation = (
+    "!has(self.initContainers) || !has(self.containers) || self.initContainers.all(i, !self.containers.exists(c, c.name == i.name))",
+    "podTemplate.spec.containers: one of initContainers has the same name; take another one"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplateSpec {
     /// What gateways can have too.
@@ -118,6 +132,27 @@ pub struct PodTemplateSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub volumes: Vec<TemplateVolume>,
+
+    /// Containers that run and end before Memgraph starts, one after the other and after the operator's own: `data` is this
+    /// instance's by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = (
+        "self.all(c, has(c.restartPolicy) || !(has(c.readinessProbe) || has(c.livenessProbe) || has(c.startupProbe) || has(c.lifecycle)))",
+        "podTemplate.spec.initContainers: probes and lifecycle are of containers that go on; set restartPolicy: Always, or take them away"
+    ))]
+    pub init_containers: Vec<TemplateContainer>,
+
+    /// Containers that run beside Memgraph: sidecars. They follow the operator's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = (
+        "self.all(c, !has(c.restartPolicy))",
+        "podTemplate.spec.containers: restartPolicy is of initContainers; take it away, since all containers are started again when they end"
+    ))]
+    pub containers: Vec<TemplateContainer>,
 }
 
 /// Where pods run, and with what. Each field is Kubernetes' field of that name.
@@ -271,7 +306,7 @@ pub struct ContainerTemplate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = (
     "has(self.value) != has(self.valueFrom)",
-    "podTemplate.container.env: each has either a value or valueFrom"
+    "env: each has either a value or valueFrom"
 ))]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateVariable {
@@ -291,7 +326,7 @@ pub struct TemplateVariable {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = (
     "[has(self.configMapKeyRef), has(self.secretKeyRef), has(self.fieldRef)].filter(x, x).size() == 1",
-    "podTemplate.container.env: valueFrom has exactly one of configMapKeyRef, secretKeyRef and fieldRef"
+    "env: valueFrom has exactly one of configMapKeyRef, secretKeyRef and fieldRef"
 ))]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateVariableSource {
@@ -358,7 +393,7 @@ pub(super) fn label_value() -> Value {
 }
 
 /// Takes the descriptions of what lies below a field away; that of the field stays.
-fn undescribed(schema: &mut Schema) {
+pub(super) fn undescribed(schema: &mut Schema) {
     if let Some(fields) = schema.as_object_mut() {
         // It goes at the first level too, where a field has none of its own and would get the type's.
         let own = fields.get("description").cloned();

@@ -149,8 +149,8 @@ pub struct MemgraphClusterSpec {
     ))]
     pub pod_template: Option<PodTemplate>,
 
-    /// Labels and annotations of all objects that the operator makes for this cluster, but for Secrets, pods (those have
-    /// `podTemplate.metadata` and `gateway.podTemplate.metadata`) and volume claims. No pod is replaced for it.
+    /// Labels and annotations of all objects that the operator makes for this cluster, Secrets and volume claims among them, but for
+    /// pods: those have `podTemplate.metadata` and `gateway.podTemplate.metadata`. No pod is replaced for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inherited_metadata: Option<InheritedMetadata>,
 

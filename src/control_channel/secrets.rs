@@ -58,21 +58,24 @@ pub(super) async fn tend(
         .as_ref()
         .and_then(resources::read_authorities)
         .unwrap_or_default();
-    let authorities = match found.tended(&uid, now)? {
-        None => found,
-        Some(next) => {
-            let secret = resources::control_authority(cluster, &next)?;
-            write(&api, secret, authority.as_ref()).await?;
-            next
-        }
+    let tended = found.tended(&uid, now)?;
+    let inherits = |secret: &Option<Secret>| {
+        let secret = secret.as_ref();
+        secret.is_some_and(|secret| resources::inherits(cluster, &secret.metadata))
     };
+    let stands = tended.is_none() && inherits(&authority);
+    let authorities = tended.unwrap_or(found);
+    if !stands {
+        let secret = resources::control_authority(cluster, &authorities)?;
+        write(&api, secret, authority.as_ref()).await?;
+    }
     let bundle = authorities.bundle();
 
     let gateway = read(&api, cluster, &names::control_certificates(&cluster.name_any())).await?;
     let good = gateway
         .as_ref()
         .is_some_and(|secret| resources::is_good_for_gateways(secret, &bundle, now));
-    if !good {
+    if !good || !inherits(&gateway) {
         let leaf = authorities.sign(Role::Gateway, &uid, now)?;
         let secret = resources::control_certificates(cluster, &leaf, &bundle)?;
         write(&api, secret, gateway.as_ref()).await?;
@@ -156,4 +159,60 @@ async fn write(api: &Api<Secret>, mut secret: Secret, over: Option<&Secret>) -> 
     })?;
     tracing::info!(name, "certificates of the control channel renewed");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::controller::tests::fake_api::FakeApi;
+
+    fn cluster(inherited: Value) -> MemgraphCluster {
+        serde_json::from_value(json!({
+            "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster",
+            "metadata": {"name": "demo", "namespace": "graphs", "uid": "0a1b-2c3d"},
+            "spec": {"inheritedMetadata": inherited},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_secrets_inherit_changes_no_authority_and_is_written_once() {
+        let api = FakeApi::default();
+        let client = api.client();
+        let names = [
+            names::control_authority("demo"),
+            names::control_certificates("demo"),
+        ];
+        let secrets = || {
+            names
+                .clone()
+                .map(|name| api.get("v1", "secrets", "graphs", &name).unwrap())
+        };
+        let team = |secret: Value| secret["metadata"]["labels"]["team"].clone();
+        let written = || {
+            let requests = api.take_requests().into_iter();
+            requests.filter(|request| request.starts_with("PATCH")).count()
+        };
+        let first = tend(&client, &cluster(json!({})), None).await.unwrap();
+        let authority = secrets()[0]["data"].clone();
+        assert_eq!((secrets().map(team), written()), ([Value::Null, Value::Null], 2));
+        for (inherited, label) in [
+            (json!({"labels": {"team": "graphs"}}), json!("graphs")),
+            (json!({"labels": {"team": "others"}}), json!("others")),
+            (json!({}), Value::Null),
+        ] {
+            let cluster = cluster(inherited);
+            for writes in [2, 0] {
+                let known = tend(&client, &cluster, Some(&first)).await.unwrap();
+                assert_eq!(known, first, "it is trusted as before");
+                assert_eq!(
+                    (secrets().map(team), written()),
+                    ([label.clone(), label.clone()], writes)
+                );
+            }
+        }
+        assert_eq!(secrets()[0]["data"], authority);
+    }
 }

@@ -321,7 +321,8 @@ impl Wallet {
             }
         }
         known.truncate(REMEMBERED);
-        if written != known {
+        let inherits = |noted: &Secret| resources::inherits(cluster, &noted.metadata);
+        if written != known || !noted.as_ref().is_some_and(inherits) {
             write(api, resources::credentials(cluster, &known)?, noted.as_ref()).await?;
         }
         // Also where an earlier try has written it, whose answer was lost.
@@ -356,7 +357,7 @@ impl Wallet {
         let live = read(&api, cluster, &names::application(&cluster.name_any())).await?;
         if !live
             .as_ref()
-            .is_some_and(|live| resources::is_application(live, &wanted))
+            .is_some_and(|live| resources::is_application(cluster, live, &wanted))
         {
             write(&api, wanted.clone(), live.as_ref()).await?;
         }

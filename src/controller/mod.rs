@@ -13,6 +13,7 @@ mod gateway_certificate;
 mod grants;
 mod hibernation;
 mod image;
+mod inheritance;
 mod interval;
 mod lanes;
 mod lease;

@@ -416,6 +416,14 @@ impl Stamp {
     fn outruns(&self, cached: &Packed) -> bool {
         version(cached) < self.resource_version
     }
+
+    /// Whether nothing has been seen that came after what was written. Also where the API server has made something else of it, as
+    /// of a field of a feature that is switched off, or a webhook has: the same would come of it again.
+    fn is_the_last_word(&self, cached: &Packed) -> bool {
+        // 0 stands for what is no number, and tells nothing.
+        let is_it = self.resource_version > 0 && version(cached) == self.resource_version;
+        is_it || self.outruns(cached)
+    }
 }
 
 impl Applied {
@@ -466,7 +474,7 @@ impl Applied {
     /// Whether `object` is known to be as it should be.
     async fn stands(&self, object: &Object, cached: Option<&Arc<Packed>>) -> bool {
         let Some(cached) = cached else { return false };
-        let is_ours = |stamp: &Stamp| stamp.hash == object.hash() && stamp.outruns(cached);
+        let is_ours = |stamp: &Stamp| stamp.hash == object.hash() && stamp.is_the_last_word(cached);
         if self.versions().get(object.key()).is_some_and(is_ours) {
             return true;
         }
@@ -519,5 +527,25 @@ impl Applied {
             resource_version: version(written),
         };
         self.versions().insert(object.key().clone(), stamp);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_the_last_word_until_something_newer_is_seen() {
+        let is_last = |written: u64, cached: &str| {
+            let stamp = Stamp {
+                hash: String::new(),
+                resource_version: written,
+            };
+            let cached = json!({"metadata": {"name": "demo", "resourceVersion": cached}});
+            stamp.is_the_last_word(&serde_json::from_value(cached).unwrap())
+        };
+        assert!(is_last(7, "6") && is_last(7, "7"));
+        assert!(!is_last(7, "8"));
+        assert!(!is_last(0, "a"), "versions that are no numbers tell nothing");
     }
 }

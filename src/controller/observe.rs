@@ -322,6 +322,12 @@ fn is_heard(pod: &Pod) -> bool {
     is_ready(pod) || (another_is_not() && database(pod).is_some_and(|container| container.ready))
 }
 
+/// Whether the database is ready, and a container beside it is not.
+fn is_incomplete(pod: &Pod) -> bool {
+    condition(pod, "ContainersReady") == Some("False")
+        && database(pod).is_some_and(|container| container.ready)
+}
+
 /// The object of this name.
 fn named<'a, K: ResourceExt>(mut objects: impl Iterator<Item = &'a K>, name: &str) -> Option<&'a K> {
     objects.find(|object| object.meta().name.as_deref() == Some(name))
@@ -504,6 +510,7 @@ impl Inventory {
                 node: slot.pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
                 container: slot.container(),
                 ready: slot.pod.is_some_and(is_heard),
+                incomplete: slot.pod.is_some_and(is_incomplete),
                 claim: match slot.pod.filter(|pod| has_own_volume(pod)) {
                     Some(pod) => own_claim(pod),
                     None => slot.claim.and_then(claim),
@@ -596,5 +603,24 @@ mod tests {
         );
         assert!(!heard("False", "False", false));
         assert!(!heard("False", "True", true), "the node is lost");
+    }
+
+    #[test]
+    fn a_pod_is_incomplete_where_the_database_is_ready_and_another_container_is_not() {
+        let incomplete = |containers_ready: &str, database: bool| {
+            let pod = json!({
+                "metadata": {"name": "demo-0"},
+                "status": {
+                    "conditions": [{"type": "ContainersReady", "status": containers_ready}],
+                    "containerStatuses": [
+                        {"name": names::INSTANCE_CONTAINER, "image": "i", "imageID": "i", "ready": database, "restartCount": 0},
+                    ],
+                },
+            });
+            is_incomplete(&serde_json::from_value(pod).unwrap())
+        };
+        assert!(incomplete("False", true));
+        assert!(!incomplete("True", true));
+        assert!(!incomplete("False", false), "it is what is not ready");
     }
 }

@@ -18,7 +18,7 @@ use super::{
     fence::Gateway,
     gateway_certificate::GatewayCertificateError,
     grants::attributed,
-    hibernation, image,
+    hibernation, image, inheritance,
     license::LicenseError,
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
@@ -386,7 +386,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let prepared = self.prepare_gateways(state, cluster).await;
         let limited = self.limit_evictions(state, cluster).await;
         let applied = self.bring_about(state, cluster).await;
-        let grown = self.grow_volumes(state, cluster).await;
+        let grown = self.tend_volumes(state, cluster).await;
         // Gateways that lack theirs only wait, and nothing else waits for it.
         let shown = self.look_at_gateway_certificate(state, cluster).await;
         state.equipped();
@@ -458,13 +458,16 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         objects::bring_about(&state.client, &self.stores, &state.applied, wanted).await
     }
 
-    async fn grow_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+    async fn tend_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let inventory = self.inventory(cluster);
         if cluster.spec.paused || hibernation::stage(state, cluster, &inventory).ends_pods() {
             return Ok(());
         }
         let growth = &state.growth;
-        Ok(growth.bring_about(&state.client, cluster, &inventory).await?)
+        let grown = growth.bring_about(&state.client, cluster, &inventory).await;
+        let passed_on = inheritance::pass_on(&state.client, cluster, &inventory.claims).await;
+        grown?;
+        passed_on
     }
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {

@@ -194,6 +194,8 @@ pub struct Instance {
     pub container: Container,
     /// Whether Kubernetes' own probe of the database succeeds, and its node is there. Other containers of the pod do not count.
     pub ready: bool,
+    /// A container beside the database does not run or is not ready. It says nothing of the database.
+    pub incomplete: bool,
     /// The volume claim of its data; its pod, where the data lies in that.
     pub claim: Option<Claim>,
     /// How many timestamps its data has come, as a snapshot in this life has shown; or why none could be taken.

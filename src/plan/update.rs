@@ -64,6 +64,12 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     if let Some(why) = short {
         return wait(why);
     }
+    if let Some(broken) = broken_by_the_change(seen) {
+        return wait(format!(
+            "waiting for the containers beside Memgraph in the pod of {}",
+            broken.name
+        ));
+    }
     let replica = members
         .others()
         .filter(|i| is_due(i))
@@ -110,6 +116,18 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
             Next::Wait(Reason::WaitingForSwitchover, why)
         }
     }
+}
+
+/// An instance that has the change, and whose pod lacks a container that all those which do not have the change yet have: the others
+/// are spared what it has brought. Memgraph itself is well.
+fn broken_by_the_change(seen: &Observation) -> Option<&Instance> {
+    let incomplete = |changed: bool| {
+        seen.declared()
+            .filter(move |i| i.incomplete && (i.configuration == Configuration::Current) == changed)
+    };
+    incomplete(true)
+        .next()
+        .filter(|_| incomplete(false).next().is_none())
 }
 
 /// Why nobody can be spared: too few replicas are in sync that may stay so.

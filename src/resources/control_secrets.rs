@@ -33,7 +33,7 @@ pub fn control_authority(cluster: &MemgraphCluster, authorities: &Authorities) -
         source,
     })?;
     Ok(Secret {
-        metadata: parent.own_metadata(name, names::GATEWAY),
+        metadata: parent.noted_metadata(name, names::GATEWAY),
         type_: Some("memgraph.dev/control-authority".to_owned()),
         data: Some(BTreeMap::from([(AUTHORITIES.to_owned(), ByteString(text))])),
         ..Secret::default()
@@ -52,8 +52,9 @@ pub fn read_authorities(secret: &Secret) -> Option<Authorities> {
 /// When the cluster was not read from the API server.
 pub fn control_certificates(cluster: &MemgraphCluster, leaf: &Leaf, bundle: &str) -> Result<Secret, Error> {
     let parent = Parent::of(cluster)?;
-    let mut metadata = parent.own_metadata(names::control_certificates(&parent.name), names::GATEWAY);
-    metadata.annotations = Some(BTreeMap::from([(RENEW.to_owned(), leaf.renew.to_string())]));
+    let mut metadata = parent.noted_metadata(names::control_certificates(&parent.name), names::GATEWAY);
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(RENEW.to_owned(), leaf.renew.to_string());
     let data = [
         (CERTIFICATE, &leaf.certificate),
         (KEY, &leaf.key),

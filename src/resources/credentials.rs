@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Error, parent::Parent};
+use super::{Error, inheritance::inherits, parent::Parent};
 use crate::{
     api::{MemgraphCluster, names},
     memgraph::Credentials,
@@ -122,10 +122,9 @@ pub fn application(
 
 /// Whether the Secret for applications has what it should have. What others have added does not count.
 #[must_use]
-pub fn is_application(live: &Secret, wanted: &Secret) -> bool {
-    APPLICATION
-        .into_iter()
-        .all(|key| text(live, key) == text(wanted, key))
+pub fn is_application(cluster: &MemgraphCluster, live: &Secret, wanted: &Secret) -> bool {
+    let mut keys = APPLICATION.into_iter();
+    inherits(cluster, &live.metadata) && keys.all(|key| text(live, key) == text(wanted, key))
 }
 
 /// The text under a key of a Secret.
@@ -137,7 +136,7 @@ pub fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
 fn secret(parent: &Parent<'_>, name: String, type_: &str, data: BTreeMap<String, String>) -> Secret {
     let bytes = |(key, text): (String, String)| (key, ByteString(text.into_bytes()));
     Secret {
-        metadata: parent.own_metadata(name, names::INSTANCE),
+        metadata: parent.noted_metadata(name, names::INSTANCE),
         type_: Some(type_.to_owned()),
         data: Some(data.into_iter().map(bytes).collect()),
         ..Secret::default()

@@ -3,6 +3,7 @@
 //! Each builder is a pure function of the [`MemgraphCluster`]. It writes only the fields that the operator
 //! owns, in the API server's own spelling, so that applying an object twice changes nothing.
 
+mod containers;
 mod control_secrets;
 mod credentials;
 mod disruption_budgets;
@@ -11,6 +12,7 @@ mod gateway_deployment;
 mod gateway_services;
 mod headless_service;
 mod hibernation;
+mod inheritance;
 mod instance_init;
 pub mod license;
 mod network_policies;
@@ -40,6 +42,7 @@ pub use self::{
     },
     disruption_budgets::Evictions,
     hibernation::{Rest, asks_for_none, is_being_carried_out, lacks_pods, outlive_their_set},
+    inheritance::{INHERITED_ANNOTATION, claims_inheritance, inherits},
     network_policies::{InvalidPodLabels, OperatorPods},
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::{is_controlled_by, is_left_behind},

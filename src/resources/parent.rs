@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 
-use super::Error;
-use crate::api::{MemgraphCluster, MemgraphClusterSpec, names};
+use super::{Error, inheritance};
+use crate::api::{InheritedMetadata, MemgraphCluster, MemgraphClusterSpec, names};
 
 /// A cluster that is stored in the API server, and so can own objects.
 pub(super) struct Parent<'a> {
@@ -35,26 +35,23 @@ impl<'a> Parent<'a> {
 
     /// Metadata of an object of this cluster, with what the spec gives to all of them. No selector goes by that.
     pub(super) fn metadata(&self, name: String, component: &str) -> ObjectMeta {
-        let own = self.own_metadata(name, component);
-        let Some(inherited) = &self.spec.inherited_metadata else {
-            return own;
-        };
-        let mut labels = inherited.labels.clone();
-        labels.extend(own.labels.into_iter().flatten());
-        let annotations = inherited.annotations.clone();
-        ObjectMeta {
-            labels: Some(labels),
-            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
-            ..own
-        }
+        self.with(name, component, inheritance::inherited(self.spec))
     }
 
-    /// Metadata of an object that is written when what is in it changes, and not when the spec does: of a Secret.
-    pub(super) fn own_metadata(&self, name: String, component: &str) -> ObjectMeta {
+    /// Metadata of an object of which only that is compared with what it was given last: of a Secret.
+    pub(super) fn noted_metadata(&self, name: String, component: &str) -> ObjectMeta {
+        self.with(name, component, inheritance::noted(self.spec))
+    }
+
+    fn with(&self, name: String, component: &str, inherited: InheritedMetadata) -> ObjectMeta {
+        let mut labels = inherited.labels;
+        labels.extend(names::labels(&self.name, component));
+        let annotations = inherited.annotations;
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.namespace.clone()),
-            labels: Some(names::labels(&self.name, component)),
+            labels: Some(labels),
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             owner_references: Some(vec![self.owner.clone()]),
             ..ObjectMeta::default()
         }

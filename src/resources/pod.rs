@@ -88,7 +88,7 @@ pub(super) fn port(name: &str, port: u16) -> ContainerPort {
 
 /// Resources as the spec gives them at `field`, in the API server's spelling.
 pub(super) fn resources(
-    field: &'static str,
+    field: &str,
     given: &ResourceRequirements,
 ) -> Result<Option<ResourceRequirements>, Error> {
     let spelled = |amounts: &Option<BTreeMap<String, Quantity>>, part: &str| {
@@ -97,7 +97,7 @@ pub(super) fn resources(
                 field: format!("{field}.{part}.{resource}"),
                 source,
             })?;
-            Ok((resource.clone(), amount.canonical()))
+            Ok((resource.clone(), amount.in_thousandths().canonical()))
         });
         let amounts = amounts.collect::<Result<BTreeMap<_, _>, Error>>()?;
         Ok::<_, Error>(Some(amounts).filter(|amounts| !amounts.is_empty()))

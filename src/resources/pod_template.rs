@@ -15,10 +15,10 @@ use k8s_openapi::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{Error, quantity::Amount};
+use super::{Error, containers, quantity::Amount};
 use crate::api::{
-    GatewayPodTemplate, PodPlacement, PodTemplate, PodTemplateMetadata, PodTemplateSecurity, TemplateMount,
-    TemplateVariable, TemplateVariableSource, TemplateVariables, TemplateVolume,
+    self, GatewayPodTemplate, PodPlacement, PodTemplate, PodTemplateMetadata, PodTemplateSecurity,
+    TemplateMount, TemplateVariable, TemplateVariableSource, TemplateVariables, TemplateVolume,
 };
 
 /// What a template adds, whichever pods it is for.
@@ -31,6 +31,8 @@ pub(super) struct Additions<'a> {
     env: &'a [TemplateVariable],
     env_from: &'a [TemplateVariables],
     mounts: &'a [TemplateMount],
+    /// The spec in which further containers are.
+    beside: Option<&'a api::PodTemplateSpec>,
 }
 
 impl<'a> Additions<'a> {
@@ -45,6 +47,7 @@ impl<'a> Additions<'a> {
             env: container.map_or(&[], |container| &container.env),
             env_from: container.map_or(&[], |container| &container.env_from),
             mounts: container.map_or(&[], |container| &container.volume_mounts),
+            beside: spec,
         }
     }
 
@@ -77,13 +80,23 @@ const TELLING: [&str; 4] = [
 ];
 
 /// What the user has written, without what means nothing: `None` where that is all.
-pub(super) fn written(given: Option<&PodTemplate>) -> Option<Value> {
-    let mut value = serde_json::to_value(given?).ok()?;
+///
+/// # Errors
+/// When an amount cannot be used.
+pub(super) fn written(given: Option<&PodTemplate>) -> Result<Option<Value>, Error> {
+    let Some(given) = given else { return Ok(None) };
+    let mut value = serde_json::to_value(given).unwrap_or_default();
+    if let Some(spec) = &given.spec {
+        let [before, beside] = containers::written(spec)?;
+        for (list, containers) in [("initContainers", before), ("containers", beside)] {
+            if !containers.is_empty() {
+                value["spec"][list] = serde_json::to_value(containers).unwrap_or_default();
+            }
+        }
+    }
     tidy(&mut value);
-    value
-        .as_object()
-        .is_some_and(|all| !all.is_empty())
-        .then_some(value)
+    let says_something = value.as_object().is_some_and(|all| !all.is_empty());
+    Ok(says_something.then_some(value))
 }
 
 /// The pod with what the user adds at `field`. `selector` selects the pods of its component.
@@ -137,6 +150,11 @@ pub(super) fn extended(
     spec.volumes.take_if(|volumes| volumes.is_empty());
     if let Some(container) = spec.containers.first_mut() {
         equip(container, given).map_err(|Occupied { part, name }| taken(part, &name))?;
+    }
+    if let Some(beside) = given.beside {
+        let users: Vec<_> = given.volumes.iter().map(|volume| volume.name.as_str()).collect();
+        let beside = containers::written(beside)?;
+        containers::add(spec, beside, &users).map_err(|Occupied { part, name }| taken(part, &name))?;
     }
     Ok(pod)
 }
@@ -203,19 +221,23 @@ fn volume(given: &TemplateVolume, field: &str) -> Result<Volume, Error> {
 }
 
 /// What the operator has there already.
-struct Occupied {
+pub(super) struct Occupied {
     part: &'static str,
     name: String,
+}
+
+impl Occupied {
+    pub(super) fn new(part: &'static str, name: &str) -> Self {
+        let name = name.to_owned();
+        Self { part, name }
+    }
 }
 
 fn equip(container: &mut Container, given: &Additions<'_>) -> Result<(), Occupied> {
     let own = container.env.get_or_insert_default();
     for given in given.env {
         if own.iter().any(|own| own.name == given.name) {
-            return Err(Occupied {
-                part: "container.env",
-                name: given.name.clone(),
-            });
+            return Err(Occupied::new("container.env", &given.name));
         }
         own.push(variable(given));
     }
@@ -229,10 +251,7 @@ fn equip(container: &mut Container, given: &Additions<'_>) -> Result<(), Occupie
             .take(operators)
             .any(|own| overlap(&own.mount_path, &given.mount_path))
         {
-            return Err(Occupied {
-                part: "container.volumeMounts",
-                name: given.mount_path.clone(),
-            });
+            return Err(Occupied::new("container.volumeMounts", &given.mount_path));
         }
         own.push(mount(given));
     }
@@ -240,7 +259,7 @@ fn equip(container: &mut Container, given: &Additions<'_>) -> Result<(), Occupie
     Ok(())
 }
 
-fn variable(given: &TemplateVariable) -> EnvVar {
+pub(super) fn variable(given: &TemplateVariable) -> EnvVar {
     let source = |source: &TemplateVariableSource| EnvVarSource {
         config_map_key_ref: source
             .config_map_key_ref
@@ -266,7 +285,7 @@ fn variables(given: &TemplateVariables) -> EnvFromSource {
     }
 }
 
-fn mount(given: &TemplateMount) -> VolumeMount {
+pub(super) fn mount(given: &TemplateMount) -> VolumeMount {
     VolumeMount {
         name: given.name.clone(),
         mount_path: given.mount_path.clone(),
@@ -286,12 +305,12 @@ fn overlap(one: &str, other: &str) -> bool {
     within(one, other) || within(other, one)
 }
 
-fn some<T, U>(given: &[T], each: impl FnMut(&T) -> U) -> Option<Vec<U>> {
+pub(super) fn some<T, U>(given: &[T], each: impl FnMut(&T) -> U) -> Option<Vec<U>> {
     (!given.is_empty()).then(|| given.iter().map(each).collect())
 }
 
 /// A part of the template as the API server keeps it: without what it leaves out.
-fn spelled<T: Clone + Serialize + DeserializeOwned>(given: &T) -> T {
+pub(super) fn spelled<T: Clone + Serialize + DeserializeOwned>(given: &T) -> T {
     let tidied = serde_json::to_value(given).ok().and_then(|mut value| {
         tidy(&mut value);
         serde_json::from_value(value).ok()
@@ -351,7 +370,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            written(Some(&template)),
+            written(Some(&template)).unwrap(),
             Some(json!({
                 "metadata": {"labels": {"empty": ""}},
                 "spec": {
@@ -362,7 +381,7 @@ mod tests {
             }))
         );
         let nothing = serde_json::from_value(json!({"spec": {"nodeSelector": {}}, "container": {}})).unwrap();
-        assert_eq!(written(Some(&nothing)), None);
-        assert_eq!(written(None), None);
+        assert_eq!(written(Some(&nothing)).unwrap(), None);
+        assert_eq!(written(None).unwrap(), None);
     }
 }

@@ -94,6 +94,15 @@ impl Amount {
         u64::try_from(self.nanos / NANOS).unwrap_or(u64::MAX)
     }
 
+    /// The amount as the API server keeps it among a container's resources: rounded up to a thousandth.
+    #[must_use]
+    pub fn in_thousandths(self) -> Self {
+        const MILLI: i128 = NANOS / 1000;
+        let nanos = self.nanos / MILLI + i128::from(self.nanos % MILLI != 0);
+        let nanos = nanos * MILLI;
+        Self { nanos, ..self }
+    }
+
     /// The spelling that the API server writes.
     #[must_use]
     pub fn canonical(self) -> Quantity {
@@ -197,6 +206,23 @@ mod tests {
             ("5e-1", "500e-3"),
         ] {
             assert_eq!(canonical(written), kept, "{written}");
+        }
+    }
+
+    #[test]
+    fn rounds_resources_as_the_api_server_does() {
+        for (written, kept) in [
+            ("100u", "1m"),
+            ("1n", "1m"),
+            ("0.0015", "2m"),
+            ("1500m", "1500m"),
+            ("0.3Gi", "322122547200m"),
+            ("0.0001Ki", "103m"),
+            ("1e-4", "1e-3"),
+            ("0", "0"),
+        ] {
+            let amount = Amount::parse(written).unwrap().in_thousandths();
+            assert_eq!(amount.canonical().0, kept, "{written}");
         }
     }
 

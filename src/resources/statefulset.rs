@@ -139,7 +139,7 @@ pub fn configuration(spec: &MemgraphClusterSpec, secrets: &Fingerprints) -> Resu
     if spec.auth.is_some() {
         written["auth"] = json!(true);
     }
-    if let Some(template) = pod_template::written(spec.pod_template.as_ref()) {
+    if let Some(template) = pod_template::written(spec.pod_template.as_ref())? {
         written["podTemplate"] = template;
     }
     // Memgraph reads it when it starts, and not again by itself.

@@ -12,10 +12,13 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response,
     body::{Bytes, Frame},
+    header::CONTENT_TYPE,
 };
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::fake_managers::Given;
 
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -28,8 +31,10 @@ struct State {
     version: u64,
     watches: Vec<Watch>,
     requests: Vec<String>,
-    /// Fields of MemgraphClusters that are dropped: a pointer to what they are in, and their name.
-    pruned: Vec<(&'static str, &'static str)>,
+    /// Fields that are dropped: of which objects, a pointer to what they are in, and their name.
+    pruned: Vec<(&'static str, &'static str, &'static str)>,
+    /// What was given by server-side apply.
+    given: Given,
     /// Why no volume claim may ask for more.
     growth_refused: Option<String>,
     /// Why no volume claim may get other owners.
@@ -126,9 +131,10 @@ impl FakeApi {
         self.state().store(place, object);
     }
 
-    /// Drops a field of MemgraphClusters from now on, as one that the CustomResourceDefinition does not have.
-    pub(crate) fn prune(&self, parent: &'static str, field: &'static str) {
-        self.state().pruned.push((parent, field));
+    /// Drops a field of these objects from now on, as one that a CustomResourceDefinition does not have, or one of a feature that is
+    /// switched off.
+    pub(crate) fn prune(&self, plural: &'static str, parent: &'static str, field: &'static str) {
+        self.state().pruned.push((plural, parent, field));
     }
 
     /// Takes an object away, as if somebody else had.
@@ -283,7 +289,10 @@ impl FakeApi {
                 Some(object) => (200, object.clone()),
                 None => (404, refusal(404, "NotFound")),
             },
-            (&Method::PATCH, Some(_)) => state.apply(&target, body),
+            (&Method::PATCH, Some(_)) => {
+                let form = parts.headers.get(CONTENT_TYPE).map(|form| form.as_bytes());
+                state.apply(&target, body, form == Some(b"application/apply-patch+yaml"))
+            }
             (&Method::POST, None) => (201, body),
             (&Method::DELETE, Some(_)) => match state.objects.get(&target.place()).cloned() {
                 Some(object) if is_other(&object, &body["preconditions"]["uid"]) => {
@@ -345,7 +354,8 @@ impl State {
     }
 
     fn store(&mut self, place: Place, mut object: Value) -> Value {
-        for (parent, field) in self.pruned.iter().filter(|_| place.1 == "memgraphclusters") {
+        let pruned = self.pruned.iter();
+        for (_, parent, field) in pruned.filter(|(plural, ..)| place.1 == *plural) {
             if let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut) {
                 parent.remove(*field);
             }
@@ -398,8 +408,9 @@ impl State {
         })
     }
 
-    /// Server-side apply by a single manager: fields that it sends replace what is there.
-    fn apply(&mut self, target: &Target, sent: Value) -> (u16, Value) {
+    /// Fields that are sent replace what is there. With server-side apply, by a single manager, labels and annotations go that
+    /// were applied before and are not any more.
+    fn apply(&mut self, target: &Target, sent: Value, server_side: bool) -> (u16, Value) {
         let place = target.place();
         let before = self.objects.get(&place).cloned();
         let expected = &sent["metadata"]["resourceVersion"];
@@ -438,6 +449,9 @@ impl State {
             );
         }
         let mut object = before.unwrap_or_else(|| json!({}));
+        if server_side && target.subresource.is_none() {
+            self.given.take_back(&place, &mut object, &sent);
+        }
         if target.subresource.as_deref() == Some("status") {
             object["status"] = sent["status"].clone();
         } else {

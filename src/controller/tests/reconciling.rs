@@ -424,7 +424,7 @@ async fn a_new_operator_process_changes_nothing_either() {
 #[tokio::test]
 async fn nothing_is_done_on_a_ledger_that_was_not_kept() {
     let api = api();
-    api.prune("/status/ledger", "operation");
+    api.prune("memgraphclusters", "/status/ledger", "operation");
     let memgraph = FakeMemgraph::fresh(3);
     let operator = operator(&api, &memgraph).await;
     reconcile(Arc::new(cluster(&api)), operator).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         Action, Situation, Step,
-        observation::{Container, Sight},
+        observation::{Configuration, Container, Observation, Sight},
         plan, report,
     },
     decisions::running,
@@ -26,7 +26,11 @@ fn changed() -> World {
 
 /// The pods that the next plan replaces.
 fn replaced(world: &World) -> Vec<String> {
-    let steps = plan(&world.observe()).steps.into_iter();
+    replaced_as(&world.observe())
+}
+
+fn replaced_as(seen: &Observation) -> Vec<String> {
+    let steps = plan(seen).steps.into_iter();
     steps
         .filter_map(|step| match step {
             Step::Do(Action::DeletePod { instance, .. }) => Some(instance),
@@ -206,4 +210,32 @@ fn main_is_not_moved_again_and_again() {
     assert_eq!(plan(&seen).steps, []);
     seen.change_ages = vec![Duration::from_secs(601), Duration::from_secs(60)];
     assert!(plan(&seen).writes());
+}
+
+/// Of a sidecar whose image is not there, for example.
+#[test]
+fn a_change_that_takes_a_container_beside_memgraph_from_its_pod_goes_no_further() {
+    let mut seen = changed().observe();
+    seen.instances[2].configuration = Configuration::Current;
+    assert_eq!(replaced_as(&seen), ["demo-1"]);
+    seen.instances[2].incomplete = true;
+    assert_eq!(replaced_as(&seen), [""; 0]);
+    // It has another reason: one that does not have the change lacks a container, too.
+    seen.instances[0].incomplete = true;
+    assert_eq!(replaced_as(&seen), ["demo-1"]);
+    // The spec is corrected, or set back.
+    seen.instances[0].incomplete = false;
+    seen.instances[2].configuration = Configuration::Outdated;
+    assert_eq!(replaced_as(&seen), ["demo-2"]);
+}
+
+#[test]
+fn main_stays_where_it_is_while_others_lack_a_container_by_the_change() {
+    let mut seen = changed().observe();
+    for replica in [1, 2] {
+        seen.instances[replica].configuration = Configuration::Current;
+    }
+    assert!(plan(&seen).writes(), "it moves");
+    seen.instances[1].incomplete = true;
+    assert_eq!(plan(&seen).steps, []);
 }

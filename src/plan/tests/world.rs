@@ -359,6 +359,7 @@ impl World {
                 stuck_for: Duration::ZERO,
                 has_answered: true,
                 obstacle: None,
+                incomplete: false,
                 crash_loop: self.servers[index]
                     .unreadable
                     .then_some(CrashLoop { exit_code: Some(134) }),

@@ -1,5 +1,6 @@
 //! Tests over all objects at once.
 
+mod containers;
 mod l_rows;
 mod manifests;
 mod network;

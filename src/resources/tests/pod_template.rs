@@ -13,7 +13,7 @@ fn with(template: &Value) -> MemgraphClusterSpec {
     serde_json::from_value(json!({"podTemplate": template, "gateway": {"podTemplate": template}})).unwrap()
 }
 
-fn template_of(desired: &Desired, kind: Kind) -> Value {
+pub(super) fn template_of(desired: &Desired, kind: Kind) -> Value {
     let object = desired.objects.iter().find(|object| object.key().kind == kind);
     object.unwrap().content()["spec"]["template"].take()
 }

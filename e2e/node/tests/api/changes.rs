@@ -65,6 +65,22 @@ fn much(label: &str) -> Value {
         "env": [{"name": "TZ", "value": label}, {"name": label, "value": "1"}],
         "volumeMounts": [{"name": label, "mountPath": format!("/opt/{label}")}],
     });
+    // With zeros and amounts in words of their own, which the API server does not keep.
+    let beside = |name: &str| {
+        json!({
+            "name": name, "image": "localhost/beside:1", "args": [label], "ports": [{"containerPort": 9_000, "hostPort": 0}],
+            "resources": {"requests": {"cpu": "1000u", "memory": "1024Ki"}},
+            "readinessProbe": {"tcpSocket": {"port": 9_000}, "initialDelaySeconds": 0, "periodSeconds": 5},
+            "volumeMounts": [
+                {"name": "data", "mountPath": "/data", "readOnly": true}, {"name": label, "mountPath": "/with", "readOnly": false},
+            ],
+            "securityContext": {"runAsUser": 1_000, "capabilities": {"add": []}},
+        })
+    };
+    let mut native = beside("native");
+    native["restartPolicy"] = json!("Always");
+    instances["spec"]["initContainers"] = json!([{"name": "before", "image": "localhost/before:1"}, native]);
+    instances["spec"]["containers"] = json!([beside(label)]);
     let mut gateways = template(label);
     gateways["container"] = json!({"env": [{"name": "LOG_LEVEL", "value": "debug"}]});
     json!({

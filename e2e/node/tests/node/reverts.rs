@@ -15,7 +15,7 @@ use crate::updates::is_up_to_date;
 const WRITES: usize = 20;
 
 /// What is asked for, and what the status then says of the instance that cannot have it.
-fn changes() -> [(&'static str, Value, &'static str); 4] {
+fn changes() -> [(&'static str, Value, &'static str); 5] {
     let label = "example.com/there-is-none";
     let nowhere = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{"matchExpressions": [{"key": label, "operator": "Exists"}]}],
@@ -35,6 +35,12 @@ fn changes() -> [(&'static str, Value, &'static str); 4] {
             "/spec/podTemplate",
             json!({"spec": {"affinity": nowhere}}),
             "no node takes it: node(s) didn't match",
+        ),
+        // Memgraph itself comes up.
+        (
+            "/spec/podTemplate",
+            json!({"spec": {"containers": [{"name": "beside", "image": "localhost/there-is-none:1"}]}}),
+            "its image localhost/there-is-none:1 cannot be pulled",
         ),
         (
             "/spec/config",

@@ -1,6 +1,7 @@
 //! What each field of the spec does. A field that is in the definition and has no row here fails a test.
 
 mod changes;
+mod containers;
 mod gateways;
 mod instances;
 mod live;
@@ -73,6 +74,7 @@ fn rows() -> Vec<Row> {
     rows.extend(templates::template("gateway.podTemplate", GATEWAYS));
     rows.extend(templates::volumes());
     rows.extend(templates::container());
+    rows.extend(containers::containers());
     rows
 }
 
@@ -229,7 +231,7 @@ fn l36_each_field_does_what_its_row_says() {
 }
 
 /// Fields of a type of Kubernetes' own: one row for all that is in them.
-const WHOLE: [&str; 18] = [
+const WHOLE: [&str; 26] = [
     "resources",
     "clients",
     "networkPolicy.metrics",
@@ -248,6 +250,14 @@ const WHOLE: [&str; 18] = [
     "fieldRef",
     "configMapRef",
     "envFrom[].secretRef",
+    "ports",
+    "readinessProbe",
+    "livenessProbe",
+    "startupProbe",
+    "postStart",
+    "preStop",
+    "containers[].securityContext",
+    "initContainers[].securityContext",
 ];
 
 fn leaves(path: &str, schema: &Value, found: &mut Vec<String>) {
