@@ -48,6 +48,9 @@ pub const INIT_CONTAINER: &str = "instance-init";
 /// Annotation of an instance's pod that asks for its data to be set aside.
 pub const RESET_ANNOTATION: &str = "memgraph.dev/reset";
 
+/// Annotation of an instance's pod that asks for another pod in its place.
+pub const RESTART_ANNOTATION: &str = "memgraph.dev/restart";
+
 /// Annotation of an instance's pod with a hash of what the spec says about its process.
 pub const CONFIGURATION_ANNOTATION: &str = "memgraph.dev/configuration";
 

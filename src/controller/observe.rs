@@ -82,6 +82,12 @@ impl Slot<'_> {
         }
     }
 
+    /// Whether its pod has this annotation, with any value.
+    fn bears(&self, annotation: &str) -> bool {
+        self.pod
+            .is_some_and(|pod| pod.annotations().contains_key(annotation))
+    }
+
     fn is_terminating(&self) -> bool {
         self.pod
             .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
@@ -525,9 +531,8 @@ impl Inventory {
                     .pod
                     .map(|pod| standing(pod, memories.configuration.as_deref(), certain))
                     .unwrap_or_default(),
-                reset_asked: slot
-                    .pod
-                    .is_some_and(|pod| pod.annotations().contains_key(names::RESET_ANNOTATION)),
+                restart_asked: slot.bears(names::RESTART_ANNOTATION),
+                reset_asked: slot.bears(names::RESET_ANNOTATION),
                 reset_note: slot.pod.and_then(init_note).map(|note| note.reset),
                 incarnation: target.incarnation,
                 sight: sighting.sight,

@@ -213,6 +213,8 @@ pub struct Instance {
     pub terminating_for: Duration,
     /// How what its process was started with stands to what the spec says.
     pub configuration: Configuration,
+    /// Somebody asks for another pod in place of its own.
+    pub restart_asked: bool,
     /// Somebody asks for its data to be set aside.
     pub reset_asked: bool,
     /// What its init container has said of an order to set its data aside.

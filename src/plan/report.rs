@@ -434,12 +434,26 @@ impl<'a> Facts<'a> {
 
     /// Which instances have an earlier configuration, and what their update waits for.
     fn outdated(&self) -> Option<(Reason, String)> {
-        let outdated = self.seen.declared().filter(|i| !i.is_current());
-        let names: Vec<_> = outdated.map(|i| i.name.as_str()).collect();
-        if names.is_empty() {
+        let named = |what: &str, outdated: bool| {
+            let of_these = |i: &&Instance| i.is_current() != outdated && (outdated || i.restart_asked);
+            let names: Vec<_> = self
+                .seen
+                .declared()
+                .filter(of_these)
+                .map(|i| i.name.as_str())
+                .collect();
+            (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+        };
+        let outdated = named("still with an earlier configuration", true);
+        let left = [
+            outdated,
+            named("to get another pod, as its annotation asks", false),
+        ];
+        let left: Vec<_> = left.into_iter().flatten().collect();
+        if left.is_empty() {
             return release::downgrade(self.seen).map(|why| (Reason::Downgrade, why));
         }
-        let left = format!("still with an earlier configuration: {}", names.join(", "));
+        let left = left.join("; ");
         Some(match self.members.as_ref().map(update::next) {
             Some(update::Next::Wait(reason, why)) => (reason, self.with_obstacles(format!("{left}; {why}"))),
             _ => (Reason::Updating, left),

@@ -71,7 +71,8 @@ pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Num
     let settings = &members.seen.settings;
     let chosen = members
         .others()
-        .filter(|i| !members.ledger.relies_on(&i.name) && order(members.ledger, i).is_none())
+        .filter(|i| order(members.ledger, i).is_none())
+        .filter(|i| !members.ledger.relies_on(&i.name))
         .filter(|i| i.reset_asked || settings.reset_diverged && !ledger.recovered && is_due(members, i))
         // One that is away may be on its way back as something else.
         .find(|i| i.view().is_some() || failing::crash_loops(settings, i))?;

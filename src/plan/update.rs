@@ -1,4 +1,5 @@
-//! Which instance is to get the configuration that the spec asks for by now: one after the other, MAIN's last.
+//! Which instance is to get the configuration that the spec asks for by now, or another pod because somebody asks for that: one after the
+//! other, MAIN's last.
 
 use super::{
     Action, Step, brake,
@@ -167,7 +168,7 @@ fn is_due(instance: &Instance) -> bool {
 }
 
 fn is_outdated(instance: &Instance) -> bool {
-    instance.configuration == Configuration::Outdated
+    instance.configuration == Configuration::Outdated || instance.restart_asked
 }
 
 fn replace(instance: &Instance) -> Option<Step> {

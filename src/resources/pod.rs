@@ -40,19 +40,23 @@ pub(super) fn container_security() -> SecurityContext {
     }
 }
 
-/// Pods of a component go to different nodes where there are enough: a hard rule would leave a cluster of
-/// three without its third instance whenever one of three nodes is away.
+/// Pods of a component go to different nodes, and those to different zones where nodes tell theirs, as long as there are enough: a hard
+/// rule would leave a cluster of three without its third instance whenever one of three nodes is away.
 pub(super) fn spread(parent: &Parent<'_>, component: &str) -> Affinity {
+    let apart = |weight, topology_key: &str| WeightedPodAffinityTerm {
+        weight,
+        pod_affinity_term: PodAffinityTerm {
+            topology_key: topology_key.to_owned(),
+            label_selector: Some(selector(parent, component)),
+            ..PodAffinityTerm::default()
+        },
+    };
     Affinity {
         pod_anti_affinity: Some(PodAntiAffinity {
-            preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
-                weight: 100,
-                pod_affinity_term: PodAffinityTerm {
-                    topology_key: "kubernetes.io/hostname".to_owned(),
-                    label_selector: Some(selector(parent, component)),
-                    ..PodAffinityTerm::default()
-                },
-            }]),
+            preferred_during_scheduling_ignored_during_execution: Some(vec![
+                apart(100, "kubernetes.io/hostname"),
+                apart(50, "topology.kubernetes.io/zone"),
+            ]),
             ..PodAntiAffinity::default()
         }),
         ..Affinity::default()

@@ -239,3 +239,30 @@ fn main_stays_where_it_is_while_others_lack_a_container_by_the_change() {
     seen.instances[1].incomplete = true;
     assert_eq!(plan(&seen).steps, []);
 }
+
+/// An annotation of its pod: in the order and with the care of an update.
+#[test]
+fn an_instance_gets_another_pod_where_somebody_asks_for_it() {
+    let mut world = running();
+    world.servers[0].restart_asked = true;
+    world.servers[1].restart_asked = true;
+    let (phase, truth, reason, text) = told(&world);
+    assert_eq!(
+        (phase, truth, reason),
+        (Phase::Updating, Truth::False, Reason::Updating)
+    );
+    assert!(
+        text.contains("another pod, as its annotation asks: demo-0, demo-1"),
+        "{text}"
+    );
+    assert_eq!(replaced(&world), ["demo-1"]);
+    world.settle();
+    assert_eq!(world.servers.iter().map(|s| s.pod).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_ne!(
+        world.main(),
+        Some(0),
+        "MAIN has moved before its pod was replaced"
+    );
+    assert_eq!(told(&world).1, Truth::True);
+    world.check();
+}

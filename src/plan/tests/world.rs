@@ -54,6 +54,8 @@ pub(super) struct Server {
     pub(super) obeyed: Vec<String>,
     /// What its init container has said.
     pub(super) note: Option<ResetNote>,
+    /// Somebody asks for another pod.
+    pub(super) restart_asked: bool,
     /// Somebody asks for its data to be set aside.
     pub(super) reset_asked: bool,
     /// It cannot read its data, and so does not start.
@@ -188,6 +190,7 @@ impl World {
             pod: 1,
             obeyed: Vec::new(),
             note: None,
+            restart_asked: false,
             reset_asked: false,
             unreadable: false,
             ending: false,
@@ -347,6 +350,7 @@ impl World {
                 } else {
                     Configuration::Outdated
                 },
+                restart_asked: self.servers[index].restart_asked,
                 reset_asked: self.servers[index].reset_asked,
                 reset_note: self.servers[index].note.clone(),
                 incarnation: up.then(|| self.incarnation(index)),
@@ -514,7 +518,7 @@ impl World {
         (server.up, server.waits) = (false, true);
         server.pod += 1;
         server.configuration = self.configuration;
-        server.reset_asked = false;
+        (server.restart_asked, server.reset_asked) = (false, false);
         server.note = None;
         if self.settings.data_in_pods {
             server.lose_volume();
