@@ -128,6 +128,12 @@ pub struct MemgraphClusterSpec {
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
 
+    /// When the image is pulled: `Always`, `IfNotPresent` or `Never`. Unset: `Always` for the tag `latest` or none, else `IfNotPresent`. It
+    /// holds for pods that are made from then on; a change restarts none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = serde_json::json!(["Always", "IfNotPresent", "Never"])))]
+    pub image_pull_policy: Option<String>,
+
     /// Compute resources of each instance. Memgraph's own memory limit follows the container's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,

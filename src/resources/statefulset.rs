@@ -235,6 +235,7 @@ fn container(parent: &Parent<'_>, image: &str) -> Result<Container, Error> {
     Ok(Container {
         name: names::INSTANCE_CONTAINER.to_owned(),
         image: Some(image.to_owned()),
+        image_pull_policy: spec.image_pull_policy.clone(),
         args: Some(flags::args(spec, mebibytes)?),
         env: (!environment.is_empty()).then_some(environment),
         ports: Some(vec![

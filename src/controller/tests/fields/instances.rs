@@ -36,6 +36,12 @@ pub(super) fn instances() -> Vec<Row> {
             &[Is(INSTANCES, "/spec/template/spec/containers/0/image")],
         ),
         row(
+            "imagePullPolicy",
+            json!({}),
+            [json!("Always"), json!("Never")],
+            &[Is(INSTANCES, "/spec/template/spec/containers/0/imagePullPolicy")],
+        ),
+        row(
             "resources",
             json!({}),
             [memory("1Gi"), memory("2Gi")],
