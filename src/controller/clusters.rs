@@ -18,13 +18,14 @@ use super::{
     Operator,
     access::Wallet,
     certificates::Certificates,
+    equipment::Equipment,
     gateway_certificate::GatewayCertificate,
     grants,
     lanes::{Hurry, Lanes},
     license::License,
     link::GatewayLink,
     lookout,
-    objects::Applied,
+    objects::{Applied, ObjectError},
     presence,
     sightings::Sightings,
     snapshots, trial,
@@ -67,6 +68,8 @@ const HEARD_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Cluster {
     /// The API server, for all that is asked for this cluster's sake.
     pub(super) client: Client,
+    /// The same, for what never goes before what others ask.
+    patient: Client,
     pub(super) sightings: Sightings,
     pub(super) applied: Applied,
     pub(super) growth: Growth,
@@ -87,15 +90,6 @@ pub(super) struct Cluster {
     impatient: watch::Sender<Option<(i64, Instant)>>,
 }
 
-/// That some object could not be applied.
-struct Hindered {
-    since: Instant,
-    /// How often in a row.
-    times: u32,
-    /// When the cluster is to be looked at again for another reason, if nothing else has failed since.
-    next: Option<Duration>,
-}
-
 #[derive(Default)]
 struct Memory {
     numbers: Numbers,
@@ -104,7 +98,7 @@ struct Memory {
     written_at: Option<Instant>,
     /// Failures in a row.
     failures: u32,
-    hindered: Option<Hindered>,
+    equipment: Equipment,
     /// The version of the cluster as the API server itself showed it last.
     live_version: u64,
     /// Since when the route is known to be closed.
@@ -149,6 +143,7 @@ impl Cluster {
         let hurries = watch::Sender::default();
         Self {
             client: lanes.of_cluster(hurries.subscribe()),
+            patient: lanes.ordinary().clone(),
             sightings: Sightings::default(),
             applied: Applied::default(),
             growth: Growth::default(),
@@ -405,25 +400,17 @@ impl Cluster {
     /// be looked at again for another reason.
     pub(super) fn failed(&self) -> (u32, Duration) {
         let mut memory = self.memory();
-        match memory
-            .hindered
-            .as_mut()
-            .and_then(|hindered| Some((hindered.next.take()?, hindered)))
-        {
-            Some((next, hindered)) => {
-                hindered.times = hindered.times.saturating_add(1);
-                (hindered.times, next)
-            }
-            None => {
-                memory.failures = memory.failures.saturating_add(1);
-                (memory.failures, Duration::MAX)
-            }
-        }
+        let hindered = memory.equipment.failed();
+        hindered.unwrap_or_else(|| {
+            memory.failures = memory.failures.saturating_add(1);
+            (memory.failures, Duration::MAX)
+        })
     }
 
     pub(super) fn succeeded(&self) {
         let mut memory = self.memory();
-        (memory.failures, memory.hindered) = (0, None);
+        memory.failures = 0;
+        memory.equipment.succeeded();
     }
 
     /// An object could not be applied, but everything else was seen to: that wants to be looked at again at its own time, whose failures
@@ -431,12 +418,42 @@ impl Cluster {
     pub(super) fn hindered(&self, next: Duration) {
         let mut memory = self.memory();
         memory.failures = 0;
-        let hindered = memory.hindered.get_or_insert_with(|| Hindered {
-            since: Instant::now(),
-            times: 0,
-            next: None,
-        });
-        hindered.next = Some(next);
+        memory.equipment.hindered_until(next);
+    }
+
+    /// What keeps the cluster from having all that it consists of, and for how long it is left alone, if it is not to be asked for now.
+    pub(super) fn awaits(&self, cluster: &MemgraphCluster) -> Option<(Arc<ObjectError>, Duration)> {
+        self.memory().equipment.awaits(cluster)
+    }
+
+    /// Something that the cluster consists of could not be brought about.
+    pub(super) fn lacks(&self, cluster: &MemgraphCluster, error: ObjectError) -> Arc<ObjectError> {
+        self.memory().equipment.lacks(cluster, error)
+    }
+
+    /// There was no time for what the cluster consists of. Returns what was in the way of it before.
+    pub(super) fn put_off(&self, cluster: &MemgraphCluster) -> Option<Arc<ObjectError>> {
+        self.memory().equipment.put_off(cluster)
+    }
+
+    /// All that the cluster consists of is there.
+    pub(super) fn completed(&self, cluster: &MemgraphCluster) {
+        self.memory().equipment.completed(cluster);
+    }
+
+    /// Whether all that this very spec asks for was brought about.
+    pub(super) fn is_complete(&self, cluster: &MemgraphCluster) -> bool {
+        self.memory().equipment.is_complete(cluster)
+    }
+
+    /// The way to the API server for what a cluster consists of. What has been asked for without success does not go before what others
+    /// ask, even where clients wait: they do not wait for that alone, and nobody knows when it will be there.
+    pub(super) fn errands(&self, cluster: &MemgraphCluster) -> &Client {
+        if self.memory().equipment.is_asked_for_again(cluster) {
+            &self.patient
+        } else {
+            &self.client
+        }
     }
 
     /// Ends when clients have waited for so long that MAIN has to be seen to first.
@@ -457,9 +474,7 @@ impl Cluster {
 
     /// For how long some object could not be applied.
     pub(super) fn hindered_for(&self) -> Duration {
-        let memory = self.memory();
-        let since = memory.hindered.as_ref().map(|hindered| hindered.since);
-        since.map(|since| since.elapsed()).unwrap_or_default()
+        self.memory().equipment.hindered_for()
     }
 
     /// For how long this process has seen the route closed in the ledger's term.

@@ -7,6 +7,7 @@ mod clusters;
 mod connections;
 mod custody;
 mod deadline;
+mod equipment;
 mod events;
 mod fence;
 mod gateway_certificate;
@@ -491,15 +492,17 @@ fn retry<B: Bolt, G: GatewayLink>(
         .clusters
         .known(&cluster)
         .map_or((1, Duration::MAX), |known| known.failed());
-    let delay = RETRY_FIRST
-        .saturating_mul(1 << (failures - 1).min(10))
-        .min(RETRY_LAST)
-        .min(longest);
+    let delay = pause_after(failures - 1).min(longest);
     if failures.is_power_of_two() {
         let (name, error) = (cluster.name_any(), chain(error));
         tracing::warn!(cluster = %name, failures, error, "a step failed; it is tried again");
     }
     Requeue::requeue(delay)
+}
+
+/// How long after a failure it is tried again, by how many there were before it.
+fn pause_after(failures: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_LAST)
 }
 
 /// An error with all its causes, in one line. A cause that has been told with the error is not told again.

@@ -61,7 +61,7 @@ const TURN: Duration = Duration::from_secs(10);
 pub enum ReconcileError {
     /// An object is not as it should be.
     #[error(transparent)]
-    Object(#[from] ObjectError),
+    Object(#[from] Arc<ObjectError>),
     /// The status was not written.
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -104,24 +104,20 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
     let cluster = operator.greet(&state, cluster).await?;
-    // Whatever keeps an object from being applied, or has the API server take its time, must not keep a lost MAIN from being
-    // replaced.
-    let equipped = tokio::select! {
-        biased;
-        equipped = operator.equip(&state, &cluster) => Some(equipped),
-        () = state.tires_of_equipping() => None,
-    };
-    let left_for_later = equipped.is_none();
-    let hindered = equipped.and_then(Result::err);
-    let next = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_ref())).await?;
+    let (hindered, again) = operator.equipped(&state, &cluster).await;
+    let next = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_deref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
-    match hindered.or(published.err()) {
+    // What was not asked for now has not failed now.
+    let failed = hindered.filter(|_| again.is_none());
+    match failed.or(published.err().map(Arc::new)) {
         Some(error) => {
             state.hindered(next);
             Err(error.into())
         }
-        None if left_for_later => Ok(Requeue::requeue(next)),
         None => {
+            if let Some(again) = again {
+                return Ok(Requeue::requeue(next.min(again)));
+            }
             state.succeeded();
             Ok(Requeue::requeue(next))
         }
@@ -377,6 +373,32 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
     }
 
+    /// Has all brought about that a cluster consists of, if it is time. Returns what is in the way, and when it is to be looked at again if
+    /// it was not looked at to the end now.
+    ///
+    /// Whatever keeps an object from being applied, or has the API server take its time, must not keep a lost MAIN from being replaced.
+    async fn equipped(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+    ) -> (Option<Arc<ObjectError>>, Option<Duration>) {
+        if let Some((error, again)) = state.awaits(cluster) {
+            return (Some(error), Some(again));
+        }
+        let equipped = tokio::select! {
+            biased;
+            equipped = self.equip(state, cluster) => equipped,
+            () = state.tires_of_equipping() => return (state.put_off(cluster), Some(UNSETTLED)),
+        };
+        match equipped {
+            Ok(()) => {
+                state.completed(cluster);
+                (None, None)
+            }
+            Err(error) => (Some(state.lacks(cluster, error)), None),
+        }
+    }
+
     /// Brings about all that a cluster consists of. What of it fails keeps nothing else from being tried.
     async fn equip(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let tended = self.tend_access(state, cluster).await;
@@ -401,18 +423,20 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn prepare_gateways(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let prepared = self.fence.link().prepare(&state.client, cluster).await;
+        let prepared = self.fence.link().prepare(state.errands(cluster), cluster).await;
         prepared.map_err(ObjectError::Gateways)
     }
 
     async fn tend_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        Ok(state.wallet.tend(&state.client, cluster).await?)
+        Ok(state.wallet.tend(state.errands(cluster), cluster).await?)
     }
 
     async fn tend_certificates(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let inventory = self.inventory(cluster);
         let certificates = &state.certificates;
-        Ok(certificates.tend(&state.client, cluster, &inventory).await?)
+        Ok(certificates
+            .tend(state.errands(cluster), cluster, &inventory)
+            .await?)
     }
 
     async fn look_at_gateway_certificate(
@@ -420,11 +444,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         state: &Cluster,
         cluster: &MemgraphCluster,
     ) -> Result<(), ObjectError> {
-        Ok(state.gateway_certificate.look(&state.client, cluster).await?)
+        Ok(state
+            .gateway_certificate
+            .look(state.errands(cluster), cluster)
+            .await?)
     }
 
     async fn look_at_license(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        Ok(state.license.look(&state.client, cluster).await?)
+        Ok(state.license.look(state.errands(cluster), cluster).await?)
     }
 
     async fn publish_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
@@ -435,7 +462,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     async fn limit_evictions(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        objects::limit_evictions(&state.client, &self.stores, &state.applied, cluster).await
+        objects::limit_evictions(state.errands(cluster), &self.stores, &state.applied, cluster).await
     }
 
     async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
@@ -455,7 +482,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             holders: inventory.data_holders(cluster),
             stage,
         };
-        objects::bring_about(&state.client, &self.stores, &state.applied, wanted).await
+        objects::bring_about(state.errands(cluster), &self.stores, &state.applied, wanted).await
     }
 
     async fn tend_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
@@ -464,8 +491,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             return Ok(());
         }
         let growth = &state.growth;
-        let grown = growth.bring_about(&state.client, cluster, &inventory).await;
-        let passed_on = inheritance::pass_on(&state.client, cluster, &inventory.claims).await;
+        let grown = growth.bring_about(state.errands(cluster), cluster, &inventory).await;
+        let passed_on = inheritance::pass_on(state.errands(cluster), cluster, &inventory.claims).await;
         grown?;
         passed_on
     }
@@ -594,8 +621,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         let image = image::told(cluster, &inventory, newest.as_deref(), main_serves, || {
             configuration(state, cluster)
         });
+        // Nobody is to be told yet that what is asked for is there, unless nothing is said to be well.
+        let stalled = matches!(situation, Situation::Stalled(..));
         let surroundings = Surroundings {
             inventory: &inventory,
+            observed: stalled || state.is_complete(cluster),
             image,
             steps: &steps,
             cluster_domain: &self.cluster_domain,

@@ -78,6 +78,8 @@ fn gateway(cluster: &MemgraphCluster, cluster_domain: &str) -> Option<GatewaySta
 /// What a status has that neither the spec nor the report says.
 pub(super) struct Surroundings<'a> {
     pub(super) inventory: &'a Inventory,
+    /// Whether what is told is about the spec as it is now: all that it asks for was applied, or why not is told.
+    pub(super) observed: bool,
     /// What `status.image` is to be.
     pub(super) image: String,
     /// How long each step of the operation took that this status ends, if it ends one.
@@ -95,11 +97,16 @@ pub(super) fn compose(
 ) -> MemgraphClusterStatus {
     let Surroundings {
         inventory,
+        observed,
         image,
         steps,
         cluster_domain,
     } = surroundings;
     let before = cluster.status.clone().unwrap_or_default();
+    let generation = match observed {
+        true => cluster.metadata.generation,
+        false => before.observed_generation,
+    };
     let selector = names::selector(&cluster.name_any(), names::INSTANCE);
     let selector: Vec<_> = selector
         .iter()
@@ -117,7 +124,7 @@ pub(super) fn compose(
     }
     let failover = finished.as_ref().and_then(failover);
     MemgraphClusterStatus {
-        observed_generation: cluster.metadata.generation,
+        observed_generation: generation,
         phase: Some(report.phase),
         main: ledger
             .as_ref()
@@ -138,12 +145,7 @@ pub(super) fn compose(
         gateway: gateway(cluster, cluster_domain),
         last_failover: failover.or(before.last_failover),
         history,
-        conditions: conditions::merge(
-            &before.conditions,
-            &report.verdicts,
-            cluster.metadata.generation,
-            now,
-        ),
+        conditions: conditions::merge(&before.conditions, &report.verdicts, generation, now),
         ledger,
     }
 }

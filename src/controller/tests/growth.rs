@@ -8,7 +8,7 @@ use super::{
     super::reconcile::reconcile,
     fake_api::FakeApi,
     fake_memgraph::FakeMemgraph,
-    reconciling::{NAMESPACE, api, cluster, operator, settle},
+    reconciling::{NAMESPACE, api, cluster, operator, refused, settle},
 };
 use crate::api::names;
 
@@ -170,10 +170,7 @@ async fn whoever_refuses_a_larger_volume_is_quoted_and_is_not_asked_all_the_time
     ask(&api, json!({"storage": {"size": "20Gi"}}));
     api.take_requests();
     for _ in 0..3 {
-        let refused = reconcile(Arc::new(cluster(&api)), Arc::clone(&operator))
-            .await
-            .unwrap_err();
-        assert_eq!(refused.kind(), "object");
+        assert_eq!(refused(&api, &operator).await.kind(), "object");
         caches_follow().await;
         // A volume that is made from now on is larger all the same.
         api.collect_garbage();

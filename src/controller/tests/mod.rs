@@ -17,6 +17,7 @@ mod growth;
 mod hibernation;
 mod image;
 mod inheriting;
+mod lacking;
 mod licensed;
 mod limited;
 mod outside;

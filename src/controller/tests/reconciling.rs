@@ -267,16 +267,32 @@ pub(super) async fn settle(api: &FakeApi, operator: &Arc<Operator<FakeMemgraph, 
         .expect("the cluster becomes operational");
 }
 
-/// Reconciles, with an error each time, until nothing is left to do but for what is in the way; the last error.
+/// Reconciles until what is in the way has been asked for once more; the error.
+pub(super) async fn refused(
+    api: &FakeApi,
+    operator: &Arc<Operator<FakeMemgraph, FakeGateways>>,
+) -> ReconcileError {
+    let refused = async {
+        loop {
+            if let Err(error) = reconcile(Arc::new(cluster(api)), Arc::clone(operator)).await {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), refused)
+        .await
+        .expect("it is in the way still")
+}
+
+/// Reconciles until nothing is left to do but for what is in the way, and that was asked for once more; the error.
 pub(super) async fn hindered(
     api: &FakeApi,
     operator: &Arc<Operator<FakeMemgraph, FakeGateways>>,
 ) -> ReconcileError {
     let hindered = async {
         loop {
-            let error = reconcile(Arc::new(cluster(api)), Arc::clone(operator))
-                .await
-                .unwrap_err();
+            let error = refused(api, operator).await;
             let conditions = cluster(api).status.unwrap().conditions;
             if conditions
                 .iter()
@@ -284,7 +300,6 @@ pub(super) async fn hindered(
             {
                 return error;
             }
-            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), hindered)
