@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{api::names, leader::Leadership};
 
-/// The claims of three instances, as they belong to a StatefulSet with this UID; none: to nobody.
+/// Three instances' claims in the place of those that were there, as they belong to a StatefulSet with this UID; none: to nobody.
 fn claims(api: &FakeApi, generation: &str, set_uid: Option<&Value>) {
     for ordinal in 0..3 {
         let mut claim = claim(&names::instance("demo", ordinal));
@@ -21,8 +21,20 @@ fn claims(api: &FakeApi, generation: &str, set_uid: Option<&Value>) {
             let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": uid});
             claim["metadata"]["ownerReferences"] = json!([owner]);
         }
+        let name = claim["metadata"]["name"].as_str().unwrap().to_owned();
+        api.remove("v1", "persistentvolumeclaims", NAMESPACE, &name);
         api.put("persistentvolumeclaims", claim);
     }
+}
+
+/// Deletes the cluster, and makes another one of its name.
+fn make_again(api: &FakeApi) {
+    let mut again = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
+    again["metadata"]["uid"] = json!("another-uid");
+    again.as_object_mut().unwrap().remove("status");
+    api.remove(VERSION, "memgraphclusters", NAMESPACE, "demo");
+    api.put("memgraphclusters", again);
+    assert_eq!(cluster(api).metadata.uid.as_deref(), Some("another-uid"));
 }
 
 /// `retentionPolicy.whenDeleted: Delete`: Kubernetes deletes the StatefulSet first, and its pods and claims after it.
@@ -32,14 +44,9 @@ async fn nothing_is_set_up_on_volumes_that_go_with_a_former_cluster() {
     let memgraph = FakeMemgraph::fresh(3);
     let first = operator(&api, &memgraph).await;
     settle(&api, &first).await;
-    let mut set = api.get("apps/v1", "statefulsets", NAMESPACE, "demo").unwrap();
-    set["metadata"]["uid"] = json!("former-set");
-    api.put("statefulsets", set);
-    claims(&api, "former", Some(&json!("former-set")));
-    let mut again = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
-    again["metadata"]["uid"] = json!("another-uid");
-    again.as_object_mut().unwrap().remove("status");
-    api.put("memgraphclusters", again);
+    let set = api.get("apps/v1", "statefulsets", NAMESPACE, "demo").unwrap();
+    claims(&api, "former", Some(&set["metadata"]["uid"]));
+    make_again(&api);
     let operator = successor(&first, &memgraph, Leadership::for_ever()).await;
     let look = async || {
         for _ in 0..5 {
@@ -55,15 +62,8 @@ async fn nothing_is_set_up_on_volumes_that_go_with_a_former_cluster() {
     assert_eq!(look().await.ledger, None);
 
     // Kubernetes has come to the claims: pods that end keep them for a while.
-    for ((_, plural, _, name), _) in api.objects() {
-        let version = match plural.as_str() {
-            "statefulsets" | "deployments" => "apps/v1",
-            "poddisruptionbudgets" => "policy/v1",
-            "services" | "secrets" | "configmaps" => "v1",
-            _ => continue,
-        };
-        api.remove(version, &plural, NAMESPACE, &name);
-    }
+    api.collect_garbage();
+    assert_eq!(api.get("apps/v1", "statefulsets", NAMESPACE, "demo"), None);
     let waits_for = |instance: &str| {
         let said = format!("waiting for the volume claim of {instance} to end");
         let conditions = cluster(&api).status.unwrap().conditions;
@@ -100,11 +100,7 @@ async fn objects_that_are_about_to_go_with_a_former_cluster_are_no_matter_for_a_
     let memgraph = FakeMemgraph::fresh(3);
     let first = operator(&api, &memgraph).await;
     settle(&api, &first).await;
-    let mut again = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
-    again["metadata"]["uid"] = json!("another-uid");
-    again.as_object_mut().unwrap().remove("status");
-    api.remove(VERSION, "memgraphclusters", NAMESPACE, "demo");
-    api.put("memgraphclusters", again);
+    make_again(&api);
     let operator = successor(&first, &memgraph, Leadership::for_ever()).await;
     let mut errors = 0;
     while errors < 3 {
