@@ -98,7 +98,8 @@ impl<L: Lock, C: Clock> Campaign<L, C> {
         let over = found.as_ref().map(|found| found.version.as_str());
         let sent = self.clock.now();
         match self.in_time("write", self.lock.write(&taken, over)).await {
-            Ok(written) => Ok(Some((written, sent))),
+            // One that was only made is nobody's yet.
+            Ok(written) => Ok(self.observer.is_mine(&written.record).then_some((written, sent))),
             Err(LockError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error),
         }

@@ -103,7 +103,7 @@ impl Observer {
         }
     }
 
-    /// What to write over `found`, which was read just now, if the Lease may be taken. `now` is this process's own
+    /// What to write over `found`, which was read just now, if the Lease may be taken, or is to be made. `now` is this process's own
     /// clock, `date` what stands in the Lease for people.
     pub(super) fn consider(
         &mut self,
@@ -111,13 +111,8 @@ impl Observer {
         now: Duration,
         date: Timestamp,
     ) -> Option<Record> {
-        let lost = self.seen.as_ref().map(|(seen, _)| Record {
-            duration: seen.duration,
-            ..Record::default()
-        });
-        // Where it has never been seen, nobody holds it.
-        let Some(record) = found.or(lost.as_ref()) else {
-            return Some(self.taken(None, date));
+        let Some(record) = found else {
+            return Some(self.unheld(date));
         };
         let unchanged_since = match &self.seen {
             Some((seen, since)) if seen == record => *since,
@@ -126,28 +121,40 @@ impl Observer {
                 now
             }
         };
-        // Its holder has said that nobody need wait. One that somebody else has emptied or deleted says no such thing:
-        // its holder may not know it yet.
-        let given_up = found.is_some() && record.holder.is_none() && record.duration == GIVEN_UP;
+        // Its holder has said that nobody need wait. One that somebody else has emptied says no such thing: its holder may not
+        // know it yet.
+        let given_up = record.holder.is_none() && record.duration == GIVEN_UP;
         let patience = self.duration.max(record.duration);
         let free = given_up
             || record.holder.as_deref() == Some(&self.identity)
             || now.saturating_sub(unchanged_since) > patience;
-        free.then(|| self.taken(found, date))
+        free.then(|| self.taken(record, date))
     }
 
-    fn taken(&self, found: Option<&Record>, date: Timestamp) -> Record {
-        let again = found.filter(|record| record.holder.as_deref() == Some(&self.identity));
-        let transitions = found.map_or(0, |record| record.transitions);
+    /// A Lease that nobody holds, to be made where there is none. It is waited for like one that is held: whoever held one that somebody
+    /// has deleted may not know it yet, and a process that has just started has never seen that one.
+    fn unheld(&self, date: Timestamp) -> Record {
+        let before = self.seen.as_ref().map(|(seen, _)| seen);
+        let longest = before.map_or(self.duration, |seen| seen.duration.max(self.duration));
+        Record {
+            // It must not look like one that was given up.
+            duration: longest.max(GIVEN_UP * 2),
+            acquired: before.and_then(|seen| seen.acquired),
+            renewed: Some(date),
+            transitions: before.map_or(0, |seen| seen.transitions),
+            ..Record::default()
+        }
+    }
+
+    fn taken(&self, found: &Record, date: Timestamp) -> Record {
+        let again = self.is_mine(found);
+        let had_another = !again && found.acquired.is_some();
         Record {
             holder: Some(self.identity.clone()),
             duration: self.duration,
-            acquired: again.map_or(Some(date), |record| record.acquired),
+            acquired: if again { found.acquired } else { Some(date) },
             renewed: Some(date),
-            transitions: match (found, again) {
-                (Some(_), None) => transitions.saturating_add(1),
-                _ => transitions,
-            },
+            transitions: found.transitions.saturating_add(i32::from(had_another)),
         }
     }
 
