@@ -65,7 +65,8 @@ pub struct MemgraphClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverRecord>,
 
-    /// The newest change of MAIN that was not asked for.
+    /// The newest change of MAIN that was not planned: it was lost, or had restarted. Also one that a human has decided on
+    /// (`failover.mode: Manual`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<FailoverRecord>,
 
@@ -206,7 +207,7 @@ pub struct GatewayStatus {
     pub read: Option<String>,
 }
 
-/// A change of MAIN that was not asked for.
+/// A change of MAIN that was not planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverRecord {

@@ -260,7 +260,7 @@ fn record(
     })
 }
 
-/// The same, where it was a change of MAIN that nobody had asked for.
+/// The same, where it was a change of MAIN that nobody had planned. One that a human has decided on is none the less a loss of MAIN.
 fn failover(record: &OperationRecord) -> Option<FailoverRecord> {
     let unasked = matches!(record.kind, OperationKind::Failover | OperationKind::Restart);
     unasked.then(|| FailoverRecord {

@@ -211,7 +211,7 @@ impl Sample {
         };
         families.counter(
             "memgraph_cluster_operations",
-            "Changes of MAIN that are over: Failover and Restart are those that nobody asked for.",
+            "Changes of MAIN that are over: Failover and Restart are those that nobody planned.",
             None,
             operations().map(|(labels, sum)| (labels, count(sum.count))),
         )?;
@@ -239,7 +239,7 @@ impl Sample {
         )?;
         families.gauge(
             "memgraph_cluster_last_failover_timestamp",
-            "When clients were let in again after the last change of MAIN that nobody asked for, since the Unix epoch.",
+            "When clients were let in again after the last change of MAIN that nobody planned, since the Unix epoch.",
             Some(&Unit::Seconds),
             self.each(|c| {
                 let record = c.cluster_state.last_failover.as_ref()?;

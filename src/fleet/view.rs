@@ -95,7 +95,7 @@ pub struct ClusterState {
     pub operation: Option<Operation>,
     /// What has become of the newest request to move MAIN.
     pub switchover: Option<SwitchoverRecord>,
-    /// The newest change of MAIN that nobody asked for.
+    /// The newest change of MAIN that was not planned: it was lost, or had restarted. Also one that a human has decided on.
     pub last_failover: Option<FailoverRecord>,
     /// The newest changes of MAIN that are over, newest first.
     pub history: Vec<OperationRecord>,
@@ -168,7 +168,7 @@ pub struct ClusterHealth {
     pub up_to_date: bool,
     /// Since the process that answers knows the cluster: for how many seconds nobody could write.
     pub write_unavailable_seconds: f64,
-    /// Number of changes of MAIN that nobody asked for, counted likewise.
+    /// Number of changes of MAIN that nobody planned, counted likewise.
     pub failovers: u64,
     /// Who reaches MAIN. Empty: this process does not lead.
     pub main_reached_by: Vec<Vantage>,
@@ -194,7 +194,7 @@ const RECENT: Duration = Duration::from_secs(2);
 pub struct Counted {
     /// For how long nobody could write.
     pub unavailable: Duration,
-    /// Changes of MAIN that nobody asked for.
+    /// Changes of MAIN that nobody planned.
     pub failovers: u64,
 }
 

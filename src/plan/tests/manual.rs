@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Situation,
+        Situation, Step,
         observation::{Observation, Sight, StorageMode, SwitchoverRequest},
         plan,
     },
@@ -10,7 +10,7 @@ use super::{
     limits::written,
     world::World,
 };
-use crate::api::{ReplicationMode, SwitchoverState, conditions::Reason};
+use crate::api::{ReplicationMode, SwitchoverState, conditions::Reason, ledger::OperationKind};
 
 /// MAIN is gone, and nobody is replaced without asking.
 fn lost() -> World {
@@ -59,6 +59,26 @@ fn a_request_to_move_main_is_the_go_ahead_for_one_failover() {
         world.servers[1].up = false;
         assert_eq!(told(&world).unwrap().0, Reason::ManualFailover);
     }
+}
+
+/// Nobody has only suspected something: it uses none up of those that are allowed in an hour.
+#[test]
+fn it_is_no_failover_on_suspicion() {
+    let mut world = running();
+    world.settings.automatic_failover = false;
+    world.settings.max_per_hour = 0;
+    world.ask_for_switchover(Some(1));
+    let mut seen = world.observe();
+    let silent = std::time::Duration::from_secs(3600);
+    let main = &mut seen.instances[0];
+    (main.sight, main.ready, main.silent_for, main.away_for) = (Sight::Silent, false, silent, silent);
+    let plan = plan(&seen);
+    let Some(Step::Write(next)) = plan.steps.first() else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(next.operation.as_ref().unwrap().kind, OperationKind::Failover);
+    let suspected: Vec<_> = next.changes.iter().map(|change| change.suspected).collect();
+    assert_eq!(suspected, [false], "it is remembered all the same");
 }
 
 #[test]
