@@ -172,6 +172,8 @@ async fn view<S: Session>(session: &mut S, at: SocketAddr, question: &Question) 
         None => (None, None),
     };
     if role == Role::Main && registrations.is_empty() && question.storage_mode {
+        // An older release may fail to count its files meanwhile, which is answered like any failure
+        // (`plan::counts_files_safely`): it has not told then.
         let told = session.run(rows::show_storage(&version), soon).await;
         storage_mode = told.ok().and_then(|told| rows::storage_mode(&told));
     }

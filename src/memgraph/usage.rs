@@ -2,7 +2,7 @@
 //!
 //! `SHOW STORAGE INFO` takes no lock of the storage and begins no transaction there; it reads `/proc` and walks the data directory
 //! (`PrepareSystemInfoQuery` and `GetInstanceStorageInfo` in Memgraph's `query/interpreter.cpp`, `GetBaseInfo` in
-//! `storage/v2/inmemory/storage.cpp`). A replica answers it as MAIN does. Before 3.11 that walk could end the server
+//! `storage/v2/inmemory/storage.cpp`). A replica answers it as MAIN does. Before 3.11 that walk could fail
 //! ([`crate::plan::counts_files_safely`]).
 //!
 //! `SHOW SNAPSHOTS` is not asked: it waits for a snapshot that is being taken, for as long as that takes, and keeps one of the few

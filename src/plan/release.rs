@@ -9,8 +9,14 @@ const STRICT_SYNC_SINCE: (u32, u32) = (3, 5);
 /// The first release with `SHOW STORAGE INFO ON CURRENT DATABASE` (`MemgraphCypher.g4` of 3.11).
 const DATABASE_INFO_SINCE: (u32, u32) = (3, 11);
 
-/// The first release in which a file may go away while the files of the data directory are counted. Before, that was an exception,
-/// which has ended a server (`GetDirDiskUsage` in `utils/stat.hpp`; Memgraph's pull request 4247).
+/// The first release in which a file may go away while the files of the data directory are counted. Before, that was an exception
+/// (`GetDirDiskUsage` in `utils/stat.hpp`; Memgraph's pull request 4247), which has ended a server.
+///
+/// It ends one only where nobody catches it, as in the thread that answers for metrics over HTTP
+/// (`TryGetStorageSnapshotForMetrics`, `http_handlers/metrics.hpp`). What a session asks for is counted in its PULL, whose
+/// `HandlePullDiscard` catches each `std::exception` (`bolt/v1/states/handlers.hpp`, 3.5 to 3.10) and makes it the answer
+/// `DatabaseError`; no transaction is open then. So an older MAIN without replicas can be asked for its storage mode, which
+/// nothing else tells: at worst it does not tell. For mere figures none is asked.
 const COUNTS_FILES_SINCE: (u32, u32) = (3, 11);
 
 /// The first release in which `DROP REPLICA` breaks off what is being sent to the replica (`ReplicationClient::Shutdown`).
