@@ -193,6 +193,24 @@ impl<'a> Members<'a> {
         self.as_member(instance, registration)
     }
 
+    /// A member by this very registration that is fenced by now, as it is in its present life: MAIN waits for it as before. It
+    /// is not promoted for that, but what it holds counts. Nobody comes into the set by it.
+    pub(super) fn confirmed_though_fenced(&self, registration: &Registration) -> Option<Member> {
+        let instance = self.instance_of(registration)?;
+        let member = self
+            .member(instance)
+            .filter(|member| is_by(member, registration))?;
+        let holds_all = registration.is_sync() && registration.in_sync();
+        let fit = holds_all && instance.is_replica() && instance.carries(self.ledger);
+        let fenced = fit && self.seen.settings.is_fenced(&instance.name);
+        fenced.then_some(())?;
+        Some(Member {
+            incarnation: instance.incarnation.clone()?,
+            mode: Some(registration.mode),
+            ..member.clone()
+        })
+    }
+
     /// The copy that `instance` is under this registration, if it is one that may be promoted at all.
     pub(super) fn as_member(&self, instance: &Instance, registration: &Registration) -> Option<Member> {
         let (_, generation) = parse_registration_name(&registration.name)?;

@@ -292,7 +292,11 @@ impl<'a> Desk<'a> {
             .members
             .all()
             .iter()
-            .filter_map(|registration| Some((registration, self.members.confirmed(registration)?)))
+            .filter_map(|registration| {
+                let confirmed = self.members.confirmed(registration);
+                let fenced = || self.members.confirmed_though_fenced(registration);
+                Some((registration, confirmed.or_else(fenced)?))
+            })
             .filter(|(_, member)| !self.members.ledger.in_sync.contains(member))
             .filter(|(_, member)| short || set.iter().any(|m| m.instance == member.instance))
             .collect();

@@ -169,6 +169,55 @@ fn a_route_that_stays_closed_for_a_fence_says_so() {
     }
 }
 
+/// MAIN waits for it in its next life as in the one before.
+#[test]
+fn a_fenced_member_that_restarts_holds_every_acknowledged_write_still() {
+    let mut world = pair(2);
+    let before = term(&world);
+    fence(&mut world, &[1]);
+    world.settle();
+    world.restart(1, true);
+    world.settle();
+    assert!(writes(&mut world));
+    let (status, _, message) = condition(&world.observe(), ConditionType::Durable);
+    assert_eq!(status, Truth::True, "{message}");
+    assert_eq!((world.main(), term(&world)), (Some(0), before));
+
+    // It is not promoted for that, before the fence is taken away.
+    world.servers[0].up = false;
+    let plan = world.settle();
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-0");
+    assert!(
+        told(&plan).contains("demo-1 could be promoted, but is fenced"),
+        "{}",
+        told(&plan)
+    );
+    world.settings.fenced.clear();
+    world.settings.unprotected = true;
+    world.settle();
+    assert_eq!(world.main(), Some(1));
+    world.check();
+}
+
+/// Another instance takes its place as ever, and it does not come back into the set.
+#[test]
+fn a_fenced_member_that_restarts_is_replaced_where_another_one_may_be_in_sync() {
+    let mut world = running();
+    fence(&mut world, &[1]);
+    world.restart(1, true);
+    world.settle();
+    let members: Vec<_> = world
+        .ledger
+        .as_ref()
+        .unwrap()
+        .in_sync
+        .iter()
+        .map(|m| m.instance.as_str())
+        .collect();
+    assert_eq!(members, ["demo-2"]);
+    assert!(writes(&mut world));
+}
+
 /// Another one may come back by itself, or the fence may be taken away.
 #[test]
 fn who_is_waited_for_is_named_beside_who_is_fenced() {
