@@ -60,6 +60,7 @@ var ruleCases = []ruleCase{
 	{said: "balancers: each must be a network", refused: "gateway: {readWrite: {proxyProtocol: {balancers: [nodes]}}}", accepted: "gateway: {readWrite: {proxyProtocol: {balancers: [10.0.0.0/8]}}}"},
 	{said: "loadBalancerSourceRanges: each must be a network", refused: "gateway: {readWrite: {service: {type: LoadBalancer, loadBalancerSourceRanges: [all]}}}", accepted: "gateway: {readWrite: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/8]}}}"},
 	{said: "service.loadBalancerSourceRanges: needs type LoadBalancer", refused: "gateway: {readWrite: {service: {loadBalancerSourceRanges: [10.0.0.0/8]}}}", accepted: "gateway: {readWrite: {service: {type: NodePort}}}"},
+	{said: "service.externalTrafficPolicy: is about connections from outside", refused: "gateway: {read: {service: {externalTrafficPolicy: Local}}}", accepted: "gateway: {read: {service: {type: NodePort, externalTrafficPolicy: Local}}}"},
 	{said: "service.name: must be the name of a Service", refused: "gateway: {read: {service: {name: 1-graph}}}", accepted: "gateway: {read: {service: {name: graph-1}}}"},
 	{said: "spec.gateway.readWrite.service.name: must not be", refused: "gateway: {readWrite: {service: {name: demo-instances}}}", accepted: "gateway: {readWrite: {service: {name: instances}}}"},
 	{said: "spec.gateway.read.service.name: must not be", refused: "gateway: {read: {service: {name: demo-instances}}}", accepted: "gateway: {read: {service: {name: demo}}}"},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -109,6 +110,9 @@ func jsonSchema(part object) object {
 	}
 	if kind, one := schema["type"].(string); one && part["nullable"] == true {
 		schema["type"] = []any{kind, "null"}
+		if values, chosen := schema["enum"].([]any); chosen {
+			schema["enum"] = append(slices.Clone(values), nil)
+		}
 	}
 	return schema
 }

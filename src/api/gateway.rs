@@ -152,7 +152,7 @@ pub struct ReadWriteSpec {
     /// Networks whose clients the gateway serves, in CIDR notation; others are refused. Unset or empty: all. The address that
     /// counts is the one that reaches the gateway, or the one that `proxyProtocol` names: where a NAT or a load balancer puts
     /// its own in place of the clients', as Services of type NodePort and LoadBalancer do on most platforms, it tells nothing of
-    /// them, and `service.loadBalancerSourceRanges` or `proxyProtocol` is the remedy.
+    /// them, and `service.externalTrafficPolicy: Local`, `service.loadBalancerSourceRanges` or `proxyProtocol` is the remedy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     #[x_kube(validation = (
@@ -202,7 +202,7 @@ pub struct ReadSpec {
     /// Networks whose clients the gateway serves, in CIDR notation; others are refused. Unset or empty: all. The address that
     /// counts is the one that reaches the gateway, or the one that `proxyProtocol` names: where a NAT or a load balancer puts
     /// its own in place of the clients', as Services of type NodePort and LoadBalancer do on most platforms, it tells nothing of
-    /// them, and `service.loadBalancerSourceRanges` or `proxyProtocol` is the remedy.
+    /// them, and `service.externalTrafficPolicy: Local`, `service.loadBalancerSourceRanges` or `proxyProtocol` is the remedy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     #[x_kube(validation = (
@@ -253,6 +253,10 @@ pub struct ProxyProtocolSpec {
     "self.type == 'LoadBalancer' || !has(self.loadBalancerSourceRanges) || self.loadBalancerSourceRanges.size() == 0",
     "service.loadBalancerSourceRanges: needs type LoadBalancer; gateway.readWrite.sourceRanges and gateway.read.sourceRanges go with every type"
 ))]
+#[x_kube(validation = (
+    "self.type != 'ClusterIP' || !has(self.externalTrafficPolicy)",
+    "service.externalTrafficPolicy: is about connections from outside, which type ClusterIP does not take; set type to NodePort or LoadBalancer, or remove it"
+))]
 pub struct ServiceSpec {
     /// The Service's name, and so the first part of the address that clients use. Unset: `<cluster>-gateway` for `readWrite` and
     /// `<cluster>-gateway-read` for `read`. A Service that is there already is not taken over. When the name is changed, the
@@ -287,6 +291,11 @@ pub struct ServiceSpec {
         "loadBalancerSourceRanges: each must be a network in CIDR notation, such as 10.0.0.0/8 or 2001:db8::/32"
     ))]
     pub load_balancer_source_ranges: Vec<Network>,
+
+    /// Where connections from outside go that reach a node. Only with the types NodePort and LoadBalancer. Unset: Cluster, as
+    /// Kubernetes has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<ExternalTrafficPolicy>,
 }
 
 impl Default for ServiceSpec {
@@ -297,6 +306,29 @@ impl Default for ServiceSpec {
             port: defaults::bolt_port(),
             annotations: BTreeMap::new(),
             load_balancer_source_ranges: Vec::new(),
+            external_traffic_policy: None,
+        }
+    }
+}
+
+/// Where connections from outside go that reach a node. Only with the types NodePort and LoadBalancer. Unset: Cluster, as
+/// Kubernetes has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExternalTrafficPolicy {
+    /// To any gateway pod. On most platforms the node puts its own address in place of the client's.
+    Cluster,
+    /// To gateway pods on this node only, which see the client's own address. A node without one answers nothing, and balancers
+    /// leave it out by its health check.
+    Local,
+}
+
+impl ExternalTrafficPolicy {
+    /// The name in the Kubernetes API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "Cluster",
+            Self::Local => "Local",
         }
     }
 }

@@ -50,6 +50,9 @@ fn gateway(parent: &Parent<'_>, name: String, spec: &api::ServiceSpec, target: &
             ports: Some(vec![port(pod::BOLT, spec.port, target)]),
             load_balancer_source_ranges: (!ranges.is_empty())
                 .then(|| ranges.iter().map(ToString::to_string).collect()),
+            external_traffic_policy: spec
+                .external_traffic_policy
+                .map(|policy| policy.as_str().to_owned()),
             ..ServiceSpec::default()
         }),
         ..Service::default()

@@ -91,6 +91,11 @@ fn wrong() -> Vec<(&'static str, Value, [&'static str; 2])> {
         ),
         (
             "demo",
+            json!({"gateway": {"read": {"service": {"externalTrafficPolicy": "Local"}}}}),
+            ["gateway.read.service", "set type to NodePort or LoadBalancer"],
+        ),
+        (
+            "demo",
             json!({"replication": {"mode": "Fast"}}),
             ["spec.replication.mode", "supported values: \"StrictSync\""],
         ),

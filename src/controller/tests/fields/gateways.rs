@@ -139,6 +139,12 @@ pub(super) fn gateways() -> Vec<Row> {
             networks(),
             &[Is(service, "/spec/loadBalancerSourceRanges")],
         ));
+        rows.push(row(
+            &format!("gateway.{address}.service.externalTrafficPolicy"),
+            json!({"gateway": {address: {"service": {"type": "NodePort"}}}}),
+            [json!("Cluster"), json!("Local")],
+            &[Is(service, "/spec/externalTrafficPolicy")],
+        ));
     }
     rows
 }
