@@ -383,6 +383,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         cluster: &MemgraphCluster,
     ) -> (Option<Arc<ObjectError>>, Option<Duration>) {
         if let Some((error, again)) = state.awaits(cluster) {
+            // Whom a drain of nodes may take waits for no human.
+            tokio::select! {
+                biased;
+                limited = self.limit_evictions(state, cluster) => if let Err(error) = limited {
+                    tracing::debug!(error = super::chain(&error), "the disruption budget was not lowered");
+                },
+                () = state.tires_of_equipping() => {}
+            }
             return (Some(error), Some(again));
         }
         let equipped = tokio::select! {

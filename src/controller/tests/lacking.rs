@@ -14,11 +14,13 @@ use super::{
     fake_gateways::FakeGateways,
     fake_memgraph::FakeMemgraph,
     reconciling::{
-        NAMESPACE, VERSION, api, cluster, gateways, hindered, limited, operator, process, settle, until,
+        NAMESPACE, VERSION, api, cluster, gateways, hindered, limited, operator, process, refused, settle,
+        until,
     },
+    volumes::with_data_in_pods,
 };
 use crate::{
-    api::{MemgraphCluster, ledger::Route},
+    api::{MemgraphCluster, ledger::Route, names},
     traces::Traces,
 };
 
@@ -81,6 +83,33 @@ async fn what_is_missing_is_asked_for_ever_less_often_and_at_once_where_the_spec
         ask(&api, generation + 2, field, Value::Null);
         settle(&api, &operator).await;
     }
+}
+
+/// What is written there goes with a pod.
+#[tokio::test(start_paused = true)]
+async fn whom_a_drain_may_take_does_not_wait_for_what_is_missing() {
+    let (api, memgraph) = (with_data_in_pods(), FakeMemgraph::fresh(3));
+    let operator = operator(&api, &memgraph).await;
+    settle(&api, &operator).await;
+    let name = names::instances_budget("demo");
+    let most = || {
+        let budget = api.get("policy/v1", "poddisruptionbudgets", NAMESPACE, &name);
+        budget.unwrap()["spec"]["maxUnavailable"].clone()
+    };
+    until(&api, &operator, || most() == 1).await;
+    ask(&api, 2, "license", json!({"secretRef": {"name": "gone"}}));
+    look_for(&api, &operator, Duration::from_secs(30)).await;
+    refused(&api, &operator).await;
+    memgraph.stop(2);
+    let lowered = async {
+        while most() != 0 {
+            let now = Arc::new(cluster(&api));
+            assert!(reconcile(now, Arc::clone(&operator)).await.is_ok());
+            tokio::task::yield_now().await;
+        }
+    };
+    let soon = Duration::from_secs(2);
+    tokio::time::timeout(soon, lowered).await.expect("it is lowered");
 }
 
 /// So many clusters that lack their certificate, and whose clients wait.

@@ -40,7 +40,7 @@ async fn each_volume_claim_gets_a_note_of_the_ledger() {
 }
 
 /// Three pods that hold their data themselves.
-fn with_data_in_pods() -> FakeApi {
+pub(super) fn with_data_in_pods() -> FakeApi {
     let api = api();
     let mut asked = api
         .get("memgraph.dev/v1alpha1", "memgraphclusters", NAMESPACE, "demo")
