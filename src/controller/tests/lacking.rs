@@ -105,7 +105,7 @@ async fn whom_a_drain_may_take_does_not_wait_for_what_is_missing() {
         while most() != 0 {
             let now = Arc::new(cluster(&api));
             assert!(reconcile(now, Arc::clone(&operator)).await.is_ok());
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let soon = Duration::from_secs(2);
