@@ -499,7 +499,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             return Ok(());
         }
         let growth = &state.growth;
-        let grown = growth.bring_about(state.errands(cluster), cluster, &inventory).await;
+        let grown = growth
+            .bring_about(state.errands(cluster), cluster, &inventory)
+            .await;
         let passed_on = inheritance::pass_on(state.errands(cluster), cluster, &inventory.claims).await;
         grown?;
         passed_on
