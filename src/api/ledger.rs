@@ -34,8 +34,8 @@ pub struct Ledger {
     pub main_address: String,
     /// Whether clients may reach MAIN.
     pub route: Route,
-    /// When MAIN was seen serving last, clients reached it past the gateway (`gateway.enabled: false`): no fence keeps it from
-    /// acknowledging writes if it is lost.
+    /// Clients have reached this MAIN past the gateway (`gateway.enabled: false`): no fence keeps it from acknowledging writes if it
+    /// is lost. It holds until another process is MAIN behind gateways.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub direct: bool,
     /// The copies that hold every acknowledged write, and so may be promoted.

@@ -305,7 +305,8 @@ fn open(members: &Members<'_>, kind: OperationKind, proof: Vec<Step>, in_sync: V
         in_sync,
         candidates: Vec::new(),
         operation: None,
-        direct: seen.settings.direct,
+        // Whoever was led past the gateway to this very process may still be there.
+        direct: seen.settings.direct || ledger.direct && kind == OperationKind::Repair,
         switchover: switchover::concluded(ledger),
         ..ledger.clone()
     };

@@ -374,7 +374,8 @@ pub(super) fn turn_back(seen: &Observation, ledger: &Ledger) -> Option<Plan> {
     // One that has stepped aside for it, and is not known to hold everything, does not lead before the two were compared.
     let reversed = ledger.operation.as_ref().is_some_and(|o| o.reversed);
     let other = successor(seen, ledger, others)
-        .filter(|_| seen.shut_for <= TRIED_PATIENCE)
+        // A pod that is not replaced, or does not end, would be waited for instead.
+        .filter(|_| seen.shut_for <= TRIED_PATIENCE || chosen.terminating || seen.settings.data_in_pods)
         .filter(|to| to.copy.instance != *name)
         .filter(|to| !reversed || refused::is_known(ledger, &to.copy));
     if let Some(to) = other {
@@ -446,7 +447,9 @@ pub(super) fn react(seen: &Observation, ledger: &Ledger, fate: &Fate) -> Option<
     if let Some(former) = former_main(seen, ledger).filter(|_| automatic) {
         return Some(take_back(seen, ledger, former, why));
     }
-    if let Some(plan) = manual::go_ahead(seen, ledger, fate, why).filter(|_| !automatic) {
+    // Also where the change that a human has asked for did not come about: another request is another word.
+    let by_hand = !seen.settings.automatic_failover;
+    if let Some(plan) = manual::go_ahead(seen, ledger, fate, why).filter(|_| by_hand) {
         return Some(plan);
     }
     Some(Plan::new(seen, nobody(seen, ledger, fate, automatic, why)))
@@ -628,7 +631,7 @@ fn holds_more_than_any_other(seen: &Observation, ledger: &Ledger) -> Option<Stor
 
 /// Whether MAIN is back without what it held: on another volume, or on its own, which does not show the mark of this history.
 /// What it cannot tell yet is not taken for lost.
-fn has_lost_its_data(seen: &Observation, ledger: &Ledger) -> bool {
+pub(super) fn has_lost_its_data(seen: &Observation, ledger: &Ledger) -> bool {
     let Some(main) = seen.instance(&ledger.main.instance) else {
         return false;
     };
@@ -761,7 +764,7 @@ fn for_good(seen: &Observation, ledger: &Ledger, why: &str) -> Option<Situation>
     let able: Vec<_> = others
         .filter(|i| seen.electable(i) && i.is_replica() && i.carries(ledger))
         .collect();
-    let remedy = if able.is_empty() {
+    let remedy = if able.is_empty() || direct::is_direct(seen, ledger) {
         start_over(seen)
     } else if !seen.settings.automatic_failover {
         manual::GO_ON

@@ -44,8 +44,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     };
     let mut situation = Situation::Serving;
     let steps = desk
-        .note_how_clients_come()
-        .or_else(|| desk.wait_for_replication(&mut situation))
+        .wait_for_replication(&mut situation)
         .or_else(|| desk.demote_impostors())
         .or_else(|| desk.repair(&mut situation))
         .or_else(|| desk.switch_over())
@@ -61,6 +60,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.register_missing())
         .or_else(|| desk.settle_users())
         .or_else(|| desk.conclude_recovery())
+        .or_else(|| desk.note_how_clients_come())
         .or_else(|| notes::note_volumes(seen, ledger).map(|step| Work::Steps(vec![step])))
         .or_else(|| desk.update())
         .unwrap_or_default();
@@ -98,11 +98,11 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    /// MAIN serves: gateways stand before it from here on, or do not any more, as the spec says.
+    /// Clients come to this MAIN past the gateway from here on. When gateways are switched on, those that are there may stay: that they
+    /// have gone is known of another MAIN only.
     fn note_how_clients_come(&mut self) -> Option<Work> {
-        let direct = self.members.seen.settings.direct;
-        (self.ledger.direct != direct).then(|| {
-            self.ledger.direct = direct;
+        (self.members.seen.settings.direct && !self.ledger.direct).then(|| {
+            self.ledger.direct = true;
             Work::Steps(Vec::new())
         })
     }

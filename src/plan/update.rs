@@ -122,9 +122,13 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
 /// An instance that has the change, and whose pod lacks a container that all those which do not have the change yet have: the others
 /// are spared what it has brought. Memgraph itself is well.
 fn broken_by_the_change(seen: &Observation) -> Option<&Instance> {
+    // No change is under way that could have broken anything, and another pod may be what mends it.
+    if seen.declared().all(Instance::is_current) {
+        return None;
+    }
     let incomplete = |changed: bool| {
         seen.declared()
-            .filter(move |i| i.incomplete && (i.configuration == Configuration::Current) == changed)
+            .filter(move |i| i.incomplete && i.is_current() == changed)
     };
     incomplete(true)
         .next()

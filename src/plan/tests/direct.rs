@@ -5,7 +5,7 @@ use super::{
     decisions::running,
     world::World,
 };
-use crate::api::{ReplicationMode, conditions::Reason};
+use crate::api::{ReplicationMode, conditions::Reason, ledger::OperationKind};
 
 /// Three instances that serve without gateways.
 fn serving(mode: ReplicationMode) -> World {
@@ -68,7 +68,10 @@ fn a_change_of_the_spec_reaches_no_main_that_is_lost() {
     expect_waiting(&world);
     world.restart(0, true);
     world.settle();
-    assert!(!world.ledger.as_ref().unwrap().direct);
+    assert!(
+        !world.ledger.as_ref().unwrap().direct,
+        "its process is another one"
+    );
     world.servers[0].up = false;
     world.settle();
     assert_eq!(world.main(), Some(1));
@@ -110,4 +113,48 @@ fn a_replica_that_main_does_not_wait_for_is_not_promoted_for_being_the_least_beh
     ledger.direct = false;
     seen.ledger = Some(ledger);
     assert!(!plan(&seen).steps.is_empty());
+}
+
+/// Those that are led past the gateways already stay with that process.
+#[test]
+fn the_first_gateways_keep_nobody_from_a_main_that_serves() {
+    let mut world = serving(ReplicationMode::Sync);
+    let behind = |world: &World| !world.ledger.as_ref().unwrap().direct;
+    world.settings.direct = false;
+    world.settle();
+    assert!(!behind(&world));
+    // A repair leaves MAIN where it is.
+    world.settings.mode = ReplicationMode::StrictSync;
+    world.settle();
+    world.settings.mode = ReplicationMode::Sync;
+    world.settle();
+    assert!(!behind(&world));
+    world.servers[0].up = false;
+    expect_waiting(&world);
+    world.restart(0, true);
+    world.settle();
+    assert!(behind(&world));
+}
+
+/// Clients that no gateway holds go on writing, and MAIN waits for nobody at times.
+#[test]
+fn nobody_is_promoted_while_registrations_are_made_anew() {
+    let mut world = serving(ReplicationMode::StrictSync);
+    world.settings.mode = ReplicationMode::Sync;
+    world.settings.automatic_failover = false;
+    let closed = |world: &World| {
+        let ledger = world.ledger.as_ref().unwrap();
+        ledger
+            .operation
+            .as_ref()
+            .is_some_and(|o| o.kind == OperationKind::Repair)
+    };
+    while !closed(&world) {
+        world.step(1);
+    }
+    world.ask_for_switchover(Some(1));
+    world.servers[0].up = false;
+    expect_waiting(&world);
+    world.settings.mode = ReplicationMode::StrictSync;
+    expect_waiting(&world);
 }

@@ -217,3 +217,19 @@ fn nobody_who_may_lack_writes_is_promoted_while_somebody_else_holds_them_all() {
             .contains("demo-2, which spec.switchover names, is not known")
     );
 }
+
+/// Whoever was to follow by a human's word is lost before it leads. The next word is about another one.
+#[test]
+fn another_request_has_another_one_promoted_where_the_first_one_came_to_nothing() {
+    let mut world = lost();
+    world.settings.most_recent = true;
+    world.ask_for_switchover(Some(1));
+    world.step(1);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-1");
+    world.servers[1].up = false;
+    assert!(!plan(&world.observe()).writes(), "one request is one word");
+    assert_eq!(told(&world).unwrap().0, Reason::ManualFailover);
+    world.ask_for_switchover(Some(2));
+    world.step(1);
+    assert_eq!(world.ledger.as_ref().unwrap().main.instance, "demo-2");
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         Action, Situation, Step,
-        observation::{Container, Contents, Role, Sight},
+        observation::{Container, Contents, Observation, Role, Sight},
         plan,
     },
     decisions::running,
@@ -474,6 +474,14 @@ fn candidates_that_do_not_become_main_are_not_tried_in_turn_for_ever() {
         !planned.writes() && planned.steps.iter().any(deleted),
         "{planned:?}"
     );
+    // A pod that does not end, or that is not replaced, holds up nobody who could lead.
+    let turns = |change: &dyn Fn(&mut Observation)| {
+        let mut seen = world.observe();
+        change(&mut seen);
+        plan(&seen).writes()
+    };
+    assert!(turns(&|seen| seen.instances[1].terminating = true));
+    assert!(turns(&|seen| seen.settings.data_in_pods = true));
     // A new process may be promoted, or another one instead.
     world.replace_pod(1, true);
     (world.servers[1].stubborn, world.servers[2].stubborn) = (false, false);

@@ -266,3 +266,15 @@ fn an_instance_gets_another_pod_where_somebody_asks_for_it() {
     assert_eq!(told(&world).1, Truth::True);
     world.check();
 }
+
+/// Another pod may be what mends a container beside Memgraph, or has nothing to do with it.
+#[test]
+fn a_restart_that_somebody_asks_for_waits_for_no_container_beside_memgraph() {
+    for asked in [1, 2] {
+        let mut world = running();
+        world.servers[asked].restart_asked = true;
+        let mut seen = world.observe();
+        seen.instances[1].incomplete = true;
+        assert_eq!(replaced_as(&seen), [format!("demo-{asked}")]);
+    }
+}
