@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, addresses, failing, fenced, loss,
+    Action, Plan, Situation, Step, addresses, failing, fate, fenced, loss,
     members::{self, Members},
-    notes,
+    nobody, notes,
     observation::{Access, DataStatus, Instance, Observation, Registration, Role},
     refused, release, reset, switchover,
 };
@@ -72,7 +72,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
             Some(Role::Replica) | None => {}
         }
     }
-    let fate = loss::fate(seen, ledger);
+    let fate = fate::fate(seen, ledger);
     loss::react(seen, ledger, &fate)
         .unwrap_or_else(|| Plan::new(seen, working(format!("waiting for {}", ledger.main.instance))))
 }
@@ -368,7 +368,7 @@ fn mark(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
                 main.name,
                 marker.lineage,
                 ledger.lineage,
-                loss::start_over(seen)
+                nobody::start_over(seen)
             );
             Some(Plan::new(seen, Situation::Stalled(Reason::AmbiguousState, text)))
         }

@@ -7,8 +7,9 @@
 
 use super::{
     Situation,
-    loss::{self, Fate},
+    fate::{self, Fate},
     observation::{Instance, Observation},
+    successor,
 };
 use crate::api::{
     RegistrationMode, ReplicationMode,
@@ -44,10 +45,10 @@ pub(super) fn silences_main(seen: &Observation, ledger: &Ledger, instance: &Inst
 
 /// What to say where somebody could be promoted if MAIN were behind a fence.
 pub(super) fn waits(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str) -> Option<Situation> {
-    if matches!(fate, Fate::Demoted(_)) || loss::has_lost_its_data(seen, ledger) {
+    if matches!(fate, Fate::Demoted(_)) || fate::has_lost_its_data(seen, ledger) {
         return None;
     }
-    let next = loss::fit(seen, ledger).filter(|to| {
+    let next = successor::fit(seen, ledger).filter(|to| {
         seen.instance(&to.copy.instance)
             .is_some_and(|i| !silences_main(seen, ledger, i))
     })?;

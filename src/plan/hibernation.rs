@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     Plan, Situation,
-    loss::Fate,
+    fate::Fate,
     observation::{Container, Instance, Observation},
 };
 use crate::api::conditions::{ConditionType, Reason, Truth};

@@ -7,8 +7,10 @@
 
 use super::{
     Plan, Situation,
-    loss::{self, Fate, Successor},
+    fate::Fate,
+    loss,
     observation::{Observation, SwitchoverRequest},
+    successor::{self, Successor},
     switchover,
 };
 use crate::api::{
@@ -53,9 +55,9 @@ fn asked<'a>(
 ) -> Option<(Successor, &'a SwitchoverRequest)> {
     let request = switchover::pending(seen, ledger).filter(|_| !was_demoted(fate))?;
     let named = |name: &str| request.target.as_deref().is_none_or(|target| target == name);
-    let to = match loss::able(seen, ledger, &|_| true) {
-        Some(_) => loss::able(seen, ledger, &|instance| named(&instance.name)),
-        None => loss::lacking(seen, ledger, fate, &|instance| named(&instance.name)),
+    let to = match successor::able(seen, ledger, &|_| true) {
+        Some(_) => successor::able(seen, ledger, &|instance| named(&instance.name)),
+        None => successor::lacking(seen, ledger, fate, &|instance| named(&instance.name)),
     };
     Some((to?, request))
 }
@@ -70,8 +72,8 @@ pub(super) fn waits(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &str)
     if was_demoted(fate) {
         return None;
     }
-    let next =
-        loss::able(seen, ledger, &|_| true).or_else(|| loss::lacking(seen, ledger, fate, &|_| true))?;
+    let next = successor::able(seen, ledger, &|_| true)
+        .or_else(|| successor::lacking(seen, ledger, fate, &|_| true))?;
     if let Some(plan) = loss::waits_for_an_import(seen, ledger, fate, why) {
         return Some(plan.situation);
     }

@@ -10,10 +10,10 @@
 //! and makes another one of the same epoch when it is promoted: it refuses copies that hold less than itself.
 
 use super::{
-    Plan, Situation, Step,
-    loss::{self, Successor},
+    Plan, Situation, Step, loss,
     members::Members,
     observation::Instance,
+    successor::{self, Successor},
 };
 use crate::api::{
     conditions::Reason,
@@ -49,7 +49,8 @@ pub(super) fn settle(members: &Members<'_>, kind: OperationKind) -> Option<Plan>
     let operation = ledger.operation.as_ref()?;
     let refused = |instance: &&Instance| {
         let member = ledger.candidates.iter().find(|m| m.instance == instance.name);
-        refused_copy(members, instance) && member.is_some_and(|member| loss::is_candidate(instance, member))
+        refused_copy(members, instance)
+            && member.is_some_and(|member| successor::is_candidate(instance, member))
     };
     let known = |instance: &Instance| instance.copy().is_some_and(|copy| is_known(ledger, &copy));
     let instance = members
@@ -112,7 +113,7 @@ pub(super) fn let_go(members: &Members<'_>, kind: OperationKind) -> Option<Plan>
 pub(super) fn ask(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let has_restarted = |i: &&Instance| {
         let candidate = members.ledger.candidates.iter().find(|m| m.instance == i.name);
-        candidate.is_some_and(|member| !loss::is_candidate(i, member))
+        candidate.is_some_and(|member| !successor::is_candidate(i, member))
     };
     let instance = members
         .others()

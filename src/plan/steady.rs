@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, addresses, failing, fenced, loss,
+    Action, Plan, Situation, Step, addresses, failing, fate, fenced, loss,
     members::{self, Members},
     notes,
     observation::{Access, Instance, Observation, Registration},
@@ -29,7 +29,7 @@ const STARVED_AFTER: Duration = Duration::from_secs(1);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
-    let fate = loss::fate(seen, ledger);
+    let fate = fate::fate(seen, ledger);
     if let Some(plan) = loss::react(seen, ledger, &fate) {
         return plan;
     }

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use super::{
-    Action, Plan, Situation, Step, brake, fenced,
-    loss::{self, Successor},
+    Action, Plan, Situation, Step, brake, fenced, loss,
     members::Members,
     observation::{Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
+    successor::Successor,
 };
 use crate::api::{
     SwitchoverState,
