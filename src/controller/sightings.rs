@@ -20,7 +20,7 @@ use crate::{
     memgraph::{self, Bolt, Question, Usage},
     plan::{
         STUCK_AFTER,
-        observation::{Contents, DataStatus, Role, Sight, StorageMode, View},
+        observation::{Contents, DataStatus, Registration, Role, Sight, StorageMode, View},
         parse_registration_name,
     },
 };
@@ -239,6 +239,9 @@ impl Sightings {
                 false => question.replica_mode,
             };
             let mode = keep_mode(mode, &mut sight, asks_mode.then_some(begun));
+            if let Some(memory) = in_this_life {
+                note_what_lacks(memory, &mut sight, begun);
+            }
             changed |= before.as_ref().is_none_or(|memory| {
                 memory.incarnation != target.incarnation || outline(&memory.sight) != outline(&sight)
             });
@@ -598,6 +601,24 @@ fn keep_mode(before: Option<Mode>, sight: &mut Sight, asked: Option<Instant>) ->
     })
 }
 
+/// Notes for how long replicas have lacked something while neither they nor MAIN came any further.
+fn note_what_lacks(before: &Memory, sight: &mut Sight, begun: Instant) {
+    let (Sight::Serving(before_view), Sight::Serving(view)) = (&before.sight, sight) else {
+        return;
+    };
+    let waits = |r: &Registration| r.status == Some(DataStatus::Ready) && r.behind != 0;
+    for registration in view.registrations.iter_mut().filter(|r| waits(r)) {
+        let is_as_now = |r: &&Registration| {
+            waits(r)
+                && (&r.name, r.reached, r.behind)
+                    == (&registration.name, registration.reached, registration.behind)
+        };
+        if let Some(then) = before_view.registrations.iter().find(is_as_now) {
+            registration.lacking_for = then.lacking_for + begun.duration_since(before.looked);
+        }
+    }
+}
+
 /// What is known after a look that was begun at `begun`.
 fn remember(before: Option<Memory>, target: &Target, sight: Sight, begun: Instant) -> Memory {
     let now = Instant::now();
@@ -740,7 +761,7 @@ fn with_ages(memory: &Memory) -> Sight {
 }
 
 /// What of a sight a decision may depend on. How far a replica is behind changes with every write and is left
-/// out: it matters only together with something else that changes.
+/// out: it matters only where it stays as it is, or together with something else that changes.
 #[derive(PartialEq)]
 enum Outline<'a> {
     Serving {
@@ -748,7 +769,7 @@ enum Outline<'a> {
         contents: Option<&'a Contents>,
         empty: Option<bool>,
         storage_mode: Option<StorageMode>,
-        registrations: Vec<(&'a str, bool)>,
+        registrations: Vec<(&'a str, bool, bool)>,
     },
     Handshake,
     Barred,
@@ -768,7 +789,7 @@ fn outline(sight: &Sight) -> Outline<'_> {
             registrations: view
                 .registrations
                 .iter()
-                .map(|r| (r.name.as_str(), r.follows()))
+                .map(|r| (r.name.as_str(), r.follows(), r.lacks_a_commit()))
                 .collect(),
         },
         Sight::Handshake => Outline::Handshake,
@@ -880,12 +901,14 @@ mod tests {
 
     /// MAIN, which says this of `demo-2`, and that it is so far behind.
     fn main_that_says(status: Option<DataStatus>, behind: i64) -> Sight {
-        let registration = crate::plan::observation::Registration {
+        let registration = Registration {
             name: crate::plan::registration_name(2, 7),
             address: "10.0.0.2:10000".into(),
             mode: crate::api::RegistrationMode::Async,
             status,
+            reached: 2,
             behind,
+            lacking_for: Duration::ZERO,
             unwell_for: Duration::ZERO,
             has_followed: false,
             invalid_for: Duration::ZERO,
@@ -923,6 +946,34 @@ mod tests {
             view.registrations.clear();
         }
         assert_eq!(remembered([recovering(), none]).told, BTreeMap::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_strict_replica_lacks_while_nothing_is_committed_has_the_cluster_looked_after() {
+        let says = |reached: i64, behind: i64| {
+            let mut sight = main_that_says(Some(DataStatus::Ready), behind);
+            if let Sight::Serving(view) = &mut sight {
+                view.registrations[0].mode = crate::api::RegistrationMode::StrictSync;
+                view.registrations[0].reached = reached;
+            }
+            sight
+        };
+        let life = Incarnation::default();
+        let mut memory = remembered([says(7, -1)]);
+        let mut look = async |mut sight: Sight| {
+            tokio::time::advance(Duration::from_millis(600)).await;
+            let now = Instant::now();
+            note_what_lacks(&memory, &mut sight, now);
+            let changed = outline(&memory.sight) != outline(&sight);
+            memory = remember(Some(memory.clone()), &target(&life), sight, now);
+            changed
+        };
+        assert!(!look(says(7, -1)).await, "the second phase takes its time");
+        assert!(!look(says(8, -1)).await, "another one is on its way");
+        assert!(!look(says(8, -1)).await);
+        assert!(look(says(8, -1)).await, "it never came");
+        assert!(!look(says(8, -1)).await, "it is known by now");
+        assert!(look(says(9, 0)).await, "it has come");
     }
 
     #[tokio::test]

@@ -145,14 +145,16 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
     };
     let mut status = None;
     let mut behind: i64 = 0;
+    let mut reached: i64 = 0;
     for database in databases.values() {
         status = status.max(Some(data_status(database.get("status").and_then(Value::as_str))?));
-        let distance = database
-            .get("behind")
-            .and_then(Value::as_i64)
-            .ok_or_else(|| unexpected(format!("data_info {database}")))?;
+        let number = |key: &str| {
+            let number = database.get(key).and_then(Value::as_i64);
+            number.ok_or_else(|| unexpected(format!("data_info {database}")))
+        };
+        let distance = number("behind")?;
         if distance.unsigned_abs() > behind.unsigned_abs() {
-            behind = distance;
+            (behind, reached) = (distance, number("ts")?);
         }
     }
     Ok(Registration {
@@ -160,7 +162,9 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
         address: text(SHOW_REPLICAS, row, "socket_address")?.to_owned(),
         mode,
         status,
+        reached,
         behind,
+        lacking_for: Duration::ZERO,
         unwell_for: Duration::ZERO,
         has_followed: false,
         invalid_for: Duration::ZERO,

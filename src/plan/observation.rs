@@ -453,6 +453,8 @@ pub struct Marker {
 
 /// An ASYNC replica that catches up for no longer than this is reported as one that follows.
 const NO_NEWS: Duration = Duration::from_secs(10);
+/// For how long a sync replica may be behind while nothing is on its way to it. The second phase of a commit takes a moment.
+const LACKS_AFTER: Duration = Duration::from_secs(1);
 
 /// A replica as MAIN lists it (`SHOW REPLICAS`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -465,8 +467,12 @@ pub struct Registration {
     pub mode: RegistrationMode,
     /// The worst status over its databases; none for a *ghost*, which MAIN lists but does not feed.
     pub status: Option<DataStatus>,
+    /// How far it has come by what MAIN knows, as a timestamp of Memgraph's.
+    pub reached: i64,
     /// Transactions' distance to MAIN in Memgraph's own count: 0 or negative where it follows.
     pub behind: i64,
+    /// For how long it has been `ready` and behind while neither it nor MAIN came any further: nothing is on its way to it.
+    pub lacking_for: Duration,
     /// For how long it has not been well (`ready` or `replicating`).
     pub unwell_for: Duration,
     /// Whether it was well before that.
@@ -480,6 +486,13 @@ impl Registration {
     #[must_use]
     pub fn in_sync(&self) -> bool {
         self.status == Some(DataStatus::Ready) && self.behind == 0
+    }
+
+    /// Whether it lacks a transaction that MAIN has committed, and gets it only once MAIN commits another one: the second phase did
+    /// not reach it, which MAIN does not mind (`storage/v2/replication/replication_transaction.cpp`).
+    #[must_use]
+    pub fn lacks_a_commit(&self) -> bool {
+        self.is_sync() && self.lacking_for >= LACKS_AFTER
     }
 
     /// Whether it is connected and follows. A transaction on its way to it changes nothing about that.
@@ -676,7 +689,9 @@ mod tests {
             address: "192.0.2.1:10000".into(),
             mode: RegistrationMode::Async,
             status: Some(DataStatus::Recovery),
+            reached: 2,
             behind: -40,
+            lacking_for: Duration::ZERO,
             unwell_for: Duration::from_secs(1),
             has_followed: true,
             invalid_for: Duration::ZERO,

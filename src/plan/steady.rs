@@ -58,6 +58,7 @@ pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
         .or_else(|| desk.revive(&mut situation))
         .or_else(|| desk.say_who_is_shut_out(&mut situation))
         .or_else(|| desk.register_missing())
+        .or_else(|| desk.show_what_is_missing())
         .or_else(|| desk.settle_users())
         .or_else(|| desk.conclude_recovery())
         .or_else(|| desk.note_how_clients_come())
@@ -499,6 +500,16 @@ impl<'a> Desk<'a> {
             *situation = complaint;
         }
         None
+    }
+
+    /// A commit that a replica refuses which has missed the second phase of the one before, so that MAIN feeds it again. Without it the
+    /// replica lacks what a client was told of until the next client commits, and a loss of MAIN alone would lose that. While another
+    /// one does not follow, the commit would fail for that.
+    fn show_what_is_missing(&self) -> Option<Work> {
+        let registrations = self.members.all();
+        let blocked = registrations.iter().any(|r| r.is_sync() && !r.follows());
+        let lacks = registrations.iter().any(Registration::lacks_a_commit);
+        (lacks && !blocked).then(|| Work::Steps(vec![self.members.probe_commit()]))
     }
 
     /// Gives MAIN the password that the spec names now. Clients that are signed in stay.

@@ -1,5 +1,7 @@
 //! Safeguards that show in a plan only where one looks for them: without them everything goes well nearly always.
 
+use std::time::Duration;
+
 use super::{
     super::{
         Action, Step,
@@ -88,6 +90,23 @@ fn the_route_does_not_open_with_a_replica_that_does_not_hold_everything() {
     let proven = |step: &Step| matches!(step, Step::Do(Action::ProbeCommit { .. }));
     let asked = |step: &Step| matches!(step, Step::Do(Action::Confirm { .. }));
     assert!(steps[..open].iter().any(proven) && steps[..open].iter().any(asked));
+}
+
+#[test]
+fn a_replica_that_has_missed_a_second_phase_is_shown_what_it_lacks() {
+    let mut seen = running().observe();
+    let probes = |seen: &Observation| {
+        let probes = |step: &Step| matches!(step, Step::Do(Action::ProbeCommit { .. }));
+        plan(seen).steps.iter().any(probes)
+    };
+    show(&mut seen, 1, (DataStatus::Ready, -1));
+    assert!(!probes(&seen), "it may be on its way");
+    registration(&mut seen, 1).lacking_for = Duration::from_secs(1);
+    assert!(probes(&seen));
+    show(&mut seen, 1, (DataStatus::Invalid, -1));
+    registration(&mut seen, 1).lacking_for = Duration::ZERO;
+    registration(&mut seen, 2).lacking_for = Duration::from_mins(1);
+    assert!(!probes(&seen), "MAIN waits for no ASYNC one");
 }
 
 #[test]

@@ -284,7 +284,9 @@ impl World {
                 } else {
                     DataStatus::Invalid
                 }),
+                reached: 2,
                 behind: if follows { 0 } else { -1 },
+                lacking_for: Duration::ZERO,
                 // Long enough for every rule that waits.
                 unwell_for: if follows {
                     Duration::ZERO

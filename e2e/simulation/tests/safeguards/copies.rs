@@ -179,3 +179,39 @@ fn a_replica_that_lacks_an_acknowledged_write_is_no_member() {
         assert!(world.settled(1, secs(120)).await);
     });
 }
+
+/// MAIN commits a write and its word of that is lost on the way to the replica that has voted for it: MAIN tells its client, lists the
+/// replica as `ready` and behind, and does nothing more. Nobody writes after that; then MAIN is lost, and with it all that it alone has.
+#[test]
+fn what_a_replica_has_missed_reaches_it_although_nobody_writes() {
+    play(async |world| {
+        world.clients.set_quiet(true);
+        let gateway = world.gateways.all().remove(0);
+        let mut client = session_through(&world, &gateway).await;
+        let member = world.instances.named("demo-1").unwrap();
+        world.memgraphs.on_step(move |step| {
+            if step.doing == (Doing::Finalize { commit: true }) && step.peer == member.process {
+                Deed::fate(Fate::Reset)
+            } else {
+                Deed::default()
+            }
+        });
+        let write = WriteId(1_000_000);
+        assert_eq!(client.write(write, secs(40)).await, Outcome::Acknowledged);
+        world.memgraphs.off_step();
+        assert!(
+            !world
+                .memgraphs
+                .committed(member.process.unwrap())
+                .contains(&write)
+        );
+        let has_it = |w: &World| w.memgraphs.committed(member.process.unwrap()).contains(&write);
+        assert!(world.until(secs(5), has_it).await);
+        let node = world.node_of("demo-0").unwrap();
+        node.set_power(false);
+        assert!(world.until(secs(60), |w| w.is_open_to("demo-1")).await);
+        node.set_power(true);
+        world.clients.set_quiet(false);
+        assert!(world.settled(1, secs(120)).await);
+    });
+}
