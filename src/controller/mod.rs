@@ -9,7 +9,9 @@ mod custody;
 mod deadline;
 mod equipment;
 mod events;
+mod execute;
 mod fence;
+mod furnish;
 mod gateway_certificate;
 mod grants;
 mod hibernation;
@@ -32,6 +34,7 @@ mod sightings;
 mod snapshots;
 mod status;
 mod stores;
+mod tell;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trial;

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt, runtime::controller::Action as Requeue};
 use tokio::time::Instant;
@@ -10,39 +9,34 @@ use tokio::time::Instant;
 use super::{
     Operator,
     access::AccessError,
-    act::{ActError, Hands},
+    act::ActError,
     certificates::CertificateError,
     clusters::{Cluster, RETRY_UNFIT},
     connections::Connections,
     custody::CustodyError,
-    fence::Gateway,
+    furnish::{allows_pods, configuration},
     gateway_certificate::GatewayCertificateError,
     grants::attributed,
-    hibernation, image, inheritance,
+    hibernation,
     license::LicenseError,
     link::GatewayLink,
-    objects::{self, ObjectError, Wanted},
+    objects::ObjectError,
     observe::Memories,
-    packed::UNSEEN,
     sightings::Whom,
-    status::{self, StatusError, Surroundings},
+    status::{self, StatusError},
     volumes::VolumeError,
 };
 use crate::{
     api::{
-        MemgraphCluster, MemgraphClusterStatus, SwitchoverState,
+        MemgraphCluster,
         conditions::Reason,
         ledger::{Ledger, Route},
-        names,
     },
     memgraph::Bolt,
     plan::{
-        self, Action, Plan, Situation, Stage, Step,
+        self, Action, Situation, Stage, Step,
         observation::{Instance, Observation, Registration},
-        report,
     },
-    resources::{self, Fingerprints, Kind, ObjectKey},
-    traces::{self, StepTime},
 };
 
 /// How soon an announced operation is looked at again: its next step waits for Memgraph.
@@ -50,9 +44,7 @@ const WORKING: Duration = Duration::from_millis(50);
 /// An operation that takes longer than this waits for something slow, such as a full copy.
 const LASTING: Duration = Duration::from_secs(5);
 /// How soon a cluster is looked at again that is not as it should be.
-const UNSETTLED: Duration = Duration::from_millis(300);
-/// Operations that end sooner than this are told by the writes that they make anyway.
-const QUIET: Duration = Duration::from_secs(2);
+pub(super) const UNSETTLED: Duration = Duration::from_millis(300);
 /// For how long one call goes on before others of the same cluster get their turn.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -177,7 +169,7 @@ fn is_gone(error: &kube::Error) -> bool {
     is_answer(error, &[404])
 }
 
-fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
+pub(super) fn ledger(cluster: &MemgraphCluster) -> Option<&Ledger> {
     cluster.status.as_ref()?.ledger.as_ref()
 }
 
@@ -189,31 +181,6 @@ fn is_changed(cluster: &MemgraphCluster) -> bool {
 
 fn is_open(cluster: &MemgraphCluster) -> bool {
     ledger(cluster).is_some_and(|ledger| ledger.route == Route::Open)
-}
-
-fn gateway_deployment(cluster: &MemgraphCluster) -> ObjectKey {
-    ObjectKey {
-        kind: Kind::Deployment,
-        name: names::gateway(&cluster.name_any()),
-    }
-}
-
-fn fingerprints(state: &Cluster, cluster: &MemgraphCluster) -> Fingerprints {
-    Fingerprints {
-        certificate: state.certificates.fingerprint(cluster),
-        license: state.license.fingerprint(cluster),
-    }
-}
-
-/// Whether all is known that pods are made of.
-fn allows_pods(state: &Cluster, cluster: &MemgraphCluster) -> bool {
-    state.wallet.allows_pods(cluster)
-        && state.certificates.allows_pods(cluster)
-        && state.license.allows_pods(cluster)
-}
-
-fn configuration(state: &Cluster, cluster: &MemgraphCluster) -> Option<String> {
-    resources::configuration(&cluster.spec, &fingerprints(state, cluster)).ok()
 }
 
 fn requeue(
@@ -373,140 +340,6 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
     }
 
-    /// Has all brought about that a cluster consists of, if it is time. Returns what is in the way, and when it is to be looked at again if
-    /// it was not looked at to the end now.
-    ///
-    /// Whatever keeps an object from being applied, or has the API server take its time, must not keep a lost MAIN from being replaced.
-    async fn equipped(
-        &self,
-        state: &Cluster,
-        cluster: &MemgraphCluster,
-    ) -> (Option<Arc<ObjectError>>, Option<Duration>) {
-        if let Some((error, again)) = state.awaits(cluster) {
-            // Whom a drain of nodes may take waits for no human.
-            tokio::select! {
-                biased;
-                limited = self.limit_evictions(state, cluster) => if let Err(error) = limited {
-                    tracing::debug!(error = super::chain(&error), "the disruption budget was not lowered");
-                },
-                () = state.tires_of_equipping() => {}
-            }
-            return (Some(error), Some(again));
-        }
-        let equipped = tokio::select! {
-            biased;
-            equipped = self.equip(state, cluster) => equipped,
-            () = state.tires_of_equipping() => return (state.put_off(cluster), Some(UNSETTLED)),
-        };
-        match equipped {
-            Ok(()) => {
-                state.completed(cluster);
-                (None, None)
-            }
-            Err(error) => (Some(state.lacks(cluster, error)), None),
-        }
-    }
-
-    /// Brings about all that a cluster consists of. What of it fails keeps nothing else from being tried.
-    async fn equip(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let tended = self.tend_access(state, cluster).await;
-        let certified = self.tend_certificates(state, cluster).await;
-        let licensed = self.look_at_license(state, cluster).await;
-        // Also in a pause: without certificates gateways get no grant.
-        let prepared = self.prepare_gateways(state, cluster).await;
-        let limited = self.limit_evictions(state, cluster).await;
-        let applied = self.bring_about(state, cluster).await;
-        let grown = self.tend_volumes(state, cluster).await;
-        // Gateways that lack theirs only wait, and nothing else waits for it.
-        let shown = self.look_at_gateway_certificate(state, cluster).await;
-        state.equipped();
-        tended
-            .and(certified)
-            .and(licensed)
-            .and(limited)
-            .and(applied)
-            .and(grown)
-            .and(shown)
-            .and(prepared)
-    }
-
-    async fn prepare_gateways(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let prepared = self.fence.link().prepare(state.errands(cluster), cluster).await;
-        prepared.map_err(ObjectError::Gateways)
-    }
-
-    async fn tend_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        Ok(state.wallet.tend(state.errands(cluster), cluster).await?)
-    }
-
-    async fn tend_certificates(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let inventory = self.inventory(cluster);
-        let certificates = &state.certificates;
-        Ok(certificates
-            .tend(state.errands(cluster), cluster, &inventory)
-            .await?)
-    }
-
-    async fn look_at_gateway_certificate(
-        &self,
-        state: &Cluster,
-        cluster: &MemgraphCluster,
-    ) -> Result<(), ObjectError> {
-        Ok(state
-            .gateway_certificate
-            .look(state.errands(cluster), cluster)
-            .await?)
-    }
-
-    async fn look_at_license(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        Ok(state.license.look(state.errands(cluster), cluster).await?)
-    }
-
-    async fn publish_access(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let wallet = &state.wallet;
-        Ok(wallet
-            .publish(&state.client, cluster, &self.cluster_domain)
-            .await?)
-    }
-
-    async fn limit_evictions(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        objects::limit_evictions(state.errands(cluster), &self.stores, &state.applied, cluster).await
-    }
-
-    async fn bring_about(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let inventory = self.inventory(cluster);
-        let stage = hibernation::stage(state, cluster, &inventory);
-        // None is made where a StatefulSet is only to ask for fewer.
-        let makes_none = stage.ends_pods() && inventory.stateful_set.is_some();
-        if cluster.spec.paused || !(makes_none || allows_pods(state, cluster)) {
-            return Ok(());
-        }
-        let newest = state.writers.newest(cluster, &inventory);
-        let wanted = Wanted {
-            cluster,
-            operator: &self.installation,
-            image: image::of_new_pods(cluster, &inventory, newest.as_deref()),
-            secrets: fingerprints(state, cluster),
-            holders: inventory.data_holders(cluster),
-            stage,
-        };
-        objects::bring_about(state.errands(cluster), &self.stores, &state.applied, wanted).await
-    }
-
-    async fn tend_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
-        let inventory = self.inventory(cluster);
-        if cluster.spec.paused || hibernation::stage(state, cluster, &inventory).ends_pods() {
-            return Ok(());
-        }
-        let growth = &state.growth;
-        let grown = growth
-            .bring_about(state.errands(cluster), cluster, &inventory)
-            .await;
-        let passed_on = inheritance::pass_on(state.errands(cluster), cluster, &inventory.claims).await;
-        grown?;
-        passed_on
-    }
-
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {
         let inventory = self.inventory(cluster);
         let emptiness = ledger(cluster).is_none_or(Ledger::is_refuted);
@@ -583,220 +416,4 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         );
         (next != *now).then_some(next)
     }
-
-    /// Writes the report, if it says anything new.
-    async fn report(
-        &self,
-        state: &Cluster,
-        cluster: &MemgraphCluster,
-        seen: &Observation,
-        situation: &Situation,
-    ) -> Result<(), ReconcileError> {
-        let status = self.status(state, cluster, seen, ledger(cluster).cloned(), situation);
-        let working = matches!(situation, Situation::Working(..));
-        if cluster.status.as_ref() == Some(&status) || working && state.since_write() < QUIET {
-            return Ok(());
-        }
-        match self.write(state, cluster, &status).await {
-            Ok(_) => Ok(()),
-            // A report on a state that is over already: the next one is on its way.
-            Err(ReconcileError::Status(StatusError::Conflict { .. })) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn status(
-        &self,
-        state: &Cluster,
-        cluster: &MemgraphCluster,
-        seen: &Observation,
-        ledger: Option<Ledger>,
-        situation: &Situation,
-    ) -> MemgraphClusterStatus {
-        let inventory = self.inventory(cluster);
-        let mut gateway = inventory.gateway(cluster);
-        let deployment = inventory.deployment.as_deref();
-        if gateway.enabled
-            && state
-                .applied
-                .outruns(cluster, &gateway_deployment(cluster), deployment)
-        {
-            gateway.unfinished = Some(UNSEEN.to_owned());
-        }
-        let report = report::report(seen, ledger.as_ref(), situation, gateway);
-        let now = Time(self.wall.now());
-        let steps = state.steps();
-        let newest = state.writers.newest(cluster, &inventory);
-        let main_serves = report.version.is_some();
-        let image = image::told(cluster, &inventory, newest.as_deref(), main_serves, || {
-            configuration(state, cluster)
-        });
-        // Nobody is to be told yet that what is asked for is there, unless nothing is said to be well.
-        let stalled = matches!(situation, Situation::Stalled(..));
-        let surroundings = Surroundings {
-            inventory: &inventory,
-            observed: stalled || state.is_complete(cluster),
-            image,
-            steps: &steps,
-            cluster_domain: &self.cluster_domain,
-        };
-        status::compose(cluster, surroundings, ledger, report, &now)
-    }
-
-    async fn write(
-        &self,
-        state: &Cluster,
-        cluster: &MemgraphCluster,
-        status: &MemgraphClusterStatus,
-    ) -> Result<MemgraphCluster, ReconcileError> {
-        let written = status::write(&state.client, cluster, status).await?;
-        state.wrote(&written);
-        if let Some(ledger) = status.ledger.as_ref().filter(|new| ledger(cluster) != Some(*new)) {
-            let (name, operation) = (cluster.name_any(), ledger.operation.as_ref().map(|o| o.kind));
-            tracing::info!(cluster = %name, term = ledger.term, route = ?ledger.route, ?operation, "ledger written");
-        }
-        self.trace(state, cluster, &written);
-        self.events
-            .status_written(&state.client, cluster.status.as_ref(), &written)
-            .await;
-        Ok(written)
-    }
-
-    /// Tells of a change that this write ends.
-    fn trace(&self, state: &Cluster, before: &MemgraphCluster, written: &MemgraphCluster) {
-        if !self.traces.wanted() {
-            return;
-        }
-        let newest = |cluster: &MemgraphCluster| cluster.status.as_ref()?.history.first().cloned();
-        let Some(record) = newest(written).filter(|record| newest(before).as_ref() != Some(record)) else {
-            return;
-        };
-        self.traces.tell(|| {
-            let place = (written.uid(), written.namespace(), written.name_any());
-            let (uid, namespace) = (place.0.unwrap_or_default(), place.1.unwrap_or_default());
-            traces::change((&uid, &namespace, &place.2), &record, &state.step_times())
-        });
-    }
-
-    /// Carries the steps out, and returns the cluster as the last write left it.
-    async fn execute(
-        &self,
-        state: &Cluster,
-        cluster: &MemgraphCluster,
-        seen: &Observation,
-        plan: Plan,
-    ) -> Result<MemgraphCluster, ReconcileError> {
-        let mut cluster = cluster.clone();
-        // Numbers count as used before they are, and a block of them is this leader's only once the ledger that
-        // reserves it is written: none is ever used twice.
-        if !plan.writes() {
-            state.set_numbers(plan.numbers);
-        }
-        for step in &plan.steps {
-            match step {
-                Step::Write(ledger) => {
-                    let before = self::ledger(&cluster);
-                    let next = attributed(
-                        before,
-                        ledger,
-                        state,
-                        &self.inventory(&cluster),
-                        &cluster,
-                        &self.wall,
-                    );
-                    let next = dated(&next, self.wall.now());
-                    let over = next.route == Route::Open;
-                    let stalled = matches!(plan.situation, Situation::Stalled(..));
-                    let situation = if over && !stalled {
-                        &Situation::Serving
-                    } else {
-                        &plan.situation
-                    };
-                    let was_closed = self::ledger(&cluster).is_some_and(|l| l.route == Route::Closed);
-                    if !over && !was_closed {
-                        state.forget_steps();
-                    }
-                    let status = self.status(state, &cluster, seen, Some(next), situation);
-                    let write = self.write(state, &cluster, &status);
-                    cluster = state.decide(self::ledger(&cluster), write).await?;
-                    state.set_numbers(plan.numbers);
-                }
-                Step::Do(action) => {
-                    self.carry_out(state, &cluster, seen, action).await?;
-                }
-            }
-        }
-        Ok(cluster)
-    }
-
-    async fn carry_out(
-        &self,
-        state: &Cluster,
-        cluster: &MemgraphCluster,
-        seen: &Observation,
-        action: &Action,
-    ) -> Result<(), ReconcileError> {
-        if matches!(action, Action::Fence { term } if state.is_fenced(*term)) {
-            return Ok(());
-        }
-        let pods = self.inventory(cluster).gateways;
-        let gateways: Vec<_> = pods.iter().filter_map(|pod| Gateway::of(pod)).collect();
-        let hands = Hands {
-            client: &state.client,
-            bolt: &self.bolt(state),
-            wallet: &state.wallet,
-            fence: &self.fence,
-            cluster,
-            seen,
-            sightings: &state.sightings,
-            gateways: &gateways,
-            closed_for: state.shut_for(),
-        };
-        let (began, started) = (self.wall.now().into(), Instant::now());
-        let done = hands.carry_out(action).await;
-        state.took(action.kind(), started.elapsed());
-        state.trace_step(StepTime {
-            kind: action.kind(),
-            began,
-            took: started.elapsed(),
-        });
-        self.vitals.took(action.kind(), started.elapsed());
-        done?;
-        if let Action::Fence { term } = action {
-            state.fenced(*term);
-        }
-        tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
-        if matches!(action, Action::Demote { .. }) {
-            self.events
-                .split_brain_resolved(&state.client, cluster, action)
-                .await;
-        }
-        Ok(())
-    }
-}
-
-/// The ledger with the times at which its operation was announced, MAIN changed and a switchover was over.
-fn dated(ledger: &Ledger, now: Timestamp) -> Ledger {
-    let mut ledger = ledger.clone();
-    if let Some(operation) = ledger
-        .operation
-        .as_mut()
-        .filter(|operation| operation.started_at.is_empty())
-    {
-        operation.started_at = now.to_string();
-    }
-    for change in ledger.changes.iter_mut().filter(|change| change.at.is_empty()) {
-        change.at = now.to_string();
-    }
-    for order in ledger.resets.iter_mut().filter(|order| order.at.is_empty()) {
-        order.at = now.to_string();
-    }
-    if let Some(record) = ledger
-        .switchover
-        .as_mut()
-        .filter(|record| record.state != SwitchoverState::Running && record.finished_at.is_empty())
-    {
-        record.finished_at = now.to_string();
-    }
-    ledger
 }
