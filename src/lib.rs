@@ -7,6 +7,7 @@
 pub mod api;
 pub mod control_channel;
 pub mod controller;
+mod deadline;
 mod exhaustion;
 pub mod fleet;
 pub mod gateway;

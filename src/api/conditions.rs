@@ -126,7 +126,7 @@ pub enum Reason {
     DivergedInstance,
     /// An instance hangs, or its process ends again and again.
     InstanceFailing,
-    /// What the instances hold allows no safe conclusion.
+    /// What the instances hold allows no safe conclusion, or the ledger was put back to an older state.
     AmbiguousState,
     /// No in-sync copy: one failure could lose acknowledged writes, or writes are blocked.
     NoInSyncReplica,

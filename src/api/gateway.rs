@@ -38,6 +38,10 @@ pub struct GatewaySpec {
 
     /// How long one attempt to connect to an instance lasts. For writers it is repeated within holdTimeout.
     #[serde(default = "defaults::connect_timeout")]
+    #[x_kube(validation = (
+        "duration(self) >= duration('100ms')",
+        "connectTimeout: must be at least 100ms; an instance that is busy may take that long"
+    ))]
     pub connect_timeout: DurationString,
 
     /// How long a session may pass no byte in either direction before it is cut. 0s: for ever. Nothing is passed either

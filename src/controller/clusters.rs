@@ -96,6 +96,8 @@ struct Memory {
     /// The cluster as this process wrote it last: a cache may be behind it.
     written: Option<MemgraphCluster>,
     written_at: Option<Instant>,
+    /// See [`Cluster::is_settled`].
+    settled: bool,
     /// Failures in a row.
     failures: u32,
     equipment: Equipment,
@@ -242,6 +244,43 @@ impl Cluster {
     /// The newest ledger that the API server itself has shown to this process; None if it has shown none yet.
     pub(super) fn ledger(&self) -> Option<Option<Ledger>> {
         self.ledger.borrow().clone()
+    }
+
+    /// The term that the ledger of this cluster, which has this UID, has at least come to, as this process knows: by the one that it has
+    /// seen, and by the grants that gateways hold. The first of a term is given when its route opens; a closed one has had none.
+    pub(super) fn reached_term(&self, uid: &str, route: Route) -> Option<i64> {
+        let seen = self
+            .ledger
+            .borrow()
+            .as_ref()
+            .and_then(Option::as_ref)
+            .map(|l| l.term);
+        let memory = self.memory();
+        let held = memory
+            .heard
+            .values()
+            .filter_map(|heard| heard.report.held_in(uid));
+        let held = held.map(|term| match route {
+            Route::Open => term,
+            Route::Closed => term + 1,
+        });
+        held.chain(seen).max()
+    }
+
+    /// Whether nothing that this process, or one before it, has sent for this cluster's status can still take effect: this one has written
+    /// it since, at the version that it was read at.
+    pub(super) fn is_settled(&self) -> bool {
+        self.memory().settled
+    }
+
+    /// What was sent for the status may still take effect, as long as this does not go on to the answer.
+    pub(super) fn unsettle(&self) -> bool {
+        std::mem::take(&mut self.memory().settled)
+    }
+
+    /// What was sent has been answered; see [`Self::is_settled`].
+    pub(super) fn settle(&self, settled: bool) {
+        self.memory().settled = settled;
     }
 
     /// Is marked changed with each other ledger.

@@ -24,6 +24,8 @@ use crate::{
 
 /// How soon a gateway that has not confirmed yet is asked again.
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// How soon they are listed again where that has failed.
+const LIST_AGAIN: Duration = Duration::from_millis(250);
 /// For how long one answer is waited for.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,18 @@ pub enum FenceError {
         pod: String,
         /// What became of the question.
         last: String,
+    },
+    /// A gateway holds a grant of this term, which has had none yet, or of a later one.
+    #[error(
+        "the gateway {pod} holds a grant of term {held}, and the ledger is in term {term}: it was put back to an older state"
+    )]
+    WentBack {
+        /// Its pod.
+        pod: String,
+        /// What it holds.
+        held: i64,
+        /// The ledger's.
+        term: i64,
     },
     /// The ledger is not what the fence was planned for.
     #[error("the ledger is not closed in term {term} any more")]
@@ -104,8 +118,8 @@ impl<G: GatewayLink> Fence<G> {
         let mut asking: FuturesUnordered<_> = cached
             .map(|gateway| self.confirmation(gateway.clone(), Shown::ByACache, cluster, ledger))
             .collect();
-        let mut listing = std::pin::pin!(gateways(client, cluster).fuse());
-        let mut listed = false;
+        let mut listing = std::pin::pin!(listed(client, cluster).fuse());
+        let mut has_list = false;
         loop {
             let (silent, remaining) = match fenced(&confirmed) {
                 Fenced::Yes => return Ok(()),
@@ -114,11 +128,10 @@ impl<G: GatewayLink> Fence<G> {
             tokio::select! {
                 biased;
                 Some(uid) = asking.next() => {
-                    confirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
+                    confirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid?);
                 }
-                pods = &mut listing, if !listed => {
-                    listed = true;
-                    let pods = pods?;
+                pods = &mut listing, if !has_list => {
+                    has_list = true;
                     // One that runs where it was asked already has nothing else to say there.
                     let asked = |gateway: &Gateway| gateway.started && known.contains(gateway);
                     let others = holders().filter(|uid| silent.contains(*uid));
@@ -168,7 +181,7 @@ impl<G: GatewayLink> Fence<G> {
         shown: Shown,
         cluster: &MemgraphCluster,
         ledger: &Ledger,
-    ) -> String {
+    ) -> Result<String, FenceError> {
         let uid = cluster.uid().unwrap_or_default();
         loop {
             match self.ask(&gateway, cluster, ledger).await {
@@ -178,12 +191,19 @@ impl<G: GatewayLink> Fence<G> {
                 {
                     break;
                 }
-                Ok(response) => tracing::debug!(gateway = gateway.pod, ?response, "not closed yet"),
+                Ok(response) => {
+                    // The first grant of a term comes after this.
+                    if let Some(held) = response.report.held_in(&uid).filter(|held| *held >= ledger.term) {
+                        let (pod, term) = (gateway.pod, ledger.term);
+                        return Err(FenceError::WentBack { pod, held, term });
+                    }
+                    tracing::debug!(gateway = gateway.pod, ?response, "not closed yet");
+                }
                 Err(error) => tracing::debug!(gateway = gateway.pod, %error, "not closed yet"),
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
-        gateway.uid
+        Ok(gateway.uid)
     }
 
     async fn ask(
@@ -231,6 +251,17 @@ async fn gateways(
         })?;
     let gateways = pods.iter().filter_map(Gateway::of);
     Ok(gateways.map(|gateway| (gateway.uid.clone(), gateway)).collect())
+}
+
+/// The same, however often it takes: those that are asked already need no list, nor does the end of what the others hold.
+async fn listed(client: &Client, cluster: &MemgraphCluster) -> BTreeMap<String, Gateway> {
+    loop {
+        match gateways(client, cluster).await {
+            Ok(gateways) => return gateways,
+            Err(error) => tracing::debug!(error = super::chain(&error), "the fence goes on without a list"),
+        }
+        tokio::time::sleep(LIST_AGAIN).await;
+    }
 }
 
 /// Who has shown where a gateway is.

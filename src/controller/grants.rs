@@ -250,7 +250,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
         })
     }
 
-    /// Looks at MAIN: whether it serves as MAIN, in the life that the ledger names.
+    /// Looks at MAIN: whether it serves as MAIN in the life that the ledger names, as far as it lets this operator see.
     async fn main_serves(&self, operator: &Operator<B, G>, ledger: &Ledger) -> bool {
         let namespace = self.reference.namespace.clone().unwrap_or_default();
         let inventory = operator.stores.inventory(&namespace, &self.reference.name);
@@ -280,7 +280,16 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             &question,
         )
         .await;
-        matches!(sight, Sight::Serving(view) if view.role == Role::Main)
+        match sight {
+            Sight::Serving(view) => view.role == Role::Main,
+            // It tells this operator nothing, and others are served. Any client can have it end a connection; another process would have
+            // shown by now that this one has ended, and starts as a replica.
+            Sight::Barred | Sight::Untrusted { .. } | Sight::Handshake => {
+                let (main, life) = (&ledger.main.instance, &ledger.main.incarnation);
+                !self.memory.sightings.may_have_ended(main, life).await
+            }
+            Sight::Refused | Sight::Silent | Sight::Unseen => false,
+        }
     }
 }
 

@@ -6,7 +6,6 @@ mod certificates;
 mod clusters;
 mod connections;
 mod custody;
-mod deadline;
 mod equipment;
 mod events;
 mod execute;
@@ -73,7 +72,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use clusters::{Cluster, Clusters};
-use deadline::bounded;
 use events::Events;
 use fence::Fence;
 pub use interval::{InvalidInterval, ReconcileInterval};
@@ -90,6 +88,7 @@ use wall::Wall;
 use crate::{
     api::MemgraphCluster,
     control_channel::TlsLink,
+    deadline::bounded,
     fleet::{Eyes, Fleet, Live, Vitals},
     http,
     leader::{self, Campaign, KubernetesLease, Leadership, OwnProcess, Process, Timing, guarded},

@@ -161,6 +161,24 @@ fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
 }
 
 /// Whether the API server has given one of these answers.
+/// The term that the ledger has come to, as this process knows, although it shows a lower one; and whether that is of an open route.
+fn known_to_be_later(state: &Cluster, cluster: &MemgraphCluster) -> Option<(i64, Route)> {
+    let ledger = ledger(cluster)?;
+    let known = state.reached_term(&cluster.uid().unwrap_or_default(), ledger.route)?;
+    (known > ledger.term).then_some((known, ledger.route))
+}
+
+/// What is said where the API server's data was put back, as by a restore of etcd.
+fn went_back(cluster: &MemgraphCluster, shown: i64, known: i64) -> String {
+    format!(
+        "the ledger in the status is of term {shown}, and term {known} has been: the API server's data was put back to an older state. \
+         Who leads now, and who holds every acknowledged write, the ledger does not tell, so that nothing is done. Remove it (kubectl \
+         patch memgraphcluster {} --subresource=status --type=json -p '[{{\"op\":\"remove\",\"path\":\"/status/ledger\"}}]'), and \
+         delete the operator's pods: the cluster is taken over as it runs",
+        cluster.name_any()
+    )
+}
+
 fn is_answer(error: &kube::Error, codes: &[u16]) -> bool {
     matches!(error, kube::Error::Api(answer) if codes.contains(&answer.code))
 }
@@ -264,7 +282,24 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 self.report(state, &cluster, &seen, &situation).await?;
                 return Ok(RETRY_UNFIT);
             }
-            let plan = plan::plan(&seen);
+            if let Some((known, route)) = known_to_be_later(state, &cluster) {
+                let live = self.read(state, &cluster).await?;
+                if live.uid() != cluster.uid() {
+                    return Ok(WORKING);
+                }
+                let is_earlier = |ledger: &&Ledger| ledger.term < known && ledger.route == route;
+                let Some(shown) = ledger(&live).filter(is_earlier).map(|ledger| ledger.term) else {
+                    cluster = live;
+                    continue;
+                };
+                let situation = Situation::Stalled(Reason::AmbiguousState, went_back(&live, shown, known));
+                self.report(state, &live, &seen, &situation).await?;
+                return Ok(RETRY_UNFIT);
+            }
+            let mut plan = plan::plan(&seen);
+            if let Some(ledger) = ledger(&cluster).filter(|_| plan.acts_unwritten() && !state.is_settled()) {
+                plan = plan.after_a_write(ledger);
+            }
             tracing::debug!(cluster = %cluster.name_any(), ?plan, "planned");
             let gateways = self.other_gateways(state, &cluster);
             if plan.steps.is_empty() && gateways.is_none() {
@@ -285,6 +320,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             // The cache may be behind what was decided last, by this process or by another one.
             let decided = ledger(&cluster).filter(|_| plan.writes());
             let live = state.decide(decided, self.read(state, &cluster)).await?;
+            if live.uid() != cluster.uid() {
+                // Another one of this name, of which this call knows nothing.
+                return Ok(WORKING);
+            }
             if ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
                 cluster = live;
                 continue;

@@ -92,7 +92,18 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         cluster: &MemgraphCluster,
         status: &MemgraphClusterStatus,
     ) -> Result<MemgraphCluster, ReconcileError> {
-        let written = status::write(&state.client, cluster, status).await?;
+        let was_settled = state.unsettle();
+        let written = status::write(&state.client, cluster, status).await;
+        match &written {
+            Ok(written) => {
+                state.settle(was_settled || written.resource_version() != cluster.resource_version())
+            }
+            // It was refused.
+            Err(StatusError::Conflict { .. } | StatusError::Unfit { .. }) => state.settle(was_settled),
+            // It may still come to the API server.
+            Err(StatusError::Write { .. }) => {}
+        }
+        let written = written?;
         state.wrote(&written);
         if let Some(ledger) = status.ledger.as_ref().filter(|new| ledger(cluster) != Some(*new)) {
             let (name, operation) = (cluster.name_any(), ledger.operation.as_ref().map(|o| o.kind));

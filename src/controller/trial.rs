@@ -9,11 +9,14 @@ use std::{
 };
 
 use kube::runtime::reflector::ObjectRef;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{Operator, clusters::Cluster, link::GatewayLink, presence};
 use crate::{
-    api::MemgraphCluster,
+    api::{MemgraphCluster, ledger::Ledger},
     memgraph::{self, Bolt, BoltError},
 };
 
@@ -103,10 +106,33 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
                     SOON
                 }
             },
-            // Another term, or another set of replicas: what came of it says nothing any more.
-            _ = changes.changed() => SOON,
+            () = until_others_matter(&mut changes) => SOON,
         };
         memory.tries_commit(term, false);
         sleep(pause).await;
+    }
+}
+
+/// Waits for another term, another MAIN or another set of replicas: what came of a trial says nothing any more then. Gateways come and go
+/// in the ledger too, and just then.
+async fn until_others_matter(changes: &mut watch::Receiver<Option<Option<Ledger>>>) {
+    let what_matters = |known: &Option<Option<Ledger>>| {
+        let ledger = known.as_ref().and_then(Option::as_ref);
+        ledger.map(|ledger| {
+            let Ledger {
+                term,
+                route,
+                main,
+                in_sync,
+                ..
+            } = ledger.clone();
+            (term, route, main, in_sync)
+        })
+    };
+    let tried = what_matters(&changes.borrow_and_update());
+    while changes.changed().await.is_ok() {
+        if what_matters(&changes.borrow_and_update()) != tried {
+            return;
+        }
     }
 }

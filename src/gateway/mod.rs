@@ -107,6 +107,7 @@ use crate::{
         names::{BOLT_PORT, CONTROL_PORT, GATEWAY_READ_PORT, HTTP_PORT},
     },
     control_channel::{self, Mounted},
+    deadline::bounded,
     grants::Request,
     http,
     leader::BootClock,
@@ -238,7 +239,8 @@ pub(crate) async fn run_until(config: GatewayConfig, stop: CancellationToken) ->
     let (trouble, reported_trouble) = watch::channel(None);
     let (found, certificates) = watch::channel(None);
     let requests = ApiRequests::default();
-    let client = requests.counted(config.client);
+    // A watch that was asked of an API server which has vanished comes to nothing by itself, after a quarter of an hour or never.
+    let client = requests.counted(bounded(config.client));
     let clusters: Api<MemgraphCluster> = Api::namespaced(client, &config.namespace);
     let following = follow(clusters.clone(), &config.cluster, Findings { routes, trouble });
     let keeper = Keeper::new(BootClock, config.pod_uid, fastrand::u64(..));

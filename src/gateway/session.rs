@@ -164,10 +164,11 @@ impl Session {
     ///
     /// Fails when the runtime cannot take its connections. They are reset.
     pub fn awake(sleeper: Sleeper, gate: Arc<Gate>) -> io::Result<Self> {
+        // The ticket first, so that it is given back last where this fails: not before the connections are reset.
         let Sleeper {
+            ticket,
             upstream,
             client,
-            ticket,
             address,
             begun,
             place,
@@ -193,10 +194,11 @@ impl Session {
     ///
     /// Fails when the runtime does not let go of its connections. They are reset.
     fn asleep(way: Way, address: SocketAddr, begun: Begun, place: Place) -> io::Result<Sleeper> {
+        // As above.
         let Way {
+            ticket,
             upstream: Some(Wire::Plain(upstream)),
             client: Wire::Plain(client),
-            ticket,
         } = way
         else {
             return Err(io::ErrorKind::Unsupported.into());

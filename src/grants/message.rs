@@ -187,6 +187,13 @@ impl Report {
     pub fn confirms(&self, cluster: &str, term: i64) -> bool {
         self.cluster.as_deref() == Some(cluster) && self.term == term && self.route == Route::Closed
     }
+
+    /// The term of the grant that it holds for this cluster, valid or not.
+    #[must_use]
+    pub fn held_in(&self, cluster: &str) -> Option<i64> {
+        let held = self.held.as_ref().map(|held| held.term);
+        held.filter(|_| self.cluster.as_deref() == Some(cluster))
+    }
 }
 
 /// A grant at the gateway that holds it.

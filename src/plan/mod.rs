@@ -190,6 +190,27 @@ impl Action {
         }
     }
 
+    /// Whether it changes who may acknowledge a write, or who holds it, on the word of the ledger as it was read.
+    fn rests_on_the_ledger(&self) -> bool {
+        match self {
+            Self::Promote { .. }
+            | Self::Demote { .. }
+            | Self::StepDown { .. }
+            | Self::Register { .. }
+            | Self::Drop { .. }
+            | Self::DeletePod { .. }
+            | Self::Mark { .. } => true,
+            Self::Fence { .. }
+            | Self::ReachGateways
+            | Self::Quiesce { .. }
+            | Self::ProbeCommit { .. }
+            | Self::Confirm { .. }
+            | Self::ReadPosition { .. }
+            | Self::NoteVolumes { .. }
+            | Self::SettleUsers { .. } => false,
+        }
+    }
+
     /// What kind of step it is, in one word.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -302,6 +323,26 @@ impl Plan {
     #[must_use]
     pub fn writes(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Write(_)))
+    }
+
+    /// Whether something is done to instances before the ledger is written.
+    #[must_use]
+    pub fn acts_unwritten(&self) -> bool {
+        let before = self.steps.iter().map_while(|step| match step {
+            Step::Write(_) => None,
+            Step::Do(action) => Some(action),
+        });
+        before.into_iter().any(Action::rests_on_the_ledger)
+    }
+
+    /// The same plan after a write of this ledger, the present one, which says nothing new. None that was sent before takes effect after
+    /// it, whoever has sent it and however late it comes: it names an older version.
+    #[must_use]
+    pub fn after_a_write(mut self, ledger: &Ledger) -> Self {
+        let mut next = ledger.clone();
+        self.numbers.reserve(&mut next);
+        self.steps.insert(0, Step::write(next));
+        self
     }
 
     fn new(seen: &Observation, situation: Situation) -> Self {

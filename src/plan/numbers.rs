@@ -29,7 +29,8 @@ impl Numbers {
         }
     }
 
-    fn reserve(&mut self, ledger: &mut Ledger) {
+    /// Reserves a block in a ledger that is to be another one than before.
+    pub(super) fn reserve(&mut self, ledger: &mut Ledger) {
         self.next = ledger.generation.max(1);
         self.end = self.next + BLOCK;
         ledger.generation = self.end;

@@ -61,6 +61,14 @@ impl FakeGateways {
         holder.permit(self.now()).map(|permit| permit.term)
     }
 
+    /// MAIN ends a connection of its.
+    pub(super) fn taint(&self, address: &str) {
+        let mut gateways = self.gateways.lock().unwrap();
+        let holder = &mut gateways.get_mut(&address.parse().unwrap()).unwrap().holder;
+        let term = holder.position().map_or(0, |position| position.term);
+        holder.taint(term, self.begin.elapsed());
+    }
+
     fn now(&self) -> Duration {
         self.begin.elapsed()
     }

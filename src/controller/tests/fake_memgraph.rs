@@ -110,6 +110,11 @@ impl FakeMemgraph {
         })
     }
 
+    /// Somebody else than the operator sends this statement to the one with this number.
+    pub(super) fn by_hand(&self, number: u8, statement: &str) {
+        self.run(Self::address(self.network, number), statement).unwrap();
+    }
+
     fn address_of(address: &str) -> IpAddr {
         address.parse::<SocketAddr>().unwrap().ip()
     }

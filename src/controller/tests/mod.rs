@@ -3,6 +3,7 @@
 mod access;
 mod beside;
 mod certificates;
+mod doubt;
 mod economy;
 mod edited;
 mod encrypted;

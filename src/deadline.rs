@@ -117,7 +117,7 @@ mod tests {
             let error = maps.patch("demo", &params, &nothing).await.unwrap_err();
             assert_eq!(begun.elapsed().as_secs(), SLOW.as_secs());
             assert!(
-                super::super::chain(&error).contains("has not answered within 35 s"),
+                crate::controller::chain(&error).contains("has not answered within 35 s"),
                 "{error}"
             );
             let pods: Api<Pod> = Api::namespaced(client, "graphs");
