@@ -337,6 +337,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 .any(|step| matches!(step, Step::Do(Action::DeletePod { .. })));
             let asks_gateways = matches!(first, Some(Step::Do(Action::ReachGateways)));
             let notes = matches!(first, Some(Step::Do(Action::NoteVolumes { .. })));
+            let shows = matches!(first, Some(Step::Do(Action::ShowMissing { .. })));
             // What begins with a question to the gateways must not wait for one that is gone. While clients wait, though,
             // nothing is written that can wait.
             let in_between = matches!(first, Some(Step::Do(_))) && is_open(&cluster);
@@ -369,8 +370,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     return Err(error);
                 }
             }
-            if replaces || notes {
-                // The cache shows the deleted pod, or the claims without the note, for a while.
+            if replaces || notes || shows {
+                // The cache shows the deleted pod, or the claims without the note, for a while; and MAIN the replica as it was.
                 return Ok(UNSETTLED);
             }
             if turn.elapsed() > TURN {

@@ -76,13 +76,17 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
         memory.tries_commit(term, true);
         lasting = None;
         let trial = async {
-            // Whether it lasts too long is decided elsewhere, while it goes on.
+            // Whether it lasts too long is decided elsewhere, while it goes on. It counts from when it has begun.
             let looks = async {
                 loop {
                     sleep(SOON).await;
                     let Some(operator) = operator.upgrade() else {
                         return;
                     };
+                    if let Ok(true) = memgraph::keeps_commit_waiting(&operator.bolt(&memory), main).await {
+                        memory.tries_commit(term, false);
+                        memory.tries_commit(term, true);
+                    }
                     operator.poke(reference.clone());
                 }
             };

@@ -292,9 +292,50 @@ pub async fn ends_commit(session: &mut impl Session, deadline: Duration) -> Resu
     }
 }
 
+/// Whether MAIN has not even begun a commit that it was sent, and ends none either: all its workers are busy with queries, so that what
+/// was sent waits for one. This very question does not (`SessionHL::ApproximateQueryPriority` in `glue/SessionHL.cpp`, and
+/// `utils/priority_thread_pool.cpp`). Before 3.10 it is not told which transactions commit: any one may.
+///
+/// # Errors
+/// When it gave no answer.
+pub async fn keeps_commit_waiting<B: Bolt>(client: &B, main: SocketAddr) -> Result<bool, AdminError> {
+    let action = "see whether a commit has begun";
+    let mut session = client.session(main);
+    let rows = session
+        .run(SHOW_TRANSACTIONS, ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action))?;
+    let under_way = rows::commits(&rows).map_err(answer(action))?;
+    let begun = rows::has_begun(&rows, &trial()).map_err(answer(action))?;
+    Ok(!under_way && !begun)
+}
+
+/// Has a strict replica that lacks a transaction refuse another one, which leaves nothing behind: MAIN feeds it again then. Does
+/// nothing while a commit is under way, because its second phase may only be slow.
+///
+/// # Errors
+/// When it is not known what came of it.
+pub async fn show_missing<B: Bolt>(client: &B, main: SocketAddr) -> Result<(), AdminError> {
+    let action = "show a replica what it lacks";
+    let mut session = client.session(main);
+    let rows = session
+        .run(SHOW_TRANSACTIONS, ROLE_DEADLINE)
+        .await
+        .map_err(bolt(action))?;
+    if rows::commits(&rows).map_err(answer(action))? {
+        return Ok(());
+    }
+    ends_commit(&mut session, COMMIT_DEADLINE)
+        .await
+        .map_err(bolt(action))
+}
+
+fn trial() -> String {
+    format!("CREATE (n:{ENUM}) DELETE n")
+}
+
 async fn commit(session: &mut impl Session, deadline: Duration) -> Result<(), BoltError> {
-    let statement = format!("CREATE (n:{ENUM}) DELETE n");
-    session.run(&statement, deadline).await.map(drop)
+    session.run(&trial(), deadline).await.map(drop)
 }
 
 /// Sets the marker in the data of a MAIN that has none. It is a commit of its own, which reaches replicas only by their

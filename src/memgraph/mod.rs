@@ -24,8 +24,8 @@ mod tests;
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
 pub use admin::{
-    AdminError, confirm, demote, drop_replica, ends_commit, mark, probe_commit, promote, quiesced, register,
-    storage_mode,
+    AdminError, confirm, demote, drop_replica, ends_commit, keeps_commit_waiting, mark, probe_commit,
+    promote, quiesced, register, show_missing, storage_mode,
 };
 pub use bolt::Neo4rsBolt;
 pub use credentials::{Credentials, UnusableCredentials};

@@ -66,12 +66,13 @@ pub(super) fn role(rows: &[Row]) -> Result<Role, UnexpectedAnswer> {
 /// What changes nothing and holds nothing, and is asked by this operator: the very question, and one that takes long on a slow disk.
 const QUESTIONS: [&str; 3] = [SHOW_TRANSACTIONS, SHOW_STORAGE, SHOW_DATABASE_STORAGE];
 
-/// How many transactions of sessions run, but for those that only ask.
+/// The transactions of sessions that run, but for those that only ask: the queries of each, and whether it commits. Before 3.10 that is
+/// not told, and each may.
 ///
 /// What the server does by itself has a word in the place of the number: `snapshot` from 3.9 on, `gc` from 3.11 on
 /// (`BuildBackgroundTaskRow` in `query/interpreter.cpp`). Neither keeps a MAIN from stepping down, or leaves anything behind in it.
-pub(super) fn transactions(rows: &[Row]) -> Result<usize, UnexpectedAnswer> {
-    let mut running = 0;
+fn running(rows: &[Row]) -> Result<Vec<(Vec<&str>, bool)>, UnexpectedAnswer> {
+    let mut running = Vec::new();
     for row in rows {
         let queries = row
             .get("query")
@@ -80,20 +81,39 @@ pub(super) fn transactions(rows: &[Row]) -> Result<usize, UnexpectedAnswer> {
                 statement: SHOW_TRANSACTIONS,
                 detail: format!("a row without a list \"query\": {row:?}"),
             })?;
-        let only_asks = |query: &Value| {
-            let query = query.as_str().unwrap_or_default();
-            QUESTIONS.iter().any(|known| query.eq_ignore_ascii_case(known))
-        };
+        let queries: Vec<&str> = queries
+            .iter()
+            .map(|query| query.as_str().unwrap_or_default())
+            .collect();
+        let only_asks = |query: &&str| QUESTIONS.iter().any(|known| query.eq_ignore_ascii_case(known));
         let asks = !queries.is_empty() && queries.iter().all(only_asks);
         let by_itself = row
             .get("transaction_id")
             .and_then(Value::as_str)
             .is_some_and(|id| id.parse::<u64>().is_err());
         if !asks && !by_itself {
-            running += 1;
+            let status = row.get("status").and_then(Value::as_str);
+            running.push((queries, status.is_none_or(|status| status == "committing")));
         }
     }
     Ok(running)
+}
+
+/// How many of them there are.
+pub(super) fn transactions(rows: &[Row]) -> Result<usize, UnexpectedAnswer> {
+    Ok(running(rows)?.len())
+}
+
+/// Whether one of them commits.
+pub(super) fn commits(rows: &[Row]) -> Result<bool, UnexpectedAnswer> {
+    Ok(running(rows)?.iter().any(|(_, commits)| *commits))
+}
+
+/// Whether one of them is about this statement.
+pub(super) fn has_begun(rows: &[Row], statement: &str) -> Result<bool, UnexpectedAnswer> {
+    Ok(running(rows)?
+        .iter()
+        .any(|(queries, _)| queries.contains(&statement)))
 }
 
 pub(super) fn version(rows: &[Row]) -> Result<String, UnexpectedAnswer> {
@@ -230,6 +250,24 @@ mod tests {
         );
         let rows: Vec<_> = rows.into_iter().chain([import]).collect();
         assert_eq!(transactions(&rows).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_commits_is_told_from_what_only_runs_and_counts_as_committing_where_that_is_not_told() {
+        let row = |status: Option<&str>| {
+            let mut row = Row::from([
+                ("transaction_id".into(), json!("9223372036854775816")),
+                ("query".into(), json!(["BEGIN", "CREATE ()"])),
+            ]);
+            row.extend(status.map(|status| ("status".into(), json!(status))));
+            [row]
+        };
+        assert!(!commits(&row(Some("running"))).unwrap());
+        assert!(commits(&row(Some("committing"))).unwrap());
+        assert!(commits(&row(None)).unwrap());
+        assert!(!commits(&[]).unwrap());
+        assert!(has_begun(&row(None), "CREATE ()").unwrap());
+        assert!(!has_begun(&row(None), "CREATE (n)").unwrap());
     }
 
     #[test]

@@ -128,6 +128,11 @@ pub enum Action {
         /// MAIN.
         main: String,
     },
+    /// Commit the same if no other commit is under way on MAIN, for a replica that lacks a transaction to refuse it.
+    ShowMissing {
+        /// MAIN.
+        main: String,
+    },
     /// Fail unless MAIN now shows every one of these registrations `ready` and not behind.
     Confirm {
         /// MAIN.
@@ -176,6 +181,7 @@ impl Action {
             | Self::Register { main, .. }
             | Self::Drop { main, .. }
             | Self::ProbeCommit { main }
+            | Self::ShowMissing { main }
             | Self::Confirm { main, .. }
             | Self::SettleUsers { main }
             | Self::Mark { main, .. }
@@ -204,6 +210,7 @@ impl Action {
             | Self::ReachGateways
             | Self::Quiesce { .. }
             | Self::ProbeCommit { .. }
+            | Self::ShowMissing { .. }
             | Self::Confirm { .. }
             | Self::ReadPosition { .. }
             | Self::NoteVolumes { .. }
@@ -224,6 +231,7 @@ impl Action {
             Self::Register { .. } => "Register",
             Self::Drop { .. } => "Drop",
             Self::ProbeCommit { .. } => "ProbeCommit",
+            Self::ShowMissing { .. } => "ShowMissing",
             Self::Confirm { .. } => "Confirm",
             Self::DeletePod { .. } => "DeletePod",
             Self::ReadPosition { .. } => "ReadPosition",

@@ -509,7 +509,8 @@ impl<'a> Desk<'a> {
         let registrations = self.members.all();
         let blocked = registrations.iter().any(|r| r.is_sync() && !r.follows());
         let lacks = registrations.iter().any(Registration::lacks_a_commit);
-        (lacks && !blocked).then(|| Work::Steps(vec![self.members.probe_commit()]))
+        let main = self.members.main.name.clone();
+        (lacks && !blocked).then(|| Work::Steps(vec![Step::Do(Action::ShowMissing { main })]))
     }
 
     /// Gives MAIN the password that the spec names now. Clients that are signed in stay.

@@ -19,7 +19,9 @@ fn look(folder: &Path, words: &[&str], found: &mut Vec<String>) -> io::Result<()
             if path.file_name().is_some_and(|name| name != "tests") {
                 look(&path, words, found)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && path.file_stem().is_some_and(|name| name != "tests")
+        {
             let text = fs::read_to_string(&path)?;
             // Unit tests at the end of a file are no part of the product.
             let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{
     api::{MemgraphCluster, ledger::Route},
     controller::{Acquaintance, GatewayLink, Unasked, Unprepared},
-    grants::{Holder, Report, Request, Response, VERSION},
+    grants::{Holder, MainReach, Report, Request, Response, VERSION},
 };
 
 /// The gateways by their addresses.
@@ -26,6 +26,8 @@ pub(super) struct FakeGateways {
 struct FakeGateway {
     holder: Holder,
     silent: bool,
+    /// A client waits for an answer of MAIN.
+    waits: bool,
 }
 
 impl FakeGateways {
@@ -41,6 +43,7 @@ impl FakeGateways {
         let gateway = FakeGateway {
             holder: Holder::new(pod_uid.to_owned(), 1),
             silent: false,
+            waits: false,
         };
         self.gateways
             .lock()
@@ -59,6 +62,12 @@ impl FakeGateways {
         let gateways = self.gateways.lock().unwrap();
         let holder = &gateways[&address.parse().unwrap()].holder;
         holder.permit(self.now()).map(|permit| permit.term)
+    }
+
+    /// Has a client wait for an answer of MAIN from now on.
+    pub(super) fn wait(&self, address: &str) {
+        let mut gateways = self.gateways.lock().unwrap();
+        gateways.get_mut(&address.parse().unwrap()).unwrap().waits = true;
     }
 
     /// MAIN ends a connection of its.
@@ -102,7 +111,7 @@ impl GatewayLink for FakeGateways {
             let now = self.now();
             let mut gateways = self.gateways.lock().unwrap();
             let gateway = gateways.get_mut(&gateway).ok_or(Unasked::Refused)?;
-            (!gateway.silent).then(|| answer(&mut gateway.holder, request, now))
+            (!gateway.silent).then(|| answer(gateway, request, now))
         };
         match answered {
             Some(response) => Ok(response),
@@ -114,7 +123,8 @@ impl GatewayLink for FakeGateways {
     }
 }
 
-fn answer(holder: &mut Holder, request: &Request, now: Duration) -> Response {
+fn answer(gateway: &mut FakeGateway, request: &Request, now: Duration) -> Response {
+    let holder = &mut gateway.holder;
     if let Some(position) = &request.position {
         holder.learn(&request.cluster, position, now);
     }
@@ -137,6 +147,11 @@ fn answer(holder: &mut Holder, request: &Request, now: Duration) -> Response {
             },
             main: permit.map(|permit| permit.main.instance),
             held: holder.held(now),
+            reach: MainReach {
+                term: holder.position().map_or(0, |position| position.term),
+                waiting_millis: gateway.waits.then_some(20_000),
+                ..MainReach::default()
+            },
             ..Report::default()
         },
         refusal: refusal.map(|refusal| refusal.to_string()),

@@ -31,6 +31,8 @@ pub(super) struct FakeMemgraph {
     asked: Arc<Mutex<Vec<String>>>,
     /// The release that they run.
     version: &'static str,
+    /// What they tell of a transaction that does not end, nor does any commit meanwhile.
+    hangs: Arc<Mutex<Option<&'static str>>>,
 }
 
 pub(super) struct FakeSession {
@@ -55,6 +57,7 @@ impl FakeMemgraph {
             servers: Arc::new(Mutex::new(servers)),
             asked: Arc::default(),
             version: "3.12.0",
+            hangs: Arc::default(),
         }
     }
 
@@ -110,6 +113,11 @@ impl FakeMemgraph {
         })
     }
 
+    /// A transaction in this status does not end any more, and no other one that was begun later.
+    pub(super) fn hang(&self, status: &'static str) {
+        *self.hangs.lock().unwrap() = Some(status);
+    }
+
     /// Somebody else than the operator sends this statement to the one with this number.
     pub(super) fn by_hand(&self, number: u8, statement: &str) {
         self.run(Self::address(self.network, number), statement).unwrap();
@@ -158,7 +166,17 @@ impl FakeMemgraph {
                 ]
             }
             ["SHOW", "INDEX" | "CONSTRAINT", "INFO"] => Vec::new(),
-            ["SHOW", "TRANSACTIONS"] => vec![row(&[("query", json!(["SHOW TRANSACTIONS"]))])],
+            ["SHOW", "TRANSACTIONS"] => {
+                let own = row(&[("query", json!(["SHOW TRANSACTIONS"]))]);
+                let hangs = self.hangs.lock().unwrap();
+                let hanging = hangs.map(|status| {
+                    row(&[
+                        ("query", json!(["MATCH (n) DELETE n"])),
+                        ("status", json!(status)),
+                    ])
+                });
+                [own].into_iter().chain(hanging).collect()
+            }
             ["MATCH", "(n)", "RETURN", .., "LIMIT", "1"] => Vec::new(),
             ["SET", "REPLICATION", "ROLE", "TO", "MAIN"] if !server.main => {
                 server.main = true;
@@ -271,7 +289,14 @@ impl Bolt for FakeMemgraph {
 }
 
 impl Session for FakeSession {
-    async fn run(&mut self, statement: &str, _: Duration) -> Result<Vec<Row>, BoltError> {
+    async fn run(&mut self, statement: &str, deadline: Duration) -> Result<Vec<Row>, BoltError> {
+        if statement.ends_with("DELETE n") && self.memgraph.hangs.lock().unwrap().is_some() {
+            tokio::time::sleep(deadline).await;
+            return Err(BoltError::Deadline {
+                at: self.at,
+                deadline,
+            });
+        }
         let refused = |message| BoltError::Failure {
             code: "Memgraph.ClientError".into(),
             message,

@@ -25,6 +25,7 @@ mod outside;
 mod reconciling;
 mod refusals;
 mod sight;
+mod stuck;
 mod traced;
 mod updating;
 mod usage;

@@ -96,7 +96,7 @@ fn the_route_does_not_open_with_a_replica_that_does_not_hold_everything() {
 fn a_replica_that_has_missed_a_second_phase_is_shown_what_it_lacks() {
     let mut seen = running().observe();
     let probes = |seen: &Observation| {
-        let probes = |step: &Step| matches!(step, Step::Do(Action::ProbeCommit { .. }));
+        let probes = |step: &Step| matches!(step, Step::Do(Action::ShowMissing { .. }));
         plan(seen).steps.iter().any(probes)
     };
     show(&mut seen, 1, (DataStatus::Ready, -1));

@@ -774,7 +774,7 @@ impl World {
                 self.servers[main].replicas.retain(|(other, _, _)| other != name);
                 up(self, &Self::name(main))
             }
-            Action::ProbeCommit { main } => {
+            Action::ProbeCommit { main } | Action::ShowMissing { main } => {
                 up(self, main) && self.commit(Self::index(main), |_| ()).is_some()
             }
             Action::Confirm { main, names } => {
