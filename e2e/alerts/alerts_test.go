@@ -61,10 +61,31 @@ var courses = []course{
 		map[int][]string{2: {"MemgraphWritesUnavailable d"}, 4: {"MemgraphWritesUnavailable d"}},
 	},
 	{
-		"what waits for a human",
-		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled"} 0 1x10
+		"what keeps clients from writing until a human decides",
+		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled",reason="AsExpected"} 0 _x10
+		memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled",reason="NoCandidate"} _ 1x10
+		memgraph_cluster_ready{namespace="g",cluster="d"} 1 0x10
 		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x10`,
-		map[int][]string{2: nil, 4: {"MemgraphStalled d"}},
+		map[int][]string{2: {"MemgraphWritesUnavailable d"}, 4: {"MemgraphStalled d", "MemgraphWritesUnavailable d"},
+			10: {"MemgraphStalled d", "MemgraphWritesUnavailable d"}},
+	},
+	{
+		"what waits for a human while clients are served: only a definition of another release keeps MAIN from being replaced",
+		`memgraph_cluster_condition{namespace="g",cluster="license",condition="Stalled",reason="InvalidLicense"} 0 1x20
+		memgraph_cluster_ready{namespace="g",cluster="license"} 1x20
+		memgraph_cluster_condition{namespace="g",cluster="definition",condition="Stalled",reason="UnfitDefinition"} 0 1x20
+		memgraph_cluster_ready{namespace="g",cluster="definition"} 1x20
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x20`,
+		map[int][]string{2: nil, 4: {"MemgraphStalled definition"}, 8: {"MemgraphActionNeeded license", "MemgraphStalled definition"}},
+	},
+	{
+		"what a cluster that sleeps waits for keeps nobody from writing who is to, and what keeps it from waking up does",
+		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled",reason="InvalidSpec"} 0 1x40
+		memgraph_cluster_ready{namespace="g",cluster="d"} 0x40
+		memgraph_cluster_hibernated{namespace="g",cluster="d"} 1x40
+		memgraph_cluster_condition{namespace="g",cluster="d",condition="Hibernated"} 1x20 0x20
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x40`,
+		map[int][]string{2: nil, 10: {"MemgraphActionNeeded d"}, 30: {"MemgraphStalled d"}},
 	},
 	{
 		"a second MAIN that is not demoted, and a replica that has branched off",

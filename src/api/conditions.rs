@@ -9,7 +9,7 @@ pub enum ConditionType {
     Ready,
     /// The cluster is not yet as the spec asks.
     Reconciling,
-    /// Nothing moves before a human decides; the message says what is needed.
+    /// Something waits for a human: the cluster, or while it serves what the message names.
     Stalled,
     /// MAIN answers.
     MainAvailable,

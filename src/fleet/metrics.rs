@@ -154,6 +154,7 @@ impl Sample {
                 .filter(|condition| condition.status != "Unknown")
                 .map(|condition| {
                     let labels = with(place(cluster), "condition", &condition.type_);
+                    let labels = with(labels, "reason", &condition.reason);
                     (labels, number(condition.status == "True"))
                 })
         });
