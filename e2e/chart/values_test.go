@@ -110,6 +110,18 @@ func normal(value any) any {
 	}
 }
 
+// Whoever has many clusters is told how many the memory suffices for that there is by default.
+func TestTheGuideNamesTheMemoryThatThereIsByDefault(t *testing.T) {
+	limit, _ := at(render(t, name, "")["Deployment/"+name], "spec", "template", "spec", "containers", 0, "resources", "limits", "memory").(string)
+	guide, err := os.ReadFile("../../docs/how-to/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit == "" || !strings.Contains(string(guide), "default limit of "+limit+" ") {
+		t.Errorf("docs/how-to/install.md does not say for how many clusters %q suffices", limit)
+	}
+}
+
 func TestWrongValuesAreRefused(t *testing.T) {
 	for values, field := range map[string]string{
 		"replicas: 3":                               "replicas",
