@@ -25,6 +25,9 @@ const ABORTS_SINCE: (u32, u32) = (3, 12);
 /// The first release that is looked after at all: the flags that the operator starts instances with are its.
 const SUPPORTED_SINCE: (u32, u32) = (3, 4);
 
+/// The newest release whose behaviour the operator was made for, and that the simulator has. Also what it takes by default.
+const NEWEST_KNOWN: (u32, u32) = (3, 12);
+
 /// What is wrong with the release of an instance before the cluster is set up, and the remedy. What SHOW VERSION says of a build that
 /// is no release is taken for new.
 pub(super) fn unfit(seen: &Observation) -> Option<String> {
@@ -123,8 +126,36 @@ pub(super) fn floats(image: &str) -> bool {
     !image.contains('@') && tag(image).is_none_or(|tag| tag == "latest")
 }
 
+/// That the image asked for, or an instance, is a release that came after this operator. What is no release is not spoken of: whoever has
+/// it knows.
+pub(super) fn unknown(seen: &Observation) -> Option<String> {
+    let image = &seen.settings.image;
+    let newer = |version: &str| release(version).is_some_and(|release| release > NEWEST_KNOWN);
+    let named = || {
+        tag(image)
+            .filter(|tag| newer(tag))
+            .map(|_| format!("image: {image}"))
+    };
+    let running = seen.declared().find_map(|instance| {
+        let version = &instance.view()?.version;
+        newer(version).then(|| format!("{} runs Memgraph {version}, which", instance.name))
+    });
+    let (major, minor) = NEWEST_KNOWN;
+    named().or(running).map(|which| {
+        format!(
+            "{which} is newer than {major}.{minor}, the newest release that this operator is tested for: what it takes for granted may have \
+             changed. Look for a newer operator"
+        )
+    })
+}
+
 /// Why the instances are not to be replaced by ones of the spec's image: it is an older release than one that runs, and could not
 /// read what that one writes.
+///
+/// A release is its first two numbers. From 3.0 to 3.12 no patch release has changed what is on disk: neither the version of snapshots and
+/// logs (`kVersion` in `storage/v2/durability/version.hpp`: 30 in 3.5.0 to 3.5.2, 31 in 3.6.0 to 3.7.2, 32 in 3.8.0 and 3.8.1, 34 in 3.10.0
+/// and 3.10.1) nor that of what replication keeps (`DurabilityVersion` in `replication/status.hpp`). So the way back from a patch release
+/// is open. Should one come that closes it, its predecessor does not start over its data, and the first replica is the last one replaced.
 pub(super) fn downgrade(seen: &Observation) -> Option<String> {
     let image = &seen.settings.image;
     let views = seen.declared().filter_map(Instance::view);
@@ -167,6 +198,12 @@ fn release(version: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::names::DEFAULT_IMAGE;
+
+    #[test]
+    fn what_a_new_cluster_gets_is_the_newest_release_that_is_known() {
+        assert_eq!(image_release(DEFAULT_IMAGE), Some(NEWEST_KNOWN));
+    }
 
     #[test]
     fn releases_are_compared_as_numbers() {

@@ -481,12 +481,17 @@ impl<'a> Facts<'a> {
                 "no instance runs; what has changed meanwhile takes effect when the cluster is awake";
             return (Truth::Unknown, Reason::Hibernated, message.into());
         }
-        match self.outdated() {
+        let (truth, reason, message) = match self.outdated() {
             Some((reason, message)) => (Truth::False, reason, message),
             None => match release::mixed(self.seen, self.main) {
                 Some(message) => (Truth::False, Reason::MixedReleases, message),
                 None => (Truth::True, Reason::AsExpected, self.is_up_to_date()),
             },
+        };
+        // Said from when it is asked for on, while the way back may still be open.
+        match release::unknown(self.seen) {
+            Some(unknown) => (truth, reason, format!("{message}; {unknown}")),
+            None => (truth, reason, message),
         }
     }
 

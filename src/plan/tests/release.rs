@@ -83,6 +83,53 @@ fn an_image_that_may_be_another_one_tomorrow_is_told_of() {
 }
 
 #[test]
+fn a_release_that_came_after_the_operator_is_taken_and_told_of() {
+    let newer = "newer than 3.12, the newest release that this operator is tested for";
+    let mut world = running();
+    for known in ["3.12.0", "3.12.7", "master"] {
+        let (.., message) = up_to_date(&with(&world, 0, known));
+        assert!(!message.contains("newer than"), "{known}: {message}");
+    }
+    // An image named by a digest tells only once it runs.
+    let (.., message) = up_to_date(&with(&world, 2, "3.13.0"));
+    assert!(
+        message.contains(newer) && message.contains("demo-2 runs"),
+        "{message}"
+    );
+
+    // It is told before any instance is replaced, and they are.
+    world.settings.image = "memgraph/memgraph:4.0.0".into();
+    world.configuration += 1;
+    let seen = world.observe();
+    let (status, reason, message) = up_to_date(&seen);
+    assert_eq!((status, reason), (Truth::False, Reason::Updating));
+    assert!(
+        message.contains("still with an earlier") && message.contains(newer),
+        "{message}"
+    );
+    assert!(replaces(&seen, "demo-2"));
+}
+
+/// What is on disk is the same in all patch releases of one release.
+#[test]
+fn a_patch_release_can_be_taken_back_and_a_release_cannot() {
+    let mut world = running();
+    world.configuration += 1;
+    world.settings.image = "memgraph/memgraph:3.12.0".into();
+    let mut seen = world.observe();
+    for instance in &mut seen.instances {
+        match &mut instance.sight {
+            Sight::Serving(view) => view.version = "3.12.1".into(),
+            other => panic!("it does not serve: {other:?}"),
+        }
+    }
+    assert!(replaces(&seen, "demo-2"));
+    seen.settings.image = "memgraph/memgraph:3.11.9".into();
+    assert_eq!(plan(&seen).steps, []);
+    assert_eq!(up_to_date(&seen).1, Reason::Downgrade);
+}
+
+#[test]
 fn a_mode_that_the_release_lacks_is_refused_and_all_else_goes_on() {
     let mut world = World::new(3);
     world.settings.mode = ReplicationMode::Sync;
