@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	definitions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apimachinery/pkg/api/validation"
 	kubernetesjson "k8s.io/apimachinery/pkg/util/json"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	sigsyaml "sigs.k8s.io/yaml"
 )
 
 // ruleCase is a spec that a rule refuses, and one beside it that it takes. Where `before` is set, it is a change of that spec.
@@ -252,6 +255,56 @@ func TestWhatIsOutOfBoundsIsRefused(t *testing.T) {
 	})
 	if tried < 30 {
 		t.Errorf("only %d values were tried", tried)
+	}
+}
+
+// defaultsInItems names the fields below a list that have a default. A tool that compares what it sends with what is there sees one of
+// these as a difference which it can neither name nor leave out, since an item of a list has no path.
+func defaultsInItems(path string, inItem bool, schema *apiextensionsv1.JSONSchemaProps) []string {
+	var found []string
+	if inItem && schema.Default != nil {
+		found = append(found, path)
+	}
+	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+		below := schema.Properties[name]
+		found = append(found, defaultsInItems(path+"."+name, inItem, &below)...)
+	}
+	if schema.Items != nil && schema.Items.Schema != nil {
+		found = append(found, defaultsInItems(path+"[]", true, schema.Items.Schema)...)
+	}
+	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
+		found = append(found, defaultsInItems(path+"{}", inItem, schema.AdditionalProperties.Schema)...)
+	}
+	return found
+}
+
+func TestNoItemOfAListHasDefaults(t *testing.T) {
+	spec := readDefinition(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+	if found := defaultsInItems("spec", false, &spec); len(found) > 0 {
+		t.Errorf("there are defaults at %v", found)
+	}
+	// The walk does find one.
+	with := apiextensionsv1.JSONSchemaProps{Default: &apiextensionsv1.JSON{Raw: []byte("1")}}
+	item := apiextensionsv1.JSONSchemaProps{Properties: map[string]apiextensionsv1.JSONSchemaProps{"a": with}}
+	list := apiextensionsv1.JSONSchemaProps{Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &item}}
+	if found := defaultsInItems("list", false, &list); !slices.Equal(found, []string{"list[].a"}) {
+		t.Errorf("the walk finds %v", found)
+	}
+}
+
+// `kubectl apply` without --server-side keeps what it has sent in an annotation. All annotations of an object together must be smaller
+// than the API server's bound; a quarter of it is left for what is still to come.
+func TestTheDefinitionIsSmallEnoughForClientSideApply(t *testing.T) {
+	text, err := os.ReadFile(definition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, err := sigsyaml.YAMLToJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bound := validation.TotalAnnotationSizeLimitB / 4 * 3; len(sent) > bound {
+		t.Errorf("it has %d bytes, and is to have at most %d", len(sent), bound)
 	}
 }
 
