@@ -122,6 +122,42 @@ fn how_durable_it_is_is_told_in_every_state() {
     assert_eq!(durable(&alone.observe()).1, Reason::NotRequired);
 }
 
+/// What takes the node takes every copy. It is said where that is so, and only there.
+#[test]
+fn main_and_all_in_sync_replicas_on_one_node_are_told_of() {
+    let durable = |seen: &Observation| told(seen, ConditionType::Durable);
+    let mut seen = running().observe();
+    let warns = "on the node of MAIN (shared)";
+    let apart = durable(&seen);
+    assert!(!apart.2.contains("node"), "{apart:?}");
+
+    for instance in [0, 1] {
+        seen.instances[instance].node = Some("shared".to_owned());
+    }
+    let together = durable(&seen);
+    assert_eq!((together.0, together.1), (Truth::True, Reason::AsExpected));
+    assert!(together.2.contains(warns), "{}", together.2);
+
+    // Of nodes that Kubernetes has not told yet nothing is said.
+    seen.instances
+        .iter_mut()
+        .for_each(|instance| instance.node = None);
+    assert!(!durable(&seen).2.contains("node"));
+
+    // One of two copies elsewhere is enough.
+    let mut world = World::new(3);
+    world.settings.sync_replicas = 2;
+    world.settle();
+    let mut seen = world.observe();
+    for instance in &mut seen.instances {
+        instance.node = Some("shared".to_owned());
+    }
+    let all = durable(&seen).2;
+    assert!(all.starts_with("2 in-sync") && all.contains(warns), "{all}");
+    seen.instances[2].node = Some("other".to_owned());
+    assert!(!durable(&seen).2.contains("node"));
+}
+
 #[test]
 fn what_keeps_pods_from_running_is_told_once_for_all_of_them() {
     let mut world = World::new(3);
