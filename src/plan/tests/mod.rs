@@ -13,6 +13,7 @@ mod lost_ledger;
 mod manual;
 mod paused;
 mod planned_change;
+mod purity;
 mod random;
 mod refused;
 mod release;
