@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e_node::database::{Database, SETTLE_LIMIT, run};
-use e2e_node::node::OPERATOR_NAMESPACE;
 use e2e_node::scene::Scene;
+use e2e_node::secrecy::nothing_shows_a_secret;
 use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use memgraph_operator::api::names;
@@ -31,7 +31,20 @@ pub async fn whoever_has_no_password_gets_in_nowhere_and_another_password_restar
     let literal = format!("--from-literal=password={FIRST}");
     let user = "--from-literal=username=app";
     scene.kubectl(&["create", "secret", "generic", "graph-user", user, &literal])?;
-    let spec = json!({"auth": {"secretRef": {"name": "graph-user"}}});
+    let license = "--from-literal=license=mglk-a-license-that-nobody-reads";
+    let organization = "--from-literal=organization=Graphs";
+    scene.kubectl(&[
+        "create",
+        "secret",
+        "generic",
+        "graph-license",
+        license,
+        organization,
+    ])?;
+    let spec = json!({
+        "auth": {"secretRef": {"name": "graph-user"}},
+        "license": {"secretRef": {"name": "graph-license"}},
+    });
     let database = scene.start("demo", spec).await?;
     let gateway = database.gateway().await?;
     sign_in(gateway, &first, "CREATE (:Token {id: 'before'})").await?;
@@ -89,7 +102,7 @@ pub async fn whoever_has_no_password_gets_in_nowhere_and_another_password_restar
     let rows = sign_in(gateway, &second, "MATCH (t:Token) RETURN t.id AS id").await?;
     ensure!(rows == 3, "{rows} tokens instead of three");
 
-    nothing_shows_a_password(&scene)
+    nothing_shows_a_secret(&scene, &[FIRST]).await
 }
 
 /// Runs a statement through the gateway as soon as that takes these credentials. Returns the number of rows.
@@ -139,20 +152,4 @@ async fn pod_uids(database: &Database) -> Result<Vec<Option<String>>> {
         uids.push(database.pod(&instance).await?.metadata.uid);
     }
     Ok(uids)
-}
-
-/// Neither an object that is no Secret nor a log has a password.
-fn nothing_shows_a_password(scene: &Scene) -> Result<()> {
-    let objects = "events,memgraphclusters,statefulsets,deployments,pods,configmaps,services";
-    let mut texts = vec![scene.kubectl(&["get", objects, "--output", "yaml"])?];
-    let ours = "app.kubernetes.io/name=memgraph";
-    texts.push(scene.kubectl(&["logs", "--selector", ours, "--all-containers", "--tail", "-1"])?);
-    let operator = ["--namespace", OPERATOR_NAMESPACE, "logs", "--selector"];
-    let selector = ["app.kubernetes.io/name=memgraph-operator", "--tail", "-1"];
-    texts.push(scene.node.kubectl(&[operator.as_slice(), &selector].concat())?);
-    for (text, password) in texts.iter().flat_map(|text| [(text, FIRST), (text, SECOND)]) {
-        let line = text.lines().find(|line| line.contains(password));
-        ensure!(line.is_none(), "a password is shown: {line:?}");
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use e2e_node::database::{Database, SETTLE_LIMIT};
 use e2e_node::scene::Scene;
+use e2e_node::secrecy::nothing_shows_a_secret;
 use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::Pod;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -219,7 +220,7 @@ pub async fn ends_at_gateways_leads_to_each_main_and_changes_without_a_session_c
     let instance = database.main().await?;
     let name = format!("{instance}.demo-instances.{}.svc", scene.namespace);
     run(&scene, SHAKE_HANDS, &[&of_instances.certificate(), &name, &name])?;
-    Ok(())
+    nothing_shows_a_secret(&scene, &[]).await
 }
 
 /// Every instance takes TLS only, as the status says.
