@@ -60,12 +60,12 @@ e2e-faults: ## Only those that break things: MAIN, the operator at each step, vo
 .PHONY: e2e-upgrade
 e2e-upgrade: images ## Only those that change what runs while somebody writes: versions from earlier ones on, sizes, modes, a drained machine (PREVIOUS=commit; REUSE=1: as above)
 	@e2e/chart/helm.sh >/dev/null
-	@earlier=$$(e2e/images/earlier.sh $(PREVIOUS)) && EARLIER=$$earlier NODE_TESTS=upgrade \
+	@earlier=$$(e2e/images/earlier.sh $(PREVIOUS)) && EARLIER=$$earlier NODE_TESTS=upgrade DEVCLUSTER_NAME=upgrade-test \
 	    cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 	@$(if $(TESTS),,NODES=3 $(MAKE) --no-print-directory node-test TESTS=nodes::the_machine_of_main_is_drained)
 
 .PHONY: rbac-check
-rbac-check: node-test ## Run all tests on a node; then no right of the operator may be missing, and none unused
+rbac-check: node-test test-api ## Run all tests on a node and on an API server alone; then no right of the operator may be missing, and none unused
 	cargo run --locked --package e2e-node --bin rbac-check
 
 .PHONY: bench-failover

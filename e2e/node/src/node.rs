@@ -19,6 +19,10 @@ use crate::installation::{PUBLISHED_IMAGE, Version};
 
 /// Name of the cluster. Another one with `DEVCLUSTER_NAME`.
 pub const NAME: &str = "node-test";
+/// Name of the cluster of the tests on an API server without a node.
+pub const API_NAME: &str = "api-test";
+/// Name of the cluster on which versions change (`make e2e-upgrade`).
+pub const UPGRADE_NAME: &str = "upgrade-test";
 
 /// With this variable in the environment, the cluster has so many nodes instead of one.
 pub const NODES_VARIABLE: &str = "NODES";

@@ -19,12 +19,9 @@ mod status;
 
 use std::process::ExitCode;
 
-use e2e_node::node::Node;
+use e2e_node::node::{API_NAME, Node};
 use e2e_node::stage::{self, Body};
 use e2e_node::tests;
-
-/// Name of the cluster.
-const NAME: &str = "api-test";
 
 const TESTS: &[(&str, Body)] = tests! {
     refusals:
@@ -61,7 +58,7 @@ const TESTS: &[(&str, Body)] = tests! {
 };
 
 fn main() -> ExitCode {
-    let up = async |interrupt: &_| Node::control_plane(NAME, interrupt).await;
+    let up = async |interrupt: &_| Node::control_plane(API_NAME, interrupt).await;
     match stage::run(TESTS.iter(), up) {
         Ok(code) => code,
         Err(error) => {

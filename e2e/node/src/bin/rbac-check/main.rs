@@ -2,7 +2,9 @@
 //! they have, in both directions: whatever was forbidden is missing, but for what was asked while rights had been taken away, and
 //! what nobody asked for in all the tests is too much.
 //!
-//! `rbac-check AUDIT-LOG..`: the logs that clusters leave behind (`devcluster`'s folder `last-logs`).
+//! `rbac-check [AUDIT-LOG..]`: the logs that clusters leave behind (`devcluster`'s folder `last-logs`). Without any: those of the tests
+//! on a node and on an API server alone; and of the upgrades, if there is one, what was forbidden, since an earlier version of the operator
+//! has asked there, too.
 
 mod absence;
 mod rights;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use e2e_cluster::audit;
 use e2e_cluster::folders::Folders;
-use e2e_node::node::NAME;
+use e2e_node::node::{API_NAME, NAME, UPGRADE_NAME};
 
 use absence::Absence;
 use rights::{Account, Right};
@@ -32,32 +34,19 @@ fn main() -> ExitCode {
 
 /// Whether rights and requests fit each other.
 fn run() -> Result<bool> {
-    let mut logs: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    if logs.is_empty() {
-        logs.push(Folders::of_user()?.last_logs(NAME).join("audit.log"));
-    }
-    let (mut used, mut forbidden) = (BTreeSet::new(), BTreeSet::new());
-    for log in &logs {
-        let (mut requests, mut absence) = (audit::read(log)?, Absence::default());
-        requests.sort_by(|a, b| a.request_received_timestamp.cmp(&b.request_received_timestamp));
-        for request in requests {
-            absence.note(&request)?;
-            let Some(account) = Account::of(&request.user.username) else {
-                continue;
-            };
-            if request.is_forbidden() && absence.excuses(account, &request)? {
-                continue;
-            }
-            for right in Right::needed_for(&request) {
-                let kind = if request.is_forbidden() {
-                    &mut forbidden
-                } else {
-                    &mut used
-                };
-                kind.insert((account, right));
-            }
-        }
-    }
+    let named: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let logs = if named.is_empty() {
+        usual(&Folders::of_user()?)
+    } else {
+        named
+            .into_iter()
+            .map(|path| Log {
+                path,
+                tells_use: true,
+            })
+            .collect()
+    };
+    let Asked { used, forbidden } = Asked::in_logs(&logs)?;
     let mut fits = true;
     for account in Account::ALL {
         let of = |all: &BTreeSet<(Account, Right)>| -> BTreeSet<Right> {
@@ -87,4 +76,110 @@ fn run() -> Result<bool> {
     Ok(fits)
 }
 
+/// An audit log.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    /// Whether this version alone has asked there: it tells which rights are used.
+    tells_use: bool,
+}
+
+/// The logs of the tests. Those that `make rbac-check` runs must be there.
+fn usual(folders: &Folders) -> Vec<Log> {
+    let log = |name, tells_use| Log {
+        path: folders.last_logs(name).join("audit.log"),
+        tells_use,
+    };
+    let mut logs = vec![log(NAME, true), log(API_NAME, true)];
+    logs.extend(Some(log(UPGRADE_NAME, false)).filter(|log| log.path.exists()));
+    logs
+}
+
+/// Who has asked for what.
+#[derive(Default)]
+struct Asked {
+    used: BTreeSet<(Account, Right)>,
+    forbidden: BTreeSet<(Account, Right)>,
+}
+
+impl Asked {
+    fn in_logs(logs: &[Log]) -> Result<Self> {
+        let mut asked = Self::default();
+        for log in logs {
+            let (mut requests, mut absence) = (audit::read(&log.path)?, Absence::default());
+            requests.sort_by(|a, b| a.request_received_timestamp.cmp(&b.request_received_timestamp));
+            for request in requests {
+                absence.note(&request)?;
+                let Some(account) = Account::of(&request.user.username) else {
+                    continue;
+                };
+                let rights = Right::needed_for(&request)
+                    .into_iter()
+                    .map(|right| (account, right));
+                if !request.is_forbidden() {
+                    asked.used.extend(rights.filter(|_| log.tells_use));
+                } else if !absence.excuses(account, &request)? {
+                    asked.forbidden.extend(rights);
+                }
+            }
+        }
+        Ok(asked)
+    }
+}
+
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use e2e_node::node::OPERATOR_USER;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A log in which the operator has asked for one kind, and was answered so.
+    fn asked(folders: &Folders, name: &str, resource: &str, code: u16) {
+        let folder = folders.last_logs(name);
+        fs::create_dir_all(&folder).unwrap();
+        let request = json!({
+            "verb": "get",
+            "stage": "ResponseComplete",
+            "requestURI": "/",
+            "user": {"username": OPERATOR_USER},
+            "objectRef": {"resource": resource, "namespace": "graphs", "name": "demo"},
+            "responseStatus": {"code": code},
+            "requestReceivedTimestamp": "2026-01-01T00:00:00.000001Z",
+        });
+        fs::write(folder.join("audit.log"), format!("{request}\n")).unwrap();
+    }
+
+    fn resources(rights: &BTreeSet<(Account, Right)>) -> Vec<String> {
+        rights.iter().map(|(_, right)| right.to_string()).collect()
+    }
+
+    #[test]
+    fn what_was_forbidden_in_any_log_counts_and_what_an_earlier_version_uses_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders::below(folder.path());
+        asked(&folders, NAME, "pods", 200);
+        asked(&folders, API_NAME, "secrets", 403);
+        let without = Asked::in_logs(&usual(&folders)).unwrap();
+        assert_eq!(resources(&without.used), ["get pods (core)"]);
+        assert_eq!(resources(&without.forbidden), ["get secrets (core)"]);
+
+        asked(&folders, UPGRADE_NAME, "services", 200);
+        let with = Asked::in_logs(&usual(&folders)).unwrap();
+        assert_eq!(resources(&with.used), ["get pods (core)"]);
+        asked(&folders, UPGRADE_NAME, "configmaps", 403);
+        let with = Asked::in_logs(&usual(&folders)).unwrap();
+        assert_eq!(
+            resources(&with.forbidden),
+            ["get configmaps (core)", "get secrets (core)"]
+        );
+
+        // A run that has left no log is no run without complaints.
+        fs::remove_dir_all(folders.last_logs(API_NAME)).unwrap();
+        assert!(Asked::in_logs(&usual(&folders)).is_err());
+    }
+}
