@@ -1,6 +1,6 @@
 //! When somebody had no rights because they had been taken away: what it asked for then does not speak against its roles. The
 //! operator goes on for a moment while it is uninstalled, and gateways while their cluster is deleted, since their roles go before
-//! their processes do.
+//! their processes do. And an API server that has just started knows no role yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,9 @@ const INSTALLATION: &str = "memgraph-operator";
 const WITHIN: [&str; 2] = ["roles", "rolebindings"];
 /// The API server's authorizer learns of roles by watches of its own: for so long it may not know of one that was made.
 const LAG: SignedDuration = SignedDuration::from_secs(5);
+
+/// Where the API server says whether it is ready: before that it may know no role at all.
+const READY: &str = "/readyz";
 
 /// An object that gives rights.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,9 +58,27 @@ pub struct Absence {
     gone: BTreeSet<Giver>,
     /// When each was made again.
     back: BTreeMap<Giver, Timestamp>,
+    /// When the API server said that it was not ready.
+    unready: BTreeSet<Timestamp>,
 }
 
 impl Absence {
+    /// For these requests, none of which is noted yet.
+    pub fn of(requests: &[Request]) -> Result<Self> {
+        let is_unready = |request: &&Request| {
+            let code = request.response_status.as_ref().map(|status| status.code);
+            request.uri.starts_with(READY) && code != Some(200)
+        };
+        Ok(Self {
+            unready: requests
+                .iter()
+                .filter(is_unready)
+                .map(at)
+                .collect::<Result<_>>()?,
+            ..Self::default()
+        })
+    }
+
     /// Takes note of a request, which may take rights away or give them back.
     pub fn note(&mut self, request: &Request) -> Result<()> {
         let Some(object) = &request.object_ref else {
@@ -86,7 +107,9 @@ impl Absence {
         let now = at(request)?;
         let mut back = self.back.iter().filter(|(giver, _)| is_its(giver));
         let recently = back.any(|(_, since)| now.duration_since(*since) < LAG);
-        Ok(recently || self.gone.iter().any(|giver| is_its(&giver)))
+        // Whether this request or the question whether it is ready came first is chance.
+        let mut near = self.unready.range(now - LAG..=now + LAG);
+        Ok(recently || near.next().is_some() || self.gone.iter().any(|giver| is_its(&giver)))
     }
 }
 
@@ -142,6 +165,28 @@ mod tests {
             .unwrap();
         let asks = request("list", "pods", "", 403, 2);
         assert!(!absence.excuses(Account::Operator, &asks).unwrap());
+    }
+
+    #[test]
+    fn an_api_server_that_has_just_started_knows_nobodys_rights() {
+        let told = |code| {
+            let mut told = request("get", "", "", code, 10);
+            told.uri = "/readyz?verbose".to_owned();
+            told
+        };
+        let (unready, ready) = (told(500), told(200));
+        for (witness, second, excused) in [
+            (&unready, 9, true),
+            (&unready, 12, true),
+            (&unready, 16, false),
+            (&unready, 4, false),
+            (&ready, 10, false),
+        ] {
+            let absence = Absence::of(std::slice::from_ref(witness)).unwrap();
+            let asks = request("list", "pods", "", 403, second);
+            let told = absence.excuses(Account::Operator, &asks).unwrap();
+            assert_eq!(told, excused, "{second}: {witness:?}");
+        }
     }
 
     #[test]

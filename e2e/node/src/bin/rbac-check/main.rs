@@ -106,7 +106,8 @@ impl Asked {
     fn in_logs(logs: &[Log]) -> Result<Self> {
         let mut asked = Self::default();
         for log in logs {
-            let (mut requests, mut absence) = (audit::read(&log.path)?, Absence::default());
+            let mut requests = audit::read(&log.path)?;
+            let mut absence = Absence::of(&requests)?;
             requests.sort_by(|a, b| a.request_received_timestamp.cmp(&b.request_received_timestamp));
             for request in requests {
                 absence.note(&request)?;
@@ -149,6 +150,7 @@ mod tests {
             "user": {"username": OPERATOR_USER},
             "objectRef": {"resource": resource, "namespace": "graphs", "name": "demo"},
             "responseStatus": {"code": code},
+            "annotations": {"authorization.k8s.io/decision": if code == 403 { "forbid" } else { "allow" }},
             "requestReceivedTimestamp": "2026-01-01T00:00:00.000001Z",
         });
         fs::write(folder.join("audit.log"), format!("{request}\n")).unwrap();
