@@ -30,6 +30,7 @@ const (
 	mounted  = "podTemplate: {spec: {volumes: [{name: modules, emptyDir: {}}]}, container: {volumeMounts: [{name: %s, mountPath: %s}]}}"
 	variable = "podTemplate: {container: {env: [{name: %s}]}}"
 	beside   = "podTemplate: {spec: {volumes: [{name: spool, emptyDir: {}}], containers: [{image: a, name: %s}]}}"
+	balanced = "gateway: {readWrite: {service: {type: LoadBalancer, %s}}}"
 	before   = "podTemplate: {spec: {volumes: [{name: spool, emptyDir: {}}], initContainers: [{image: a, name: %s}]}}"
 )
 
@@ -65,6 +66,13 @@ var ruleCases = []ruleCase{
 	{said: "loadBalancerSourceRanges: each must be a network", refused: "gateway: {readWrite: {service: {type: LoadBalancer, loadBalancerSourceRanges: [all]}}}", accepted: "gateway: {readWrite: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/8]}}}"},
 	{said: "service.loadBalancerSourceRanges: needs type LoadBalancer", refused: "gateway: {readWrite: {service: {loadBalancerSourceRanges: [10.0.0.0/8]}}}", accepted: "gateway: {readWrite: {service: {type: NodePort}}}"},
 	{said: "service.externalTrafficPolicy: is about connections from outside", refused: "gateway: {read: {service: {externalTrafficPolicy: Local}}}", accepted: "gateway: {read: {service: {type: NodePort, externalTrafficPolicy: Local}}}"},
+	{said: "service.nodePort: needs type NodePort or LoadBalancer", refused: "gateway: {readWrite: {service: {nodePort: 30687}}}", accepted: "gateway: {readWrite: {service: {type: LoadBalancer, nodePort: 30687}}}"},
+	{said: "gateway: readWrite.service.nodePort and read.service.nodePort must differ", refused: "gateway: {readWrite: {service: {type: NodePort, nodePort: 30687}}, read: {service: {type: NodePort, nodePort: 30687}}}", accepted: "gateway: {readWrite: {service: {type: NodePort, nodePort: 30687}}, read: {service: {type: NodePort, nodePort: 30688}}}"},
+	{said: "service.loadBalancerClass: needs type LoadBalancer", refused: "gateway: {read: {service: {type: NodePort, loadBalancerClass: example.com/a}}}", accepted: "gateway: {read: {service: {type: LoadBalancer, loadBalancerClass: example.com/a}}}"},
+	{said: "service.loadBalancerClass: Kubernetes lets nobody change it", before: fmt.Sprintf(balanced, "loadBalancerClass: a"), refused: fmt.Sprintf(balanced, "loadBalancerClass: b"), accepted: fmt.Sprintf(balanced, "loadBalancerClass: b, name: other")},
+	{said: "service.loadBalancerClass: Kubernetes lets nobody change it", before: fmt.Sprintf(balanced, "name: a"), refused: fmt.Sprintf(balanced, "name: a, loadBalancerClass: b"), accepted: "gateway: {readWrite: {service: {name: a, type: NodePort}}}"},
+	{said: "service.loadBalancerClass: Kubernetes lets nobody change it", before: fmt.Sprintf(balanced, "loadBalancerClass: a"), refused: "gateway: {readWrite: {service: {type: LoadBalancer}}}", accepted: fmt.Sprintf(balanced, "loadBalancerClass: a, port: 7688")},
+	{said: "service.labels: belong to the operator", refused: "gateway: {read: {service: {labels: {memgraph.dev/cluster: a}}}}", accepted: "gateway: {read: {service: {labels: {app.kubernetes.io/part-of: a}}}}"},
 	{said: "service.name: must be the name of a Service", refused: "gateway: {read: {service: {name: 1-graph}}}", accepted: "gateway: {read: {service: {name: graph-1}}}"},
 	{said: "spec.gateway.readWrite.service.name: must not be", refused: "gateway: {readWrite: {service: {name: demo-instances}}}", accepted: "gateway: {readWrite: {service: {name: instances}}}"},
 	{said: "spec.gateway.read.service.name: must not be", refused: "gateway: {read: {service: {name: demo-instances}}}", accepted: "gateway: {read: {service: {name: demo}}}"},

@@ -7,11 +7,15 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationString, GatewayPodTemplate, GatewayTlsSpec, Network, names};
+use super::{DurationString, GatewayPodTemplate, GatewayTlsSpec, Network, names, pod_template::label_value};
 
 /// The TCP gateway in front of the instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.readWrite.service.nodePort) || !has(self.read.service.nodePort) || self.readWrite.service.nodePort != self.read.service.nodePort",
+    "gateway: readWrite.service.nodePort and read.service.nodePort must differ"
+))]
 pub struct GatewaySpec {
     /// Whether there is a gateway.
     #[serde(default = "defaults::yes")]
@@ -261,6 +265,18 @@ pub struct ProxyProtocolSpec {
     "self.type != 'ClusterIP' || !has(self.externalTrafficPolicy)",
     "service.externalTrafficPolicy: is about connections from outside, which type ClusterIP does not take; set type to NodePort or LoadBalancer, or remove it"
 ))]
+#[x_kube(validation = (
+    "self.type != 'ClusterIP' || !has(self.nodePort)",
+    "service.nodePort: needs type NodePort or LoadBalancer"
+))]
+#[x_kube(validation = (
+    "self.type == 'LoadBalancer' || !has(self.loadBalancerClass)",
+    "service.loadBalancerClass: needs type LoadBalancer"
+))]
+#[x_kube(validation = (
+    "self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || (has(self.name) ? self.name : '') != (has(oldSelf.name) ? oldSelf.name : '') || (has(self.loadBalancerClass) ? self.loadBalancerClass : '') == (has(oldSelf.loadBalancerClass) ? oldSelf.loadBalancerClass : '')",
+    "service.loadBalancerClass: Kubernetes lets nobody change it while type is LoadBalancer; set type to NodePort first, and back once the Service is of that type, or give the Service another name"
+))]
 pub struct ServiceSpec {
     /// The Service's name, and so the first part of the address that clients use. Unset: `<cluster>-gateway` for `readWrite` and
     /// `<cluster>-gateway-read` for `read`. A Service that is there already is not taken over. When the name is changed, the
@@ -282,9 +298,34 @@ pub struct ServiceSpec {
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
 
+    /// The port of each node. Only with the types NodePort and LoadBalancer; of which range, the API server says
+    /// (`--service-node-port-range`), which by default has 30000 to 32767. Unset: Kubernetes chooses one, and one that is taken
+    /// out of here stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub node_port: Option<i32>,
+
+    /// Further labels of the Service, as tools select it by. They go before those of `inheritedMetadata`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64, "additionalProperties" = label_value()))]
+    #[x_kube(validation = (
+        "!self.exists(k, k.startsWith('memgraph.dev/') || k in ['app.kubernetes.io/name', 'app.kubernetes.io/instance', 'app.kubernetes.io/component', 'app.kubernetes.io/managed-by'])",
+        "service.labels: belong to the operator and cannot be set: memgraph.dev/*, app.kubernetes.io/name, instance, component and managed-by"
+    ))]
+    pub labels: BTreeMap<String, String>,
+
     /// Annotations of the Service, as load balancers ask for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+
+    /// Which of the platform's load balancers serves the Service, where there are several. Only with the type LoadBalancer, and not
+    /// to be changed as long as the Service has that type. Unset: the platform's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 317))]
+    #[schemars(regex(
+        pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+    ))]
+    pub load_balancer_class: Option<String>,
 
     /// Networks that the platform's load balancer takes connections from, in CIDR notation. Unset or empty: all. It is up to
     /// the platform whether it heeds them.
@@ -308,7 +349,10 @@ impl Default for ServiceSpec {
             name: None,
             type_: ServiceType::default(),
             port: defaults::bolt_port(),
+            node_port: None,
+            labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            load_balancer_class: None,
             load_balancer_source_ranges: Vec::new(),
             external_traffic_policy: None,
         }

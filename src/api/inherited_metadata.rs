@@ -11,7 +11,7 @@ use super::pod_template::label_value;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InheritedMetadata {
-    /// Further labels.
+    /// Further labels. One of `gateway.readWrite.service` or `gateway.read.service` of the same name counts for that Service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64, "additionalProperties" = label_value()))]
     #[x_kube(validation = (

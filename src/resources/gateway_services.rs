@@ -37,6 +37,11 @@ pub(super) fn build(parent: &Parent<'_>) -> Result<Vec<Service>, Error> {
 
 fn gateway(parent: &Parent<'_>, name: String, spec: &api::ServiceSpec, target: &str) -> Service {
     let mut metadata = parent.metadata(name, names::GATEWAY);
+    let own = names::labels("", "");
+    let further = spec.labels.iter();
+    let further = further.filter(|(key, _)| !own.contains_key(*key) && !key.starts_with("memgraph.dev/"));
+    let labels = metadata.labels.get_or_insert_default();
+    labels.extend(further.map(|(key, value)| (key.clone(), value.clone())));
     if !spec.annotations.is_empty() {
         let annotations = metadata.annotations.get_or_insert_default();
         annotations.extend(spec.annotations.clone());
@@ -47,7 +52,11 @@ fn gateway(parent: &Parent<'_>, name: String, spec: &api::ServiceSpec, target: &
         spec: Some(ServiceSpec {
             type_: Some(spec.type_.as_str().to_owned()),
             selector: Some(names::selector(&parent.name, names::GATEWAY)),
-            ports: Some(vec![port(pod::BOLT, spec.port, target)]),
+            ports: Some(vec![ServicePort {
+                node_port: spec.node_port,
+                ..port(pod::BOLT, spec.port, target)
+            }]),
+            load_balancer_class: spec.load_balancer_class.clone(),
             load_balancer_source_ranges: (!ranges.is_empty())
                 .then(|| ranges.iter().map(ToString::to_string).collect()),
             external_traffic_policy: spec

@@ -341,7 +341,7 @@ fn what_all_objects_inherit_takes_the_place_of_nothing_and_reaches_no_pod() {
             "labels": {"team": "graphs", "app.kubernetes.io/name": "other", names::CLUSTER_LABEL: "other"},
             "annotations": {"example.com/owner": "graphs", "example.com/who": "all"},
         },
-        "gateway": {"readWrite": {"service": {"annotations": {"example.com/who": "this"}}}},
+        "gateway": {"readWrite": {"service": {"annotations": {"example.com/who": "this"}, "labels": {"team": "this", "example.com/door": "front", "app.kubernetes.io/name": "other", names::CLUSTER_LABEL: "other"}}}},
     }))
     .unwrap();
     let (with, without) = (built(spec), built(defaults()));
@@ -349,14 +349,16 @@ fn what_all_objects_inherit_takes_the_place_of_nothing_and_reaches_no_pod() {
         let (content, plain) = (object.content(), plain.content());
         let mut labels: BTreeMap<String, String> =
             serde_json::from_value(content["metadata"]["labels"].clone()).unwrap();
-        assert_eq!(labels.remove("team").as_deref(), Some("graphs"));
+        let is_door = object.key().name == names::gateway("demo") && object.key().kind == Kind::Service;
+        let (team, door, who) = if is_door {
+            ("this", Some("front"), "this")
+        } else {
+            ("graphs", None, "all")
+        };
+        assert_eq!(labels.remove("team").as_deref(), Some(team));
+        assert_eq!(labels.remove("example.com/door").as_deref(), door);
         assert_eq!(json!(labels), plain["metadata"]["labels"]);
         assert_eq!(content["metadata"]["annotations"]["example.com/owner"], "graphs");
-        let who = if object.key().name == names::gateway("demo") && object.key().kind == Kind::Service {
-            "this"
-        } else {
-            "all"
-        };
         assert_eq!(content["metadata"]["annotations"]["example.com/who"], who);
         // Selectors, templates of pods and of claims.
         assert_eq!(content["spec"], plain["spec"], "{:?}", object.key());

@@ -51,6 +51,7 @@ fn door(label: &str, port: u16) -> Value {
         "sourceRanges": ["10.0.0.0/8"],
         "service": {
             "name": format!("graph-{port}"), "type": "LoadBalancer", "port": port, "annotations": {label: "true"},
+            "labels": {"example.com/door": label}, "loadBalancerClass": "example.com/nobody",
             "loadBalancerSourceRanges": ["10.0.0.0/8"], "externalTrafficPolicy": "Local",
         },
     })

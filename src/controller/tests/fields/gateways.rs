@@ -115,6 +115,11 @@ pub(super) fn gateways() -> Vec<Row> {
                 [json!({"a": "b"}), json!({"a": "c"})],
                 Makes(service, "/metadata/annotations/a"),
             ),
+            (
+                "service.labels",
+                [json!({"a": "b"}), json!({"a": "c"})],
+                Makes(service, "/metadata/labels/a"),
+            ),
         ];
         for (field, values, does) in fields {
             rows.push(row(
@@ -138,6 +143,18 @@ pub(super) fn gateways() -> Vec<Row> {
             json!({"gateway": {address: {"service": {"type": "LoadBalancer"}}}}),
             networks(),
             &[Is(service, "/spec/loadBalancerSourceRanges")],
+        ));
+        rows.push(row(
+            &format!("gateway.{address}.service.loadBalancerClass"),
+            json!({"gateway": {address: {"service": {"type": "LoadBalancer"}}}}),
+            [json!("example.com/inside"), json!("example.com/outside")],
+            &[Is(service, "/spec/loadBalancerClass")],
+        ));
+        rows.push(row(
+            &format!("gateway.{address}.service.nodePort"),
+            json!({"gateway": {address: {"service": {"type": "NodePort"}}}}),
+            [json!(30_687), json!(30_688)],
+            &[Is(service, "/spec/ports/0/nodePort")],
         ));
         rows.push(row(
             &format!("gateway.{address}.service.externalTrafficPolicy"),
