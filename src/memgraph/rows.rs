@@ -142,6 +142,9 @@ pub(super) fn storage_mode(rows: &[Row]) -> Option<StorageMode> {
     all.into_iter().find(|mode| mode.as_str() == value)
 }
 
+/// The database in which a session begins, and the only one without a license (`dbms/constants.hpp`).
+const DEFAULT_DATABASE: &str = "memgraph";
+
 /// The registrations that MAIN lists. `data_info` is a map from database to
 /// `{ts, behind, status}`; it is empty for a ghost.
 pub(super) fn registrations(rows: &[Row]) -> Result<Vec<Registration>, UnexpectedAnswer> {
@@ -165,8 +168,8 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
     };
     let mut status = None;
     let mut behind: i64 = 0;
-    let mut reached: i64 = 0;
-    for database in databases.values() {
+    let mut reached = None;
+    for (name, database) in databases {
         status = status.max(Some(data_status(database.get("status").and_then(Value::as_str))?));
         let number = |key: &str| {
             let number = database.get(key).and_then(Value::as_i64);
@@ -174,7 +177,10 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
         };
         let distance = number("behind")?;
         if distance.unsigned_abs() > behind.unsigned_abs() {
-            (behind, reached) = (distance, number("ts")?);
+            behind = distance;
+        }
+        if distance != 0 && name == DEFAULT_DATABASE {
+            reached = Some(number("ts")?);
         }
     }
     Ok(Registration {
@@ -285,6 +291,10 @@ mod tests {
         }));
         let seen = registrations(&[row]).unwrap();
         assert_eq!((seen[0].status, seen[0].behind), (Some(DataStatus::Invalid), -3));
+        assert_eq!(
+            seen[0].reached, None,
+            "a commit in the usual one would show it nothing"
+        );
     }
 
     #[test]

@@ -467,11 +467,13 @@ pub struct Registration {
     pub mode: RegistrationMode,
     /// The worst status over its databases; none for a *ghost*, which MAIN lists but does not feed.
     pub status: Option<DataStatus>,
-    /// How far it has come by what MAIN knows, as a timestamp of Memgraph's.
-    pub reached: i64,
-    /// Transactions' distance to MAIN in Memgraph's own count: 0 or negative where it follows.
+    /// How far it has come by what MAIN knows in the database that the operator itself writes to (`memgraph`), as a timestamp of
+    /// Memgraph's; none where it lacks nothing there. There are others with an Enterprise license.
+    pub reached: Option<i64>,
+    /// Transactions' distance to MAIN in Memgraph's own count, in the database in which it is largest: 0 or negative where it follows.
     pub behind: i64,
-    /// For how long it has been `ready` and behind while neither it nor MAIN came any further: nothing is on its way to it.
+    /// For how long it has been `ready` and behind in that database while neither it nor MAIN came any further: nothing is on its way
+    /// to it.
     pub lacking_for: Duration,
     /// For how long it has not been well (`ready` or `replicating`).
     pub unwell_for: Duration,
@@ -689,7 +691,7 @@ mod tests {
             address: "192.0.2.1:10000".into(),
             mode: RegistrationMode::Async,
             status: Some(DataStatus::Recovery),
-            reached: 2,
+            reached: Some(2),
             behind: -40,
             lacking_for: Duration::ZERO,
             unwell_for: Duration::from_secs(1),

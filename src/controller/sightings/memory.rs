@@ -77,7 +77,7 @@ pub(super) fn note_what_lacks(before: &Memory, sight: &mut Sight, begun: Instant
     let (Sight::Serving(before_view), Sight::Serving(view)) = (&before.sight, sight) else {
         return;
     };
-    let waits = |r: &Registration| r.status == Some(DataStatus::Ready) && r.behind != 0;
+    let waits = |r: &Registration| r.status == Some(DataStatus::Ready) && r.reached.is_some();
     for registration in view.registrations.iter_mut().filter(|r| waits(r)) {
         let is_as_now = |r: &&Registration| {
             waits(r)

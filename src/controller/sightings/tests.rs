@@ -111,7 +111,7 @@ fn main_that_says(status: Option<DataStatus>, behind: i64) -> Sight {
         address: "10.0.0.2:10000".into(),
         mode: crate::api::RegistrationMode::Async,
         status,
-        reached: 2,
+        reached: (behind != 0).then_some(2),
         behind,
         lacking_for: Duration::ZERO,
         unwell_for: Duration::ZERO,
@@ -159,7 +159,7 @@ async fn what_a_strict_replica_lacks_while_nothing_is_committed_has_the_cluster_
         let mut sight = main_that_says(Some(DataStatus::Ready), behind);
         if let Sight::Serving(view) = &mut sight {
             view.registrations[0].mode = crate::api::RegistrationMode::StrictSync;
-            view.registrations[0].reached = reached;
+            view.registrations[0].reached = (behind != 0).then_some(reached);
         }
         sight
     };

@@ -284,7 +284,7 @@ impl World {
                 } else {
                     DataStatus::Invalid
                 }),
-                reached: 2,
+                reached: Some(2),
                 behind: if follows { 0 } else { -1 },
                 lacking_for: Duration::ZERO,
                 // Long enough for every rule that waits.
