@@ -377,6 +377,17 @@ impl Ledger {
         election == Some(Election::Refuted)
     }
 
+    /// Whether nothing follows from it, so that there is as good as no ledger: its choice has turned out wrong; or it was announced below
+    /// a term that has been (`known_term`), by one who had not heard of that, and the route never opened by it.
+    #[must_use]
+    pub fn is_void(&self, known_term: i64) -> bool {
+        let sets_up = self
+            .operation
+            .as_ref()
+            .is_some_and(|o| o.kind == OperationKind::Bootstrap);
+        self.is_refuted() || sets_up && !self.opened && self.term < known_term
+    }
+
     /// Without the orders that are void: those of another term, and those for an instance that the ledger relies on.
     #[must_use]
     pub fn without_void_orders(mut self) -> Self {

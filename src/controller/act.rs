@@ -244,7 +244,10 @@ impl<B: Bolt, G: GatewayLink> Hands<'_, B, G> {
                 Ok(result?)
             }
             Action::ProbeCommit { main } => Ok(memgraph::probe_commit(self.bolt, self.address(main)?).await?),
-            Action::ShowMissing { main } => Ok(memgraph::show_missing(self.bolt, self.address(main)?).await?),
+            Action::ShowMissing { main } => {
+                self.sightings.shows_what_is_missing();
+                Ok(memgraph::show_missing(self.bolt, self.address(main)?).await?)
+            }
             Action::Confirm { main, names } => {
                 let at = self.address(main)?;
                 Ok(patiently(|| memgraph::confirm(self.bolt, at, names)).await?)

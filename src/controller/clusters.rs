@@ -103,6 +103,8 @@ struct Memory {
     equipment: Equipment,
     /// The version of the cluster as the API server itself showed it last.
     live_version: u64,
+    /// The highest term of all ledgers that it has shown.
+    highest_term: i64,
     /// Since when the route is known to be closed.
     shut: Option<Instant>,
     /// The term, closed ever since, in which no gateway leads to an older MAIN any more.
@@ -202,12 +204,16 @@ impl Cluster {
     /// The cluster was shown by the API server itself, and not by a cache.
     pub(super) fn read(&self, cluster: &MemgraphCluster) {
         let mut memory = self.memory();
+        let ledger = cluster.status.as_ref().and_then(|status| status.ledger.clone());
+        // Also where versions have gone back with everything else.
+        memory.highest_term = memory
+            .highest_term
+            .max(ledger.as_ref().map_or(0, |ledger| ledger.term));
         let version = version(cluster);
         if version < memory.live_version {
             return;
         }
         memory.live_version = version;
-        let ledger = cluster.status.as_ref().and_then(|status| status.ledger.clone());
         // Under the lock, so that an older one does not take the place of a newer one.
         self.ledger.send_if_modified(|known| {
             let changed = known.as_ref() != Some(&ledger);
@@ -246,25 +252,27 @@ impl Cluster {
         self.ledger.borrow().clone()
     }
 
-    /// The term that the ledger of this cluster, which has this UID, has at least come to, as this process knows: by the one that it has
-    /// seen, and by the grants that gateways hold. The first of a term is given when its route opens; a closed one has had none.
-    pub(super) fn reached_term(&self, uid: &str, route: Route) -> Option<i64> {
-        let seen = self
-            .ledger
-            .borrow()
-            .as_ref()
-            .and_then(Option::as_ref)
-            .map(|l| l.term);
+    /// The term that the ledger of this cluster has at least come to, as this process knows: by those that it has seen, and by the grants
+    /// that gateways hold. The first of a term is given when its route opens, so that a closed one has had none. 0: nothing is known.
+    pub(super) fn known_term(&self, cluster: &MemgraphCluster) -> i64 {
+        let uid = cluster.uid().unwrap_or_default();
+        let status = cluster.status.as_ref();
+        let closed = status
+            .and_then(|status| status.ledger.as_ref())
+            .is_some_and(|ledger| ledger.route == Route::Closed);
         let memory = self.memory();
-        let held = memory
-            .heard
-            .values()
-            .filter_map(|heard| heard.report.held_in(uid));
-        let held = held.map(|term| match route {
-            Route::Open => term,
-            Route::Closed => term + 1,
-        });
-        held.chain(seen).max()
+        let words = memory.heard.values();
+        let held = words.filter_map(|heard| heard.report.held_in(&uid)).max();
+        let held = held.map_or(0, |term| term.saturating_add(i64::from(closed)));
+        held.max(memory.highest_term)
+    }
+
+    /// Whether there is no ledger, or one from which nothing follows.
+    pub(super) fn lacks_a_ledger(&self, cluster: &MemgraphCluster) -> bool {
+        let status = cluster.status.as_ref();
+        status
+            .and_then(|status| status.ledger.as_ref())
+            .is_none_or(|ledger| ledger.is_void(self.known_term(cluster)))
     }
 
     /// Whether nothing that this process, or one before it, has sent for this cluster's status can still take effect: this one has written
@@ -795,6 +803,24 @@ mod tests {
         assert!(cluster.decide(Some(&open), async { hurries() }).await);
         assert!(!hurries());
         assert!(!cluster.decide(None, async { hurries() }).await);
+    }
+
+    #[tokio::test]
+    async fn a_term_that_has_been_is_remembered_when_an_older_ledger_is_put_back() {
+        let cluster = Cluster::new(&lanes());
+        cluster.read(&shown(7, 5, Route::Open));
+        for older in [shown(3, 2, Route::Open), shown(9, 2, Route::Open)] {
+            cluster.read(&older);
+            assert_eq!(cluster.known_term(&older), 5);
+        }
+        let mut none = shown(10, 2, Route::Open);
+        none.status = None;
+        cluster.read(&none);
+        assert_eq!(
+            cluster.known_term(&none),
+            5,
+            "nor is it forgotten with the ledger"
+        );
     }
 
     #[tokio::test]

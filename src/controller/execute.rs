@@ -111,7 +111,15 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         if let Action::Fence { term } = action {
             state.fenced(*term);
         }
-        tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
+        match action {
+            // It may be tried again and again in vain.
+            Action::ShowMissing { .. } => {
+                tracing::debug!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
+            }
+            _ => {
+                tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
+            }
+        }
         if matches!(action, Action::Demote { .. }) {
             self.events
                 .split_brain_resolved(&state.client, cluster, action)

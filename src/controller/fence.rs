@@ -255,10 +255,18 @@ async fn gateways(
 
 /// The same, however often it takes: those that are asked already need no list, nor does the end of what the others hold.
 async fn listed(client: &Client, cluster: &MemgraphCluster) -> BTreeMap<String, Gateway> {
+    let mut told = false;
     loop {
         match gateways(client, cluster).await {
             Ok(gateways) => return gateways,
-            Err(error) => tracing::debug!(error = super::chain(&error), "the fence goes on without a list"),
+            Err(error) if !told => {
+                tracing::warn!(
+                    error = super::chain(&error),
+                    "the fence goes on without a list of the gateways"
+                );
+                told = true;
+            }
+            Err(error) => tracing::debug!(error = super::chain(&error), "still without a list"),
         }
         tokio::time::sleep(LIST_AGAIN).await;
     }

@@ -9,7 +9,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{Operator, clusters::Cluster, connections::Connections, link::GatewayLink, sightings::Whom};
 use crate::{
-    api::{MemgraphCluster, ledger::Ledger},
+    api::MemgraphCluster,
     memgraph::{Bolt, Led, SignedIn},
 };
 
@@ -58,11 +58,7 @@ async fn look_again_and_again<B: Bolt, G: GatewayLink>(
             operator.fence.link().forget(uid);
             return;
         };
-        let emptiness = cluster
-            .status
-            .as_ref()
-            .and_then(|status| status.ledger.as_ref())
-            .is_none_or(Ledger::is_refuted);
+        let emptiness = memory.lacks_a_ledger(&cluster);
         let targets = operator.targets(memory, &cluster, &operator.inventory(&cluster));
         let changed = memory
             .sightings

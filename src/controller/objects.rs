@@ -96,6 +96,16 @@ pub enum ObjectError {
     },
 }
 
+impl ObjectError {
+    /// Whether the API server has refused a value that no rule of the definition is about.
+    fn refuses_a_value(&self) -> bool {
+        let Self::Request { source, .. } = self else {
+            return false;
+        };
+        matches!(&**source, kube::Error::Api(answer) if answer.code == 422)
+    }
+}
+
 /// What was applied, so that a cache that is behind is not taken for a change by somebody else; and what was found to be as
 /// it should be, so that nothing is built and compared again that has not changed.
 #[derive(Default)]
@@ -154,7 +164,7 @@ pub(super) async fn bring_about(
     let namespace = cluster.namespace().unwrap_or_default();
     let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
     let desired = applied.desired(&wanted, ledger).await?;
-    let (mut kept, mut failed) = (Ok(()), None);
+    let (mut kept, mut refused, mut failed) = (Ok(()), None, None);
     for object in &desired.objects {
         // Who may connect waits for nothing else.
         if failed.is_some() && object.key().kind != Kind::NetworkPolicy {
@@ -164,10 +174,14 @@ pub(super) async fn bring_about(
             Ok(()) => {}
             // Nothing else waits for a human's word on it.
             Err(forbidden @ ObjectError::Custody(CustodyError::Forbidden { .. })) => kept = Err(forbidden),
+            // A port of the nodes' that another Service has: the gateways need not wait for that, and the other one may be next.
+            Err(error) if object.key().kind == Kind::Service && error.refuses_a_value() => {
+                refused = Some(error)
+            }
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    if let Some(error) = failed {
+    if let Some(error) = failed.or(refused) {
         return Err(error);
     }
     let absent = desired.absent.iter().filter_map(|key| {

@@ -50,6 +50,7 @@ pub(super) struct Inventory {
 
 /// What this process remembers, as far as decisions rest on it.
 pub(super) struct Memories {
+    pub(super) known_term: i64,
     pub(super) numbers: Numbers,
     pub(super) fresh_lineage: String,
     pub(super) closed_for: Duration,
@@ -561,6 +562,7 @@ impl Inventory {
         Observation {
             settings: settings(&cluster.spec, image::wanted(cluster, self), version),
             ledger,
+            known_term: memories.known_term,
             instances,
             stray_volumes: self.stray_volumes(cluster),
             numbers: memories.numbers,

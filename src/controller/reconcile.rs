@@ -95,7 +95,11 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     }
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = state.newest(MemgraphCluster::clone(&cluster));
+    let uid = cluster.uid();
     let cluster = operator.greet(&state, cluster).await?;
+    if cluster.uid() != uid {
+        return Ok(Requeue::requeue(WORKING));
+    }
     let (hindered, again) = operator.equipped(&state, &cluster).await;
     let next = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_deref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
@@ -160,25 +164,19 @@ fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
     Some(Situation::Stalled(reason, super::chain(error)))
 }
 
-/// Whether the API server has given one of these answers.
-/// The term that the ledger has come to, as this process knows, although it shows a lower one; and whether that is of an open route.
-fn known_to_be_later(state: &Cluster, cluster: &MemgraphCluster) -> Option<(i64, Route)> {
-    let ledger = ledger(cluster)?;
-    let known = state.reached_term(&cluster.uid().unwrap_or_default(), ledger.route)?;
-    (known > ledger.term).then_some((known, ledger.route))
-}
-
 /// What is said where the API server's data was put back, as by a restore of etcd.
 fn went_back(cluster: &MemgraphCluster, shown: i64, known: i64) -> String {
     format!(
         "the ledger in the status is of term {shown}, and term {known} has been: the API server's data was put back to an older state. \
-         Who leads now, and who holds every acknowledged write, the ledger does not tell, so that nothing is done. Remove it (kubectl \
+         Who leads now, and who holds every acknowledged write, the ledger does not tell, so that no role is changed. Remove it (kubectl \
          patch memgraphcluster {} --subresource=status --type=json -p '[{{\"op\":\"remove\",\"path\":\"/status/ledger\"}}]'), and \
-         delete the operator's pods: the cluster is taken over as it runs",
+         delete the operator's pods: a cluster that runs is taken over as it is; where it is not clear who is MAIN, the condition then says what to \
+         name in bootstrap.recover",
         cluster.name_any()
     )
 }
 
+/// Whether the API server has given one of these answers.
 fn is_answer(error: &kube::Error, codes: &[u16]) -> bool {
     matches!(error, kube::Error::Api(answer) if codes.contains(&answer.code))
 }
@@ -275,26 +273,32 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         hindered: Option<&ObjectError>,
     ) -> Result<Duration, ReconcileError> {
         let turn = Instant::now();
+        let uid = cluster.uid();
         loop {
+            if cluster.uid() != uid {
+                // Another one of this name, of which this call knows nothing.
+                return Ok(WORKING);
+            }
             let seen = self.observe(state, &cluster).await;
             if let Some(why) = state.unfit_definition() {
                 let situation = Situation::Stalled(Reason::UnfitDefinition, why);
                 self.report(state, &cluster, &seen, &situation).await?;
                 return Ok(RETRY_UNFIT);
             }
-            if let Some((known, route)) = known_to_be_later(state, &cluster) {
+            let known = state.known_term(&cluster);
+            if ledger(&cluster).is_some_and(|ledger| ledger.term < known) {
                 let live = self.read(state, &cluster).await?;
-                if live.uid() != cluster.uid() {
-                    return Ok(WORKING);
-                }
-                let is_earlier = |ledger: &&Ledger| ledger.term < known && ledger.route == route;
-                let Some(shown) = ledger(&live).filter(is_earlier).map(|ledger| ledger.term) else {
+                if live.uid() != uid || ledger(&live) != ledger(&cluster) {
+                    // The cache was behind.
                     cluster = live;
                     continue;
-                };
-                let situation = Situation::Stalled(Reason::AmbiguousState, went_back(&live, shown, known));
-                self.report(state, &live, &seen, &situation).await?;
-                return Ok(RETRY_UNFIT);
+                }
+                if let Some(shown) = ledger(&live).filter(|ledger| !ledger.is_void(known)) {
+                    let text = went_back(&live, shown.term, known);
+                    let situation = Situation::Stalled(Reason::AmbiguousState, text);
+                    self.report(state, &live, &seen, &situation).await?;
+                    return Ok(RETRY_UNFIT);
+                }
             }
             let mut plan = plan::plan(&seen);
             if let Some(ledger) = ledger(&cluster).filter(|_| plan.acts_unwritten() && !state.is_settled()) {
@@ -320,11 +324,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             // The cache may be behind what was decided last, by this process or by another one.
             let decided = ledger(&cluster).filter(|_| plan.writes());
             let live = state.decide(decided, self.read(state, &cluster)).await?;
-            if live.uid() != cluster.uid() {
-                // Another one of this name, of which this call knows nothing.
-                return Ok(WORKING);
-            }
-            if ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
+            if live.uid() != uid || ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
                 cluster = live;
                 continue;
             }
@@ -382,7 +382,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {
         let inventory = self.inventory(cluster);
-        let emptiness = ledger(cluster).is_none_or(Ledger::is_refuted);
+        let emptiness = state.lacks_a_ledger(cluster);
         // Once another instance is to be MAIN, nothing waits for an old one that says nothing.
         let whom = Whom::Answering(ledger(cluster).map(|ledger| ledger.main.instance.as_str()));
         let targets = self.targets(state, cluster, &inventory);
@@ -405,6 +405,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 cluster,
                 &state.sightings,
                 Memories {
+                    known_term: state.known_term(cluster),
                     numbers: state.numbers(),
                     fresh_lineage: lineage,
                     closed_for: state.closed_for(ledger(cluster)),

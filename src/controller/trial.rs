@@ -59,12 +59,14 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
         let told = told.filter(|(_, at)| at.elapsed() < LATELY);
         let ledger = changes.borrow_and_update().clone().flatten();
         let open = ledger.filter(|ledger| told.is_some_and(|(term, _)| term == ledger.term));
-        let Some((term, main)) = open.and_then(|ledger| Some((ledger.term, presence::main(&ledger)?))) else {
+        let main = open.as_ref().and_then(presence::main);
+        let Some((tried, main)) = open.zip(main) else {
             if let Some(term) = lasting.take() {
                 memory.tries_commit(term, false);
             }
             continue;
         };
+        let term = tried.term;
         // The operator is not held while the commit is waited for.
         let Some(mut session) = operator
             .upgrade()
@@ -110,7 +112,7 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
                     SOON
                 }
             },
-            () = until_others_matter(&mut changes) => SOON,
+            () = until_others_matter(&mut changes, &tried) => SOON,
         };
         memory.tries_commit(term, false);
         sleep(pause).await;
@@ -119,23 +121,21 @@ pub(super) async fn try_main<B: Bolt, G: GatewayLink>(
 
 /// Waits for another term, another MAIN or another set of replicas: what came of a trial says nothing any more then. Gateways come and go
 /// in the ledger too, and just then.
-async fn until_others_matter(changes: &mut watch::Receiver<Option<Option<Ledger>>>) {
-    let what_matters = |known: &Option<Option<Ledger>>| {
-        let ledger = known.as_ref().and_then(Option::as_ref);
-        ledger.map(|ledger| {
-            let Ledger {
-                term,
-                route,
-                main,
-                in_sync,
-                ..
-            } = ledger.clone();
-            (term, route, main, in_sync)
-        })
+async fn until_others_matter(changes: &mut watch::Receiver<Option<Option<Ledger>>>, tried: &Ledger) {
+    let what_matters = |ledger: &Ledger| {
+        let Ledger {
+            term,
+            route,
+            main,
+            in_sync,
+            ..
+        } = ledger.clone();
+        (term, route, main, in_sync)
     };
-    let tried = what_matters(&changes.borrow_and_update());
-    while changes.changed().await.is_ok() {
-        if what_matters(&changes.borrow_and_update()) != tried {
+    let tried = what_matters(tried);
+    loop {
+        let now = changes.borrow_and_update().clone().flatten();
+        if now.is_none_or(|ledger| what_matters(&ledger) != tried) || changes.changed().await.is_err() {
             return;
         }
     }

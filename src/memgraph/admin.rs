@@ -294,7 +294,8 @@ pub async fn ends_commit(session: &mut impl Session, deadline: Duration) -> Resu
 
 /// Whether MAIN has not even begun a commit that it was sent, and ends none either: all its workers are busy with queries, so that what
 /// was sent waits for one. This very question does not (`SessionHL::ApproximateQueryPriority` in `glue/SessionHL.cpp`, and
-/// `utils/priority_thread_pool.cpp`). Before 3.10 it is not told which transactions commit: any one may.
+/// `utils/priority_thread_pool.cpp`). Where no query runs, something else keeps the workers: a disk, say, that hangs. Before 3.9 it is not
+/// told which transactions commit: any one may.
 ///
 /// # Errors
 /// When it gave no answer.
@@ -305,9 +306,10 @@ pub async fn keeps_commit_waiting<B: Bolt>(client: &B, main: SocketAddr) -> Resu
         .run(SHOW_TRANSACTIONS, ROLE_DEADLINE)
         .await
         .map_err(bolt(action))?;
+    let busy = rows::transactions(&rows).map_err(answer(action))? > 0;
     let under_way = rows::commits(&rows).map_err(answer(action))?;
     let begun = rows::has_begun(&rows, &trial()).map_err(answer(action))?;
-    Ok(!under_way && !begun)
+    Ok(busy && !under_way && !begun)
 }
 
 /// Has a strict replica that lacks a transaction refuse another one, which leaves nothing behind: MAIN feeds it again then. Does

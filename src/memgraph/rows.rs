@@ -66,7 +66,7 @@ pub(super) fn role(rows: &[Row]) -> Result<Role, UnexpectedAnswer> {
 /// What changes nothing and holds nothing, and is asked by this operator: the very question, and one that takes long on a slow disk.
 const QUESTIONS: [&str; 3] = [SHOW_TRANSACTIONS, SHOW_STORAGE, SHOW_DATABASE_STORAGE];
 
-/// The transactions of sessions that run, but for those that only ask: the queries of each, and whether it commits. Before 3.10 that is
+/// The transactions of sessions that run, but for those that only ask: the queries of each, and whether it commits. Before 3.9 that is
 /// not told, and each may.
 ///
 /// What the server does by itself has a word in the place of the number: `snapshot` from 3.9 on, `gc` from 3.11 on
@@ -179,7 +179,7 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
         if distance.unsigned_abs() > behind.unsigned_abs() {
             behind = distance;
         }
-        if distance != 0 && name == DEFAULT_DATABASE {
+        if distance < 0 && name == DEFAULT_DATABASE {
             reached = Some(number("ts")?);
         }
     }

@@ -85,8 +85,8 @@ pub(super) fn plan(seen: &Observation) -> Plan {
         );
         return ask(seen, &why);
     }
-    let refuted = seen.ledger.as_ref().and_then(|ledger| ledger.operation.as_ref());
-    let state = match refuted {
+    let refuted = seen.ledger.as_ref().filter(|ledger| ledger.is_refuted());
+    let state = match refuted.and_then(|ledger| ledger.operation.as_ref()) {
         Some(operation) => State::Unknown(operation.cause.clone()),
         None => classify(seen),
     };
@@ -212,7 +212,7 @@ fn announce(seen: &Observation, main: DataCopy, beginning: &Beginning<'_>) -> Pl
     // one refuse to go back.
     let noted = notes(seen).map(VolumeNote::newest_term);
     let before = seen.ledger.as_ref().map(|ledger| ledger.term);
-    let newest = noted.chain(before).max().unwrap_or(0);
+    let newest = noted.chain(before).max().unwrap_or(0).max(seen.known_term);
     // Numbers of the lost ledger may still be in use: none is ever used twice. Where no registration tells them, the
     // term does.
     let used = seen

@@ -23,7 +23,7 @@ pub(super) fn is_expendable(seen: &Observation, ledger: Option<&Ledger>, instanc
         return claims.all(|claim| claim.note.is_none());
     };
     let taken_over = ledger.operation.as_ref().is_some_and(|o| o.from.is_some());
-    if ledger.is_refuted() || ledger.recovered || !ledger.opened && taken_over {
+    if ledger.is_void(seen.known_term) || ledger.recovered || !ledger.opened && taken_over {
         return false;
     }
     let pod = instance.pod_uid.as_ref();

@@ -265,7 +265,7 @@ pub fn plan(seen: &Observation) -> Plan {
     }
     let mut plan = match &seen.ledger {
         None => bootstrap::plan(seen),
-        Some(ledger) if ledger.is_refuted() => bootstrap::plan(seen),
+        Some(ledger) if ledger.is_void(seen.known_term) => bootstrap::plan(seen),
         Some(ledger) if ledger.route == Route::Closed => closed::plan(seen, ledger),
         Some(ledger) => steady::plan(seen, ledger),
     };
@@ -349,6 +349,11 @@ impl Plan {
     pub fn after_a_write(mut self, ledger: &Ledger) -> Self {
         let mut next = ledger.clone();
         self.numbers.reserve(&mut next);
+        for step in &mut self.steps {
+            if let Step::Write(later) = step {
+                later.generation = later.generation.max(next.generation);
+            }
+        }
         self.steps.insert(0, Step::write(next));
         self
     }

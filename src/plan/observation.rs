@@ -16,6 +16,9 @@ pub struct Observation {
     pub settings: Settings,
     /// What has been decided before; none before the bootstrap.
     pub ledger: Option<Ledger>,
+    /// The term that this cluster has come to at least, by the ledgers that this process has seen and by the grants that gateways hold; 0:
+    /// none is known.
+    pub known_term: i64,
     /// Every declared instance, and every other one that has a pod; by ordinal.
     pub instances: Vec<Instance>,
     /// Bound volume claims of this cluster's name without a declared instance; where data lies in pods, such pods.

@@ -131,8 +131,11 @@ pub(super) fn floats(image: &str) -> bool {
 pub(super) fn unknown(seen: &Observation) -> Option<String> {
     let image = &seen.settings.image;
     let newer = |version: &str| release(version).is_some_and(|release| release > NEWEST_KNOWN);
+    // What a tag means beyond its number, who runs it tells.
+    let told = seen.declared().any(|i| i.is_current() && i.view().is_some());
     let named = || {
         tag(image)
+            .filter(|_| !told)
             .filter(|tag| newer(tag))
             .map(|_| format!("image: {image}"))
     };

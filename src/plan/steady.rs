@@ -504,11 +504,15 @@ impl<'a> Desk<'a> {
 
     /// A commit that a replica refuses which has missed the second phase of the one before, so that MAIN feeds it again. Without it the
     /// replica lacks what a client was told of until the next client commits, and a loss of MAIN alone would lose that. While another
-    /// one does not follow, the commit would fail for that.
+    /// one does not follow, the commit would fail for that; and one that does not answer would have it wait.
     fn show_what_is_missing(&self) -> Option<Work> {
         let registrations = self.members.all();
         let blocked = registrations.iter().any(|r| r.is_sync() && !r.follows());
-        let lacks = registrations.iter().any(Registration::lacks_a_commit);
+        let answers = |r: &&Registration| self.members.instance_of(r).is_some_and(|i| i.view().is_some());
+        let lacks = registrations
+            .iter()
+            .filter(answers)
+            .any(Registration::lacks_a_commit);
         let main = self.members.main.name.clone();
         (lacks && !blocked).then(|| Work::Steps(vec![Step::Do(Action::ShowMissing { main })]))
     }

@@ -72,8 +72,16 @@ pub(super) struct Memory {
     pub(super) told: BTreeMap<i32, i64>,
 }
 
-/// Notes for how long replicas have lacked something while neither they nor MAIN came any further.
-pub(super) fn note_what_lacks(before: &Memory, sight: &mut Sight, begun: Instant) {
+/// How long after a replica was shown what it lacks it counts as lacking something again: what is done about it may be of no use, and
+/// other things are to be done, too.
+const SHOWN: Duration = Duration::from_secs(10);
+
+/// Notes for how long replicas have lacked something while neither they nor MAIN came any further. `shown`: when it was last tried to
+/// show them.
+pub(super) fn note_what_lacks(before: &Memory, sight: &mut Sight, begun: Instant, shown: Option<Instant>) {
+    if shown.is_some_and(|shown| begun.saturating_duration_since(shown) < SHOWN) {
+        return;
+    }
     let (Sight::Serving(before_view), Sight::Serving(view)) = (&before.sight, sight) else {
         return;
     };

@@ -104,6 +104,8 @@ pub(super) struct Sightings {
     busy: Mutex<Option<(Instant, Instant)>>,
     /// When a gateway was asked in vain before the route was closed.
     unreached: Mutex<Option<Instant>>,
+    /// When a replica was shown last what it lacks.
+    shown: std::sync::Mutex<Option<Instant>>,
 }
 
 impl Sightings {
@@ -118,6 +120,7 @@ impl Sightings {
         whom: Whom<'_>,
     ) -> bool {
         let begun = Instant::now();
+        let shown = *self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let (questions, mut changed) = {
             let mut memories = self.memories.lock().await;
             let other = memories.len() != targets.len();
@@ -170,7 +173,7 @@ impl Sightings {
             };
             let mode = keep_mode(mode, &mut sight, asks_mode.then_some(begun));
             if let Some(memory) = in_this_life {
-                note_what_lacks(memory, &mut sight, begun);
+                note_what_lacks(memory, &mut sight, begun, shown);
             }
             changed |= before.as_ref().is_none_or(|memory| {
                 memory.incarnation != target.incarnation || outline(&memory.sight) != outline(&sight)
@@ -212,6 +215,11 @@ impl Sightings {
         busy.filter(|(_, last)| last.elapsed() < BUSY_LATELY)
             .map(|(since, _)| since.elapsed())
             .unwrap_or_default()
+    }
+
+    /// A replica is about to be shown what it lacks.
+    pub(super) fn shows_what_is_missing(&self) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Notes whether every gateway has answered that was asked before the route was to be closed.

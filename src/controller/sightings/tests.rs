@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{cell::Cell, collections::BTreeSet};
 
 use super::{
     memory::{LONG_SILENCE, Memory, note_what_lacks, remember},
@@ -165,10 +165,11 @@ async fn what_a_strict_replica_lacks_while_nothing_is_committed_has_the_cluster_
     };
     let life = Incarnation::default();
     let mut memory = remembered([says(7, -1)]);
+    let shown = Cell::new(None);
     let mut look = async |mut sight: Sight| {
         tokio::time::advance(Duration::from_millis(600)).await;
         let now = Instant::now();
-        note_what_lacks(&memory, &mut sight, now);
+        note_what_lacks(&memory, &mut sight, now, shown.get());
         let changed = outline(&memory.sight) != outline(&sight);
         memory = remember(Some(memory.clone()), &target(&life), sight, now);
         changed
@@ -179,6 +180,13 @@ async fn what_a_strict_replica_lacks_while_nothing_is_committed_has_the_cluster_
     assert!(look(says(8, -1)).await, "it never came");
     assert!(!look(says(8, -1)).await, "it is known by now");
     assert!(look(says(9, 0)).await, "it has come");
+    shown.set(Some(Instant::now()));
+    for _ in 0..8 {
+        assert!(
+            !look(says(9, -1)).await,
+            "what was done of late is not done again and again"
+        );
+    }
 }
 
 #[tokio::test]

@@ -69,17 +69,22 @@ async fn a_ledger_that_was_put_back_is_not_obeyed() {
     let first = operator(&api, &memgraph).await;
     settle(&api, &first).await;
     let gateways = first.fence.link().clone();
-    memgraph.stop(0);
-    api.remove("v1", "pods", NAMESPACE, "demo-0");
-    let failed_over = async {
-        while gateways.term(GATEWAY) != Some(2) {
+    let mut asked = object(&api);
+    asked["spec"]["switchover"] = json!({"requestId": "a"});
+    api.put("memgraphclusters", asked);
+    let led_to = |main: &str| {
+        let ledger = ledger(&api);
+        ledger.main.instance == main
+            && gateways.term(GATEWAY) == Some(ledger.term)
+            && !ledger.in_sync.is_empty()
+    };
+    let moved = async {
+        while led_to("demo-0") || !(led_to("demo-1") || led_to("demo-2")) {
             reconcile_once(&api, &first).await;
         }
     };
     let deadline = Duration::from_secs(20);
-    tokio::time::timeout(deadline, failed_over)
-        .await
-        .expect("another MAIN");
+    tokio::time::timeout(deadline, moved).await.expect("another MAIN");
     let mut before = object(&api);
     let next = ledger(&api).in_sync.remove(0);
     assert_ne!(next.instance, ledger(&api).main.instance);
@@ -87,7 +92,7 @@ async fn a_ledger_that_was_put_back_is_not_obeyed() {
     before["status"]["ledger"]["main"] = serde_json::to_value(next.copy()).unwrap();
     before["status"]["ledger"]["inSync"] = json!([]);
     api.put("memgraphclusters", before);
-    let roles = memgraph.roles();
+    let (roles, later) = (memgraph.roles(), gateways.term(GATEWAY).unwrap());
     let second = successor(&first, &memgraph, Leadership::for_ever()).await;
     drop(first);
     let stalled = |api: &FakeApi| {
@@ -106,7 +111,23 @@ async fn a_ledger_that_was_put_back_is_not_obeyed() {
     for _ in 0..20 {
         reconcile_once(&api, &second).await;
     }
-    assert_eq!((memgraph.roles(), stalled(&api)), (roles, true));
+    assert_eq!((memgraph.roles(), stalled(&api)), (roles.clone(), true));
+    // What the condition says is done.
+    let mut without = object(&api);
+    without["status"].as_object_mut().unwrap().remove("ledger");
+    api.put("memgraphclusters", without);
+    let third = successor(&second, &memgraph, Leadership::for_ever()).await;
+    drop(second);
+    let open = async {
+        while gateways.term(GATEWAY).is_none_or(|term| term <= later) || stalled(&api) {
+            reconcile_once(&api, &third).await;
+        }
+    };
+    tokio::time::timeout(deadline, open)
+        .await
+        .expect("it is taken over");
+    let main_of = |roles: &[(bool, usize)]| roles.iter().position(|(main, _)| *main);
+    assert_eq!(main_of(&memgraph.roles()), main_of(&roles), "as it runs");
 }
 
 #[tokio::test]

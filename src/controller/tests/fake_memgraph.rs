@@ -31,8 +31,8 @@ pub(super) struct FakeMemgraph {
     asked: Arc<Mutex<Vec<String>>>,
     /// The release that they run.
     version: &'static str,
-    /// What they tell of a transaction that does not end, nor does any commit meanwhile.
-    hangs: Arc<Mutex<Option<&'static str>>>,
+    /// What they tell of a transaction that does not end, nor does any commit meanwhile: its query and its status.
+    hangs: Arc<Mutex<Option<(&'static str, &'static str)>>>,
 }
 
 pub(super) struct FakeSession {
@@ -113,9 +113,9 @@ impl FakeMemgraph {
         })
     }
 
-    /// A transaction in this status does not end any more, and no other one that was begun later.
-    pub(super) fn hang(&self, status: &'static str) {
-        *self.hangs.lock().unwrap() = Some(status);
+    /// A transaction of this query, in this status, does not end any more, and no other one that was begun later.
+    pub(super) fn hang(&self, query: &'static str, status: &'static str) {
+        *self.hangs.lock().unwrap() = Some((query, status));
     }
 
     /// Somebody else than the operator sends this statement to the one with this number.
@@ -169,12 +169,8 @@ impl FakeMemgraph {
             ["SHOW", "TRANSACTIONS"] => {
                 let own = row(&[("query", json!(["SHOW TRANSACTIONS"]))]);
                 let hangs = self.hangs.lock().unwrap();
-                let hanging = hangs.map(|status| {
-                    row(&[
-                        ("query", json!(["MATCH (n) DELETE n"])),
-                        ("status", json!(status)),
-                    ])
-                });
+                let hanging =
+                    hangs.map(|(query, status)| row(&[("query", json!([query])), ("status", json!(status))]));
                 [own].into_iter().chain(hanging).collect()
             }
             ["MATCH", "(n)", "RETURN", .., "LIMIT", "1"] => Vec::new(),

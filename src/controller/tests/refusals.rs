@@ -74,6 +74,36 @@ async fn what_a_quota_or_a_webhook_refuses_is_told_and_keeps_nobody_out_or_in() 
     until(&api, &operator, || condition(&api, "Stalled").0 == "False").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_port_of_the_nodes_that_is_taken_keeps_nothing_else_from_being_applied() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    api.refuse("services", 422, "provided port is already allocated");
+    let service = json!({"name": "graphs", "type": "NodePort", "nodePort": 30687});
+    ask(
+        &api,
+        "gateway",
+        json!({"replicas": 3, "readWrite": {"service": service}}),
+    );
+    hindered(&api, &operator).await;
+    let (_, told) = condition(&api, "Stalled");
+    assert!(
+        told.contains("Service graphs") && told.contains("already allocated"),
+        "{told}"
+    );
+    let gateway = || {
+        api.get("apps/v1", "deployments", NAMESPACE, "demo-gateway")
+            .unwrap()
+    };
+    assert_eq!(gateway()["spec"]["replicas"], 3);
+    let former = || api.get("v1", "services", NAMESPACE, "demo-gateway");
+    assert!(former().is_some(), "clients still come by it");
+    api.relent();
+    until(&api, &operator, || condition(&api, "Stalled").0 == "False").await;
+    until(&api, &operator, || former().is_none()).await;
+}
+
 #[tokio::test]
 async fn what_may_pass_by_itself_is_told_later_and_meanwhile_nothing_is_said_of_what_is_asked_for() {
     let api = api();

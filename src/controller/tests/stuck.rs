@@ -8,14 +8,14 @@ use super::{
     reconciling::{GATEWAY, api, cluster, operator, settle, until},
 };
 
-/// Who is MAIN after some minutes in which clients wait, while a transaction in this status does not end.
-async fn main_with(status: &'static str) -> String {
+/// Who is MAIN after some minutes in which clients wait, while a transaction of this query, in this status, does not end.
+async fn main_with(query: &'static str, status: &'static str) -> String {
     let (api, memgraph) = (api(), FakeMemgraph::fresh(3));
     let operator = operator(&api, &memgraph).await;
     settle(&api, &operator).await;
     let gateways = operator.fence.link().clone();
     until(&api, &operator, || gateways.term(GATEWAY) == Some(1)).await;
-    memgraph.hang(status);
+    memgraph.hang(query, status);
     gateways.wait(GATEWAY);
     for _ in 0..240 {
         // What has failed is tried again, as the controller does.
@@ -29,6 +29,9 @@ async fn main_with(status: &'static str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_main_whose_commits_do_not_end_is_replaced_and_one_whose_workers_are_busy_is_not() {
-    assert_eq!(main_with("committing").await, "demo-1");
-    assert_eq!(main_with("running").await, "demo-0");
+    let query = "MATCH (n) SET n.seen = true";
+    assert_eq!(main_with(query, "committing").await, "demo-1");
+    assert_eq!(main_with(query, "running").await, "demo-0");
+    let files = "SHOW STORAGE INFO";
+    assert_eq!(main_with(files, "running").await, "demo-1", "a disk hangs");
 }

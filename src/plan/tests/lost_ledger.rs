@@ -355,3 +355,34 @@ fn whoever_was_chosen_is_waited_for_also_where_something_may_be_lost() {
     assert_eq!(world.main(), Some(0));
     assert!(world.is_open());
 }
+
+#[test]
+fn a_set_up_in_a_term_that_has_been_is_announced_anew_above_it() {
+    let mut world = running();
+    let route = |world: &World| world.ledger.as_ref().map(|ledger| (ledger.route, ledger.term));
+    world.ledger = None;
+    world.numbers = Default::default();
+    world.step(1);
+    let (_, early) = route(&world).unwrap();
+    // A gateway that was not heard before has a grant of a later term, as after a restore of etcd.
+    world.known_term = early + 7;
+    world.settle();
+    assert_eq!(route(&world), Some((Route::Open, early + 8)));
+    assert_eq!(world.servers[0].role, Role::Main);
+}
+
+#[test]
+fn what_is_written_after_a_block_of_numbers_was_reserved_keeps_it() {
+    let mut world = running();
+    world.ledger.as_mut().unwrap().generation = 4_000;
+    let ledger = world.ledger.clone().unwrap();
+    let demote = Step::Do(Action::ReachGateways);
+    let mut plan = plan(&world.observe());
+    plan.steps = vec![demote, Step::Write(Box::new(ledger.clone()))];
+    let plan = plan.after_a_write(&ledger);
+    let reserved = plan.steps.iter().filter_map(|step| match step {
+        Step::Write(ledger) => Some(ledger.generation),
+        Step::Do(_) => None,
+    });
+    assert_eq!(reserved.collect::<Vec<_>>(), [5_000, 5_000]);
+}

@@ -103,6 +103,9 @@ fn a_replica_that_has_missed_a_second_phase_is_shown_what_it_lacks() {
     assert!(!probes(&seen), "it may be on its way");
     registration(&mut seen, 1).lacking_for = Duration::from_secs(1);
     assert!(probes(&seen));
+    let mut silent = seen.clone();
+    silent.instances[1].sight = Sight::Silent;
+    assert!(!probes(&silent), "the commit would wait for it");
     show(&mut seen, 1, (DataStatus::Invalid, -1));
     registration(&mut seen, 1).lacking_for = Duration::ZERO;
     registration(&mut seen, 2).lacking_for = Duration::from_mins(1);

@@ -87,6 +87,8 @@ pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) servers: Vec<Server>,
     pub(super) ledger: Option<Ledger>,
+    /// The term of a grant that a gateway holds, and of what the operator has seen.
+    pub(super) known_term: i64,
     pub(super) numbers: Numbers,
     /// Writes that a client was told are safe.
     pub(super) acknowledged: Vec<Write>,
@@ -212,6 +214,7 @@ impl World {
             settings: settings(replicas),
             servers: (0..usize::try_from(replicas).unwrap()).map(numbered).collect(),
             ledger: None,
+            known_term: 0,
             numbers: Numbers::default(),
             acknowledged: Vec::new(),
             used_names: Vec::new(),
@@ -384,6 +387,7 @@ impl World {
         Observation {
             settings: self.settings.clone(),
             ledger: self.ledger.clone(),
+            known_term: self.known_term,
             instances: (0..self.servers.len()).map(instance).collect(),
             stray_volumes: Vec::new(),
             numbers: self.numbers,
