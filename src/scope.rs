@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Error, Resource, ResourceExt,
-    core::{DynamicResourceScope, ObjectMeta, dynamic::ApiResource},
+    core::{DeserializeGuard, DynamicResourceScope, ObjectMeta, dynamic::ApiResource},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
@@ -147,21 +147,77 @@ impl Remembered for MemgraphCluster {
 /// What one watch of all these parts would tell, without who has changed which field when. Of several parts, the first list is
 /// complete when that of each part is, and those that cannot be watched are tried again without holding up what others tell.
 pub(crate) fn watch_all<K>(
-    mut parts: Vec<Api<K>>,
+    parts: Vec<Api<K>>,
     config: &watcher::Config,
 ) -> BoxStream<'static, watcher::Result<Event<K>>>
 where
     K: Resource + Remembered + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Send,
 {
+    let parts = parts
+        .into_iter()
+        .map(|api| watch_one(api, config.clone()).boxed());
+    merge(parts.collect())
+}
+
+/// The same of clusters. One that cannot be read, though the API server has taken it, is told to whoever reads the log and to nobody else: all
+/// the others go on.
+pub(crate) fn watch_clusters(
+    parts: Vec<Api<DeserializeGuard<MemgraphCluster>>>,
+    config: &watcher::Config,
+) -> BoxStream<'static, watcher::Result<Event<MemgraphCluster>>> {
+    let parts = parts.into_iter().map(|api| {
+        let events = watch_one(api, config.clone());
+        events
+            .filter_map(async |event| event.map(readable).transpose())
+            .boxed()
+    });
+    merge(parts.collect())
+}
+
+/// What is told of a cluster that can be read, or that is gone.
+fn readable(event: Event<DeserializeGuard<MemgraphCluster>>) -> Option<Event<MemgraphCluster>> {
+    let read = |DeserializeGuard(cluster): DeserializeGuard<MemgraphCluster>| {
+        cluster
+            .inspect_err(|unread| {
+                let metadata = &unread.metadata;
+                tracing::error!(
+                    namespace = metadata.namespace,
+                    cluster = metadata.name,
+                    error = unread.error,
+                    "a MemgraphCluster cannot be read, and is not looked after: correct the value that the error is about"
+                );
+            })
+            .ok()
+    };
+    Some(match event {
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+        Event::InitApply(cluster) => Event::InitApply(read(cluster)?),
+        // As long as it was known before, what was known of it holds.
+        Event::Apply(cluster) => Event::Apply(read(cluster)?),
+        Event::Delete(cluster) => Event::Delete(MemgraphCluster {
+            metadata: cluster.meta().clone(),
+            spec: Default::default(),
+            status: None,
+        }),
+    })
+}
+
+fn merge<K>(
+    mut parts: Vec<BoxStream<'static, watcher::Result<Event<K>>>>,
+) -> BoxStream<'static, watcher::Result<Event<K>>>
+where
+    K: ResourceExt + Remembered + Clone + Send + 'static,
+{
     if parts.len() == 1
         && let Some(only) = parts.pop()
     {
-        return watch_one(only, config.clone()).boxed();
+        return only;
     }
     let mut merged = Merged::of(parts.len());
-    let parts = parts.into_iter().enumerate().map(|(part, api)| {
-        let events = watch_one(api, config.clone()).default_backoff();
+    let parts = parts.into_iter().enumerate().map(|(part, events)| {
+        let events = events.default_backoff();
         events.map(move |event| (part, event)).boxed()
     });
     let events = stream::select_all(parts).flat_map(move |(part, event)| {
@@ -457,5 +513,33 @@ mod tests {
             [object("a", "one", 1).remains(), object("a", "two", 2).remains()]
         );
         assert!(kept.iter().all(|object| object.immutable.is_none()));
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_read_keeps_no_other_from_being_told() {
+        let told = |spec: serde_json::Value| {
+            let object = serde_json::json!({
+                "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster",
+                "metadata": {"name": "demo", "namespace": "a", "uid": "u"}, "spec": spec,
+            });
+            serde_json::from_value::<DeserializeGuard<MemgraphCluster>>(object).unwrap()
+        };
+        let (whole, broken) = (
+            || told(serde_json::json!({})),
+            || told(serde_json::json!({"replicas": "many"})),
+        );
+        assert!(matches!(
+            readable(Event::InitApply(whole())),
+            Some(Event::InitApply(_))
+        ));
+        assert!(readable(Event::InitApply(broken())).is_none());
+        assert!(readable(Event::Apply(broken())).is_none());
+        let Some(Event::Delete(gone)) = readable(Event::Delete(broken())) else {
+            panic!("that it is gone is told");
+        };
+        assert_eq!(
+            (gone.name_any(), gone.uid().as_deref()),
+            ("demo".to_owned(), Some("u"))
+        );
     }
 }

@@ -72,6 +72,7 @@ var ruleCases = []ruleCase{
 	{said: "service.loadBalancerClass: Kubernetes lets nobody change it", before: fmt.Sprintf(balanced, "loadBalancerClass: a"), refused: fmt.Sprintf(balanced, "loadBalancerClass: b"), accepted: fmt.Sprintf(balanced, "loadBalancerClass: b, name: other")},
 	{said: "service.loadBalancerClass: Kubernetes lets nobody change it", before: fmt.Sprintf(balanced, "name: a"), refused: fmt.Sprintf(balanced, "name: a, loadBalancerClass: b"), accepted: "gateway: {readWrite: {service: {name: a, type: NodePort}}}"},
 	{said: "service.loadBalancerClass: Kubernetes lets nobody change it", before: fmt.Sprintf(balanced, "loadBalancerClass: a"), refused: "gateway: {readWrite: {service: {type: LoadBalancer}}}", accepted: fmt.Sprintf(balanced, "loadBalancerClass: a, port: 7688")},
+	{said: "service.nodePort: the Service of the former name has it", before: "gateway: {readWrite: {service: {type: NodePort, nodePort: 30687}}}", refused: "gateway: {readWrite: {service: {type: NodePort, nodePort: 30687, name: graph}}}", accepted: "gateway: {readWrite: {service: {type: NodePort, nodePort: 30688, name: graph}}}"},
 	{said: "service.labels: belong to the operator", refused: "gateway: {read: {service: {labels: {memgraph.dev/cluster: a}}}}", accepted: "gateway: {read: {service: {labels: {app.kubernetes.io/part-of: a}}}}"},
 	{said: "service.name: must be the name of a Service", refused: "gateway: {read: {service: {name: 1-graph}}}", accepted: "gateway: {read: {service: {name: graph-1}}}"},
 	{said: "spec.gateway.readWrite.service.name: must not be", refused: "gateway: {readWrite: {service: {name: demo-instances}}}", accepted: "gateway: {readWrite: {service: {name: instances}}}"},
@@ -248,6 +249,10 @@ func TestWhatIsOutOfBoundsIsRefused(t *testing.T) {
 	}
 	spec := readDefinition(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	fields("", &spec, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+		// Ports of containers, which are items of a list, have a test of their own.
+		if strings.HasPrefix(path, "podTemplate.spec.") && strings.HasSuffix(path, ".port") {
+			return
+		}
 		if schema.Minimum != nil {
 			try(path, *schema.Minimum-1)
 		}
@@ -263,6 +268,23 @@ func TestWhatIsOutOfBoundsIsRefused(t *testing.T) {
 	})
 	if tried < 30 {
 		t.Errorf("only %d values were tried", tried)
+	}
+}
+
+// A number that the API server takes for a port and nobody can read would keep every cluster from being read.
+func TestPortsOfProbesAndHooksAreBounded(t *testing.T) {
+	valid := newClusters(t)
+	handlers := []string{
+		"readinessProbe: {httpGet: {port: %v}}", "livenessProbe: {tcpSocket: {port: %v}}", "startupProbe: {tcpSocket: {port: %v}}",
+		"lifecycle: {postStart: {httpGet: {port: %v}}}", "lifecycle: {preStop: {tcpSocket: {port: %v}}}",
+	}
+	for _, handler := range handlers {
+		for port, accepted := range map[string]bool{"8080": true, "metrics": true, "0": false, "99999999999": false} {
+			spec := fmt.Sprintf("podTemplate: {spec: {containers: [{name: a, image: a, "+handler+"}]}}", port)
+			if errs := valid.errors(t, valid.whole(t, "demo", spec)); (len(errs) == 0) != accepted {
+				t.Errorf("%s: %v", spec, errs)
+			}
+		}
 	}
 }
 

@@ -143,6 +143,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"watchNamespaces: [\"\"]":                   "/watchNamespaces/0",
 		"crds: {install: \"yes\"}":                  "/crds/install",
 		"fullnameOverride: A_B":                     "/fullnameOverride",
+		"nameOverride: memgraph":                    "/nameOverride",
 		"podLabels: {a: 1}":                         "/podLabels/a",
 		"commonLabels: {a: b c}":                    "/commonLabels/a",
 		"commonLabels: {app.kubernetes.io/name: x}": "app.kubernetes.io/name",

@@ -13,7 +13,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::pod_template::{TemplateMount, TemplateVariable, undescribed};
+use super::pod_template::{TemplateMount, TemplateVariable, ports_in_range, undescribed};
 
 /// A container of the user's. Each field is Kubernetes' field of that name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -92,17 +92,17 @@ pub struct TemplateContainer {
     /// Whether it is ready. One that is not makes its pod unready, and says nothing of Memgraph: MAIN and replicas stay what they
     /// are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = undescribed)]
+    #[schemars(transform = undescribed, transform = ports_in_range)]
     pub readiness_probe: Option<Probe>,
 
     /// Whether it is to be started again. Memgraph goes on meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = undescribed)]
+    #[schemars(transform = undescribed, transform = ports_in_range)]
     pub liveness_probe: Option<Probe>,
 
     /// Whether it has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = undescribed)]
+    #[schemars(transform = undescribed, transform = ports_in_range)]
     pub startup_probe: Option<Probe>,
 
     /// What is done when it starts and ends.
@@ -127,10 +127,10 @@ pub struct TemplateContainer {
 pub struct TemplateLifecycle {
     /// Right after its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = undescribed)]
+    #[schemars(transform = undescribed, transform = ports_in_range)]
     pub post_start: Option<LifecycleHandler>,
     /// Before it is told to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = undescribed)]
+    #[schemars(transform = undescribed, transform = ports_in_range)]
     pub pre_stop: Option<LifecycleHandler>,
 }

@@ -277,6 +277,10 @@ pub struct ProxyProtocolSpec {
     "self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || (has(self.name) ? self.name : '') != (has(oldSelf.name) ? oldSelf.name : '') || (has(self.loadBalancerClass) ? self.loadBalancerClass : '') == (has(oldSelf.loadBalancerClass) ? oldSelf.loadBalancerClass : '')",
     "service.loadBalancerClass: Kubernetes lets nobody change it while type is LoadBalancer; set type to NodePort first, and back once the Service is of that type, or give the Service another name"
 ))]
+#[x_kube(validation = (
+    "!has(self.nodePort) || !has(oldSelf.nodePort) || self.nodePort != oldSelf.nodePort || (has(self.name) ? self.name : '') == (has(oldSelf.name) ? oldSelf.name : '')",
+    "service.nodePort: the Service of the former name has it until the one of the new name is there; with name, change nodePort, too, or remove it"
+))]
 pub struct ServiceSpec {
     /// The Service's name, and so the first part of the address that clients use. Unset: `<cluster>-gateway` for `readWrite` and
     /// `<cluster>-gateway-read` for `read`. A Service that is there already is not taken over. When the name is changed, the

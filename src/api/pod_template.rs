@@ -408,6 +408,28 @@ pub(super) fn undescribed(schema: &mut Schema) {
     }
 }
 
+/// Refuses numbers of ports that are none, wherever a port may also be named. Without a bound the API server takes any number there, also one
+/// that nobody can read.
+pub(super) fn ports_in_range(schema: &mut Schema) {
+    if let Some(fields) = schema.as_object_mut() {
+        fields.values_mut().for_each(bound_ports);
+    }
+}
+
+fn bound_ports(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+                fields.insert("minimum".to_owned(), 1.into());
+                fields.insert("maximum".to_owned(), 65_535.into());
+            }
+            fields.values_mut().for_each(bound_ports);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound_ports),
+        _ => {}
+    }
+}
+
 /// Takes each description away, and leaves properties that have that name.
 fn strip(schema: &mut Value) {
     match schema {

@@ -8,10 +8,10 @@ use super::{
     hibernation, image, inheritance,
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
-    reconcile::UNSETTLED,
+    reconcile::{UNSETTLED, ledger},
 };
 use crate::{
-    api::MemgraphCluster,
+    api::{MemgraphCluster, ledger::Route},
     memgraph::Bolt,
     resources::{self, Fingerprints},
 };
@@ -136,6 +136,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             image: image::of_new_pods(cluster, &inventory, newest.as_deref()),
             secrets: fingerprints(state, cluster),
             holders: inventory.data_holders(cluster),
+            main_serves: match ledger(cluster).filter(|ledger| ledger.route == Route::Open) {
+                Some(ledger) => state.sightings.serves_as_main(&ledger.main.instance).await,
+                None => false,
+            },
             stage,
         };
         objects::bring_about(state.errands(cluster), &self.stores, &state.applied, wanted).await

@@ -95,7 +95,7 @@ use crate::{
     memgraph::{Bolt, Led, Pool, SignedIn},
     metrics::ApiRequests,
     resources::{Installation, OperatorImage, OperatorPods},
-    scope::{Scope, watch_all},
+    scope::{Scope, watch_clusters},
     traces::Traces,
 };
 
@@ -387,7 +387,7 @@ pub async fn control<B: Bolt, G: GatewayLink, P: Process>(
         .map_err(OperatorError::Watchdog)?;
     let over = CancellationToken::new();
     let (cached, writer) = reflector::store();
-    let clusters = watch_all(config.scope.apis(&client), &watcher::Config::default());
+    let clusters = watch_clusters(config.scope.apis(&client), &watcher::Config::default());
     let controller = Controller::for_stream(reflector(writer, clusters).applied_objects(), cached.clone());
     let means = Means {
         process: (),

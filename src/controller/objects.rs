@@ -147,8 +147,10 @@ pub(super) struct Wanted<'a> {
     pub(super) image: String,
     /// What tells the contents of Secrets from others.
     pub(super) secrets: Fingerprints,
-    /// The pods that hold data which goes with them.
+    /// The instances that hold data.
     pub(super) holders: Vec<String>,
+    /// Whether MAIN was seen to serve.
+    pub(super) main_serves: bool,
     /// How far the cluster is on its way to sleep, or back.
     pub(super) stage: Stage,
 }
@@ -181,13 +183,19 @@ pub(super) async fn bring_about(
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    if let Some(error) = failed.or(refused) {
-        return Err(error);
-    }
+    let failed = failed.or(refused);
     let absent = desired.absent.iter().filter_map(|key| {
         let live = stores.applied(key, &namespace)?;
         Some((key.clone(), live))
     });
+    if let Some(error) = failed {
+        for (key, live) in absent.filter(|(key, _)| key.kind == Kind::NetworkPolicy) {
+            if is_controlled_by(live.meta(), cluster) {
+                delete(client, &key, live.meta(), PropagationPolicy::Background).await?;
+            }
+        }
+        return Err(error);
+    }
     // What takes the place of these is there by now.
     let services = stores.services(&namespace, &cluster.name_any()).into_iter();
     let left_over = services.filter_map(|live| {
@@ -451,7 +459,13 @@ impl Applied {
         let mut spec = cluster.spec.clone();
         // It says of the objects what is to be done now, and not what is asked for in the end.
         spec.hibernated = wanted.stage.ends_pods();
-        spec.replicas = instances_to_keep(&cluster.name_any(), spec.replicas, ledger, &wanted.holders);
+        spec.replicas = instances_to_keep(
+            &cluster.name_any(),
+            spec.replicas,
+            ledger,
+            &wanted.holders,
+            wanted.main_serves,
+        );
         let evictions = Evictions::of(cluster);
         let mut built = self.built.lock().await;
         if let Some(built) = &*built

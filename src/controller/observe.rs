@@ -452,15 +452,19 @@ impl Inventory {
         }
     }
 
-    /// The pods of a cluster that was set up, whose data goes with them, and which are to stay.
+    /// The instances with a pod that is to stay, and with data of a cluster that was set up.
     pub(super) fn data_holders(&self, cluster: &MemgraphCluster) -> Vec<String> {
         let in_pods = cluster.spec.storage.empty_dir.is_some();
-        let stay = |pod: &&Arc<Pod>| {
-            in_pods
-                && pod.metadata.deletion_timestamp.is_none()
-                && pod.annotations().contains_key(names::NOTE_ANNOTATION)
+        let claims = || self.claims.iter().map(Arc::as_ref);
+        let is_noted = |pod: &Pod| match in_pods {
+            true => pod.annotations().contains_key(names::NOTE_ANNOTATION),
+            false => named(claims(), &names::data_claim(&pod.name_any())).is_some_and(|claim| {
+                claim.metadata.deletion_timestamp.is_none()
+                    && claim.annotations().contains_key(names::NOTE_ANNOTATION)
+            }),
         };
-        let pods = self.instances.iter().filter(stay);
+        let stays = |pod: &&Arc<Pod>| pod.metadata.deletion_timestamp.is_none() && is_noted(pod);
+        let pods = self.instances.iter().filter(stays);
         pods.map(|pod| pod.name_any()).collect()
     }
 

@@ -296,24 +296,30 @@ pub fn plan(seen: &Observation) -> Plan {
     plan
 }
 
-/// How many instances must be kept for now: lowering `replicas` must not take MAIN or an in-sync copy away. `pods`: those whose data
-/// goes with them, if it does; without a ledger any of them may be such a copy.
+/// How many instances must be kept for now: lowering `replicas` must take away neither MAIN nor an in-sync copy, nor with it its volume,
+/// where `storage.retentionPolicy` says so. `holders`: the instances that hold data. Without a ledger any of them may hold the newest; and so
+/// may it where MAIN does not serve (`main_serves`) and no copy is known to be in sync.
 #[must_use]
-pub fn instances_to_keep(cluster: &str, replicas: i32, ledger: Option<&Ledger>, pods: &[String]) -> i32 {
-    let Some(ledger) = ledger else {
-        let ordinals = pods
-            .iter()
-            .filter_map(|pod| crate::api::names::ordinal(cluster, pod));
-        return ordinals
-            .map(|ordinal| ordinal.saturating_add(1))
-            .fold(replicas, i32::max);
+pub fn instances_to_keep(
+    cluster: &str,
+    replicas: i32,
+    ledger: Option<&Ledger>,
+    holders: &[String],
+    main_serves: bool,
+) -> i32 {
+    let holds = |ledger: &&Ledger| main_serves || !ledger.in_sync.is_empty();
+    let kept: Vec<&str> = match ledger.filter(holds) {
+        None => {
+            let main = ledger.map(|ledger| ledger.main.instance.as_str());
+            holders.iter().map(String::as_str).chain(main).collect()
+        }
+        Some(ledger) => {
+            let copies = ledger.in_sync.iter().chain(&ledger.candidates);
+            let copies = copies.map(|member| member.instance.as_str());
+            copies.chain([ledger.main.instance.as_str()]).collect()
+        }
     };
-    let held = ledger
-        .in_sync
-        .iter()
-        .chain(&ledger.candidates)
-        .map(|member| member.instance.as_str());
-    held.chain([ledger.main.instance.as_str()])
+    kept.into_iter()
         .filter_map(|name| crate::api::names::ordinal(cluster, name))
         .map(|ordinal| ordinal.saturating_add(1))
         .fold(replicas, i32::max)

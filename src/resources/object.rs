@@ -184,9 +184,10 @@ pub(super) fn content_hash(content: &Value) -> String {
 
 /// Lists to which others may add items of their own: server-side apply merges them by key. All other lists
 /// belong as a whole to whoever wrote them.
-const MERGED_LISTS: [&str; 8] = [
+const MERGED_LISTS: [&str; 9] = [
     "ownerReferences",
     "containers",
+    "initContainers",
     "ports",
     "volumes",
     "volumeMounts",

@@ -343,6 +343,14 @@ impl Sightings {
         !memories.is_empty() && !memories.get(instance).is_some_and(serves)
     }
 
+    /// Whether this instance served as MAIN when it was looked at last.
+    pub(super) async fn serves_as_main(&self, instance: &str) -> bool {
+        let memories = self.memories.lock().await;
+        memories
+            .get(instance)
+            .is_some_and(|memory| is_main(&memory.sight))
+    }
+
     /// Notes that a connection to an instance in this life has ended, as it does when the process ends.
     pub(super) fn ended(&self, instance: &str, incarnation: &Incarnation) {
         let now = (incarnation.clone(), Instant::now());

@@ -75,6 +75,31 @@ async fn what_a_quota_or_a_webhook_refuses_is_told_and_keeps_nobody_out_or_in() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn policies_that_are_switched_off_go_although_something_else_is_refused() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let policy = || {
+        api.get(
+            "networking.k8s.io/v1",
+            "networkpolicies",
+            NAMESPACE,
+            "demo-gateway",
+        )
+    };
+    assert!(policy().is_some());
+    api.refuse("services", 403, "exceeded quota: balancers");
+    ask(&api, "networkPolicy", json!({"enabled": false}));
+    ask(
+        &api,
+        "gateway",
+        json!({"readWrite": {"service": {"type": "LoadBalancer"}}}),
+    );
+    hindered(&api, &operator).await;
+    assert!(policy().is_none(), "who may connect waits for nothing else");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_port_of_the_nodes_that_is_taken_keeps_nothing_else_from_being_applied() {
     let api = api();
     let operator = operator(&api, &FakeMemgraph::fresh(3)).await;

@@ -47,13 +47,29 @@ fn main_leaves_an_instance_that_is_to_be_removed_before_that_is() {
     assert_eq!(world.main(), Some(2));
     world.settings.replicas = 1;
     (world.settings.sync_replicas, world.settings.electable) = (0, 1);
-    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref(), &[]), 3);
+    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref(), &[], true), 3);
     settle_under_load(&mut world);
     assert_eq!(world.main(), Some(0));
-    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref(), &[]), 1);
+    assert_eq!(instances_to_keep("demo", 1, world.ledger.as_ref(), &[], true), 1);
     world.servers.truncate(1);
     world.settle();
     assert_eq!(modes(&world, 0), []);
+}
+
+#[test]
+fn no_copy_goes_that_may_be_the_newest() {
+    let mut world = running();
+    let holders: Vec<_> = (0..3).map(|ordinal| format!("demo-{ordinal}")).collect();
+    let keep = |world: &World, main_serves| {
+        instances_to_keep("demo", 1, world.ledger.as_ref(), &holders, main_serves)
+    };
+    assert_eq!(keep(&world, false), 2, "who is in sync is known");
+    let ledger = world.ledger.as_mut().unwrap();
+    ledger.in_sync.clear();
+    ledger.candidates.clear();
+    assert_eq!((keep(&world, true), keep(&world, false)), (1, 3));
+    world.ledger = None;
+    assert_eq!(keep(&world, false), 3);
 }
 
 #[test]
