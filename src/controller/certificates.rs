@@ -3,7 +3,8 @@
 //!
 //! A pod keeps the certificate, and the TLS or plain text, that it was started with, whatever the spec says by now. So it is the
 //! pods that tell which of them take TLS, and which Secrets they have had their certificates from: the authorities of those are
-//! trusted, too, until their pods are replaced.
+//! trusted, too, until their pods are replaced. The same goes for authorities that others have replaced in their Secret, as far as this
+//! process has seen them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,6 +76,9 @@ struct Memory {
     read: Option<(Instant, BTreeSet<String>)>,
     /// The authorities' certificates (PEM), by the name of their Secret.
     authorities: BTreeMap<String, Vec<u8>>,
+    /// Those that took the place of others in their Secret: what was there before, and when that was seen. Who writes certificate and
+    /// authorities at once, as cert-manager does, leaves instances behind that show a certificate of the former ones.
+    former: BTreeMap<String, (Timestamp, Vec<u8>)>,
     /// Whom all of these vouch for.
     trust: Option<Trust>,
     /// The newest certificate that was good: its Secret, and what tells it from others.
@@ -134,7 +138,12 @@ impl Certificates {
             }
         }
         // Also those of a certificate that cannot be used: instances may have an earlier one.
-        self.trust_in(&wanted, &found);
+        let oldest = |name: &str| {
+            let pods = inventory.instances.iter();
+            let with = pods.filter(|pod| mounted_secret(pod).as_deref() == Some(name));
+            with.filter_map(|pod| Some(pod.creation_timestamp()?.0)).min()
+        };
+        self.trust_in(&wanted, &found, oldest, Timestamp::now());
         let certificate = declared
             .as_ref()
             .and_then(|name| value(found.get(name.as_str())?, CERTIFICATE));
@@ -156,21 +165,35 @@ impl Certificates {
         memory.read.as_ref().is_some_and(recent)
     }
 
-    /// Trusts the authorities in these Secrets, and no others. What was known of one that is gone holds while a pod names it.
-    fn trust_in(&self, wanted: &BTreeSet<String>, found: &BTreeMap<&str, Secret>) {
+    /// Trusts the authorities in these Secrets, and no others but those that were there before, as long as a pod has a certificate of
+    /// that time (`oldest`: when the first pod was made that has one of this Secret). What was known of a Secret that is gone holds while a
+    /// pod names it.
+    fn trust_in(
+        &self,
+        wanted: &BTreeSet<String>,
+        found: &BTreeMap<&str, Secret>,
+        oldest: impl Fn(&str) -> Option<Timestamp>,
+        now: Timestamp,
+    ) {
         let mut memory = self.memory();
-        let mut authorities = memory.authorities.clone();
+        let (mut authorities, mut former) = (memory.authorities.clone(), memory.former.clone());
         authorities.retain(|name, _| wanted.contains(name));
         for (name, secret) in found {
             // What is no authority changes nothing.
             if let Some(pem) = value(secret, AUTHORITIES).filter(|pem| Trust::of(pem).is_ok()) {
-                authorities.insert((*name).to_owned(), pem.to_vec());
+                let before = authorities.insert((*name).to_owned(), pem.to_vec());
+                if let Some(before) = before.filter(|before| before != pem) {
+                    let earlier = former.remove(*name).map(|(_, pem)| pem).unwrap_or_default();
+                    former.insert((*name).to_owned(), (now, [earlier, before].join(&b'\n')));
+                }
             }
         }
-        if authorities != memory.authorities {
-            let all: Vec<&[u8]> = authorities.values().map(Vec::as_slice).collect();
+        former.retain(|name, (changed, _)| oldest(name).is_some_and(|made| made <= *changed));
+        if (&authorities, &former) != (&memory.authorities, &memory.former) {
+            let before = former.values().map(|(_, pem)| pem);
+            let all: Vec<&[u8]> = authorities.values().chain(before).map(Vec::as_slice).collect();
             memory.trust = Trust::of(&all.join(&b'\n')).ok();
-            memory.authorities = authorities;
+            (memory.authorities, memory.former) = (authorities, former);
         }
     }
 
@@ -220,7 +243,7 @@ pub(super) fn takes_tls(pod: &Pod) -> bool {
 }
 
 /// The Secret from which the pod has its certificate.
-fn mounted_secret(pod: &Pod) -> Option<String> {
+pub(super) fn mounted_secret(pod: &Pod) -> Option<String> {
     let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
     let volume = volumes.iter().find(|volume| volume.name == VOLUME)?;
     volume.secret.as_ref()?.secret_name.clone()
@@ -263,4 +286,52 @@ fn examine(cluster: &MemgraphCluster, name: &str, secret: &Secret) -> Result<Str
 
 fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
     Some(secret.data.as_ref()?.get(key)?.0.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+    use serde_json::json;
+
+    use super::*;
+
+    fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_authority_that_another_one_replaces_is_trusted_while_a_pod_may_have_its_certificate() {
+        let certificates = Certificates::default();
+        let wanted = BTreeSet::from(["graph-tls".to_owned()]);
+        let [first, second] = ["first", "second"].map(authority);
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let sees = |authority: &CertifiedIssuer<'static, KeyPair>, oldest: i64, now: i64| {
+            let pem = k8s_openapi::ByteString(authority.pem().into_bytes());
+            let secret: Secret = serde_json::from_value(json!({"data": {"ca.crt": pem}})).unwrap();
+            let found = BTreeMap::from([("graph-tls", secret)]);
+            certificates.trust_in(&wanted, &found, |_| Some(at(oldest)), at(now));
+        };
+        let key = KeyPair::generate().unwrap();
+        let signed = |authority: &CertifiedIssuer<'static, KeyPair>| {
+            let params = CertificateParams::new(vec!["demo-0".to_owned()]).unwrap();
+            params.signed_by(&key, authority).unwrap().pem()
+        };
+        let trusts = |authority: &CertifiedIssuer<'static, KeyPair>| {
+            let trust = certificates.memory().trust.clone().unwrap();
+            let name = "demo-0".to_owned().try_into().unwrap();
+            let (shown, own) = (signed(authority), key.serialize_pem());
+            trust
+                .examine(shown.as_bytes(), own.as_bytes(), &[name], UnixTime::now())
+                .is_ok()
+        };
+        sees(&first, 10, 20);
+        assert!(trusts(&first) && !trusts(&second));
+        sees(&second, 10, 30);
+        assert!(trusts(&first) && trusts(&second), "an instance is as it was");
+        sees(&second, 31, 40);
+        assert!(!trusts(&first) && trusts(&second), "all were made since");
+    }
 }

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Operator, chain,
+    Operator,
+    certificates::mounted_secret,
+    chain,
     clusters::Cluster,
     hibernation, image, inheritance,
     link::GatewayLink,
@@ -134,7 +136,13 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             cluster,
             operator: &self.installation,
             image: image::of_new_pods(cluster, &inventory, newest.as_deref()),
-            secrets: fingerprints(state, cluster),
+            secrets: Fingerprints {
+                former: match cluster.spec.tls {
+                    Some(_) => None,
+                    None => inventory.instances.iter().find_map(|pod| mounted_secret(pod)),
+                },
+                ..fingerprints(state, cluster)
+            },
             holders: inventory.data_holders(cluster),
             main_serves: match ledger(cluster).filter(|ledger| ledger.route == Route::Open) {
                 Some(ledger) => state.sightings.serves_as_main(&ledger.main.instance).await,
@@ -164,6 +172,7 @@ pub(super) fn fingerprints(state: &Cluster, cluster: &MemgraphCluster) -> Finger
     Fingerprints {
         certificate: state.certificates.fingerprint(cluster),
         license: state.license.fingerprint(cluster),
+        former: None,
     }
 }
 

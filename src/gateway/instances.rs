@@ -49,15 +49,18 @@ impl Instances {
         }
     }
 
-    /// Trusts the authorities in this file, and in what it is replaced by, for ever.
+    /// Trusts the authorities in this file, and in what it is replaced by, for ever. Those that it replaces are trusted beside them, until
+    /// they change again: who writes certificate and authorities at once, as cert-manager does, leaves instances behind that show a
+    /// certificate of the former ones until they are replaced.
     pub async fn follow(&self, file: &Path) {
-        let mut used = None;
+        let mut used: Option<String> = None;
         let look = || {
             let authorities = mounted::text(file)?;
             if used.as_ref() != Some(&authorities) {
-                self.trust_from_now_on(Trust::of(authorities.as_bytes())?);
+                Trust::of(authorities.as_bytes())?;
+                let former = used.replace(authorities.clone()).unwrap_or_default();
+                self.trust_from_now_on(Trust::of(format!("{authorities}\n{former}").as_bytes())?);
                 info!("the authorities of the instances' certificates are in use");
-                used = Some(authorities);
             }
             Ok::<_, TrustError>(())
         };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, inheritance::inherits, parent::Parent};
 use crate::{
-    api::{MemgraphCluster, names},
+    api::{InstanceRole, MemgraphCluster, names},
     memgraph::Credentials,
 };
 
@@ -89,11 +89,17 @@ pub fn application(
         (USERNAME.to_owned(), current.username().to_owned()),
         (PASSWORD.to_owned(), current.password().to_owned()),
     ]);
+    // Who passes TLS on speaks it as MAIN does, which is the last one to change.
+    let instances = cluster.status.iter().flat_map(|status| &status.instances);
+    let main = instances
+        .filter(|instance| instance.role == InstanceRole::Main)
+        .last();
+    let takes_tls = main.map_or(parent.spec.tls.is_some(), |main| main.tls);
     let mut address = |service: String, port: i32, keys: [&str; 3]| {
         let host = format!("{service}.{}.svc.{cluster_domain}", parent.namespace);
-        let scheme = match (&parent.spec.tls, &parent.spec.gateway.tls) {
-            (None, None) => "bolt",
-            _ => "bolt+s",
+        let scheme = match takes_tls || parent.spec.gateway.tls.is_some() {
+            true => "bolt+s",
+            false => "bolt",
         };
         let uri = format!("{scheme}://{host}:{port}");
         let values = [host, port.to_string(), uri];

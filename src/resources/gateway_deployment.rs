@@ -46,8 +46,15 @@ const INSTANCES_CA: &str = "/etc/memgraph-gateway/instances/ca.crt";
 
 /// The Deployment of a cluster's gateways. It runs the operator's own image.
 ///
-/// A rollout takes no gateway away before its successor is ready, so that a bad image never stops traffic.
-pub(super) fn build(parent: &Parent<'_>, installation: &Installation) -> Result<Deployment, Error> {
+/// A rollout takes no gateway away before its successor is ready, so that a bad image never stops traffic. `former`: the Secret whose
+/// certificate an instance still shows although the spec names none any more. MAIN is the last one to be without.
+pub(super) fn build(
+    parent: &Parent<'_>,
+    installation: &Installation,
+    former: Option<&str>,
+) -> Result<Deployment, Error> {
+    let of_instances = parent.spec.tls.as_ref().map(|tls| tls.secret_ref.name.as_str());
+    let of_instances = of_instances.or(former);
     let selector = pod::selector(parent, names::GATEWAY);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -62,8 +69,8 @@ pub(super) fn build(parent: &Parent<'_>, installation: &Installation) -> Result<
             security_context: Some(pod::security(USER, USER)),
             affinity: Some(pod::spread(parent, names::GATEWAY)),
             termination_grace_period_seconds: Some(GRACE_SECONDS),
-            containers: vec![container(parent, installation)?],
-            volumes: Some(volumes(parent)),
+            containers: vec![container(parent, installation, of_instances.is_some())?],
+            volumes: Some(volumes(parent, of_instances)),
             ..PodSpec::default()
         }),
     };
@@ -96,7 +103,11 @@ pub(super) fn build(parent: &Parent<'_>, installation: &Installation) -> Result<
     })
 }
 
-fn container(parent: &Parent<'_>, installation: &Installation) -> Result<Container, Error> {
+fn container(
+    parent: &Parent<'_>,
+    installation: &Installation,
+    knows_instances: bool,
+) -> Result<Container, Error> {
     let resources = match &parent.spec.gateway.resources {
         Some(given) => pod::resources("gateway.resources", given)?,
         None => Some(default_resources()),
@@ -112,7 +123,7 @@ fn container(parent: &Parent<'_>, installation: &Installation) -> Result<Contain
     if parent.spec.gateway.tls.is_some() {
         args.extend(["--tls-certificate", TLS_CERTIFICATE]);
         mounts.push(mount(TLS, TLS_CERTIFICATE));
-        if parent.spec.tls.is_some() {
+        if knows_instances {
             args.extend(["--instances-ca", INSTANCES_CA]);
             mounts.push(mount(INSTANCES, INSTANCES_FOLDER));
         }
@@ -171,7 +182,7 @@ fn environment(installation: &Installation) -> Vec<EnvVar> {
 }
 
 /// Secrets, whose contents the kubelet brings into running pods: a changed certificate replaces no gateway.
-fn volumes(parent: &Parent<'_>) -> Vec<Volume> {
+fn volumes(parent: &Parent<'_>, of_instances: Option<&str>) -> Vec<Volume> {
     let of_secret = |volume: &str, secret: &str, items: Option<Vec<KeyToPath>>| Volume {
         name: volume.to_owned(),
         secret: Some(SecretVolumeSource {
@@ -194,9 +205,7 @@ fn volumes(parent: &Parent<'_>) -> Vec<Volume> {
             path: AUTHORITIES.to_owned(),
             ..KeyToPath::default()
         };
-        let instances = parent.spec.tls.as_ref();
-        volumes
-            .extend(instances.map(|tls| of_secret(INSTANCES, &tls.secret_ref.name, Some(vec![authorities]))));
+        volumes.extend(of_instances.map(|secret| of_secret(INSTANCES, secret, Some(vec![authorities]))));
     }
     volumes
 }

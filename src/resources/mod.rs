@@ -164,6 +164,8 @@ pub struct Fingerprints {
     pub certificate: Option<String>,
     /// Of the license of `spec.license`.
     pub license: Option<String>,
+    /// The Secret whose certificate a pod still has although `spec.tls` names none any more. It replaces no instance.
+    pub former: Option<String>,
 }
 
 /// The disruption budget of the instances, where it [allows none](Evictions::None) to be taken.
@@ -249,7 +251,11 @@ pub fn desired(
         )),
     }
     if gateway.enabled {
-        objects.push(Object::new(&gateway_deployment::build(&parent, operator)?)?);
+        objects.push(Object::new(&gateway_deployment::build(
+            &parent,
+            operator,
+            secrets.former.as_deref(),
+        )?)?);
     } else {
         let kinds = [
             Kind::Deployment,

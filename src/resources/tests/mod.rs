@@ -105,7 +105,7 @@ fn the_examples_objects_are_as_committed() {
         cluster.meta_mut().uid = Some(UID.into());
         let secrets = Fingerprints {
             certificate: cluster.spec.tls.as_ref().map(|_| "0123456789abcdef".to_owned()),
-            license: None,
+            ..Fingerprints::default()
         };
         let image = cluster.spec.image.as_deref().unwrap_or(names::DEFAULT_IMAGE);
         let desired = desired(&cluster, &operator(), image, &secrets).unwrap();
@@ -227,6 +227,36 @@ fn services_have_the_names_that_the_spec_gives_them() {
         text(&secret, "readUri"),
         Some("bolt://graph-readers.graphs.svc.cluster.local:7687")
     );
+}
+
+#[test]
+fn applications_are_told_to_speak_as_main_does_and_not_as_the_spec_asks_it_to() {
+    let uri = |spec: Value, main_takes_tls: Option<bool>| {
+        let mut cluster = stored("demo", serde_json::from_value(spec).unwrap());
+        let main =
+            main_takes_tls.map(|tls| json!({"name": "demo-0", "role": "Main", "health": "Up", "tls": tls}));
+        let status = json!({"instances": Vec::from_iter(main)});
+        cluster.status = Some(serde_json::from_value(status).unwrap());
+        let user = Credentials::new("app", "secret").unwrap();
+        let secret = super::application(&cluster, &user, "cluster.local").unwrap();
+        text(&secret, "uri")
+            .unwrap()
+            .split_once(':')
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    let encrypted = || json!({"tls": {"secretRef": {"name": "graph-tls"}}});
+    assert_eq!(uri(encrypted(), None), "bolt+s", "all begin with it");
+    assert_eq!(
+        uri(encrypted(), Some(false)),
+        "bolt",
+        "it is the last one to change"
+    );
+    assert_eq!(uri(encrypted(), Some(true)), "bolt+s");
+    assert_eq!(uri(json!({}), Some(true)), "bolt+s", "likewise when TLS goes");
+    let ended = json!({"gateway": {"tls": {"secretRef": {"name": "graph-tls"}}}});
+    assert_eq!(uri(ended, Some(false)), "bolt+s");
 }
 
 #[test]
@@ -607,6 +637,25 @@ fn gateways_at_which_tls_ends_know_the_authorities_of_instances_and_not_their_ke
         assert!(ending.contains(part), "{part}\n{ending}");
     }
     assert!(!ending.contains("key: tls.key"), "{ending}");
+
+    // MAIN takes TLS until it is replaced as the last one.
+    let spec = json!({"gateway": {"tls": {"secretRef": {"name": "for-clients"}}}});
+    let cluster = stored("demo", serde_json::from_value(spec).unwrap());
+    let secrets = Fingerprints {
+        former: Some("of-instances".to_owned()),
+        ..Fingerprints::default()
+    };
+    let objects = desired(&cluster, &operator(), names::DEFAULT_IMAGE, &secrets)
+        .unwrap()
+        .objects;
+    let mut deployments = objects
+        .iter()
+        .filter(|object| object.key().kind == Kind::Deployment);
+    let leaving = serde_yaml::to_string(&deployments.next().unwrap().content()).unwrap();
+    assert!(
+        leaving.contains("--instances-ca") && leaving.contains("secretName: of-instances"),
+        "{leaving}"
+    );
 }
 
 /// Of the StatefulSet, and what a drain may take while the condition of that type has this status.
