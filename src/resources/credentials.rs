@@ -90,10 +90,8 @@ pub fn application(
         (PASSWORD.to_owned(), current.password().to_owned()),
     ]);
     // Who passes TLS on speaks it as MAIN does, which is the last one to change.
-    let instances = cluster.status.iter().flat_map(|status| &status.instances);
-    let main = instances
-        .filter(|instance| instance.role == InstanceRole::Main)
-        .last();
+    let mut instances = cluster.status.iter().flat_map(|status| &status.instances);
+    let main = instances.find(|instance| instance.role == InstanceRole::Main);
     let takes_tls = main.map_or(parent.spec.tls.is_some(), |main| main.tls);
     let mut address = |service: String, port: i32, keys: [&str; 3]| {
         let host = format!("{service}.{}.svc.{cluster_domain}", parent.namespace);
