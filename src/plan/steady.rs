@@ -513,8 +513,10 @@ impl<'a> Desk<'a> {
             .iter()
             .filter(answers)
             .any(Registration::lacks_a_commit);
+        // That is a commit, too, and the two would wait for each other.
+        let is_tried = !self.members.seen.commit_for.is_zero();
         let main = self.members.main.name.clone();
-        (lacks && !blocked).then(|| Work::Steps(vec![Step::Do(Action::ShowMissing { main })]))
+        (lacks && !blocked && !is_tried).then(|| Work::Steps(vec![Step::Do(Action::ShowMissing { main })]))
     }
 
     /// Gives MAIN the password that the spec names now. Clients that are signed in stay.

@@ -27,7 +27,8 @@ pub(super) struct Sessions {
 
 /// How the engine reaches a session.
 pub(super) struct SessionEntry {
-    queue: mpsc::UnboundedSender<Request>,
+    /// None: the client is gone.
+    queue: Option<mpsc::UnboundedSender<Request>>,
     info: Rc<SessionInfo>,
 }
 
@@ -56,14 +57,19 @@ pub(super) struct RunningTransaction {
 
 impl Sessions {
     pub(super) fn request(&self, id: SessionId, request: Request) {
-        if let Some(session) = self.open.borrow().get(&id) {
-            let _ = session.queue.unbounded_send(request);
+        if let Some(session) = self.open.borrow().get(&id)
+            && let Some(queue) = &session.queue
+        {
+            let _ = queue.unbounded_send(request);
         }
     }
 
+    /// The client has gone. What it has begun goes on, and is shown until it is over: the worker has the session, which leaves the
+    /// list only when it is destroyed (`~SessionHL` in `glue/SessionHL.cpp`).
     pub(super) fn close(&self, id: SessionId) {
-        let gone = self.open.borrow_mut().remove(&id);
-        drop(gone);
+        if let Some(session) = self.open.borrow_mut().get_mut(&id) {
+            session.queue = None;
+        }
     }
 
     /// The sessions with a transaction.
@@ -95,7 +101,7 @@ impl Node {
         self.sessions.open.borrow_mut().insert(
             id,
             SessionEntry {
-                queue: sender,
+                queue: Some(sender),
                 info: Rc::clone(&info),
             },
         );
@@ -107,6 +113,7 @@ impl Node {
                 node.io.effect(Effect::Respond(id, response));
             }
             session.abort();
+            node.sessions.open.borrow_mut().remove(&id);
         });
     }
 
