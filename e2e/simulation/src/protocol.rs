@@ -1,7 +1,7 @@
 //! Where in its protocol the operator is, as seen from outside: by the ledger and by what it sends.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,6 +12,7 @@ use memgraph_operator::{
     grants::{Position, Request},
     memgraph::{Bolt, BoltError, Credentials, Row, Session},
 };
+use serde_json::Value;
 use tokio::{
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -24,6 +25,7 @@ use crate::{
     announced::{Addresses, Announced, Command},
     life::Life,
     trace::Trace,
+    world::CLUSTER,
 };
 
 /// What the operator did last.
@@ -140,7 +142,13 @@ pub struct Sent {
 struct State {
     operation: Option<OperationName>,
     has_ledger: bool,
+    /// When the last ledger was lost.
+    lost: Option<Instant>,
     without_ledger: Vec<Sent>,
+    /// By operator process's slot: when the API server has told it last that the cluster has no ledger, or is not there.
+    told: BTreeMap<String, Instant>,
+    /// By instance: when it has answered an operator's statement last.
+    heard: BTreeMap<String, Instant>,
     registered: BTreeSet<String>,
     names_used_twice: Vec<String>,
     sent: Vec<Sent>,
@@ -152,6 +160,21 @@ struct State {
     probed: bool,
     opened_unproven: Vec<i64>,
     route: Route,
+}
+
+/// For how long a process may carry out what it had begun when the ledger was lost.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+
+impl State {
+    /// Whether what this process sends now was decided on without a ledger. Nobody can take back what is on its way when a
+    /// ledger is lost: the API server was asked before, and had it.
+    fn is_without_ledger(&self, by: &str) -> bool {
+        let Some(lost) = self.lost.filter(|_| !self.has_ledger) else {
+            return !self.has_ledger;
+        };
+        let was_told = self.told.get(by).is_some_and(|told| *told >= lost);
+        was_told || lost.elapsed() > UNDER_WAY
+    }
 }
 
 /// Follows what the operators do.
@@ -245,9 +268,51 @@ impl Protocol {
         }
     }
 
-    /// The cluster was deleted: names of registrations are of one cluster.
+    /// The cluster was deleted, and its ledger with it: names of registrations are of one cluster.
     pub fn cluster_gone(&self) {
         self.state().registered.clear();
+        self.ledger_lost();
+    }
+
+    /// There is no ledger any more.
+    pub fn ledger_lost(&self) {
+        let mut state = self.state();
+        if !std::mem::take(&mut state.has_ledger) {
+            return;
+        }
+        state.lost = Some(Instant::now());
+        state.route = Route::Closed;
+        state.probed = false;
+        state.operation = None;
+        drop(state);
+        self.stand.send_replace(Stand {
+            operation: None,
+            step: Step::Announced,
+        });
+    }
+
+    /// An operator process was told by the API server what the clusters are.
+    pub fn told(&self, by: &str, answer: &Value) {
+        let is_ours = |cluster: &&Value| cluster["metadata"]["name"] == CLUSTER;
+        let mut clusters = match answer["items"].as_array() {
+            Some(items) => items.as_slice(),
+            None => std::slice::from_ref(answer),
+        }
+        .iter();
+        let ours = clusters.find(is_ours);
+        // What is said of another cluster says nothing of this one.
+        let of_another = answer["items"].is_null() && ours.is_none() && answer["kind"] != "Status";
+        if !of_another && ours.is_none_or(|cluster| cluster["status"]["ledger"].is_null()) {
+            self.state().told.insert(by.to_owned(), Instant::now());
+        }
+    }
+
+    /// Whether an instance has answered an operator since the last ledger was lost, or since the beginning.
+    #[must_use]
+    pub fn was_heard_without_ledger(&self, instance: &str) -> bool {
+        let state = self.state();
+        let heard = state.heard.get(instance);
+        heard.is_some_and(|heard| state.lost.is_none_or(|lost| *heard > lost))
     }
 
     /// A gateway is asked: while the route is closed, that is the fence.
@@ -286,7 +351,7 @@ impl Protocol {
             };
             drop(addresses);
             let mut state = self.state();
-            if !state.has_ledger {
+            if !late && state.is_without_ledger(by) {
                 state.without_ledger.push(sent.clone());
             }
             state
@@ -302,6 +367,12 @@ impl Protocol {
         if !done {
             return;
         }
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let instance = addresses.get(&at.ip()).cloned();
+        drop(addresses);
+        if let Some(instance) = &instance {
+            self.state().heard.insert(instance.clone(), Instant::now());
+        }
         match Step::of(statement) {
             Some(Step::Probing) => self.state().probed = true,
             Some(Step::Promoting) => self.state().probed = false,
@@ -311,9 +382,7 @@ impl Protocol {
             && let Some(name) = rest.split_whitespace().next()
         {
             // Other clusters count for themselves.
-            let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            let ours = addresses.contains_key(&at.ip());
-            drop(addresses);
+            let ours = instance.is_some();
             let mut state = self.state();
             if ours && !state.registered.insert(name.to_owned()) {
                 state.names_used_twice.push(name.to_owned());
@@ -452,5 +521,76 @@ impl<S: Session> Session for SeenSession<S> {
         let ended = self.session.watch(deadline).await;
         self.life.awake().await.map_err(|_| over(self.at))?;
         ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const PROMOTION: &str = "SET REPLICATION ROLE TO MAIN";
+
+    fn protocol() -> Protocol {
+        Protocol::new(Addresses::default(), Trace::new(false))
+    }
+
+    fn promote(protocol: &Protocol) -> usize {
+        let at = ([10, 1, 0, 1], 7687).into();
+        protocol.statement("operator-0", at, PROMOTION, false);
+        protocol.without_ledger().len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_time_in_which_there_is_no_ledger_counts() {
+        let protocol = protocol();
+        assert_eq!(promote(&protocol), 1);
+        protocol.ledger(&Ledger::default());
+        assert_eq!(promote(&protocol), 1);
+        protocol.cluster_gone();
+        tokio::time::advance(UNDER_WAY * 2).await;
+        assert_eq!(promote(&protocol), 2);
+        protocol.ledger(&Ledger::default());
+        assert_eq!(promote(&protocol), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_under_way_counts_once_its_sender_was_told() {
+        let protocol = protocol();
+        protocol.ledger(&Ledger::default());
+        let cluster =
+            |status| json!({"kind": "MemgraphCluster", "metadata": {"name": CLUSTER}, "status": status});
+        protocol.told("operator-0", &cluster(json!({})));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        protocol.ledger_lost();
+        assert_eq!(promote(&protocol), 0);
+        protocol.told("operator-0", &cluster(json!({"ledger": {"term": 1}})));
+        protocol.told("operator-1", &cluster(json!({})));
+        protocol.told(
+            "operator-0",
+            &json!({"kind": "MemgraphCluster", "metadata": {"name": "another"}}),
+        );
+        assert_eq!(promote(&protocol), 0);
+        protocol.told("operator-0", &json!({"items": [cluster(json!({}))]}));
+        assert_eq!(promote(&protocol), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_heard_before_the_ledger_was_lost_was_not_heard_since() {
+        let addresses = Addresses::default();
+        let at: SocketAddr = ([10, 1, 0, 1], 7687).into();
+        addresses.lock().unwrap().insert(at.ip(), "demo-0".to_owned());
+        let protocol = Protocol::new(addresses, Trace::new(false));
+        protocol.ledger(&Ledger::default());
+        protocol.answered(at, "SHOW REPLICATION ROLE", true);
+        assert!(protocol.was_heard_without_ledger("demo-0"));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        protocol.ledger_lost();
+        assert!(!protocol.was_heard_without_ledger("demo-0"));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        protocol.answered(at, "SHOW REPLICATION ROLE", true);
+        assert!(protocol.was_heard_without_ledger("demo-0"));
+        assert!(!protocol.was_heard_without_ledger("demo-1"));
     }
 }

@@ -300,12 +300,17 @@ impl World {
             self.trace.note(|| format!("status: {ready}"));
         }
         let asks_for_a_password = now.spec.auth.is_some();
+        let declared = now.spec.replicas;
         let ledger = |cluster: &MemgraphCluster| cluster.status.as_ref()?.ledger.clone();
         let (before, Some(now)) = (before.and_then(ledger), ledger(now)) else {
+            self.protocol.ledger_lost();
             return;
         };
         if before.as_ref() == Some(&now) {
             return;
+        }
+        if before.is_none() {
+            self.i13_nothing_begins_before_every_instance_was_seen(declared, &now);
         }
         if asks_for_a_password {
             self.i18_nobody_is_led_to_a_main_without_users(before.as_ref(), &now);
@@ -391,7 +396,8 @@ impl Surroundings<Seen<SimulatedBolt>, Link> for Reach {
             &self.name,
             chance,
             self.trace.clone(),
-        );
+        )
+        .followed_by(self.protocol.clone());
         let bolt = Seen::new(self.bolt.clone(), &self.name, life.clone(), self.protocol.clone());
         let link = Link {
             from: self.place,

@@ -16,13 +16,14 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    request::{self, Target},
+    request::{self, Resource, Target},
     selector::Selector,
     server::ApiServer,
     watching::{LONGEST, Watching},
 };
 use crate::{
     life::Life,
+    protocol::Protocol,
     signal::{Follower, Signal},
     trace::Trace,
 };
@@ -106,6 +107,8 @@ pub struct Connection {
     chance: Arc<Mutex<Rng>>,
     trace: Trace,
     name: String,
+    /// Who is to know which clusters this process was told of.
+    protocol: Option<Protocol>,
 }
 
 impl Connection {
@@ -119,7 +122,15 @@ impl Connection {
             chance: Arc::new(Mutex::new(chance)),
             trace,
             name: name.to_owned(),
+            protocol: None,
         }
+    }
+
+    /// The same, of an operator whose protocol is followed.
+    #[must_use]
+    pub fn followed_by(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
     }
 
     /// A client that uses it.
@@ -216,6 +227,12 @@ impl Connection {
         self.travel().await?;
         self.awake().await?;
         let answer = served.unwrap_or_else(|refusal| Arc::new(refusal.status()));
+        if let Some(protocol) = &self.protocol
+            && parts.method == Method::GET
+            && target.resource == Resource::clusters()
+        {
+            protocol.told(&self.name, &answer);
+        }
         let body = Full::from(serde_json::to_vec(&*answer)?)
             .map_err(|never| match never {})
             .boxed_unsync();

@@ -10,7 +10,7 @@ use crate::{
     announced::Command,
     memgraph::{Process, Status, Transaction, WriteId},
     processes::Instance,
-    world::World,
+    world::{CLUSTER, World},
 };
 
 /// A limit that is published: a loss is booked to it only with evidence.
@@ -51,6 +51,7 @@ impl World {
 
     /// Everything that is looked at again and again.
     pub fn check(&self) {
+        self.i13_nothing_without_a_ledger();
         let Some(ledger) = self.ledger() else { return };
         if self.promise.is_for_every_write() {
             self.i1_acknowledged_is_on_main(&ledger);
@@ -66,7 +67,6 @@ impl World {
         self.i9_names_are_used_once();
         self.i3_let_in_after_a_commit();
         self.i11_modes_are_not_mixed();
-        self.i13_nothing_without_a_ledger();
     }
 
     /// I1: while clients may write, MAIN holds every acknowledged write.
@@ -270,6 +270,22 @@ impl World {
         for statement in self.protocol.without_ledger() {
             self.watchman
                 .report("I13", format!("sent without a ledger: {statement:?}"));
+        }
+    }
+
+    /// I13: a set-up begins only after every declared instance has told what it holds, unless a human has said which one to go on
+    /// with: one that was not asked may hold what was acknowledged.
+    pub(crate) fn i13_nothing_begins_before_every_instance_was_seen(&self, declared: i32, first: &Ledger) {
+        if first.recovered {
+            return;
+        }
+        let mut names = (0..declared).map(|number| format!("{CLUSTER}-{number}"));
+        if let Some(unseen) = names.find(|name| !self.protocol.was_heard_without_ledger(name)) {
+            let what = format!(
+                "a ledger of term {} begins, and {unseen} was not asked before",
+                first.term
+            );
+            self.watchman.report("I13", what);
         }
     }
 }
