@@ -14,6 +14,7 @@ pub mod memgraph;
 pub mod processes;
 pub mod protocol;
 pub mod regressions;
+pub mod remedy;
 pub mod run;
 pub mod scenario;
 pub mod script;

@@ -14,6 +14,7 @@ use crate::{
     demands::Course,
     faults::{FAULTS, Kind, Planned, Striker, Wanted, is_early, plan, sleeps, with_sleep},
     invariants::Promise,
+    remedy::Remedy,
     run::{Outcome, run},
     world::{Options, World},
 };
@@ -27,6 +28,8 @@ pub const FAULT_TIME: Duration = Duration::from_secs(525);
 const MORE_TIME: Duration = Duration::from_secs(200);
 /// How long the cluster may take to be whole again once they are over.
 const RECOVERY: Duration = Duration::from_secs(420);
+/// How many remedies may be needed one after the other.
+const REMEDIES: usize = 4;
 /// How long pods that are deleted may take to end, and the ledger to forget gateways that are gone.
 const ENDING: Duration = Duration::from_secs(120);
 /// How long an update may take after that: MAIN is moved for it twice in ten minutes at most.
@@ -66,8 +69,10 @@ pub struct Report {
     pub outcome: Outcome,
     /// What has struck where.
     pub coverage: Coverage,
-    /// The condition that the cluster was left in, if it waits for a human.
+    /// The condition that the cluster was left in, if it waits for a human who must think.
     pub stalled: Option<String>,
+    /// What a human has done who read the condition.
+    pub remedied: Vec<String>,
     /// Acknowledged writes that were lost within the published limits.
     pub booked: usize,
     /// What it consisted of.
@@ -282,7 +287,7 @@ async fn course(
     }
     sleep_until(began + program.time).await;
     striker.heal();
-    let stalled = peace(&world).await;
+    let stalled = peace(&world, &report).await;
     let mut report = report.borrow_mut();
     report.course.faults = struck;
     report.course.phases = striker.phases();
@@ -290,8 +295,8 @@ async fn course(
     report.booked = world.watchman.booked();
 }
 
-/// I14: when faults are over, clients can write again soon; or a condition says what a human must do.
-async fn peace(world: &Rc<World>) -> Option<String> {
+/// I14: when faults are over, clients can write again soon; or a condition says what a human must do, and that helps.
+async fn peace(world: &Rc<World>, report: &RefCell<Report>) -> Option<String> {
     // The last fault may have struck in this very moment: nobody has seen it yet.
     sleep(UNTIL_SEEN).await;
     // A cluster that was made anew just now goes on with pods that are about to end, and MAIN may be in one of them.
@@ -299,20 +304,34 @@ async fn peace(world: &Rc<World>) -> Option<String> {
         world.until(ENDING, World::is_at_rest).await;
         sleep(UNTIL_SEEN).await;
     }
-    let whole = world.settled(world.promise.in_sync(), RECOVERY).await;
-    world.check();
-    if !whole {
-        let status = world.cluster().and_then(|cluster| cluster.status);
-        let conditions = status.iter().flat_map(|status| &status.conditions);
+    while !world.settled(world.promise.in_sync(), RECOVERY).await {
+        world.check();
+        let conditions = world.status().conditions.into_iter();
         let mut stalled =
             conditions.filter(|condition| condition.type_ == "Stalled" && condition.status == "True");
         let Some(stalled) = stalled.next() else {
-            let what = format!("not whole again after {RECOVERY:?}: {status:?}");
+            let what = format!("not whole again after {RECOVERY:?}: {:?}", world.status());
             world.watchman.report("I14", what);
             return None;
         };
-        return Some(format!("{}: {}", stalled.reason, stalled.message));
+        // Nobody is let in, so that what clients rely on is looked at where it lies.
+        world.i1_acknowledged_is_somewhere();
+        let told = format!("{}: {}", stalled.reason, stalled.message);
+        world.trace.note(|| format!("stalled: {told}"));
+        let remedy = Remedy::named_in(&stalled.message);
+        let Some(done) = remedy.and_then(|remedy| world.apply(&remedy)) else {
+            return Some(told);
+        };
+        world.trace.note(|| format!("REMEDY {done}"));
+        let remedied = &mut report.borrow_mut().remedied;
+        remedied.push(done);
+        if remedied.len() > REMEDIES {
+            let what = format!("after {remedied:?} it still waits for a human: {told}");
+            world.watchman.report("I14", what);
+            return None;
+        }
     }
+    world.check();
     let before = world.clients.acknowledged();
     world.clients.set_busy(AFTERWARDS);
     sleep(AFTERWARDS).await;

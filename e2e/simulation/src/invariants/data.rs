@@ -113,6 +113,16 @@ impl World {
         swallowed.then_some(Limit::SecondPhase)
     }
 
+    /// Whether the loss of a write falls under a published limit, whichever copy is looked at.
+    pub(crate) fn is_lost_within_a_limit(&self, id: WriteId) -> bool {
+        let instances = self.instances.live();
+        let limit = instances.iter().find_map(|instance| self.limit(id, instance));
+        if let Some(limit) = limit {
+            self.watchman.book(id, limit);
+        }
+        limit.is_some()
+    }
+
     /// I3: whoever the ledger names as in sync holds every acknowledged write, in the life that it names.
     fn i3_members_hold_everything(&self, ledger: &Ledger) {
         if self.watchman.was_meddled_with() {

@@ -192,6 +192,20 @@ impl Instances {
         }
     }
 
+    /// The writes that an instance of the cluster holds, or would after its next start, on any volume that a claim or a pod has.
+    #[must_use]
+    pub fn everything_kept(&self) -> BTreeSet<WriteId> {
+        let memgraphs = &self.inner.memgraphs;
+        let live = self.live();
+        let running = live.iter().filter_map(|instance| instance.process);
+        let mut held: BTreeSet<_> = running.flat_map(|process| memgraphs.committed(process)).collect();
+        if let Some(instance) = live.first() {
+            let volumes = self.claimed().into_iter();
+            held.extend(volumes.flat_map(|volume| memgraphs.on_disk(volume, &instance.setup)));
+        }
+        held
+    }
+
     /// A connection to the API server from a node.
     pub(super) fn connection(&self, node: &str, life: &Life) -> Connection {
         let way = self.inner.ways.of(node);
