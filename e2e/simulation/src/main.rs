@@ -27,7 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 struct Cli {
     /// How many seeds to run.
-    #[arg(long, env = "SEEDS", default_value_t = 100)]
+    #[arg(long, env = "SEEDS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, env = "FIRST", default_value_t = 1)]
