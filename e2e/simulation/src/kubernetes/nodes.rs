@@ -16,6 +16,8 @@ struct Inner {
     name: String,
     state: Signal<State>,
     chance: std::cell::RefCell<Rng>,
+    /// How often it has been started.
+    boots: std::cell::Cell<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +43,7 @@ impl Node {
                     lag: LAG,
                 }),
                 chance: chance.into(),
+                boots: std::cell::Cell::new(1),
             }),
         }
     }
@@ -59,7 +62,16 @@ impl Node {
 
     /// Takes the power away, or gives it back.
     pub fn set_power(&self, has_power: bool) {
+        if has_power && !self.has_power() {
+            self.inner.boots.set(self.inner.boots.get() + 1);
+        }
         self.inner.state.send_modify(|state| state.has_power = has_power);
+    }
+
+    /// What its kernel calls the time since it was started last (`/proc/sys/kernel/random/boot_id`).
+    #[must_use]
+    pub fn boot_id(&self) -> String {
+        format!("{}-boot-{}", self.inner.name, self.inner.boots.get())
     }
 
     /// Cuts its kubelet off from the API server, or connects it again. What runs on it goes on.
@@ -101,5 +113,22 @@ impl Node {
 
     async fn wait(&self, wanted: impl Fn(&State) -> bool) {
         self.inner.state.subscribe().wait_for(|state| wanted(state)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_start_is_another_boot() {
+        let node = Node::new("node-0", Rng::with_seed(1));
+        let first = node.boot_id();
+        node.set_power(true);
+        node.set_connected(false);
+        assert_eq!(node.boot_id(), first);
+        node.set_power(false);
+        node.set_power(true);
+        assert_ne!(node.boot_id(), first);
     }
 }

@@ -301,6 +301,7 @@ impl Instances {
                 pod_uid,
                 container_id: String::new(),
                 volume: told,
+                boot_id: plan.node.boot_id(),
                 ..Incarnation::default()
             },
             address: plan.address,
@@ -446,7 +447,7 @@ impl Sandbox for InstanceSandbox {
             .await;
             let name = instance.incarnation.volume.split_once('/').map(|(_, name)| name);
             let note = InitNote {
-                boot_id: String::new(),
+                boot_id: instance.incarnation.boot_id.clone(),
                 volume: name
                     .filter(|_| instance.own_volume)
                     .unwrap_or_default()
