@@ -223,6 +223,13 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     {
         return plan;
     }
+    if alone
+        && awaited.is_none()
+        && !lossy
+        && let Some(text) = reset::awaits_a_word(members)
+    {
+        return Plan::new(seen, Situation::Stalled(Reason::DivergedInstance, text));
+    }
     if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
         if let Some(why) = nothing_is_taken(members, &chosen) {
             return Plan::new(seen, Situation::Stalled(Reason::UnreplicatedMode, why));

@@ -54,6 +54,27 @@ pub(super) fn outcome(seen: &Observation) -> &'static str {
     }
 }
 
+/// What to say where nobody can follow MAIN before a copy that has branched off is set aside, and only a human may say so.
+pub(super) fn awaits_a_word(members: &Members<'_>) -> Option<String> {
+    let (seen, main) = (members.seen, &members.main.name);
+    let why = if members.ledger.recovered {
+        "bootstrap.recover was obeyed, and no data is set aside unasked before every instance has followed MAIN"
+    } else if !seen.settings.reset_diverged {
+        "replication.divergedInstances is Keep"
+    } else {
+        return None;
+    };
+    let unasked: Vec<_> = diverged(members).filter(|i| !i.reset_asked).collect();
+    let first = &unasked.iter().find(|i| seen.electable(i))?.name;
+    let names: Vec<_> = unasked.iter().map(|i| i.name.as_str()).collect();
+    Some(format!(
+        "nobody can follow {main}: {} holds writes that it does not, and {why}. Save what you need of it, then annotate the pod of \
+         {first} with memgraph.dev/reset=yes to have {}",
+        names.join(", "),
+        outcome(seen)
+    ))
+}
+
 /// The next thing to do about orders; what must be written first goes into `ledger`. MAIN must be up, in the life that
 /// the ledger names, and its epoch durable.
 ///

@@ -146,6 +146,36 @@ fn a_choice_that_another_copy_refutes_is_undone_and_left_to_a_human() {
 }
 
 #[test]
+fn a_chosen_one_that_nobody_can_follow_asks_for_another_word() {
+    let mut world = returned();
+    for (server, write) in [(1, 98), (2, 99)] {
+        world.servers[server].data.pop();
+        world.servers[server].data.push((write, write));
+    }
+    let (_, state_id) = {
+        world.settle();
+        stalled(&mut world)
+    };
+    world.settings.recovery = Some(Recovery {
+        main: "demo-0".into(),
+        state_id,
+    });
+    let plan = world.settle();
+    let Situation::Stalled(Reason::DivergedInstance, message) = &plan.situation else {
+        panic!("{plan:?}");
+    };
+    assert!(
+        message.contains("annotate the pod of demo-1 with memgraph.dev/reset=yes"),
+        "{message}"
+    );
+    assert!(world.servers.iter().all(|server| server.obeyed.is_empty()));
+    world.servers[1].reset_asked = true;
+    world.settle();
+    assert_eq!(world.ledger.as_ref().unwrap().route, Route::Open);
+    assert_eq!(world.servers[1].data, world.servers[0].data);
+}
+
+#[test]
 fn a_humans_word_holds_only_for_the_state_that_he_has_seen() {
     let mut world = returned();
     world.servers[2].marker = Some(Marker {
