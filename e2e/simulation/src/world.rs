@@ -1,6 +1,10 @@
 //! The whole simulated world, put together from one seed.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, PoisonError},
+};
 
 use fastrand::Rng;
 use kube::Client;
@@ -408,5 +412,9 @@ impl Surroundings<Seen<SimulatedBolt>, Link> for Reach {
             kept: Arc::clone(&self.kept),
         };
         (connection.client(), bolt, link)
+    }
+
+    fn forget(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

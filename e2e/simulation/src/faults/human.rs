@@ -61,7 +61,7 @@ impl Striker {
             self.draw(|chance| chance.u64(seconds.start() * 1_000..=seconds.end() * 1_000)),
         );
         self.world.edit_spec(|spec| spec["hibernated"] = json!(true));
-        self.later(time, |striker| striker.world.wake());
+        self.ask_later(time, |striker| striker.world.wake());
         format!("for {time:?}")
     }
 
@@ -77,7 +77,7 @@ impl Striker {
         drop(store);
         self.fragile.set(true);
         let time = Duration::from_secs(1) + self.time(Duration::from_secs(20));
-        self.later(time, move |striker| striker.world.create_cluster(&spec));
+        self.ask_later(time, move |striker| striker.world.create_cluster(&spec));
         Some(format!("after {time:?}"))
     }
 

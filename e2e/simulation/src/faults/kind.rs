@@ -29,7 +29,7 @@ pub enum Kind {
     ReplicaFreeze,
     /// A node that an instance runs on loses its power for a while.
     PowerLoss,
-    /// All nodes of instances lose their power at once.
+    /// Everything loses its power at once: instances, gateways and operators. What the API server has stays.
     PowerLossOfAll,
     /// An instance's volume is empty when it starts again.
     DiskEmpty,
@@ -45,7 +45,7 @@ pub enum Kind {
     NodeCut,
     /// One process does not reach the API server.
     ApiCut,
-    /// Nobody reaches the API server, for up to 60 s.
+    /// Nobody reaches the API server, for up to 60 s: neither operators and gateways, nor kubelets, controllers and humans.
     ApiOutage,
     /// Answers of the API server are lost although the requests were carried out.
     ApiLostAnswers,
@@ -164,5 +164,21 @@ impl Kind {
     #[must_use]
     pub fn destroys_data(self) -> bool {
         matches!(self, Self::DiskEmpty | Self::DiskOlder | Self::HumanClaimDelete)
+    }
+
+    /// Whether it is done through the API server: by a human who finds it away, it is not.
+    #[must_use]
+    pub fn asks_the_api(self) -> bool {
+        matches!(
+            self,
+            Self::GatewayForceDelete
+                | Self::PodDelete
+                | Self::PodForceDelete
+                | Self::Switchover
+                | Self::HumanClaimDelete
+                | Self::HumanEdit
+                | Self::HumanRecreate
+                | Self::HumanSleep
+        )
     }
 }

@@ -162,8 +162,29 @@ pub fn plan(chance: &mut Rng, wanted: &Wanted<'_>) -> Vec<Planned> {
             kind,
             phase: None,
         });
+        planned.extend(within(chance, kind, at, wanted.kinds));
     }
     planned
+}
+
+/// What else goes wrong while a fault lasts, where only both together show something: a process that ends and comes back while
+/// nobody can tell of it.
+fn alongside(kind: Kind) -> &'static [Kind] {
+    match kind {
+        Kind::ApiOutage => &[Kind::ReplicaKill, Kind::MainKill],
+        _ => &[],
+    }
+}
+
+fn within(chance: &mut Rng, kind: Kind, at: Duration, kinds: &[Kind]) -> Option<Planned> {
+    let also = chance.choice(alongside(kind)).copied()?;
+    let late = Duration::from_millis(chance.u64(300..=2_000));
+    kinds.contains(&also).then_some(Planned {
+        at: at + late,
+        awaits: None,
+        kind: also,
+        phase: None,
+    })
 }
 
 fn at_setting_up(wanted: &Wanted<'_>) -> Planned {
@@ -225,10 +246,12 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_step_waits_from_the_first_fault_on() {
+        let mut alone = Kind::ALL.to_vec();
+        alone.retain(|kind| alongside(*kind).is_empty());
         let wanted = Wanted {
             seed: 1,
             time: Duration::from_secs(500),
-            kinds: &Kind::ALL,
+            kinds: &alone,
             phases: false,
             early: false,
         };
@@ -262,6 +285,28 @@ mod tests {
             STEPS.iter().chain(&EARLY_STEPS).all(|step| met.contains(step)),
             "{met:?}"
         );
+    }
+
+    #[test]
+    fn processes_end_while_the_api_server_is_away() {
+        let mut met = BTreeSet::new();
+        for seed in 0..100 {
+            let wanted = Wanted {
+                seed,
+                time: Duration::from_secs(500),
+                kinds: &Kind::ALL,
+                phases: false,
+                early: false,
+            };
+            let planned = plan(&mut Rng::with_seed(seed), &wanted);
+            let follows = planned
+                .windows(2)
+                .filter(|two| two[0].kind == Kind::ApiOutage && two[0].awaits.is_some());
+            met.extend(follows.map(|two| two[1].kind));
+        }
+        for kind in alongside(Kind::ApiOutage) {
+            assert!(met.contains(kind), "{kind:?}");
+        }
     }
 
     #[test]

@@ -26,6 +26,9 @@ impl Striker {
         if kind.takes_a_copy() && self.lies_in_wait() {
             return None;
         }
+        if kind.asks_the_api() && !world.kubernetes.has_api() {
+            return None;
+        }
         match kind {
             Kind::LeaderCrash => self.world.leader().map(|slot| {
                 slot.crash();
@@ -75,8 +78,14 @@ impl Striker {
                 Some(format!("{} ({}) for {time:?}", node.name(), instance.name))
             }
             Kind::PowerLossOfAll => {
-                for node in world.kubernetes.instance_nodes() {
+                let nodes = world.kubernetes.instance_nodes().iter();
+                for node in nodes.chain(world.kubernetes.gateway_nodes()) {
                     self.darken(node, self.time(minute));
+                }
+                for operator in &world.operators {
+                    operator.set_power(false);
+                    let operator = Rc::clone(operator);
+                    self.later(self.time(minute), move |_| operator.set_power(true));
                 }
                 Some(String::new())
             }
@@ -151,9 +160,9 @@ impl Striker {
             }
             Kind::ApiCut => {
                 let name = self.any(self.ways())?;
-                Some(self.cut_api(&[name]))
+                Some(self.cut_api(&[name], self.time(minute)))
             }
-            Kind::ApiOutage => Some(self.cut_api(&self.ways())),
+            Kind::ApiOutage => Some(self.take_api_away()),
             Kind::ApiLostAnswers => {
                 Some(self.worsen(|now| now.lost_answers = 0.3, |now| now.lost_answers = 0.0))
             }
@@ -250,8 +259,15 @@ impl Striker {
         format!("{trouble:?} {} for {time:?}", told.join(" "))
     }
 
-    fn cut_api(self: &Rc<Self>, names: &[String]) -> String {
+    /// Nobody reaches the API server: neither what asks it, nor what tells it, nor Kubernetes' own controllers.
+    fn take_api_away(self: &Rc<Self>) -> String {
         let time = self.time(Duration::from_secs(60));
+        self.world.kubernetes.set_api(false);
+        self.later(time, |striker| striker.world.kubernetes.set_api(true));
+        self.cut_api(&self.all_ways(), time)
+    }
+
+    fn cut_api(self: &Rc<Self>, names: &[String], time: Duration) -> String {
         let silent = self.draw(Rng::bool);
         for name in names {
             self.world.way(name).set(|now| {

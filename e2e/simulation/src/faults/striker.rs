@@ -111,6 +111,23 @@ impl Striker {
         nodes.chain(operators).map(str::to_owned).collect()
     }
 
+    /// The same, and those of the nodes of instances.
+    pub(super) fn all_ways(&self) -> Vec<String> {
+        let nodes = self.world.kubernetes.instance_nodes().iter();
+        let nodes = nodes.map(|node| node.name().to_owned());
+        self.ways().into_iter().chain(nodes).collect()
+    }
+
+    /// Does something that asks the API server, later: as soon as that is there.
+    pub(super) fn ask_later(self: &Rc<Self>, time: Duration, deed: impl FnOnce(&Self) + 'static) {
+        let striker = Rc::clone(self);
+        spawn_local(async move {
+            sleep(time).await;
+            striker.world.kubernetes.with_api().await;
+            deed(&striker);
+        });
+    }
+
     /// Does something later.
     pub(super) fn later(self: &Rc<Self>, time: Duration, deed: impl FnOnce(&Self) + 'static) {
         let striker = Rc::clone(self);
@@ -195,6 +212,7 @@ impl Striker {
     /// Everything is as it should be from now on, except for what was done to data.
     pub fn heal(&self) {
         *self.ambush.borrow_mut() = None;
+        self.world.kubernetes.set_api(true);
         self.world.wake();
         self.world.memgraphs.mend_all();
         self.world.gateways.repeat(None);
@@ -204,7 +222,7 @@ impl Striker {
             node.set_connected(true);
             node.set_lag(None);
         }
-        for name in self.ways() {
+        for name in self.all_ways() {
             self.world
                 .way(&name)
                 .set(|now| *now = crate::api::Conditions::default());
@@ -215,6 +233,7 @@ impl Striker {
             }
         }
         for operator in &self.world.operators {
+            operator.set_power(true);
             operator.thaw();
         }
         for gateway in self.world.gateways.all() {

@@ -152,6 +152,7 @@ async fn look_after(kubernetes: Rc<Kubernetes>, key: Key, uid: String) {
     let Some(pod) = kubernetes.api.store().get(&Resource::pods(), &key) else {
         return;
     };
+    kubernetes.with_api().await;
     let node = kubernetes.node_for(&pod);
     kubernetes.api.store().edit(&Resource::pods(), &key, |pod| {
         pod["spec"]["nodeName"] = json!(node.name());
@@ -181,6 +182,7 @@ async fn look_after(kubernetes: Rc<Kubernetes>, key: Key, uid: String) {
         Wish::Gone => {}
         Wish::End { .. } => {
             keeper.pause(5..=100).await;
+            keeper.node.reachable().await;
             keeper.remove();
         }
     }

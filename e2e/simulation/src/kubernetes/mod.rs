@@ -22,6 +22,7 @@ pub(crate) use workloads::has_own_volume;
 
 use crate::{
     api::{ApiServer, Object, Resource},
+    signal::Signal,
     trace::Trace,
 };
 
@@ -80,6 +81,8 @@ pub struct Kubernetes {
     withheld: RefCell<BTreeSet<String>>,
     /// By volume: the pod that uses it.
     holders: RefCell<BTreeMap<String, String>>,
+    /// Whether controllers and humans reach the API server.
+    api_is_there: Signal<bool>,
 }
 
 /// Addresses of pods. One that is free may be given to another pod soon.
@@ -123,6 +126,7 @@ impl Kubernetes {
             volumes: Cell::new(0),
             withheld: RefCell::default(),
             holders: RefCell::default(),
+            api_is_there: Signal::new(true),
         })
     }
 
@@ -131,8 +135,29 @@ impl Kubernetes {
         spawn_local(workloads::run(Rc::clone(self)));
         spawn_local(kubelet::run(Rc::clone(self)));
         for node in self.instance_nodes.iter().chain(&self.gateway_nodes) {
-            spawn_local(status::monitor(self.api.clone(), node.clone()));
+            spawn_local(status::monitor(Rc::clone(self), node.clone()));
         }
+    }
+
+    /// Takes the API server away from everything that is part of Kubernetes, or gives it back: nodes tell nothing and hear nothing,
+    /// and controllers stand still. What runs on the nodes goes on.
+    pub fn set_api(&self, is_there: bool) {
+        for node in self.instance_nodes.iter().chain(&self.gateway_nodes) {
+            node.set_connected(is_there);
+        }
+        self.api_is_there
+            .send_if_modified(|now| std::mem::replace(now, is_there) != is_there);
+    }
+
+    /// Whether controllers and humans reach the API server.
+    #[must_use]
+    pub fn has_api(&self) -> bool {
+        self.api_is_there.get()
+    }
+
+    /// Waits until they do.
+    pub(crate) async fn with_api(&self) {
+        self.api_is_there.subscribe().wait_for(|is_there| *is_there).await;
     }
 
     /// The nodes that instances run on, by ordinal.

@@ -1,12 +1,12 @@
 //! A pod's status, as its node tells it.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, rc::Rc, time::Duration};
 
 use memgraph_operator::api::names;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
-use super::nodes::Node;
+use super::{Kubernetes, nodes::Node};
 use crate::api::{ApiServer, Key, Resource};
 
 /// What becomes of a pod's container.
@@ -118,15 +118,20 @@ pub(super) async fn tell(
 const GRACE: Duration = Duration::from_secs(40);
 
 /// Marks a node's pods as unready while it says nothing.
-pub(super) async fn monitor(api: ApiServer, node: Node) {
+pub(super) async fn monitor(kubernetes: Rc<Kubernetes>, node: Node) {
     loop {
         node.unreachable().await;
+        // Who hears nothing himself waits.
+        kubernetes.with_api().await;
         tokio::select! {
             biased;
             () = node.reachable() => continue,
             () = sleep(GRACE) => {}
         }
-        mark_unready(&api, &node);
+        if !kubernetes.has_api() {
+            continue;
+        }
+        mark_unready(&kubernetes.api, &node);
         node.reachable().await;
     }
 }

@@ -26,6 +26,7 @@ pub(super) async fn run(kubernetes: Rc<Kubernetes>) {
         resources.iter().map(|resource| store.changes(resource)).collect()
     };
     loop {
+        kubernetes.with_api().await;
         sync(&kubernetes);
         for change in &mut changes {
             change.get_and_see();

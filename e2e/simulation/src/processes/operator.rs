@@ -81,6 +81,8 @@ impl Process for Machine {
 pub trait Surroundings<B, G> {
     /// Its clients, for as long as `life` lasts.
     fn reach(&self, life: &Life) -> (Client, B, G);
+    /// Its machine has lost its power: what it kept in memory for its next process is gone.
+    fn forget(&self);
 }
 
 /// The place where one operator process after the other runs.
@@ -91,6 +93,7 @@ pub struct OperatorSlot {
     current: std::cell::RefCell<Option<Current>>,
     /// Whether processes may run there, as long as its machine has power.
     powered: tokio::sync::watch::Sender<bool>,
+    lost_power: std::cell::Cell<bool>,
     ended: Notify,
 }
 
@@ -110,6 +113,7 @@ impl OperatorSlot {
             trace,
             current: None.into(),
             powered: tokio::sync::watch::Sender::new(true),
+            lost_power: std::cell::Cell::new(false),
             ended: Notify::new(),
         })
     }
@@ -156,6 +160,7 @@ impl OperatorSlot {
     pub fn set_power(&self, powered: bool) {
         self.powered.send_replace(powered);
         if !powered {
+            self.lost_power.set(true);
             self.crash();
         }
     }
@@ -180,6 +185,9 @@ impl OperatorSlot {
         loop {
             // The sender is this slot's own.
             let _ = self.powered.subscribe().wait_for(|powered| *powered).await;
+            if self.lost_power.replace(false) {
+                surroundings.forget();
+            }
             let life = Life::default();
             let stop = CancellationToken::new();
             let vitals = Arc::new(Vitals::default());
