@@ -11,7 +11,31 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     counts: BTreeMap<(Kind, Stand), u64>,
+    during: BTreeMap<(Kind, During), u64>,
 }
+
+/// What has lasted when a fault struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum During {
+    /// Nobody reached the API server.
+    Outage,
+    /// One copy of the data was gone, and none had taken its place.
+    CopyLost,
+}
+
+impl During {
+    const ALL: [Self; 2] = [Self::Outage, Self::CopyLost];
+}
+
+/// What must have struck while something else lasted.
+const TOGETHER: [(Kind, During); 6] = [
+    (Kind::MainKill, During::CopyLost),
+    (Kind::MainFreeze, During::CopyLost),
+    (Kind::LeaderCrash, During::CopyLost),
+    (Kind::GatewayCrash, During::CopyLost),
+    (Kind::MainKill, During::Outage),
+    (Kind::ReplicaKill, During::Outage),
+];
 
 impl Coverage {
     /// A fault has struck.
@@ -19,8 +43,16 @@ impl Coverage {
         *self.counts.entry((kind, stand)).or_default() += 1;
     }
 
+    /// A fault has struck while something else lasted.
+    pub fn count_during(&mut self, kind: Kind, during: During) {
+        *self.during.entry((kind, during)).or_default() += 1;
+    }
+
     /// Takes another run's counts in.
     pub fn add(&mut self, other: &Self) {
+        for (key, count) in &other.during {
+            *self.during.entry(*key).or_default() += count;
+        }
         for (key, count) in &other.counts {
             *self.counts.entry(*key).or_default() += count;
         }
@@ -35,6 +67,10 @@ impl Coverage {
     fn at_step(&self, kind: Kind, step: Step) -> u64 {
         let counts = |stand: &Stand| stand.operation.is_some() || step.comes_while_open();
         self.sum(|(k, stand)| *k == kind && stand.step == step && counts(stand))
+    }
+
+    fn while_lasted(&self, kind: Kind, during: During) -> u64 {
+        self.during.get(&(kind, during)).copied().unwrap_or_default()
     }
 
     fn sum(&self, wanted: impl Fn(&(Kind, Stand)) -> bool) -> u64 {
@@ -53,6 +89,9 @@ impl Coverage {
             let name = operation.map_or_else(|| "Open".to_owned(), |name| format!("{name:?}"));
             let _ = write!(text, "{name:>11}");
         }
+        for during in During::ALL {
+            let _ = write!(text, "{:>10}", format!("{during:?}"));
+        }
         for step in Step::ALL {
             let _ = write!(text, "{:>12}", format!("{step:?}"));
         }
@@ -61,6 +100,9 @@ impl Coverage {
             let _ = write!(text, "{:18}", format!("{kind:?}"));
             for operation in &operations {
                 let _ = write!(text, "{:>11}", self.in_operation(*kind, *operation));
+            }
+            for during in During::ALL {
+                let _ = write!(text, "{:>10}", self.while_lasted(*kind, during));
             }
             for step in Step::ALL {
                 let _ = write!(text, "{:>12}", self.at_step(*kind, step));
@@ -75,6 +117,11 @@ impl Coverage {
     #[must_use]
     pub fn holes(&self, kinds: &[Kind], with_rare: bool) -> Vec<String> {
         let mut holes = Vec::new();
+        for (kind, during) in TOGETHER.into_iter().filter(|(kind, _)| kinds.contains(kind)) {
+            if self.while_lasted(kind, during) == 0 {
+                holes.push(format!("{kind:?} during {during:?}"));
+            }
+        }
         for kind in kinds {
             if self.in_operation(*kind, None) == 0 {
                 holes.push(format!("{kind:?} while the route is open"));
@@ -134,6 +181,15 @@ mod tests {
         assert!(!holes.contains(&"MainKill at Promoting".to_owned()));
         assert!(holes.contains(&"MainKill at Fencing".to_owned()));
         assert!(!holes.contains(&"MainKill at Marking".to_owned()));
+    }
+
+    #[test]
+    fn what_must_strike_while_something_else_lasts_is_a_hole_until_it_has() {
+        let mut coverage = Coverage::default();
+        let hole = "ReplicaKill during Outage".to_owned();
+        assert!(coverage.holes(&Kind::ALL, false).contains(&hole));
+        coverage.count_during(Kind::ReplicaKill, During::Outage);
+        assert!(!coverage.holes(&Kind::ALL, false).contains(&hole));
     }
 
     #[test]

@@ -263,7 +263,7 @@ async fn course(
         } else {
             Duration::ZERO
         };
-        if began.elapsed() > program.time + more || !striker.is_whole().await {
+        if began.elapsed() > program.time + more || !striker.is_whole_for(fault.kind).await {
             break;
         }
         world.clients.set_busy(BUSY);
@@ -273,12 +273,17 @@ async fn course(
             None => false,
         };
         let stand = world.protocol.stand_now(met);
+        let during = striker.lasting();
         let mut fault = fault.clone();
         for _ in 0..TRIES {
             if let Some(told) = striker.strike(&fault) {
                 let kind = fault.kind;
                 world.trace.note(|| format!("FAULT {kind:?} {told} ({stand:?})"));
-                report.borrow_mut().coverage.count(kind, stand);
+                let coverage = &mut report.borrow_mut().coverage;
+                coverage.count(kind, stand);
+                for during in during {
+                    coverage.count_during(kind, during);
+                }
                 struck += 1;
                 break;
             }

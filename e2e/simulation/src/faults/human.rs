@@ -8,7 +8,7 @@ use memgraph_sim::engine::InspectedRole;
 use serde_json::json;
 use tokio::task::spawn_local;
 
-use super::striker::Striker;
+use super::striker::{Fragile, Striker};
 use crate::{api::Resource, memgraph::BOLT_PORT, processes::Instance, world::cluster_key};
 
 impl Striker {
@@ -75,7 +75,7 @@ impl Striker {
         }
         store.remove(&Resource::clusters(), &cluster_key());
         drop(store);
-        self.fragile.set(true);
+        self.is_lost(Fragile::Unsure);
         let time = Duration::from_secs(1) + self.time(Duration::from_secs(20));
         self.ask_later(time, move |striker| striker.world.create_cluster(&spec));
         Some(format!("after {time:?}"))
@@ -98,7 +98,7 @@ impl Striker {
     }
 
     pub(super) fn change_role(self: &Rc<Self>) -> Option<String> {
-        self.fragile.set(true);
+        self.is_lost(Fragile::Unsure);
         self.world.watchman.set_meddled(true);
         if self.draw(Rng::bool) {
             let replica = self.any(self.replicas())?;
@@ -126,7 +126,7 @@ impl Striker {
         });
         let (main, registrations) = found.next()?;
         let registration = self.any(registrations)?;
-        self.fragile.set(true);
+        self.is_lost(Fragile::Unsure);
         self.world.watchman.set_meddled(true);
         Some(self.command(&main, format!("DROP REPLICA {}", registration.name)))
     }

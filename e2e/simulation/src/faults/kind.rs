@@ -153,7 +153,8 @@ impl Kind {
         )
     }
 
-    /// Whether a copy of the data cannot be relied on any more until the cluster is whole again: nothing else strikes before.
+    /// Whether a copy of the data cannot be relied on any more until the cluster is whole again: before, nothing strikes that may take
+    /// another one.
     #[must_use]
     pub fn takes_a_copy(self) -> bool {
         self.destroys_data() || matches!(self, Self::HumanRole | Self::HumanDrop | Self::HumanRecreate)
@@ -179,6 +180,41 @@ impl Kind {
                 | Self::HumanEdit
                 | Self::HumanRecreate
                 | Self::HumanSleep
+        )
+    }
+
+    /// Whether all copies of the data are still there afterwards, as they were: processes end or stand still and come back on
+    /// their volumes, and messages are lost. It may strike also while a copy was lost: that is the single failure of the promise, and
+    /// every other copy is still to count on.
+    #[must_use]
+    pub fn spares_data(self) -> bool {
+        matches!(
+            self,
+            Self::LeaderCrash
+                | Self::StandbyCrash
+                | Self::LeaderFreeze
+                | Self::LeaderStop
+                | Self::GatewayCrash
+                | Self::GatewayFreeze
+                | Self::GatewayForceDelete
+                | Self::MainKill
+                | Self::MainFreeze
+                | Self::ReplicaKill
+                | Self::ReplicaFreeze
+                | Self::OneWay
+                | Self::ReplicationCut
+                | Self::BoltCut
+                | Self::NodeCut
+                | Self::ApiCut
+                | Self::ApiOutage
+                | Self::ApiLostAnswers
+                | Self::ApiSlow
+                | Self::WatchLag
+                | Self::LostEvents
+                | Self::StatusLag
+                | Self::SlowNetwork
+                | Self::LongRead
+                | Self::Repeated
         )
     }
 }

@@ -168,9 +168,19 @@ pub fn plan(chance: &mut Rng, wanted: &Wanted<'_>) -> Vec<Planned> {
 }
 
 /// What else goes wrong while a fault lasts, where only both together show something: a process that ends and comes back while
-/// nobody can tell of it.
+/// nobody can tell of it, or whose strict replica has just lost its copy.
 fn alongside(kind: Kind) -> &'static [Kind] {
     match kind {
+        Kind::DiskEmpty | Kind::HumanClaimDelete => &[
+            Kind::MainKill,
+            Kind::MainKill,
+            Kind::MainKill,
+            Kind::MainFreeze,
+            Kind::LeaderCrash,
+            Kind::LeaderFreeze,
+            Kind::GatewayCrash,
+            Kind::NodeCut,
+        ],
         Kind::ApiOutage => &[Kind::ReplicaKill, Kind::MainKill],
         _ => &[],
     }
@@ -178,9 +188,13 @@ fn alongside(kind: Kind) -> &'static [Kind] {
 
 fn within(chance: &mut Rng, kind: Kind, at: Duration, kinds: &[Kind]) -> Option<Planned> {
     let also = chance.choice(alongside(kind)).copied()?;
-    let late = Duration::from_millis(chance.u64(300..=2_000));
-    kinds.contains(&also).then_some(Planned {
-        at: at + late,
+    let late = if kind.destroys_data() {
+        1..=300
+    } else {
+        300..=2_000
+    };
+    kinds.contains(&also).then(|| Planned {
+        at: at + Duration::from_millis(chance.u64(late)),
         awaits: None,
         kind: also,
         phase: None,

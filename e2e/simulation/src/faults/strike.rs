@@ -9,7 +9,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{kind::Kind, plan::Planned, striker::Striker};
+use super::{
+    kind::Kind,
+    plan::Planned,
+    striker::{Fragile, Striker},
+};
 use crate::{
     kubernetes::Node,
     memgraph::{BOLT_PORT, Disk, Path, Place, Trouble},
@@ -26,7 +30,7 @@ impl Striker {
         if kind.takes_a_copy() && self.lies_in_wait() {
             return None;
         }
-        if kind.asks_the_api() && !world.kubernetes.has_api() {
+        if kind.asks_the_api() && !world.kubernetes.has_api() || !self.may_strike(kind) {
             return None;
         }
         match kind {
@@ -92,7 +96,7 @@ impl Striker {
             Kind::DiskEmpty => {
                 let instance = self.expendable()?;
                 let process = instance.process?;
-                self.fragile.set(true);
+                self.is_lost(Fragile::CopyLost);
                 world.memgraphs.kill(process);
                 world
                     .memgraphs
@@ -104,7 +108,7 @@ impl Striker {
                 let process = instance.process?;
                 let copies = self.copies.borrow();
                 let (_, copy) = copies.iter().find(|(volume, _)| *volume == instance.volume)?;
-                self.fragile.set(true);
+                self.is_lost(Fragile::Unsure);
                 world.memgraphs.kill(process);
                 world.memgraphs.disk(instance.volume, |disk| *disk = copy.clone());
                 world.watchman.put_back(&instance.name);
@@ -205,7 +209,7 @@ impl Striker {
             Kind::HumanDrop => self.drop_registration(),
             Kind::HumanClaimDelete => {
                 let instance = self.expendable()?;
-                self.fragile.set(true);
+                self.is_lost(Fragile::CopyLost);
                 world.delete_claim(&instance.name);
                 world.delete_pod(&instance.name);
                 Some(instance.name)

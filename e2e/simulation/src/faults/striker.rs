@@ -1,15 +1,22 @@
 //! Who strikes: what it knows of the world, and whom it chooses.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    rc::Rc,
+    time::Duration,
+};
 
 use fastrand::Rng;
 use tokio::{task::spawn_local, time::sleep};
 
 use super::{
     ambush::{self, Ambush},
+    kind::Kind,
     phase::Phase,
 };
 use crate::{
+    coverage::During,
     memgraph::{Disk, Place, Volume},
     processes::{Gateway, Instance, OperatorSlot},
     world::{CLUSTER, World},
@@ -24,9 +31,20 @@ pub struct Striker {
     pub(super) phases: Rc<RefCell<BTreeSet<Phase>>>,
     /// Copies of volumes, to be put back later.
     pub(super) copies: RefCell<Vec<(Volume, Disk)>>,
-    pub(super) requests: std::cell::Cell<u32>,
+    pub(super) requests: Cell<u32>,
     /// Whether a copy of the data was taken away and the cluster was not whole again since.
-    pub(super) fragile: std::cell::Cell<bool>,
+    pub(super) fragile: Cell<Fragile>,
+}
+
+/// What may not be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fragile {
+    /// Nothing: all copies are there.
+    No,
+    /// One copy is gone. The others are what they were.
+    CopyLost,
+    /// A copy is an older one in place, or a human has changed instances by hand: what the others are worth is not known to everybody.
+    Unsure,
 }
 
 impl Striker {
@@ -47,8 +65,8 @@ impl Striker {
             ambush,
             phases,
             copies: RefCell::default(),
-            requests: std::cell::Cell::new(0),
-            fragile: std::cell::Cell::new(false),
+            requests: Cell::new(0),
+            fragile: Cell::new(Fragile::No),
         })
     }
 
@@ -154,10 +172,27 @@ impl Striker {
         }
     }
 
-    /// Whether a fault may strike now. One copy of the data may be lost at a time: until the cluster is whole again, nothing
-    /// else happens, and if it does not become whole, nothing at all.
-    pub async fn is_whole(self: &Rc<Self>) -> bool {
-        if !self.fragile.get() {
+    /// A copy of the data cannot be relied on from now on.
+    pub(super) fn is_lost(&self, how: Fragile) {
+        if self.fragile.get() != Fragile::Unsure {
+            self.fragile.set(how);
+        }
+    }
+
+    /// Whether a fault of this kind oversteps nothing now: one copy may be lost at a time, and while one is, processes may still end and
+    /// messages be lost.
+    pub(super) fn may_strike(&self, kind: Kind) -> bool {
+        match self.fragile.get() {
+            Fragile::No => true,
+            Fragile::CopyLost => kind.spares_data(),
+            Fragile::Unsure => false,
+        }
+    }
+
+    /// Whether a fault of this kind may strike, now or when the cluster is whole again, which is waited for. If it does not become
+    /// whole, nothing strikes at all.
+    pub async fn is_whole_for(self: &Rc<Self>, kind: Kind) -> bool {
+        if self.may_strike(kind) {
             return true;
         }
         let patience = Duration::from_secs(120);
@@ -169,9 +204,17 @@ impl Striker {
         if !self.world.settled(self.world.promise.in_sync(), patience).await {
             return false;
         }
-        self.fragile.set(false);
+        self.fragile.set(Fragile::No);
         self.world.watchman.set_meddled(false);
         true
+    }
+
+    /// What lasts now.
+    #[must_use]
+    pub fn lasting(&self) -> Vec<During> {
+        let outage = (!self.world.kubernetes.has_api()).then_some(During::Outage);
+        let copy_lost = (self.fragile.get() == Fragile::CopyLost).then_some(During::CopyLost);
+        outage.into_iter().chain(copy_lost).collect()
     }
 
     /// Phases of commits in which MAIN was killed as planned.
@@ -196,7 +239,7 @@ impl Striker {
             return self.any(self.world.instances.live());
         }
         let instance = self.expendable()?;
-        self.fragile.set(true);
+        self.is_lost(Fragile::Unsure);
         Some(instance)
     }
 
