@@ -128,7 +128,7 @@ impl Coverage {
             }
             let rare = |step: &Step| matches!(step, Step::Dropping | Step::Marking);
             for step in Step::ALL.into_iter().filter(|step| with_rare || !rare(step)) {
-                if self.at_step(*kind, step) == 0 && impossible(*kind, step).is_none() {
+                if self.at_step(*kind, step) == 0 && is_demanded(*kind, step) {
                     holes.push(format!("{kind:?} at {step:?}"));
                 }
             }
@@ -153,6 +153,13 @@ const IMPOSSIBLE: [(Kind, Step, &str); 1] = [(
     Step::Marking,
     "the mark is set while no replica is registered",
 )];
+
+/// Whether a fault is to have struck at a step. Clients commit while they are let in; behind a closed route only a probe is
+/// committed, and what a lost MAIN had begun.
+fn is_demanded(kind: Kind, step: Step) -> bool {
+    let commits = kind != Kind::CommitPhase || step == Step::Probing;
+    commits && impossible(kind, step).is_none()
+}
 
 /// Why a fault cannot strike at a step, if it cannot.
 fn impossible(kind: Kind, step: Step) -> Option<&'static str> {
@@ -190,6 +197,13 @@ mod tests {
         assert!(coverage.holes(&Kind::ALL, false).contains(&hole));
         coverage.count_during(Kind::ReplicaKill, During::Outage);
         assert!(!coverage.holes(&Kind::ALL, false).contains(&hole));
+    }
+
+    #[test]
+    fn commits_are_struck_where_there_are_any() {
+        let holes = Coverage::default().holes(&[Kind::CommitPhase], false);
+        let wanted = ["CommitPhase while the route is open", "CommitPhase at Probing"];
+        assert_eq!(holes, wanted);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     coverage::Coverage,
     demands::Course,
-    faults::{FAULTS, Kind, Planned, Striker, Wanted, is_early, plan, sleeps, with_sleep},
+    faults::{AMBUSH, FAULTS, Kind, Planned, Striker, Wanted, is_early, plan, sleeps, with_sleep},
     invariants::Promise,
     remedy::Remedy,
     run::{Outcome, run},
@@ -42,6 +42,10 @@ const WATCHED: Duration = Duration::from_secs(45);
 /// The longest pause between two writes of a client, and for how long writes come faster around a fault.
 const PAUSE: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_secs(12);
+/// How many faults may follow those that were planned, where some of these have found nothing to strike at, and the pause between
+/// them.
+const MORE_FAULTS: usize = 30;
+const BETWEEN: Duration = Duration::from_secs(3);
 /// How often another fault is tried where one has found nothing to strike at.
 const TRIES: usize = 4;
 /// How often everything is looked at, apart from each change of the ledger.
@@ -120,6 +124,7 @@ impl Scenario {
             faults,
             kinds,
             early,
+            phases,
             time: self.time,
         };
         let report = Rc::new(RefCell::new(Report::default()));
@@ -213,7 +218,28 @@ struct Program {
     kinds: Vec<Kind>,
     /// Whether faults begin before the cluster is set up.
     early: bool,
+    /// Whether MAIN is to be killed in each phase of a commit.
+    phases: bool,
     time: Duration,
+}
+
+/// A fault in place of one that has found nothing to strike at: a phase of a commit in which MAIN was not killed yet, or any.
+fn another(program: &Program, striker: &Striker, chance: &mut Rng) -> Planned {
+    let mut missing = striker.missing_phases().into_iter().filter(|_| program.phases);
+    let phase = missing.next();
+    let kind = match phase {
+        Some(_) => Kind::CommitPhase,
+        None => chance
+            .choice(&program.kinds)
+            .copied()
+            .unwrap_or(Kind::LeaderCrash),
+    };
+    Planned {
+        at: Duration::ZERO,
+        awaits: None,
+        kind,
+        phase,
+    }
 }
 
 async fn course(
@@ -256,13 +282,28 @@ async fn course(
         course.operators = world.operators.len();
     }
     let began = Instant::now();
-    for fault in &program.faults {
-        sleep_until(began + fault.at).await;
-        let more = if struck < FAULTS {
-            MORE_TIME
-        } else {
-            Duration::ZERO
+    let tally = |struck: &mut usize| {
+        for (kind, stand) in striker.take_struck() {
+            report.borrow_mut().coverage.count(kind, stand);
+            *struck += 1;
+        }
+    };
+    let planned = program.faults.iter().cloned().map(Some);
+    for fault in planned.chain(std::iter::repeat_n(None, MORE_FAULTS)) {
+        tally(&mut struck);
+        let lacks_phases = program.phases && !striker.missing_phases().is_empty();
+        let lacks = struck < FAULTS || lacks_phases;
+        let more = if lacks { MORE_TIME } else { Duration::ZERO };
+        let is_further = fault.is_none();
+        let mut fault = match fault {
+            Some(fault) => fault,
+            None if !lacks => break,
+            None => {
+                sleep(BETWEEN).await;
+                another(&program, &striker, &mut chance)
+            }
         };
+        sleep_until(began + fault.at).await;
         if began.elapsed() > program.time + more || !striker.is_whole_for(fault.kind).await {
             break;
         }
@@ -274,22 +315,29 @@ async fn course(
         };
         let stand = world.protocol.stand_now(met);
         let during = striker.lasting();
-        let mut fault = fault.clone();
         for _ in 0..TRIES {
-            if let Some(told) = striker.strike(&fault) {
+            if let Some(told) = striker.strike(&fault, stand) {
                 let kind = fault.kind;
                 world.trace.note(|| format!("FAULT {kind:?} {told} ({stand:?})"));
-                let coverage = &mut report.borrow_mut().coverage;
-                coverage.count(kind, stand);
-                for during in during {
-                    coverage.count_during(kind, during);
+                if !kind.shows_later() {
+                    let coverage = &mut report.borrow_mut().coverage;
+                    coverage.count(kind, stand);
+                    for during in during {
+                        coverage.count_during(kind, during);
+                    }
+                    struck += 1;
                 }
-                struck += 1;
                 break;
             }
             fault.kind = chance.choice(&program.kinds).copied().unwrap_or(fault.kind);
         }
+        if is_further && fault.phase.is_some() {
+            let before = striker.phases();
+            let met = |_: &World| striker.phases() > before;
+            world.until(AMBUSH, met).await;
+        }
     }
+    tally(&mut struck);
     sleep_until(began + program.time).await;
     striker.heal();
     let stalled = peace(&world, &report).await;

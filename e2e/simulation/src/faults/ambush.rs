@@ -4,9 +4,10 @@ use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{phase::Phase, striker::Striker};
+use super::{kind::Kind, phase::Phase, striker::Striker};
 use crate::{
     memgraph::{Blow, Deed, Fate, Step},
+    protocol::{Protocol, Stand},
     trace::Trace,
 };
 
@@ -28,14 +29,23 @@ enum Mischief {
     Late(Duration),
 }
 
-/// For how long somebody waits for a phase of a commit.
-const AMBUSH: Duration = Duration::from_secs(30);
+impl Mischief {
+    fn is_for(self, step: &Step) -> bool {
+        self != Self::KillMain || step.for_a_client && step.main.is_some()
+    }
+}
 
-/// What is done at a step of a commit, if somebody waits for its phase. Notes the phases in which MAIN was killed.
+/// For how long somebody waits for a phase of a commit.
+pub const AMBUSH: Duration = Duration::from_secs(30);
+
+/// What is done at a step of a commit, if somebody waits for its phase. Notes the phases in which MAIN was killed. That is done only
+/// in the commit of a client: what the operator commits behind a closed route, and a replica that writes to its disk, go on.
 pub(super) fn strike_at(
     step: &Step,
     waiting: &RefCell<Option<Ambush>>,
     met: &RefCell<BTreeSet<Phase>>,
+    struck: &RefCell<Vec<(Kind, Stand)>>,
+    protocol: &Protocol,
     trace: &Trace,
 ) -> Deed {
     let mut waiting = waiting.borrow_mut();
@@ -44,8 +54,11 @@ pub(super) fn strike_at(
     };
     if Instant::now() > ambush.until {
         *waiting = None;
-    } else if Phase::of(step.doing) == ambush.phase {
+    } else if Phase::of(step.doing) == ambush.phase && ambush.deed.is_for(step) {
         *waiting = None;
+        struck
+            .borrow_mut()
+            .push((Kind::CommitPhase, protocol.stand_now(false)));
         trace.note(|| format!("ambush: {:?} at {:?}", ambush.deed, step.doing));
         if ambush.deed == Mischief::KillMain {
             met.borrow_mut().insert(ambush.phase);
@@ -86,15 +99,41 @@ impl Striker {
 
 fn deed(step: &Step, mischief: Mischief) -> Deed {
     match (mischief, step.peer) {
-        (Mischief::KillMain, Some(peer)) if Phase::of(step.doing).is_of_replica() => {
-            Deed::blow(Blow::Kill(peer))
-        }
+        (Mischief::KillMain, _) => Deed::blow(Blow::Kill(step.main.unwrap_or(step.process))),
         (Mischief::KillTheOther, Some(peer)) => Deed::blow(Blow::Kill(peer)),
-        (Mischief::KillMain | Mischief::KillWhoActs | Mischief::KillTheOther, _) => {
-            Deed::blow(Blow::Kill(step.process))
-        }
+        (Mischief::KillWhoActs | Mischief::KillTheOther, _) => Deed::blow(Blow::Kill(step.process)),
         (Mischief::Lose, _) => Deed::fate(Fate::Reset),
         (Mischief::LastOne, _) => Deed::fate(Fate::LastOne),
         (Mischief::Late(by), _) => Deed::fate(Fate::Late(by)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memgraph::{Doing, Process};
+
+    #[test]
+    fn only_a_main_that_a_client_waits_for_is_killed() {
+        let [main, replica] = [0, 1].map(Process::new);
+        let sync = |process, main, for_a_client| Step {
+            doing: Doing::Sync,
+            process,
+            peer: None,
+            timestamp: None,
+            main,
+            for_a_client,
+            at: Duration::ZERO,
+        };
+        assert!(Mischief::KillMain.is_for(&sync(main, Some(main), true)));
+        assert!(!Mischief::KillMain.is_for(&sync(main, Some(main), false)));
+        assert!(!Mischief::KillMain.is_for(&sync(replica, None, false)));
+        assert!(Mischief::KillWhoActs.is_for(&sync(replica, None, false)));
+        let vote = Step {
+            doing: Doing::Vote { yes: true },
+            peer: Some(main),
+            ..sync(replica, Some(main), true)
+        };
+        assert_eq!(deed(&vote, Mischief::KillMain), Deed::blow(Blow::Kill(main)));
     }
 }

@@ -8,7 +8,10 @@ use memgraph_sim::engine::InspectedRole;
 use serde_json::json;
 use tokio::task::spawn_local;
 
-use super::striker::{Fragile, Striker};
+use super::{
+    kind::Kind,
+    striker::{Fragile, Striker},
+};
 use crate::{api::Resource, memgraph::BOLT_PORT, processes::Instance, world::cluster_key};
 
 impl Striker {
@@ -82,15 +85,19 @@ impl Striker {
     }
 
     /// A human gives a command to an instance.
-    fn command(self: &Rc<Self>, instance: &Instance, statement: String) -> String {
+    fn command(self: &Rc<Self>, kind: Kind, instance: &Instance, statement: String) -> String {
         let mut client = self.world.memgraphs.client(self.world.memgraphs.place("human"));
         let at = (instance.address, BOLT_PORT).into();
         let told = format!("{} at {}", statement, instance.name);
         let trace = self.world.trace.clone();
+        let hit = self.hit(kind);
         spawn_local(async move {
             let patience = Duration::from_secs(5);
             if client.connect(at, patience).await.is_ok() {
                 let done = client.run(&statement, bolt_server::Map::new(), patience).await;
+                if done.is_ok() {
+                    hit();
+                }
                 trace.note(|| format!("human: {statement}: {:?}", done.map(drop)));
             }
         });
@@ -102,13 +109,17 @@ impl Striker {
         self.world.watchman.set_meddled(true);
         if self.draw(Rng::bool) {
             let replica = self.any(self.replicas())?;
-            Some(self.command(&replica, "SET REPLICATION ROLE TO MAIN".to_owned()))
+            Some(self.command(
+                Kind::HumanRole,
+                &replica,
+                "SET REPLICATION ROLE TO MAIN".to_owned(),
+            ))
         } else {
             let demote = format!(
                 "SET REPLICATION ROLE TO REPLICA WITH PORT {}",
                 names::REPLICATION_PORT
             );
-            Some(self.command(&self.world.main()?, demote))
+            Some(self.command(Kind::HumanRole, &self.world.main()?, demote))
         }
     }
 
@@ -128,6 +139,10 @@ impl Striker {
         let registration = self.any(registrations)?;
         self.is_lost(Fragile::Unsure);
         self.world.watchman.set_meddled(true);
-        Some(self.command(&main, format!("DROP REPLICA {}", registration.name)))
+        Some(self.command(
+            Kind::HumanDrop,
+            &main,
+            format!("DROP REPLICA {}", registration.name),
+        ))
     }
 }

@@ -217,4 +217,13 @@ impl Kind {
                 | Self::Repeated
         )
     }
+
+    /// Whether it shows only later whether it has struck: a command may be refused, and no commit may come to the phase.
+    #[must_use]
+    pub fn shows_later(self) -> bool {
+        matches!(
+            self,
+            Self::CommitPhase | Self::LongRead | Self::Snapshot | Self::HumanRole | Self::HumanDrop
+        )
+    }
 }

@@ -8,6 +8,7 @@ mod plan;
 mod strike;
 mod striker;
 
+pub use ambush::AMBUSH;
 pub use kind::Kind;
 pub use phase::Phase;
 pub use plan::{FAULTS, Planned, Wanted, is_early, plan, sleeps, with_sleep};

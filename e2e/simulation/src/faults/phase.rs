@@ -42,10 +42,4 @@ impl Phase {
             Doing::Acknowledge { .. } => Self::Acknowledge,
         }
     }
-
-    /// Whether it is a replica that acts.
-    #[must_use]
-    pub fn is_of_replica(self) -> bool {
-        matches!(self, Self::Vote | Self::Finalized)
-    }
 }

@@ -18,12 +18,14 @@ use crate::{
     kubernetes::Node,
     memgraph::{BOLT_PORT, Disk, Path, Place, Trouble},
     processes::Instance,
+    protocol::Stand,
 };
 
 impl Striker {
     /// Strikes. What it was, for the trace; none if there was nothing to strike at.
-    pub fn strike(self: &Rc<Self>, fault: &Planned) -> Option<String> {
+    pub fn strike(self: &Rc<Self>, fault: &Planned, stand: Stand) -> Option<String> {
         let kind = fault.kind;
+        self.stand.set(Some(stand));
         let minute = Duration::from_secs(60);
         let world = &self.world;
         // Who waits for a phase of a commit would strike before the cluster is whole again.
@@ -320,10 +322,17 @@ impl Striker {
         Some(told)
     }
 
+    /// What notes that a fault has struck of which that shows later.
+    pub(super) fn hit(&self, kind: Kind) -> impl FnOnce() + use<> {
+        let (struck, stand) = (Rc::clone(&self.struck), self.stand.get());
+        move || struck.borrow_mut().extend(stand.map(|stand| (kind, stand)))
+    }
+
     fn read_long(self: &Rc<Self>) -> Option<String> {
         let replica = self.any(self.replicas())?;
         let time = self.time(Duration::from_secs(60));
         let mut client = self.world.memgraphs.client(self.world.memgraphs.place("analyst"));
+        let hit = self.hit(Kind::LongRead);
         spawn_local(async move {
             let patience = Duration::from_secs(5);
             let at = (replica.address, BOLT_PORT).into();
@@ -331,6 +340,7 @@ impl Striker {
                 && client.begin(patience).await.is_ok()
                 && client.read(patience).await.is_ok()
             {
+                hit();
                 sleep(time).await;
             }
         });
@@ -345,6 +355,7 @@ impl Striker {
         memgraphs.set_disk_speed(replica.volume, sync, time);
         let told = format!("{} takes {time:?}", replica.name);
         let mut client = memgraphs.client(memgraphs.place("analyst"));
+        let hit = self.hit(Kind::Snapshot);
         spawn_local(async move {
             let patience = Duration::from_secs(60);
             if client
@@ -352,9 +363,12 @@ impl Striker {
                 .await
                 .is_ok()
             {
-                let _ = client
+                let done = client
                     .run("CREATE SNAPSHOT", bolt_server::Map::new(), patience)
                     .await;
+                if done.is_ok() {
+                    hit();
+                }
             }
             memgraphs.set_disk_speed(replica.volume, sync, Duration::from_millis(20));
         });

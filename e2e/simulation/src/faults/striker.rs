@@ -19,6 +19,7 @@ use crate::{
     coverage::During,
     memgraph::{Disk, Place, Volume},
     processes::{Gateway, Instance, OperatorSlot},
+    protocol::Stand,
     world::{CLUSTER, World},
 };
 
@@ -34,6 +35,10 @@ pub struct Striker {
     pub(super) requests: Cell<u32>,
     /// Whether a copy of the data was taken away and the cluster was not whole again since.
     pub(super) fragile: Cell<Fragile>,
+    /// Faults of which it shows later whether they have struck: those that have, and where the operator was.
+    pub(super) struck: Rc<RefCell<Vec<(Kind, Stand)>>>,
+    /// Where the operator was when the present fault struck.
+    pub(super) stand: Cell<Option<Stand>>,
 }
 
 /// What may not be relied on.
@@ -55,10 +60,11 @@ impl Striker {
         let waiting = Rc::clone(&ambush);
         let phases: Rc<RefCell<BTreeSet<Phase>>> = Rc::default();
         let met = Rc::clone(&phases);
-        let trace = world.trace.clone();
+        let struck: Rc<RefCell<Vec<(Kind, Stand)>>> = Rc::default();
+        let (hits, trace, protocol) = (Rc::clone(&struck), world.trace.clone(), world.protocol.clone());
         world
             .memgraphs
-            .on_step(move |step| ambush::strike_at(step, &waiting, &met, &trace));
+            .on_step(move |step| ambush::strike_at(step, &waiting, &met, &hits, &protocol, &trace));
         Rc::new(Self {
             world,
             chance: chance.into(),
@@ -67,6 +73,8 @@ impl Striker {
             copies: RefCell::default(),
             requests: Cell::new(0),
             fragile: Cell::new(Fragile::No),
+            struck,
+            stand: Cell::new(None),
         })
     }
 
@@ -189,6 +197,12 @@ impl Striker {
         }
     }
 
+    /// Of the faults of which that shows later: those that have struck since this was asked last.
+    #[must_use]
+    pub fn take_struck(&self) -> Vec<(Kind, Stand)> {
+        std::mem::take(&mut self.struck.borrow_mut())
+    }
+
     /// Whether a fault of this kind may strike, now or when the cluster is whole again, which is waited for. If it does not become
     /// whole, nothing strikes at all.
     pub async fn is_whole_for(self: &Rc<Self>, kind: Kind) -> bool {
@@ -215,6 +229,14 @@ impl Striker {
         let outage = (!self.world.kubernetes.has_api()).then_some(During::Outage);
         let copy_lost = (self.fragile.get() == Fragile::CopyLost).then_some(During::CopyLost);
         outage.into_iter().chain(copy_lost).collect()
+    }
+
+    /// The phases of commits in which MAIN was not killed yet.
+    #[must_use]
+    pub fn missing_phases(&self) -> Vec<Phase> {
+        let met = self.phases.borrow();
+        let all = Phase::ALL.into_iter();
+        all.filter(|phase| !met.contains(phase)).collect()
     }
 
     /// Phases of commits in which MAIN was killed as planned.

@@ -84,7 +84,7 @@ pub struct Volume(u32);
 macro_rules! indexed {
     ($($name:ident),*) => {$(
         impl $name {
-            fn new(index: usize) -> Self {
+            pub(crate) fn new(index: usize) -> Self {
                 Self(u32::try_from(index).unwrap_or(u32::MAX))
             }
 

@@ -53,6 +53,10 @@ pub struct Step {
     pub peer: Option<Process>,
     /// MAIN's commit timestamp, for what is said between instances.
     pub timestamp: Option<u64>,
+    /// MAIN, if it is one that acts or is answered.
+    pub main: Option<Process>,
+    /// A client of MAIN waits meanwhile: this is no commit that only the operator has asked for.
+    pub for_a_client: bool,
     /// When.
     pub at: Time,
 }
@@ -253,11 +257,17 @@ impl Core {
             }
             _ => return Deed::default(),
         };
+        let main = match doing {
+            Doing::Vote { .. } | Doing::Finalized => peer,
+            _ => process,
+        };
         self.ask(&Step {
             doing,
             process,
             peer: Some(peer),
             timestamp: Some(timestamp),
+            main: Some(main),
+            for_a_client: self.writes.are_under_way_at(main),
             at: now,
         })
     }
@@ -311,11 +321,15 @@ impl Core {
 
     /// A process waits for its disk.
     pub(super) fn about_to_sync(&mut self, process: Process) {
+        let engine = self.processes[process.index()].engine.as_ref();
+        let is_main = engine.is_some_and(|engine| engine.is_main());
         let deed = self.ask(&Step {
             doing: Doing::Sync,
             process,
             peer: None,
             timestamp: None,
+            main: is_main.then_some(process),
+            for_a_client: is_main && self.writes.are_under_way_at(process),
             at: self.now,
         });
         self.act(deed);
@@ -328,6 +342,8 @@ impl Core {
             process,
             peer: None,
             timestamp: None,
+            main: Some(process),
+            for_a_client: true,
             at: self.now,
         })
     }

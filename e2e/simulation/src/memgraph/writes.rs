@@ -57,6 +57,9 @@ pub struct Write {
     pub ended: Option<Time>,
 }
 
+/// How many writes are looked at for those that are under way.
+const NEWEST: usize = 64;
+
 /// All writes, in order of their names. Shared with the clients.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Writes(Rc<RefCell<BTreeMap<WriteId, Write>>>);
@@ -94,6 +97,13 @@ impl Writes {
             write.process = Some(process);
             write.node = node;
         }
+    }
+
+    /// Whether a client waits for this process. The last writes are looked at: a client has one under way at a time.
+    pub(super) fn are_under_way_at(&self, process: Process) -> bool {
+        let writes = self.0.borrow();
+        let mut newest = writes.values().rev().take(NEWEST);
+        newest.any(|write| write.process == Some(process) && write.outcome == Outcome::Pending)
     }
 
     pub(super) fn get(&self, id: WriteId) -> Option<Write> {
