@@ -73,6 +73,17 @@ impl World {
         }
     }
 
+    /// Whether everyone whom the ledger relies on serves, and holds each acknowledged write: looked at in their memory, since a status may
+    /// be older than the loss of a copy.
+    #[must_use]
+    pub fn has_all_copies(&self) -> bool {
+        let Some(ledger) = self.ledger() else {
+            return false;
+        };
+        let mut relied_on = self.instances.live().into_iter();
+        relied_on.all(|i| !ledger.relies_on(&i.name) || i.process.is_some() && self.lacks(&i) == 0)
+    }
+
     /// How many acknowledged writes are not in an instance's memory, apart from those that are lost within the published limits.
     fn lacks(&self, instance: &Instance) -> usize {
         let held: BTreeSet<_> = instance

@@ -8,7 +8,10 @@ use std::{
 };
 
 use fastrand::Rng;
-use tokio::{task::spawn_local, time::sleep};
+use tokio::{
+    task::spawn_local,
+    time::{Instant, sleep},
+};
 
 use super::{
     ambush::{self, Ambush},
@@ -35,11 +38,17 @@ pub struct Striker {
     pub(super) requests: Cell<u32>,
     /// Whether a copy of the data was taken away and the cluster was not whole again since.
     pub(super) fragile: Cell<Fragile>,
+    /// When that was.
+    lost_at: Cell<Option<Instant>>,
     /// Faults of which it shows later whether they have struck: those that have, and where the operator was.
     pub(super) struck: Rc<RefCell<Vec<(Kind, Stand)>>>,
     /// Where the operator was when the present fault struck.
     pub(super) stand: Cell<Option<Stand>>,
 }
+
+/// For how long a status may tell of a time before the loss of a copy, and how long a cluster may take to be whole again.
+const STALE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What may not be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +82,7 @@ impl Striker {
             copies: RefCell::default(),
             requests: Cell::new(0),
             fragile: Cell::new(Fragile::No),
+            lost_at: Cell::new(None),
             struck,
             stand: Cell::new(None),
         })
@@ -182,6 +192,7 @@ impl Striker {
 
     /// A copy of the data cannot be relied on from now on.
     pub(super) fn is_lost(&self, how: Fragile) {
+        self.lost_at.set(Some(Instant::now()));
         if self.fragile.get() != Fragile::Unsure {
             self.fragile.set(how);
         }
@@ -206,21 +217,31 @@ impl Striker {
     /// Whether a fault of this kind may strike, now or when the cluster is whole again, which is waited for. If it does not become
     /// whole, nothing strikes at all.
     pub async fn is_whole_for(self: &Rc<Self>, kind: Kind) -> bool {
+        self.see_whether_whole();
         if self.may_strike(kind) {
             return true;
         }
-        let patience = Duration::from_secs(120);
-        if !self.world.settled(self.world.promise.in_sync(), patience).await {
-            return false;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            sleep(Duration::from_millis(100)).await;
+            self.see_whether_whole();
+            if self.may_strike(kind) {
+                return true;
+            }
         }
-        // What was seen may be older than the loss.
-        sleep(Duration::from_secs(3)).await;
-        if !self.world.settled(self.world.promise.in_sync(), patience).await {
-            return false;
+        false
+    }
+
+    /// Notes that all copies are there again, if they are: as far as the status tells, unless that may be older than the loss, and by
+    /// what instances hold.
+    fn see_whether_whole(&self) {
+        let is_lost = self.fragile.get() != Fragile::No;
+        let is_fresh = self.lost_at.get().is_none_or(|lost| lost.elapsed() < STALE);
+        let world = &self.world;
+        if is_lost && !is_fresh && world.is_settled(world.promise.in_sync()) && world.has_all_copies() {
+            self.fragile.set(Fragile::No);
+            world.watchman.set_meddled(false);
         }
-        self.fragile.set(Fragile::No);
-        self.world.watchman.set_meddled(false);
-        true
     }
 
     /// What lasts now.
@@ -248,7 +269,7 @@ impl Striker {
     /// An instance whose data may be lost now: any one while all is well, and else one that the ledger does not rely on.
     pub(super) fn expendable(&self) -> Option<Instance> {
         let mut instances = self.world.instances.live();
-        if !self.world.is_settled(self.world.promise.in_sync()) {
+        if !self.world.is_settled(self.world.promise.in_sync()) || !self.world.has_all_copies() {
             let ledger = self.world.ledger()?;
             instances.retain(|instance| !ledger.relies_on(&instance.name));
         }
