@@ -122,7 +122,8 @@ pub enum Reason {
     CrashLooping,
     /// An instance of `fencedInstances` is MAIN or would have to be, because no other one can; or nobody may be in sync because of it.
     FencedInstance,
-    /// An instance holds writes that MAIN does not, and `replication.divergedInstances` is Keep.
+    /// An instance holds writes that MAIN does not, and `replication.divergedInstances` is Keep, or it has not followed MAIN since
+    /// `bootstrap.recover` was obeyed.
     DivergedInstance,
     /// An instance hangs, or its process ends again and again.
     InstanceFailing,

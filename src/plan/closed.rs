@@ -223,11 +223,14 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
     {
         return plan;
     }
+    let would_help = |i: &Instance| seen.electable(i) && !i.reset_asked;
     if alone
         && awaited.is_none()
         && !lossy
+        && reset::diverged(members).any(would_help)
         && let Some(text) = reset::awaits_a_word(members)
     {
+        let text = format!("nobody can follow {}: {text}", members.main.name);
         return Plan::new(seen, Situation::Stalled(Reason::DivergedInstance, text));
     }
     if synced.len() < chosen.len() || synced.len() < seen.settings.required_members() {
@@ -419,7 +422,7 @@ fn forget_undone_mark(members: &Members<'_>, synced: &[&Registration]) -> Option
 /// of two whose second copy has branched off or cannot be read would stay closed. MAIN's epoch is made durable before the order is given.
 fn rebuild(members: &Members<'_>, kind: OperationKind) -> Option<Plan> {
     let (seen, ledger) = (members.seen, members.ledger);
-    let unasked = seen.settings.reset_diverged && !ledger.recovered;
+    let unasked = reset::why_unasked_is_kept(members).is_none();
     let possible = !ledger.resets.is_empty()
         || reset::due(members).any(|i| seen.electable(i) && (unasked || i.reset_asked));
     let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);

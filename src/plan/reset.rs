@@ -54,22 +54,30 @@ pub(super) fn outcome(seen: &Observation) -> &'static str {
     }
 }
 
-/// What to say where nobody can follow MAIN before a copy that has branched off is set aside, and only a human may say so.
+/// Why no data that has branched off is set aside before a human says so, where that is so.
+pub(super) fn why_unasked_is_kept(members: &Members<'_>) -> Option<&'static str> {
+    if members.ledger.recovered {
+        Some(
+            "bootstrap.recover was obeyed, and no data is set aside unasked before every instance has followed MAIN",
+        )
+    } else if !members.seen.settings.reset_diverged {
+        Some("replication.divergedInstances is Keep")
+    } else {
+        None
+    }
+}
+
+/// What to say where copies have branched off, and only a human may have them set aside.
 pub(super) fn awaits_a_word(members: &Members<'_>) -> Option<String> {
     let (seen, main) = (members.seen, &members.main.name);
-    let why = if members.ledger.recovered {
-        "bootstrap.recover was obeyed, and no data is set aside unasked before every instance has followed MAIN"
-    } else if !seen.settings.reset_diverged {
-        "replication.divergedInstances is Keep"
-    } else {
-        return None;
-    };
+    let why = why_unasked_is_kept(members)?;
     let unasked: Vec<_> = diverged(members).filter(|i| !i.reset_asked).collect();
-    let first = &unasked.iter().find(|i| seen.electable(i))?.name;
     let names: Vec<_> = unasked.iter().map(|i| i.name.as_str()).collect();
+    let electable = unasked.iter().find(|i| seen.electable(i));
+    let first = &electable.or(unasked.first())?.name;
     Some(format!(
-        "nobody can follow {main}: {} holds writes that it does not, and {why}. Save what you need of it, then annotate the pod of \
-         {first} with memgraph.dev/reset=yes to have {}",
+        "{} holds writes that {main} does not, and {why}. Save what you need of it, then annotate the pod of {first} with \
+         memgraph.dev/reset=yes to have {}",
         names.join(", "),
         outcome(seen)
     ))
@@ -90,11 +98,12 @@ pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Num
         return None;
     }
     let settings = &members.seen.settings;
+    let unasked = why_unasked_is_kept(members).is_none();
     let chosen = members
         .others()
         .filter(|i| order(members.ledger, i).is_none())
         .filter(|i| !members.ledger.relies_on(&i.name))
-        .filter(|i| i.reset_asked || settings.reset_diverged && !ledger.recovered && is_due(members, i))
+        .filter(|i| i.reset_asked || unasked && is_due(members, i))
         // One that is away may be on its way back as something else.
         .find(|i| i.view().is_some() || failing::crash_loops(settings, i))?;
     let of_ours = chosen

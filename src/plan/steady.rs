@@ -473,17 +473,9 @@ impl<'a> Desk<'a> {
         if let Some(steps) = reset::next(&self.members, &mut self.ledger, &mut self.numbers) {
             return Some(Work::Steps(steps));
         }
-        if self.members.seen.settings.reset_diverged || *situation != Situation::Serving {
-            return None;
-        }
-        let diverged: Vec<_> = reset::diverged(&self.members).map(|i| i.name.as_str()).collect();
-        if !diverged.is_empty() {
-            let text = format!(
-                "{} holds writes that MAIN does not, and replication.divergedInstances is Keep. Save what you need of \
-                 it, then annotate its pod with memgraph.dev/reset=yes to have {}",
-                diverged.join(", "),
-                reset::outcome(self.members.seen)
-            );
+        if *situation == Situation::Serving
+            && let Some(text) = reset::awaits_a_word(&self.members)
+        {
             *situation = Situation::Stalled(Reason::DivergedInstance, text);
         }
         None

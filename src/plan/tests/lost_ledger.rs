@@ -170,9 +170,21 @@ fn a_chosen_one_that_nobody_can_follow_asks_for_another_word() {
     );
     assert!(world.servers.iter().all(|server| server.obeyed.is_empty()));
     world.servers[1].reset_asked = true;
-    world.settle();
+    let plan = world.settle();
     assert_eq!(world.ledger.as_ref().unwrap().route, Route::Open);
     assert_eq!(world.servers[1].data, world.servers[0].data);
+    // Clients are served, and the other one still waits for a word.
+    let Situation::Stalled(Reason::DivergedInstance, message) = &plan.situation else {
+        panic!("{plan:?}");
+    };
+    assert!(
+        message.contains("annotate the pod of demo-2 with memgraph.dev/reset=yes"),
+        "{message}"
+    );
+    world.servers[2].reset_asked = true;
+    let plan = world.settle();
+    assert_eq!(world.servers[2].data, world.servers[0].data);
+    assert_eq!(plan.situation, Situation::Serving);
 }
 
 #[test]
