@@ -60,8 +60,10 @@ impl World {
                 Some(format!("recover {best} in state {id}"))
             }
             Remedy::Reset(instance) => {
-                let main = self.main()?;
-                if self.lacks(&main) > 0 && self.fullest().as_ref() == Some(instance) {
+                // What is set aside here is in favour of MAIN's data.
+                let serving = self.instances.live().into_iter().filter(|i| i.process.is_some());
+                let least = serving.map(|i| self.lacks(&i)).min()?;
+                if self.lacks(&self.main()?) > least {
                     return None;
                 }
                 let key = (NAMESPACE.to_owned(), instance.clone());
