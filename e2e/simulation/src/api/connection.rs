@@ -41,6 +41,8 @@ pub struct Conditions {
     pub refuses: bool,
     /// Nothing gets through, and nobody is told so.
     pub silent: bool,
+    /// The server itself is away, whatever else is wrong with this way.
+    pub outage: Option<Outage>,
     /// So many requests are taken, and never answered, as on connections to a machine that has vanished. Those for
     /// Leases and watches go over others.
     pub swallows: u32,
@@ -55,10 +57,20 @@ impl Default for Conditions {
             lag: Duration::from_millis(10),
             refuses: false,
             silent: false,
+            outage: None,
             swallows: 0,
             lost_answers: 0.0,
         }
     }
+}
+
+/// How somebody notices that the server is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// Connections are refused and reset.
+    Refuses,
+    /// Nothing gets through.
+    Silent,
 }
 
 /// A way that can be made better or worse.
@@ -153,9 +165,9 @@ impl Connection {
         self.awake().await?;
         let mut conditions = self.way.conditions();
         let now = conditions.get_and_see();
-        if now.silent {
+        if now.is_silent() {
             // A connection whose peer was silent is over; it is known when the way is there again.
-            conditions.wait_for(|now| !now.silent).await;
+            conditions.wait_for(|now| !now.is_silent()).await;
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionReset,
                 "the API server did not answer",

@@ -9,7 +9,7 @@ mod server;
 mod store;
 mod watching;
 
-pub use connection::{Conditions, Connection, Way, Ways};
+pub use connection::{Conditions, Connection, Outage, Way, Ways};
 pub use request::{Key, Resource};
 pub use server::ApiServer;
 pub use store::{Object, Refusal, Store};

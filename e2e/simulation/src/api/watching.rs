@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    connection::{Conditions, Way},
+    connection::{Conditions, Outage, Way},
     request::Resource,
     selector::Selector,
     server::ApiServer,
@@ -57,16 +57,16 @@ impl Watching {
         loop {
             self.life.awake().await.map_err(|_| broken())?;
             let now = conditions.get_and_see();
-            if now.refuses {
+            if now.is_refusing() {
                 return Err(broken());
             }
-            if Instant::now() >= self.ends && !now.silent {
+            if Instant::now() >= self.ends && !now.is_silent() {
                 return Ok(None);
             }
             let change = self.server.store().next_change(&self.resource, self.version);
             let due = match change {
-                Err(refusal) if !now.silent => return Ok(Some(self.refused(refusal))),
-                Ok(Some(change)) if !now.silent => {
+                Err(refusal) if !now.is_silent() => return Ok(Some(self.refused(refusal))),
+                Ok(Some(change)) if !now.is_silent() => {
                     let due = change.at + now.lag;
                     if due <= Instant::now() {
                         self.version = change.version;
@@ -78,8 +78,8 @@ impl Watching {
                     due
                 }
                 // What is lost on a silent way is never sent again: the connection is over when it comes back.
-                _ if now.silent => {
-                    conditions.wait_for(|now| !now.silent).await;
+                _ if now.is_silent() => {
+                    conditions.wait_for(|now| !now.is_silent()).await;
                     return Err(broken());
                 }
                 _ => self.ends,
@@ -130,6 +130,14 @@ pub(super) const LONGEST: Duration = Duration::from_secs(300);
 impl Conditions {
     /// Whether nothing gets through.
     pub(super) fn blocked(&self) -> bool {
-        self.refuses || self.silent
+        self.is_refusing() || self.is_silent()
+    }
+
+    pub(super) fn is_refusing(&self) -> bool {
+        self.refuses || self.outage == Some(Outage::Refuses)
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent || self.outage == Some(Outage::Silent)
     }
 }

@@ -15,6 +15,7 @@ use super::{
     striker::{Fragile, Striker},
 };
 use crate::{
+    api::Outage,
     kubernetes::Node,
     memgraph::{BOLT_PORT, Disk, Path, Place, Trouble},
     processes::Instance,
@@ -268,9 +269,28 @@ impl Striker {
     /// Nobody reaches the API server: neither what asks it, nor what tells it, nor Kubernetes' own controllers.
     fn take_api_away(self: &Rc<Self>) -> String {
         let time = self.time(Duration::from_secs(60));
-        self.world.kubernetes.set_api(false);
-        self.later(time, |striker| striker.world.kubernetes.set_api(true));
-        self.cut_api(&self.all_ways(), time)
+        let how = if self.draw(Rng::bool) {
+            Outage::Silent
+        } else {
+            Outage::Refuses
+        };
+        self.set_api(Some(how));
+        let number = self.outages.get() + 1;
+        self.outages.set(number);
+        self.later(time, move |striker| {
+            // Another one may have begun meanwhile.
+            if striker.outages.get() == number {
+                striker.set_api(None);
+            }
+        });
+        format!("{how:?} for {time:?}")
+    }
+
+    pub(super) fn set_api(&self, outage: Option<Outage>) {
+        self.world.kubernetes.set_api(outage.is_none());
+        for name in self.all_ways() {
+            self.world.way(&name).set(|now| now.outage = outage);
+        }
     }
 
     fn cut_api(self: &Rc<Self>, names: &[String], time: Duration) -> String {

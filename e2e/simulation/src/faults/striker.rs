@@ -40,6 +40,8 @@ pub struct Striker {
     pub(super) fragile: Cell<Fragile>,
     /// When that was.
     lost_at: Cell<Option<Instant>>,
+    /// How often the API server was taken away.
+    pub(super) outages: Cell<u32>,
     /// Faults of which it shows later whether they have struck: those that have, and where the operator was.
     pub(super) struck: Rc<RefCell<Vec<(Kind, Stand)>>>,
     /// Where the operator was when the present fault struck.
@@ -82,6 +84,7 @@ impl Striker {
             copies: RefCell::default(),
             requests: Cell::new(0),
             fragile: Cell::new(Fragile::No),
+            outages: Cell::new(0),
             lost_at: Cell::new(None),
             struck,
             stand: Cell::new(None),
@@ -298,7 +301,7 @@ impl Striker {
     /// Everything is as it should be from now on, except for what was done to data.
     pub fn heal(&self) {
         *self.ambush.borrow_mut() = None;
-        self.world.kubernetes.set_api(true);
+        self.set_api(None);
         self.world.wake();
         self.world.memgraphs.mend_all();
         self.world.gateways.repeat(None);

@@ -143,7 +143,7 @@ impl Kubernetes {
     /// and controllers stand still. What runs on the nodes goes on.
     pub fn set_api(&self, is_there: bool) {
         for node in self.instance_nodes.iter().chain(&self.gateway_nodes) {
-            node.set_connected(is_there);
+            node.set_api(is_there);
         }
         self.api_is_there
             .send_if_modified(|now| std::mem::replace(now, is_there) != is_there);

@@ -23,10 +23,17 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct State {
     has_power: bool,
-    /// It reaches the API server, and is reached.
+    /// It reaches the API server, and is reached, where that is there.
     connected: bool,
+    has_api: bool,
     /// The longest time until a change is told, in milliseconds.
     lag: u64,
+}
+
+impl State {
+    fn is_reachable(&self) -> bool {
+        self.has_power && self.connected && self.has_api
+    }
 }
 
 /// The longest time until a change of a pod is told, in milliseconds, where nothing is wrong.
@@ -40,6 +47,7 @@ impl Node {
                 state: Signal::new(State {
                     has_power: true,
                     connected: true,
+                    has_api: true,
                     lag: LAG,
                 }),
                 chance: chance.into(),
@@ -79,6 +87,11 @@ impl Node {
         self.inner.state.send_modify(|state| state.connected = connected);
     }
 
+    /// Takes the API server away from all, or gives it back: those that are cut off from it stay so.
+    pub(super) fn set_api(&self, is_there: bool) {
+        self.inner.state.send_modify(|state| state.has_api = is_there);
+    }
+
     /// Has changes of pods told so much later at most; none: as usual.
     pub fn set_lag(&self, lag: Option<Duration>) {
         let lag = lag.map_or(LAG, |lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
@@ -103,12 +116,12 @@ impl Node {
 
     /// Waits until its kubelet reaches the API server.
     pub(super) async fn reachable(&self) {
-        self.wait(|state| state.has_power && state.connected).await;
+        self.wait(State::is_reachable).await;
     }
 
     /// Waits until it does not.
     pub(super) async fn unreachable(&self) {
-        self.wait(|state| !(state.has_power && state.connected)).await;
+        self.wait(|state| !state.is_reachable()).await;
     }
 
     async fn wait(&self, wanted: impl Fn(&State) -> bool) {
@@ -119,6 +132,21 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_cut_off_stays_so_when_the_api_server_is_back() {
+        let node = Node::new("node-0", Rng::with_seed(1));
+        let is_reachable = || node.inner.state.get().is_reachable();
+        node.set_api(false);
+        node.set_connected(false);
+        node.set_api(true);
+        assert!(!is_reachable());
+        node.set_api(false);
+        node.set_connected(true);
+        assert!(!is_reachable());
+        node.set_api(true);
+        assert!(is_reachable());
+    }
 
     #[test]
     fn each_start_is_another_boot() {
