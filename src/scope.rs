@@ -190,17 +190,24 @@ fn readable(event: Event<DeserializeGuard<MemgraphCluster>>) -> Option<Event<Mem
             })
             .ok()
     };
+    let gone = |metadata: &ObjectMeta| {
+        Event::Delete(MemgraphCluster {
+            metadata: metadata.clone(),
+            spec: Default::default(),
+            status: None,
+        })
+    };
     Some(match event {
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
         Event::InitApply(cluster) => Event::InitApply(read(cluster)?),
+        // Nothing is to be done for it any more.
+        Event::Apply(DeserializeGuard(Err(unread))) if unread.metadata.deletion_timestamp.is_some() => {
+            gone(&unread.metadata)
+        }
         // As long as it was known before, what was known of it holds.
         Event::Apply(cluster) => Event::Apply(read(cluster)?),
-        Event::Delete(cluster) => Event::Delete(MemgraphCluster {
-            metadata: cluster.meta().clone(),
-            spec: Default::default(),
-            status: None,
-        }),
+        Event::Delete(cluster) => gone(cluster.meta()),
     })
 }
 
@@ -360,7 +367,7 @@ impl<K: ResourceExt + Remembered + Clone> Part<K> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::Time};
     use kube::runtime::reflector::{Store, store::Writer};
 
     use super::*;
@@ -534,12 +541,14 @@ mod tests {
         ));
         assert!(readable(Event::InitApply(broken())).is_none());
         assert!(readable(Event::Apply(broken())).is_none());
-        let Some(Event::Delete(gone)) = readable(Event::Delete(broken())) else {
-            panic!("that it is gone is told");
-        };
-        assert_eq!(
-            (gone.name_any(), gone.uid().as_deref()),
-            ("demo".to_owned(), Some("u"))
-        );
+        let mut going = broken();
+        going.meta_mut().deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        for event in [Event::Delete(broken()), Event::Apply(going)] {
+            let Some(Event::Delete(gone)) = readable(event) else {
+                panic!("that it is gone is told");
+            };
+            let known = (gone.name_any(), gone.uid());
+            assert_eq!(known, ("demo".to_owned(), Some("u".to_owned())));
+        }
     }
 }

@@ -279,7 +279,7 @@ pub struct ProxyProtocolSpec {
 ))]
 #[x_kube(validation = (
     "!has(self.nodePort) || !has(oldSelf.nodePort) || self.nodePort != oldSelf.nodePort || (has(self.name) ? self.name : '') == (has(oldSelf.name) ? oldSelf.name : '')",
-    "service.nodePort: the Service of the former name has it until the one of the new name is there; with name, change nodePort, too, or remove it"
+    "service.nodePort: the Service of the former name has it until the one of the new name is there; with name, change nodePort, too, or remove it before"
 ))]
 pub struct ServiceSpec {
     /// The Service's name, and so the first part of the address that clients use. Unset: `<cluster>-gateway` for `readWrite` and

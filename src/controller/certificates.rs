@@ -78,7 +78,7 @@ struct Memory {
     authorities: BTreeMap<String, Vec<u8>>,
     /// Those that took the place of others in their Secret: what was there before, and when that was seen. Who writes certificate and
     /// authorities at once, as cert-manager does, leaves instances behind that show a certificate of the former ones.
-    former: BTreeMap<String, (Timestamp, Vec<u8>)>,
+    former: BTreeMap<String, (Timestamp, BTreeSet<Vec<u8>>)>,
     /// Whom all of these vouch for.
     trust: Option<Trust>,
     /// The newest certificate that was good: its Secret, and what tells it from others.
@@ -183,14 +183,16 @@ impl Certificates {
             if let Some(pem) = value(secret, AUTHORITIES).filter(|pem| Trust::of(pem).is_ok()) {
                 let before = authorities.insert((*name).to_owned(), pem.to_vec());
                 if let Some(before) = before.filter(|before| before != pem) {
-                    let earlier = former.remove(*name).map(|(_, pem)| pem).unwrap_or_default();
-                    former.insert((*name).to_owned(), (now, [earlier, before].join(&b'\n')));
+                    let (changed, earlier) = former.entry((*name).to_owned()).or_default();
+                    earlier.insert(before);
+                    earlier.remove(pem);
+                    *changed = now;
                 }
             }
         }
         former.retain(|name, (changed, _)| oldest(name).is_some_and(|made| made <= *changed));
         if (&authorities, &former) != (&memory.authorities, &memory.former) {
-            let before = former.values().map(|(_, pem)| pem);
+            let before = former.values().flat_map(|(_, earlier)| earlier);
             let all: Vec<&[u8]> = authorities.values().chain(before).map(Vec::as_slice).collect();
             memory.trust = Trust::of(&all.join(&b'\n')).ok();
             (memory.authorities, memory.former) = (authorities, former);

@@ -103,8 +103,10 @@ struct Memory {
     equipment: Equipment,
     /// The version of the cluster as the API server itself showed it last.
     live_version: u64,
-    /// The highest term of all ledgers that it has shown.
+    /// The highest term of all ledgers that it has shown, or that a gateway has heard of.
     highest_term: i64,
+    /// The highest one of all grants that gateways have told of; 0: none.
+    granted_term: i64,
     /// Since when the route is known to be closed.
     shut: Option<Instant>,
     /// The term, closed ever since, in which no gateway leads to an older MAIN any more.
@@ -255,16 +257,15 @@ impl Cluster {
     /// The term that the ledger of this cluster has at least come to, as this process knows: by those that it has seen, and by the grants
     /// that gateways hold. The first of a term is given when its route opens, so that a closed one has had none. 0: nothing is known.
     pub(super) fn known_term(&self, cluster: &MemgraphCluster) -> i64 {
-        let uid = cluster.uid().unwrap_or_default();
         let status = cluster.status.as_ref();
         let closed = status
             .and_then(|status| status.ledger.as_ref())
             .is_some_and(|ledger| ledger.route == Route::Closed);
         let memory = self.memory();
-        let words = memory.heard.values();
-        let held = words.filter_map(|heard| heard.report.held_in(&uid)).max();
-        let held = held.map_or(0, |term| term.saturating_add(i64::from(closed)));
-        held.max(memory.highest_term)
+        let granted = memory.granted_term.saturating_add(i64::from(closed));
+        // Before the first grant of all that is no term.
+        let granted = if memory.granted_term == 0 { 0 } else { granted };
+        granted.max(memory.highest_term)
     }
 
     /// Whether there is no ledger, or one from which nothing follows.
@@ -325,13 +326,15 @@ impl Cluster {
         self.memory().met.clone()
     }
 
-    /// A gateway that was asked at `asked` has told what holds there.
-    pub(super) fn heard(&self, pod: &str, asked: Instant, report: Report) {
+    /// A gateway that was asked at `asked` has told what holds there. `uid`: the cluster's. The terms that it knows of that are never forgotten.
+    pub(super) fn heard(&self, uid: &str, pod: &str, asked: Instant, report: Report) {
         let waits = report.reach.waiting_millis.map(Duration::from_millis);
         if waits.is_some_and(|wait| wait >= LONG_WAIT) {
             self.impatient.send_replace(Some((report.reach.term, asked)));
         }
         let mut memory = self.memory();
+        memory.highest_term = memory.highest_term.max(report.term_of(uid).unwrap_or(0));
+        memory.granted_term = memory.granted_term.max(report.held_in(uid).unwrap_or(0));
         memory.heard.retain(|_, heard| heard.asked.elapsed() < HEARD_FOR);
         memory.heard.insert(pod.to_owned(), Heard { asked, report });
     }
@@ -821,6 +824,34 @@ mod tests {
             5,
             "nor is it forgotten with the ledger"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_gateway_knew_is_not_forgotten_with_the_gateway() {
+        let cluster = Cluster::new(&lanes());
+        let mut ledger = shown(1, 5, Route::Open);
+        ledger.metadata.uid = Some("u".to_owned());
+        cluster.read(&ledger);
+        let knows = |of: &str, term: i64, held: Option<i64>| {
+            let held = held.map(|term| json!({"term": term, "remainingMillis": 0, "tainted": false}));
+            let report = json!({"cluster": of, "term": term, "route": "Closed", "sessions": {"readWrite": 0, "read": 0}, "held": held});
+            cluster.heard("u", "a", Instant::now(), serde_json::from_value(report).unwrap());
+        };
+        knows("another", 99, Some(99));
+        assert_eq!(cluster.known_term(&ledger), 5);
+        knows("u", 8, Some(8));
+        assert_eq!(cluster.known_term(&ledger), 8);
+        ledger.status.as_mut().unwrap().ledger.as_mut().unwrap().route = Route::Closed;
+        assert_eq!(
+            cluster.known_term(&ledger),
+            9,
+            "of a closed one nobody has a grant yet"
+        );
+        knows("u", 12, None);
+        assert_eq!(cluster.known_term(&ledger), 12);
+        tokio::time::advance(HEARD_FOR * 2).await;
+        knows("u", 0, None);
+        assert_eq!(cluster.known_term(&ledger), 12, "it has started anew");
     }
 
     #[tokio::test]

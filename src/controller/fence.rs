@@ -48,15 +48,15 @@ pub enum FenceError {
         /// What became of the question.
         last: String,
     },
-    /// A gateway holds a grant of this term, which has had none yet, or of a later one.
+    /// A gateway holds a grant of this term, which has had none yet, or knows a later one.
     #[error(
-        "the gateway {pod} holds a grant of term {held}, and the ledger is in term {term}: it was put back to an older state"
+        "the gateway {pod} knows term {known}, and the ledger is in term {term}: it was put back to an older state"
     )]
     WentBack {
         /// Its pod.
         pod: String,
-        /// What it holds.
-        held: i64,
+        /// The term that it knows.
+        known: i64,
         /// The ledger's.
         term: i64,
     },
@@ -192,10 +192,12 @@ impl<G: GatewayLink> Fence<G> {
                     break;
                 }
                 Ok(response) => {
-                    // The first grant of a term comes after this.
-                    if let Some(held) = response.report.held_in(&uid).filter(|held| *held >= ledger.term) {
+                    // The first grant of a term comes after this, and no ledger is above this one.
+                    let held = response.report.held_in(&uid).filter(|held| *held >= ledger.term);
+                    let heard = response.report.term_of(&uid).filter(|heard| *heard > ledger.term);
+                    if let Some(known) = held.max(heard) {
                         let (pod, term) = (gateway.pod, ledger.term);
-                        return Err(FenceError::WentBack { pod, held, term });
+                        return Err(FenceError::WentBack { pod, known, term });
                     }
                     tracing::debug!(gateway = gateway.pod, ?response, "not closed yet");
                 }

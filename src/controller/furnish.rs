@@ -139,7 +139,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             secrets: Fingerprints {
                 former: match cluster.spec.tls {
                     Some(_) => None,
-                    None => inventory.instances.iter().find_map(|pod| mounted_secret(pod)),
+                    None => {
+                        let main = ledger(cluster).and_then(|ledger| inventory.pod(&ledger.main.instance));
+                        let others = inventory.instances.iter().map(Arc::as_ref);
+                        main.into_iter().chain(others).find_map(mounted_secret)
+                    }
                 },
                 ..fingerprints(state, cluster)
             },

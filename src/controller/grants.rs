@@ -200,7 +200,7 @@ impl<B: Bolt, G: GatewayLink> Attendant<B, G> {
             Ok(response) if response.pod_uid == self.gateway.uid => {
                 self.memory.met(&self.gateway.uid);
                 self.memory
-                    .heard(&self.gateway.pod, asked, response.report.clone());
+                    .heard(&self.uid, &self.gateway.pod, asked, response.report.clone());
                 Some(response)
             }
             Ok(response) => {

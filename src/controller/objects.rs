@@ -189,7 +189,9 @@ pub(super) async fn bring_about(
         Some((key.clone(), live))
     });
     if let Some(error) = failed {
-        for (key, live) in absent.filter(|(key, _)| key.kind == Kind::NetworkPolicy) {
+        // Of gateways that are switched off too, theirs goes after them.
+        let open = !cluster.spec.network_policy.enabled;
+        for (key, live) in absent.filter(|(key, _)| open && key.kind == Kind::NetworkPolicy) {
             if is_controlled_by(live.meta(), cluster) {
                 delete(client, &key, live.meta(), PropagationPolicy::Background).await?;
             }

@@ -452,7 +452,7 @@ impl Inventory {
         }
     }
 
-    /// The instances with a pod that is to stay, and with data of a cluster that was set up.
+    /// The instances with a pod, and with data of a cluster that was set up, which is to stay.
     pub(super) fn data_holders(&self, cluster: &MemgraphCluster) -> Vec<String> {
         let in_pods = cluster.spec.storage.empty_dir.is_some();
         let claims = || self.claims.iter().map(Arc::as_ref);
@@ -463,7 +463,9 @@ impl Inventory {
                     && claim.annotations().contains_key(names::NOTE_ANNOTATION)
             }),
         };
-        let stays = |pod: &&Arc<Pod>| pod.metadata.deletion_timestamp.is_none() && is_noted(pod);
+        // A claim outlives its pod, and the pod that takes its place has it again.
+        let stays =
+            |pod: &&Arc<Pod>| (!in_pods || pod.metadata.deletion_timestamp.is_none()) && is_noted(pod);
         let pods = self.instances.iter().filter(stays);
         pods.map(|pod| pod.name_any()).collect()
     }

@@ -285,7 +285,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 self.report(state, &cluster, &seen, &situation).await?;
                 return Ok(RETRY_UNFIT);
             }
-            let known = state.known_term(&cluster);
+            let known = seen.known_term;
             if ledger(&cluster).is_some_and(|ledger| ledger.term < known) {
                 let live = self.read(state, &cluster).await?;
                 if live.uid() != uid || ledger(&live) != ledger(&cluster) {

@@ -188,6 +188,12 @@ impl Report {
         self.cluster.as_deref() == Some(cluster) && self.term == term && self.route == Route::Closed
     }
 
+    /// The term of the newest ledger of this cluster that it has heard of.
+    #[must_use]
+    pub fn term_of(&self, cluster: &str) -> Option<i64> {
+        (self.cluster.as_deref() == Some(cluster)).then_some(self.term)
+    }
+
     /// The term of the grant that it holds for this cluster, valid or not.
     #[must_use]
     pub fn held_in(&self, cluster: &str) -> Option<i64> {

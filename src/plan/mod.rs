@@ -308,18 +308,18 @@ pub fn instances_to_keep(
     main_serves: bool,
 ) -> i32 {
     let holds = |ledger: &&Ledger| main_serves || !ledger.in_sync.is_empty();
-    let kept: Vec<&str> = match ledger.filter(holds) {
-        None => {
-            let main = ledger.map(|ledger| ledger.main.instance.as_str());
-            holders.iter().map(String::as_str).chain(main).collect()
-        }
-        Some(ledger) => {
-            let copies = ledger.in_sync.iter().chain(&ledger.candidates);
-            let copies = copies.map(|member| member.instance.as_str());
-            copies.chain([ledger.main.instance.as_str()]).collect()
-        }
+    let holders = if ledger.is_some_and(|ledger| holds(&ledger)) {
+        &[]
+    } else {
+        holders
     };
-    kept.into_iter()
+    let named = ledger.into_iter().flat_map(|ledger| {
+        let copies = ledger.in_sync.iter().chain(&ledger.candidates);
+        let copies = copies.map(|member| member.instance.as_str());
+        copies.chain([ledger.main.instance.as_str()])
+    });
+    named
+        .chain(holders.iter().map(String::as_str))
         .filter_map(|name| crate::api::names::ordinal(cluster, name))
         .map(|ordinal| ordinal.saturating_add(1))
         .fold(replicas, i32::max)

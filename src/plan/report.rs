@@ -371,8 +371,33 @@ impl<'a> Facts<'a> {
                 None => told.push((obstacle, vec![&instance.name])),
             }
         }
-        told.into_iter().fold(message, |message, (obstacle, names)| {
+        let told = told.into_iter().fold(message, |message, (obstacle, names)| {
             format!("{message}; {}: {obstacle}", names.join(", "))
+        });
+        match self.kept() {
+            Some(kept) => format!("{told}; {kept}"),
+            None => told,
+        }
+    }
+
+    /// Who stays beyond `replicas` because nobody knows who holds the newest data ([`super::instances_to_keep`]), and the way out.
+    fn kept(&self) -> Option<String> {
+        let known = self
+            .ledger
+            .is_some_and(|ledger| self.main_serves() || !ledger.in_sync.is_empty());
+        let noted = |i: &&Instance| i.claim.as_ref().is_some_and(|claim| claim.note.is_some());
+        let beyond = self
+            .seen
+            .instances
+            .iter()
+            .filter(|i| i.ordinal >= self.seen.settings.replicas);
+        let kept: Vec<_> = beyond.filter(noted).map(|i| i.name.as_str()).collect();
+        (!known && !kept.is_empty()).then(|| {
+            format!(
+                "{} may hold the newest data, and stay beyond spec.replicas until MAIN serves; who does not need that data deletes \
+                 their volume claims",
+                kept.join(", ")
+            )
         })
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, inheritance::inherits, parent::Parent};
 use crate::{
-    api::{InstanceRole, MemgraphCluster, names},
+    api::{MemgraphCluster, names},
     memgraph::Credentials,
 };
 
@@ -90,8 +90,10 @@ pub fn application(
         (PASSWORD.to_owned(), current.password().to_owned()),
     ]);
     // Who passes TLS on speaks it as MAIN does, which is the last one to change.
-    let mut instances = cluster.status.iter().flat_map(|status| &status.instances);
-    let main = instances.find(|instance| instance.role == InstanceRole::Main);
+    let main = cluster.status.as_ref().and_then(|status| {
+        let main = &status.ledger.as_ref()?.main.instance;
+        status.instances.iter().find(|instance| instance.name == *main)
+    });
     let takes_tls = main.map_or(parent.spec.tls.is_some(), |main| main.tls);
     let mut address = |service: String, port: i32, keys: [&str; 3]| {
         let host = format!("{service}.{}.svc.{cluster_domain}", parent.namespace);

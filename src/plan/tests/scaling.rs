@@ -65,8 +65,9 @@ fn no_copy_goes_that_may_be_the_newest() {
     };
     assert_eq!(keep(&world, false), 2, "who is in sync is known");
     let ledger = world.ledger.as_mut().unwrap();
-    ledger.in_sync.clear();
-    ledger.candidates.clear();
+    ledger.candidates = std::mem::take(&mut ledger.in_sync);
+    assert_eq!((keep(&world, true), keep(&world, false)), (2, 3));
+    world.ledger.as_mut().unwrap().candidates.clear();
     assert_eq!((keep(&world, true), keep(&world, false)), (1, 3));
     world.ledger = None;
     assert_eq!(keep(&world, false), 3);

@@ -25,7 +25,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{MemgraphClusterSpec, ReplicationMode, Retention, ServiceType},
+    api::{
+        MemgraphClusterSpec, ReplicationMode, Retention, ServiceType,
+        ledger::{DataCopy, Ledger},
+    },
     memgraph::Credentials,
 };
 
@@ -235,7 +238,14 @@ fn applications_are_told_to_speak_as_main_does_and_not_as_the_spec_asks_it_to() 
         let mut cluster = stored("demo", serde_json::from_value(spec).unwrap());
         let main =
             main_takes_tls.map(|tls| json!({"name": "demo-0", "role": "Main", "health": "Up", "tls": tls}));
-        let status = json!({"instances": Vec::from_iter(main)});
+        let ledger = Ledger {
+            main: DataCopy {
+                instance: "demo-0".to_owned(),
+                ..DataCopy::default()
+            },
+            ..Ledger::default()
+        };
+        let status = json!({"instances": Vec::from_iter(main), "ledger": ledger});
         cluster.status = Some(serde_json::from_value(status).unwrap());
         let user = Credentials::new("app", "secret").unwrap();
         let secret = super::application(&cluster, &user, "cluster.local").unwrap();
