@@ -93,7 +93,7 @@ pub enum Phase {
     Bootstrapping,
     /// All is as the spec asks.
     Operational,
-    /// MAIN serves, but something is missing.
+    /// MAIN serves, but something is missing; or only the operator does not hear it.
     Degraded,
     /// MAIN runs but acknowledges no write, because its in-sync replica is missing.
     WritesBlocked,
@@ -146,6 +146,9 @@ pub struct InstanceStatus {
     pub mode: Option<RegistrationMode>,
     /// Whether it answers.
     pub health: Health,
+    /// It is known to hold every acknowledged write, as a replica, in the very life that it is in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_sync: bool,
     /// What MAIN says of its data, or said last: `ready`, `recovery`, `invalid`, `diverged`, `ghost` (MAIN lists it, does not feed it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_status: Option<String>,

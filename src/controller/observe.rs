@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::{Resource, ResourceExt, core::DynamicObject};
 
 use super::{
@@ -62,6 +63,7 @@ pub(super) struct Memories {
     /// The configuration that the spec asks pods to have; none where that cannot be told now.
     pub(super) configuration: Option<String>,
     pub(super) stage: Stage,
+    pub(super) now: Timestamp,
 }
 
 /// One instance as Kubernetes describes it.
@@ -183,17 +185,37 @@ pub(super) fn database_image(pod: &Pod) -> Option<&str> {
 /// So often a process must have been started again before it counts as one that ends again and again.
 const RESTARTS: i32 = 3;
 
-/// Whether the kubelet waits before it starts the database again.
-fn crash_loop(pod: &Pod) -> Option<CrashLoop> {
+/// After a run of this length the kubelet waits no longer than after the first one.
+const LONG_RUN: Duration = Duration::from_secs(600);
+
+/// Whether the database ends again and again: the kubelet waits before it starts it again, or has started it after a short run.
+fn crash_loop(pod: &Pod, now: Timestamp) -> Option<CrashLoop> {
     let container = database(pod).filter(|container| container.restart_count >= RESTARTS)?;
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let ended = container
-        .last_state
+    let (state, last) = (container.state.as_ref()?, container.last_state.as_ref());
+    let ended = state
+        .terminated
         .as_ref()
-        .and_then(|state| state.terminated.as_ref());
-    (waiting.reason.as_deref() == Some("CrashLoopBackOff")).then(|| CrashLoop {
+        .or_else(|| last.and_then(|last| last.terminated.as_ref()));
+    let waiting = state
+        .waiting
+        .as_ref()
+        .and_then(|waiting| waiting.reason.as_deref());
+    let waits = waiting == Some("CrashLoopBackOff");
+    let started = state.running.as_ref().and_then(|run| run.started_at.as_ref());
+    let runs_on = started.is_some_and(|started| is_long(started.0, now));
+    (waits || ended.is_some_and(was_short) && !runs_on).then(|| CrashLoop {
         exit_code: ended.map(|ended| ended.exit_code),
+        waits,
     })
+}
+
+fn was_short(run: &ContainerStateTerminated) -> bool {
+    let times = run.started_at.as_ref().zip(run.finished_at.as_ref());
+    times.is_some_and(|(start, end)| !is_long(start.0, end.0))
+}
+
+fn is_long(start: Timestamp, end: Timestamp) -> bool {
+    Duration::try_from(end.duration_since(start)).is_ok_and(|length| length >= LONG_RUN)
 }
 
 /// The configuration that a new pod is certain to get: the StatefulSet's, once its controller works with it.
@@ -547,7 +569,7 @@ impl Inventory {
                 silent_for: sighting.silent_for,
                 stuck_for: sighting.stuck_for,
                 has_answered: sighting.has_answered,
-                crash_loop: slot.pod.and_then(crash_loop),
+                crash_loop: slot.pod.and_then(|pod| crash_loop(pod, memories.now)),
                 obstacle: match slot.pod {
                     Some(pod) => obstacle(pod),
                     None => (sighting.unseen_for >= LONG_WITHOUT_A_POD && !memories.stage.ends_pods())
@@ -616,6 +638,41 @@ mod tests {
         );
         assert!(!heard("False", "False", false));
         assert!(!heard("False", "True", true), "the node is lost");
+    }
+
+    #[test]
+    fn one_that_ends_again_and_again_does_so_between_its_ends_too() {
+        let found = |restarts: i32, state: serde_json::Value, last: serde_json::Value| {
+            let pod = json!({
+                "metadata": {"name": "demo-0"},
+                "status": {"containerStatuses": [{
+                    "name": names::INSTANCE_CONTAINER, "image": "i", "imageID": "i", "ready": false,
+                    "restartCount": restarts, "state": state, "lastState": last,
+                }]},
+            });
+            let now = "2026-01-01T00:30:00Z".parse().unwrap();
+            crash_loop(&serde_json::from_value(pod).unwrap(), now)
+                .map(|crash_loop| (crash_loop.exit_code.unwrap(), crash_loop.waits))
+        };
+        let ended = |from: &str, to: &str| {
+            let at = |minute: &str| format!("2026-01-01T00:{minute}:00Z");
+            json!({"terminated": {"exitCode": 134, "startedAt": at(from), "finishedAt": at(to)}})
+        };
+        let runs_since =
+            |minute: &str| json!({"running": {"startedAt": format!("2026-01-01T00:{minute}:00Z")}});
+        let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
+        let short = || ended("18", "19");
+        assert_eq!(found(3, waiting("CrashLoopBackOff"), short()), Some((134, true)));
+        assert_eq!(found(2, waiting("CrashLoopBackOff"), short()), None);
+        assert_eq!(found(3, runs_since("21"), short()), Some((134, false)));
+        assert_eq!(found(3, short(), ended("00", "17")), Some((134, false)));
+        assert_eq!(
+            found(3, runs_since("21"), ended("00", "19")),
+            None,
+            "it ran for long"
+        );
+        assert_eq!(found(3, runs_since("20"), short()), None, "it runs for long");
+        assert_eq!(found(3, runs_since("21"), json!({})), None);
     }
 
     #[test]

@@ -418,6 +418,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                         .then(|| configuration(state, cluster))
                         .flatten(),
                     stage,
+                    now: self.wall.now(),
                 },
                 &self.cluster_domain,
             )

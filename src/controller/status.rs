@@ -328,6 +328,7 @@ mod tests {
             role: InstanceRole::Replica,
             mode,
             health: Health::Up,
+            in_sync: false,
             data_status: data.map(str::to_owned),
             tls: false,
             obstacle: None,

@@ -19,7 +19,7 @@ use crate::{
 fn demo(name: &str) -> MemgraphCluster {
     let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "AsExpected", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let copy = |instance: &str| json!({"instance": instance, "incarnation": {"podUID": instance, "containerID": "c", "volume": "v"}, "generation": 1});
-    let instance = |name: &str, role: &str, data: Option<&str>| json!({"name": name, "role": role, "health": "Up", "dataStatus": data});
+    let instance = |name: &str, role: &str, data: Option<&str>| json!({"name": name, "role": role, "health": "Up", "dataStatus": data, "inSync": role == "Replica"});
     let (main, replica) = (format!("{name}-0"), format!("{name}-1"));
     serde_json::from_value(json!({
         "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster",

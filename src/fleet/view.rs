@@ -250,7 +250,6 @@ pub fn cluster(cluster: &MemgraphCluster, counted: Counted, live: Option<&Live>)
 }
 
 fn instance(cluster: &MemgraphCluster, status: &InstanceStatus, live: Option<&Live>) -> InstanceState {
-    let ledger = cluster.status.as_ref().and_then(|status| status.ledger.as_ref());
     let sight = live.and_then(|live| live.instances.get(&status.name));
     InstanceState {
         name: status.name.clone(),
@@ -261,7 +260,7 @@ fn instance(cluster: &MemgraphCluster, status: &InstanceStatus, live: Option<&Li
         obstacle: status.obstacle.clone(),
         warning: status.warning.clone(),
         data_status: status.data_status.clone(),
-        in_sync: ledger.is_some_and(|l| l.in_sync.iter().any(|member| member.instance == status.name)),
+        in_sync: status.in_sync,
         fenced: cluster.spec.fenced_instances.contains(&status.name),
         lag_transactions: sight.and_then(|sight| sight.behind),
         answered_seconds_ago: sight.and_then(|sight| sight.answered_ago.map(|ago| ago.as_secs_f64())),

@@ -27,7 +27,7 @@ fn demo() -> Value {
             "gateway": {"readWrite": "demo-gateway.graphs.svc.cluster.local:7687"},
             "instances": [
                 {"name": "demo-0", "role": "Main", "health": "Up"},
-                {"name": "demo-1", "role": "Replica", "mode": "StrictSync", "health": "Up", "dataStatus": "ready"},
+                {"name": "demo-1", "role": "Replica", "mode": "StrictSync", "health": "Up", "dataStatus": "ready", "inSync": true},
                 {"name": "demo-2", "role": "Replica", "mode": "Async", "health": "Silent", "dataStatus": "invalid"},
             ],
             "history": [{

@@ -69,18 +69,33 @@ fn hangs(settings: &Settings, instance: &Instance) -> bool {
         && instance.stuck_for >= patience
 }
 
-/// Whether an instance's process ends again and again.
+/// Whether an instance's process ends again and again, and Kubernetes waits before it starts it once more.
 pub(super) fn crash_loops(settings: &Settings, instance: &Instance) -> bool {
-    instance.crash_loop.is_some() && instance.away_for >= settings.hang_timeout
+    let waits = instance
+        .crash_loop
+        .as_ref()
+        .is_some_and(|crash_loop| crash_loop.waits);
+    waits && instance.away_for >= settings.hang_timeout
 }
 
-/// Whether an instance seems not to be able to read its data. One whose data this very pod has set aside has another reason.
+/// Whether an instance's process ends again and again, for people: whether it waits just now, is started once more or has just ended.
+pub(super) fn keeps_ending(instance: &Instance) -> bool {
+    instance.crash_loop.is_some() && instance.view().is_none()
+}
+
+/// Whether an instance seems not to be able to read its data.
 pub(super) fn is_unreadable(settings: &Settings, instance: &Instance) -> bool {
+    crash_loops(settings, instance) && aborts(instance)
+}
+
+/// Whether an instance's process ends as it does where its data cannot be read. One whose data this very pod has set aside has another
+/// reason.
+fn aborts(instance: &Instance) -> bool {
     let aborted = instance
         .crash_loop
         .as_ref()
         .is_some_and(|crash_loop| crash_loop.exit_code == Some(ABORTED));
-    aborted && crash_loops(settings, instance) && !was_reset(instance)
+    aborted && !was_reset(instance)
 }
 
 fn was_reset(instance: &Instance) -> bool {
@@ -138,11 +153,11 @@ pub(super) fn complaint(seen: &Observation, ledger: &Ledger) -> Option<Situation
                 "{name} runs but answers nothing. It was in sync, and {why}: delete its pod if MAIN is well"
             ));
         }
-        if !crash_loops(settings, instance) {
+        if !keeps_ending(instance) || instance.away_for < settings.hang_timeout {
             return None;
         }
         let order = ledger.resets.iter().any(|order| order.instance == *name);
-        let by_itself = is_unreadable(settings, instance)
+        let by_itself = aborts(instance)
             && settings.reset_diverged
             && !ledger.recovered
             && !relied_on;

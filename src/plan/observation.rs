@@ -234,7 +234,7 @@ pub struct Instance {
     pub stuck_for: Duration,
     /// It has answered this process in its present life.
     pub has_answered: bool,
-    /// Kubernetes waits before it starts its process again, because that has ended again and again.
+    /// Its process has ended again and again.
     pub crash_loop: Option<CrashLoop>,
     /// What keeps its pod from running, as Kubernetes says it: for people. None: it runs, or Kubernetes says nothing.
     pub obstacle: Option<String>,
@@ -318,6 +318,8 @@ pub struct Volume {
 pub struct CrashLoop {
     /// What it has ended with the last time; 128 and the number of the signal, if it was one.
     pub exit_code: Option<i32>,
+    /// Kubernetes waits before it starts it again. Until then nothing of it runs.
+    pub waits: bool,
 }
 
 /// What Kubernetes says of an instance's container.

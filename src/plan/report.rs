@@ -1,10 +1,10 @@
 //! What the status says of a cluster: a pure function of what was observed and what is being done about it.
 
 use super::{
-    Situation, Stage, durability, hibernation,
+    Situation, Stage, durability, failing, hibernation,
     members::Members,
     observation::{Container, DataStatus, Instance, Observation, Registration, Role, Sight},
-    paused, release, reset,
+    paused, release, reset, silence,
     switchover::{self, Standing},
     update, volumes,
 };
@@ -108,6 +108,13 @@ impl<'a> Facts<'a> {
         self.ledger.is_some_and(|ledger| ledger.route == Route::Open)
     }
 
+    /// Whether clients are served by a MAIN that only this operator does not hear, as far as handshakes can tell.
+    fn serves_unheard(&self) -> bool {
+        let unheard = matches!(self.situation, Situation::MainLost(Reason::MainUnreachable, _));
+        let ledger = self.ledger.filter(|_| unheard && self.is_open());
+        ledger.is_some_and(|ledger| silence::serves_unheard(self.seen, ledger))
+    }
+
     fn main_serves(&self) -> bool {
         self.main.is_some() && !matches!(self.situation, Situation::MainLost(..))
     }
@@ -118,10 +125,14 @@ impl<'a> Facts<'a> {
 
     /// Members of the in-sync set that MAIN reaches now.
     fn live_members(&self) -> impl Iterator<Item = &'a Instance> {
-        self.seen.instances.iter().filter(|i| {
-            let member = self.ledger.is_some_and(|l| l.in_sync.iter().any(|m| i.is(m)));
-            member && self.registration(i).is_some_and(Registration::follows)
-        })
+        let instances = self.seen.instances.iter();
+        instances.filter(|i| self.is_member(i) && self.registration(i).is_some_and(Registration::follows))
+    }
+
+    /// Whether the in-sync set has it, in the life that it is in.
+    fn is_member(&self, instance: &Instance) -> bool {
+        let ledger = self.ledger;
+        ledger.is_some_and(|ledger| ledger.in_sync.iter().any(|member| instance.is(member)))
     }
 
     fn order(&self, instance: &Instance) -> Option<&'a ResetOrder> {
@@ -160,7 +171,8 @@ impl<'a> Facts<'a> {
             name: instance.name.clone(),
             address: instance.address.map(|address| address.to_string()),
             role: match instance.role() {
-                Some(Role::Main) if self.is_main(instance) => InstanceRole::Main,
+                // Where no ledger names MAIN, it says nothing against this one.
+                Some(Role::Main) if self.ledger.is_none() || self.is_main(instance) => InstanceRole::Main,
                 Some(Role::Main) => InstanceRole::Deposed,
                 Some(Role::Replica) => InstanceRole::Replica,
                 None => InstanceRole::Unknown,
@@ -171,10 +183,13 @@ impl<'a> Facts<'a> {
                 (Container::Running, _) => Health::Silent,
                 _ => Health::Down,
             },
+            in_sync: instance.is_replica() && self.is_member(instance),
             // What it was told to be is carried over where this is written.
-            data_status: registration
-                .filter(|r| !self.is_as_told_before(instance, r))
-                .map(|r| data_status(r).to_owned()),
+            data_status: match registration {
+                Some(r) => (!self.is_as_told_before(instance, r)).then(|| data_status(r).to_owned()),
+                // MAIN keeps no registration of one that it has refused.
+                None => (instance.refused && instance.is_replica()).then(|| DIVERGED.to_owned()),
+            },
             // Its pod tells.
             tls: false,
             warning: None,
@@ -281,6 +296,7 @@ impl<'a> Facts<'a> {
             }
             Situation::Working(OperationKind::Repair, _) => Phase::Unavailable,
             Situation::Working(..) => Phase::FailingOver,
+            Situation::MainLost(..) if self.serves_unheard() => Phase::Degraded,
             Situation::MainLost(..) => Phase::Unavailable,
             Situation::Serving if !self.main_serves() => Phase::Unavailable,
             Situation::Serving if self.writes_blocked() => Phase::WritesBlocked,
@@ -335,7 +351,12 @@ impl<'a> Facts<'a> {
             && self.main_serves()
             && !self.seen.stage.ends_pods();
         if let Some((reason, message)) = self.trouble().filter(|_| !serves_on) {
-            return (Truth::False, reason, message);
+            let cannot_tell = self.serves_unheard();
+            return (
+                if cannot_tell { Truth::Unknown } else { Truth::False },
+                reason,
+                message,
+            );
         }
         if !(self.is_open() && self.main_serves()) {
             return (Truth::False, Reason::MainUnreachable, "no MAIN serves".into());
@@ -593,7 +614,7 @@ impl<'a> Facts<'a> {
             .others()
             .filter(|i| !members.registration_of(i).is_some_and(Registration::keeps_up))
             .map(|i| match members.registration_of(i) {
-                Some(registration) if i.crash_loop.is_some() => {
+                Some(registration) if failing::keeps_ending(i) => {
                     let status = data_status(registration);
                     format!("{} ({status}: its process ends again and again)", i.name)
                 }
@@ -608,7 +629,7 @@ impl<'a> Facts<'a> {
                     format!("{} (its data is to be set aside{colon}{said})", i.name)
                 }
                 None if i.refused => format!("{} (diverged: it holds writes that MAIN does not)", i.name),
-                None if i.crash_loop.is_some() => format!("{} (its process ends again and again)", i.name),
+                None if failing::keeps_ending(i) => format!("{} (its process ends again and again)", i.name),
                 None if i.obstacle.is_some() => {
                     format!("{} ({})", i.name, i.obstacle.as_deref().unwrap_or_default())
                 }
@@ -665,13 +686,16 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// What is told of a replica that holds writes that MAIN does not.
+const DIVERGED: &str = "diverged";
+
 fn data_status(registration: &Registration) -> &'static str {
     match registration.status {
         _ if registration.keeps_up() => "ready",
         Some(DataStatus::Ready | DataStatus::Replicating) => "ready",
         Some(DataStatus::Recovery) => "recovery",
         Some(DataStatus::Invalid) => "invalid",
-        Some(DataStatus::Diverged) => "diverged",
+        Some(DataStatus::Diverged) => DIVERGED,
         None => "ghost",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::observation::{Instance, Observation, Witness};
+use super::observation::{Container, Instance, Observation, Sight, Witness};
 use crate::{api::ledger::Ledger, grants::PROBE_EVERY};
 
 /// What a gateway has told counts for so long: it is asked several times as often while MAIN is silent.
@@ -29,13 +29,7 @@ pub(super) enum Others {
 /// question: its grant may have run out because nobody who reaches MAIN has renewed it.
 pub(super) fn others(seen: &Observation, ledger: &Ledger, main: &Instance) -> Others {
     let settings = &seen.settings;
-    let witnesses = || {
-        let told = seen.witnesses.iter();
-        told.filter(|witness| witness.term == ledger.term && witness.age <= FRESH)
-    };
-    let lately = |witness: &&Witness| witness.answered_ago.is_some_and(|ago| ago <= LATELY);
-    let serving = || witnesses().filter(lately).find(|witness| witness.serves);
-    let hearing = serving().or_else(|| witnesses().find(lately));
+    let hearing = hearing(seen, ledger);
     if let Some(witness) = hearing.filter(|_| main.away_for < settings.hang_timeout) {
         let gateway = &witness.gateway;
         return Others::HearIt(match witness.serves {
@@ -51,8 +45,39 @@ pub(super) fn others(seen: &Observation, ledger: &Ledger, main: &Instance) -> Ot
             .silent_for
             .is_some_and(|silent| silent >= settings.detection_timeout)
     };
-    match witnesses().find(for_as_long).filter(|_| hearing.is_none()) {
+    match witnesses(seen, ledger)
+        .find(for_as_long)
+        .filter(|_| hearing.is_none())
+    {
         Some(witness) => Others::HearNothing(format!("the gateway {}", witness.gateway)),
         None => Others::CannotTell,
     }
+}
+
+/// Whether MAIN is silent for this operator alone: a gateway completes handshakes with it, and leads clients there.
+pub(super) fn serves_unheard(seen: &Observation, ledger: &Ledger) -> bool {
+    let is_silent = |main: &&Instance| {
+        main.sight == Sight::Silent
+            && main.container == Container::Running
+            && main.incarnation.as_ref() == Some(&ledger.main.incarnation)
+            && main.away_for < seen.settings.hang_timeout
+    };
+    let main = seen.instance(&ledger.main.instance).filter(is_silent);
+    main.is_some() && hearing(seen, ledger).is_some_and(|witness| witness.serves)
+}
+
+/// A gateway that completes handshakes with MAIN, rather one that leads clients there.
+fn hearing<'a>(seen: &'a Observation, ledger: &Ledger) -> Option<&'a Witness> {
+    let lately = |witness: &&Witness| witness.answered_ago.is_some_and(|ago| ago <= LATELY);
+    let serving = witnesses(seen, ledger)
+        .filter(lately)
+        .find(|witness| witness.serves);
+    serving.or_else(|| witnesses(seen, ledger).find(lately))
+}
+
+/// What gateways have told of this term's MAIN a moment ago.
+fn witnesses<'a>(seen: &'a Observation, ledger: &Ledger) -> impl Iterator<Item = &'a Witness> + use<'a> {
+    let term = ledger.term;
+    let told = seen.witnesses.iter();
+    told.filter(move |witness| witness.term == term && witness.age <= FRESH)
 }

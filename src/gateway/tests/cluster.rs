@@ -34,6 +34,7 @@ pub(super) fn replica(name: &str, address: &str) -> InstanceStatus {
         role: InstanceRole::Replica,
         mode: Some(RegistrationMode::Async),
         health: Health::Up,
+        in_sync: false,
         data_status: Some("ready".to_owned()),
         tls: false,
         obstacle: None,

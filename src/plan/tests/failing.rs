@@ -11,7 +11,10 @@ use super::{
     decisions::running,
     world::World,
 };
-use crate::api::{Phase, ReplicationMode, conditions::Reason};
+use crate::api::{
+    Phase, ReplicationMode,
+    conditions::{ConditionType, Reason},
+};
 
 /// What is seen while this instance hangs.
 fn hanging(world: &World, index: usize) -> Observation {
@@ -165,7 +168,10 @@ fn another_reason_than_the_data_is_told_and_nothing_is_set_aside() {
     let mut world = running();
     break_data(&mut world, 2);
     let mut seen = world.observe();
-    seen.instances[2].crash_loop = Some(CrashLoop { exit_code: Some(137) });
+    seen.instances[2].crash_loop = Some(CrashLoop {
+        exit_code: Some(137),
+        waits: true,
+    });
     assert!(plan(&seen).steps.is_empty());
     assert!(complaint(&seen).contains("exit code 137"));
     // The same again after it was set aside.
@@ -174,6 +180,49 @@ fn another_reason_than_the_data_is_told_and_nothing_is_set_aside() {
     let seen = world.observe();
     assert!(plan(&seen).steps.is_empty());
     assert!(complaint(&seen).contains("set aside already"));
+}
+
+/// Kubernetes starts it again after each pause.
+#[test]
+fn what_is_said_of_it_is_the_same_while_it_is_started_again_and_only_in_a_pause_anything_is_done() {
+    let mut world = running();
+    break_data(&mut world, 2);
+    let mut seen = world.observe();
+    assert!(!plan(&seen).steps.is_empty());
+    seen.instances[2].crash_loop.as_mut().unwrap().waits = false;
+    assert!(plan(&seen).steps.is_empty());
+    assert_eq!(
+        plan(&seen).situation,
+        Situation::Serving,
+        "it is filled anew by itself"
+    );
+
+    world.settings.reset_diverged = false;
+    let mut seen = world.observe();
+    let told = complaint(&seen);
+    seen.instances[2].crash_loop.as_mut().unwrap().waits = false;
+    assert_eq!(complaint(&seen), told);
+    let unwell = |seen: &Observation| {
+        let told = report::report(
+            seen,
+            seen.ledger.as_ref(),
+            &plan(seen).situation,
+            Default::default(),
+        );
+        let mut verdicts = told.verdicts.into_iter();
+        let kind = ConditionType::ReplicationHealthy;
+        verdicts
+            .find(|verdict| verdict.condition == kind)
+            .unwrap()
+            .message
+    };
+    assert!(
+        unwell(&seen).contains("its process ends again and again"),
+        "{}",
+        unwell(&seen)
+    );
+    seen.instances[2].crash_loop = None;
+    assert_eq!(plan(&seen).situation, Situation::Serving);
 }
 
 #[test]

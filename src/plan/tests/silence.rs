@@ -5,13 +5,18 @@ use std::time::Duration;
 use super::{
     super::{
         Plan, Situation, Step,
-        observation::{Observation, Sight, Witness},
+        observation::{Container, Observation, Sight, Witness},
         plan,
+        report::{self, GatewayState},
     },
     decisions::running,
 };
 use crate::{
-    api::{conditions::Reason, ledger::Route},
+    api::{
+        Phase,
+        conditions::{ConditionType, Reason, Truth},
+        ledger::Route,
+    },
     grants::{MainReach, Report},
 };
 
@@ -194,4 +199,66 @@ fn such_a_change_is_bound_by_what_bounds_suspicion() {
     seen.settings.failover_delay = Duration::ZERO;
     seen.settings.automatic_failover = false;
     assert_eq!(reason(&seen), Some(Reason::ManualFailover));
+}
+
+/// Its clients are served, as far as handshakes can tell: nobody may be told that no one can write.
+#[test]
+fn where_only_the_operator_does_not_hear_main_it_cannot_tell_whether_clients_can_write() {
+    let ready = |told: &report::Report| {
+        let mut verdicts = told.verdicts.iter();
+        let ready = verdicts.find(|verdict| verdict.condition == ConditionType::Ready);
+        (ready.unwrap().status, told.phase)
+    };
+    let reported = |seen: &Observation| {
+        let gateway = GatewayState {
+            enabled: true,
+            ready: 1,
+            ..GatewayState::default()
+        };
+        report::report(seen, seen.ledger.as_ref(), &plan(seen).situation, gateway)
+    };
+    let seen = |witness: Witness| {
+        let mut seen = silent_for(ms(5_000));
+        seen.witnesses = vec![witness];
+        seen
+    };
+    let serving = || told(100, Some(900), None);
+    for served in [seen(serving()), {
+        let mut at_first = seen(serving());
+        (at_first.instances[0].away_for, at_first.instances[0].silent_for) = (ms(0), ms(0));
+        at_first
+    }] {
+        let told = reported(&served);
+        assert_eq!(ready(&told), (Truth::Unknown, Phase::Degraded));
+        // Tools that wait by conditions (kstatus) see that it is not done.
+        let mut verdicts = told.verdicts.iter();
+        let reconciling = verdicts.find(|verdict| verdict.condition == ConditionType::Reconciling);
+        assert_eq!(reconciling.unwrap().status, Truth::True);
+    }
+    let mut without_right = serving();
+    without_right.serves = false;
+    let mut ended = seen(serving());
+    ended.instances[0].container = Container::Ended;
+    let mut busy = seen(serving());
+    busy.instances[0].sight = Sight::Handshake;
+    let mut hanging = seen(serving());
+    hanging.instances[0].away_for = hanging.settings.hang_timeout;
+    for (what, unserved) in [
+        ("nobody else looks", silent_for(ms(5_000))),
+        ("its grant has run out", seen(without_right)),
+        (
+            "of another term",
+            seen(Witness {
+                term: TERM + 1,
+                ..serving()
+            }),
+        ),
+        ("its process has ended", ended),
+        ("it answers no query", busy),
+        ("for very long", hanging),
+    ] {
+        let (status, phase) = ready(&reported(&unserved));
+        assert_eq!(status, Truth::False, "{what}");
+        assert_ne!(phase, Phase::Degraded, "{what}");
+    }
 }

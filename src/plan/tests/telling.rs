@@ -4,25 +4,33 @@ use super::{
     super::{
         observation::{Observation, Sight},
         plan,
-        report::{GatewayState, report},
+        report::{GatewayState, Report, report},
     },
     decisions::running,
     world::World,
 };
 use crate::api::{
+    InstanceRole, InstanceStatus,
     conditions::{ConditionType, Reason, Truth, Verdict},
     ledger::Route,
 };
 
-fn verdict(seen: &Observation, condition: ConditionType) -> Verdict {
+fn reported(seen: &Observation) -> Report {
     let gateway = GatewayState {
         enabled: true,
         ready: 1,
         ..GatewayState::default()
     };
-    let told = report(seen, seen.ledger.as_ref(), &plan(seen).situation, gateway);
-    let mut verdicts = told.verdicts.into_iter();
+    report(seen, seen.ledger.as_ref(), &plan(seen).situation, gateway)
+}
+
+fn verdict(seen: &Observation, condition: ConditionType) -> Verdict {
+    let mut verdicts = reported(seen).verdicts.into_iter();
     verdicts.find(|verdict| verdict.condition == condition).unwrap()
+}
+
+fn instance(seen: &Observation, index: usize) -> InstanceStatus {
+    reported(seen).instances.swap_remove(index)
 }
 
 fn told(seen: &Observation, condition: ConditionType) -> (Truth, Reason, String) {
@@ -170,4 +178,39 @@ fn what_keeps_pods_from_running_is_told_once_for_all_of_them() {
     assert_eq!(reason, Reason::WaitingForInstances);
     let end = "; demo-0, demo-1, demo-2: its image i cannot be pulled: not found";
     assert!(message.ends_with(end), "{message}");
+}
+
+/// MAIN has answered its registration with a refusal, and keeps nothing of it.
+#[test]
+fn a_replica_that_main_refuses_is_told_of_as_diverged() {
+    let mut seen = running().observe();
+    let Sight::Serving(main) = &mut seen.instances[0].sight else {
+        panic!("{seen:?}")
+    };
+    main.registrations.pop().unwrap();
+    assert_eq!(instance(&seen, 2).data_status, None);
+    seen.instances[2].refused = true;
+    assert_eq!(instance(&seen, 2).data_status.as_deref(), Some("diverged"));
+    assert_eq!(instance(&seen, 1).data_status.as_deref(), Some("ready"));
+}
+
+#[test]
+fn without_a_ledger_nobody_is_main_against_its_word() {
+    let mut world = running();
+    world.settings.paused = true;
+    world.ledger = None;
+    assert_eq!(instance(&world.observe(), 0).role, InstanceRole::Main);
+    let mut world = running();
+    world.ledger.as_mut().unwrap().main.instance = "demo-2".to_owned();
+    assert_eq!(instance(&world.observe(), 0).role, InstanceRole::Deposed);
+}
+
+#[test]
+fn one_that_has_restarted_is_in_sync_only_once_it_is_known_to_be_again() {
+    let mut world = running();
+    let seen = world.observe();
+    let in_sync = |seen: &Observation| [0, 1, 2].map(|index| instance(seen, index).in_sync);
+    assert_eq!(in_sync(&seen), [false, true, false]);
+    world.restart(1, true);
+    assert_eq!(in_sync(&world.observe()), [false; 3]);
 }

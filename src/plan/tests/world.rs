@@ -369,9 +369,10 @@ impl World {
                 has_answered: true,
                 obstacle: None,
                 incomplete: false,
-                crash_loop: self.servers[index]
-                    .unreadable
-                    .then_some(CrashLoop { exit_code: Some(134) }),
+                crash_loop: self.servers[index].unreadable.then_some(CrashLoop {
+                    exit_code: Some(134),
+                    waits: true,
+                }),
                 silent_for: Duration::ZERO,
                 refused: self
                     .ledger
