@@ -49,7 +49,7 @@ impl Events {
         if let Some(event) = unprotected(before, now) {
             self.publish(client, now, event).await;
         }
-        for event in reset_ordered(before, status) {
+        for event in reset_ordered(before, now) {
             self.publish(client, now, event).await;
         }
         if let Some(event) = unmoved(before, status) {
@@ -57,14 +57,15 @@ impl Events {
         }
     }
 
-    /// Tells that a second MAIN was demoted.
-    pub(super) async fn split_brain_resolved(
+    /// Tells that a second MAIN was demoted, if that is what this action did.
+    pub(super) async fn demoted(
         &self,
         client: &Client,
         cluster: &MemgraphCluster,
+        ledger: Option<&Ledger>,
         action: &Action,
     ) {
-        let Action::Demote { instance } = action else {
+        let Some(instance) = impostor(ledger, action) else {
             return;
         };
         tracing::warn!(%instance, "split-brain resolved: an instance that was MAIN without our word was demoted");
@@ -86,6 +87,19 @@ impl Events {
             tracing::warn!(%error, reason = %event.reason, "an Event could not be published");
         }
     }
+}
+
+/// The instance that this action demotes and that nobody had told to be MAIN. While MAIN is handed over to a copy that it refuses, it is
+/// the one that this operator has promoted a moment before.
+fn impostor<'a>(ledger: Option<&Ledger>, action: &'a Action) -> Option<&'a str> {
+    let Action::Demote { instance } = action else {
+        return None;
+    };
+    let hands_back = |ledger: &Ledger| {
+        let operation = ledger.operation.as_ref();
+        ledger.route == Route::Closed && operation.is_some_and(|operation| operation.reversed)
+    };
+    (!ledger.is_some_and(hands_back)).then_some(instance)
 }
 
 /// The API server takes notes of at most 1 kB.
@@ -149,14 +163,19 @@ fn opened(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -
     })
 }
 
-/// The data of an instance is to be set aside.
-fn reset_ordered(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) -> Vec<Event> {
+/// The data of an instance is to be set aside, or, where it lies in its pod, deleted with that.
+fn reset_ordered(before: Option<&MemgraphClusterStatus>, now: &MemgraphCluster) -> Vec<Event> {
     let orders = |status: &MemgraphClusterStatus| {
         let ledger = status.ledger.as_ref();
         ledger.map(|ledger| ledger.resets.clone()).unwrap_or_default()
     };
     let known = before.map(orders).unwrap_or_default();
-    let new = orders(now)
+    let in_pods = now.spec.storage.empty_dir.is_some();
+    let new = now
+        .status
+        .as_ref()
+        .map(orders)
+        .unwrap_or_default()
         .into_iter()
         .filter(|order| known.iter().all(|k| k.token != order.token));
     new.map(|order| {
@@ -169,8 +188,13 @@ fn reset_ordered(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterSt
         } else {
             ("is to be filled anew", "")
         };
+        let what = if in_pods {
+            "deleted with its pod (storage.emptyDir)".to_owned()
+        } else {
+            format!("moved to {folder} on its volume{later}")
+        };
         let note = format!(
-            "{} {why}: its data is moved to {folder} on its volume{later}, and comes anew from MAIN",
+            "{} {why}: its data is {what}, and comes anew from MAIN",
             order.instance
         );
         event(EventType::Warning, "DataSetAside", "Reset", note)
@@ -232,4 +256,64 @@ fn stalled(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) 
         .and_then(condition)
         .is_some_and(|(known, _)| known == reason);
     (!known).then(|| event(EventType::Warning, "Stalled", "Wait", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{EmptyDirSpec, MemgraphClusterSpec, ledger::ResetOrder};
+
+    #[test]
+    fn whether_data_is_kept_on_its_volume_or_deleted_with_its_pod_is_told_as_it_is() {
+        let order: ResetOrder = serde_json::from_value(json!({
+            "instance": "demo-2", "token": "t3-r9", "term": 3, "podUID": "p", "preserve": true,
+        }))
+        .unwrap();
+        let mut cluster = MemgraphCluster::new("demo", MemgraphClusterSpec::default());
+        cluster.status = Some(MemgraphClusterStatus {
+            ledger: Some(Ledger {
+                resets: vec![order],
+                ..Ledger::default()
+            }),
+            ..MemgraphClusterStatus::default()
+        });
+        let note = |cluster: &MemgraphCluster| {
+            let [event] = &reset_ordered(None, cluster)[..] else {
+                panic!("one order, one Event")
+            };
+            event.note.clone().unwrap()
+        };
+        let kept = note(&cluster);
+        assert!(kept.contains("never deleted by the operator"), "{kept}");
+        cluster.spec.storage.empty_dir = Some(EmptyDirSpec::default());
+        assert_eq!(
+            note(&cluster),
+            "demo-2 holds writes that MAIN does not: its data is deleted with its pod (storage.emptyDir), and comes anew from MAIN"
+        );
+    }
+
+    #[test]
+    fn a_copy_that_this_operator_has_promoted_and_takes_back_is_no_second_main() {
+        let demote = Action::Demote {
+            instance: "demo-1".to_owned(),
+        };
+        let mut ledger = Ledger {
+            route: Route::Closed,
+            operation: Some(
+                serde_json::from_value(
+                    json!({"kind": "Failover", "target": "demo-0", "from": "demo-1", "startedAt": ""}),
+                )
+                .unwrap(),
+            ),
+            ..Ledger::default()
+        };
+        assert_eq!(impostor(Some(&ledger), &demote), Some("demo-1"));
+        ledger.operation.as_mut().unwrap().reversed = true;
+        assert_eq!(impostor(Some(&ledger), &demote), None);
+        ledger.route = Route::Open;
+        assert_eq!(impostor(Some(&ledger), &demote), Some("demo-1"));
+        assert_eq!(impostor(None, &Action::ReachGateways), None);
+    }
 }

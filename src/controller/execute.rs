@@ -120,11 +120,9 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 tracing::info!(cluster = %cluster.name_any(), ?action, elapsed = ?started.elapsed(), "done");
             }
         }
-        if matches!(action, Action::Demote { .. }) {
-            self.events
-                .split_brain_resolved(&state.client, cluster, action)
-                .await;
-        }
+        self.events
+            .demoted(&state.client, cluster, ledger(cluster), action)
+            .await;
         Ok(())
     }
 }

@@ -318,8 +318,14 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                         None => plan.situation,
                     },
                 };
-                self.report(state, &cluster, &seen, &situation).await?;
-                return Ok(next(&situation));
+                let again = next(&situation);
+                match self.report(state, &cluster, &seen, &situation).await {
+                    Err(ReconcileError::Status(error @ StatusError::Unfit { .. })) => {
+                        cluster = self.note_unfit(state, &cluster, &error).await?;
+                        continue;
+                    }
+                    reported => return reported.map(|()| again),
+                }
             }
             // The cache may be behind what was decided last, by this process or by another one.
             let decided = ledger(&cluster).filter(|_| plan.writes());
@@ -354,10 +360,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     cluster = self.read(state, &cluster).await?;
                 }
                 Err(ReconcileError::Status(error @ StatusError::Unfit { .. })) => {
-                    tracing::error!(cluster = %cluster.name_any(), %error, "nothing is done");
-                    state.note_unfit_definition(error.to_string());
-                    // Something of it may have been kept.
-                    cluster = self.read(state, &cluster).await?;
+                    cluster = self.note_unfit(state, &cluster, &error).await?;
                 }
                 // Nothing was begun, and the next plan goes on without it.
                 Err(error) if asks_gateways && is_open(&cluster) => return Err(error),
@@ -378,6 +381,18 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 return Ok(WORKING);
             }
         }
+    }
+
+    /// Nothing is done on a status that was not kept. Returns the cluster as it is: something of it may have been kept.
+    async fn note_unfit(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+        error: &StatusError,
+    ) -> Result<MemgraphCluster, ReconcileError> {
+        tracing::error!(cluster = %cluster.name_any(), %error, "nothing is done");
+        state.note_unfit_definition(error.to_string());
+        self.read(state, cluster).await
     }
 
     pub(super) async fn observe(&self, state: &Cluster, cluster: &MemgraphCluster) -> Observation {

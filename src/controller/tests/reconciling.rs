@@ -457,6 +457,25 @@ async fn nothing_is_done_on_a_ledger_that_was_not_kept() {
     );
 }
 
+/// The same where nothing is to be decided: what is only told was not kept either.
+#[tokio::test]
+async fn a_definition_that_does_not_fit_is_told_of_where_nothing_is_decided() {
+    let api = api();
+    let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
+    settle(&api, &operator).await;
+    let mut paused = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
+    paused["spec"]["paused"] = json!(true);
+    api.put("memgraphclusters", paused);
+    api.prune("memgraphclusters", "/status/ledger", "inSync");
+    until(&api, &operator, || {
+        let conditions = cluster(&api).status.unwrap().conditions;
+        conditions
+            .iter()
+            .any(|c| c.type_ == "Stalled" && c.reason == "UnfitDefinition")
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_cluster_that_is_being_deleted_says_so_once() {
     let api = api();
