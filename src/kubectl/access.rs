@@ -238,6 +238,10 @@ fn merged(mut cluster: ClusterStatus, live: Option<&ClusterStatus>) -> ClusterSt
     cluster.health.failovers = live.health.failovers;
     cluster
         .health
+        .certificate_ends
+        .clone_from(&live.health.certificate_ends);
+    cluster
+        .health
         .main_reached_by
         .clone_from(&live.health.main_reached_by);
     for instance in &mut cluster.cluster_state.instances {
@@ -261,5 +265,24 @@ pub(super) fn failed(action: String) -> impl FnOnce(kube::Error) -> Error {
     move |source| Error::Request {
         action,
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn when_the_certificate_ends_only_the_operator_tells() {
+        let cluster: MemgraphCluster = serde_json::from_value(json!({
+            "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster", "metadata": {"name": "demo"}, "spec": {},
+        }))
+        .unwrap();
+        let own = view(&cluster, Counted::default(), None);
+        let mut live = own.clone();
+        live.health.certificate_ends = Some("2026-12-24T18:00:00Z".to_owned());
+        assert_eq!(merged(own, Some(&live)), live);
     }
 }

@@ -123,7 +123,8 @@ pub(super) struct SwitchoverArgs {
 pub(super) struct ResetArgs {
     /// The instance, such as demo-1.
     pub(super) instance: String,
-    /// Says that its data may be set aside: whatever it alone holds is in a folder on its volume from then on.
+    /// Says that its data may be set aside: whatever it alone holds is in a folder on its volume from then on, or, with
+    /// `storage.emptyDir`, deleted with its pod.
     #[arg(long)]
     pub(super) yes: bool,
     #[command(flatten)]

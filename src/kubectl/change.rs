@@ -192,9 +192,15 @@ pub(super) async fn reset(
              kubectl memgraph switchover {name} or kubectl memgraph fence {instance}"
         )));
     }
+    let in_pod = cluster.spec.storage.empty_dir.is_some();
     if !asked.yes {
+        let fate = if in_pod {
+            "will be deleted with its pod (storage.emptyDir)"
+        } else {
+            "will be in a folder on its volume, and nowhere else"
+        };
         return Err(Error::Usage(format!(
-            "whatever {instance} alone holds will be in a folder on its volume, and nowhere else: say --yes if that is meant"
+            "whatever {instance} alone holds {fate}: say --yes if that is meant"
         )));
     }
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
@@ -212,7 +218,18 @@ pub(super) async fn reset(
         access.namespace
     )))?;
     let old_pod = annotated.uid();
-    writeln!(progress, "asked to set the data of {instance} aside")?;
+    let (wish, fate) = if in_pod {
+        (
+            format!("delete the data of {instance} with its pod"),
+            "its data was deleted with its former pod",
+        )
+    } else {
+        (
+            format!("set the data of {instance} aside"),
+            "its data is set aside",
+        )
+    };
+    writeln!(progress, "asked to {wish}")?;
     let mut ordered = false;
     let judge = |cluster: &MemgraphCluster| {
         let status = cluster.status.as_ref()?;
@@ -228,12 +245,7 @@ pub(super) async fn reset(
                 ordered = true;
                 let old = Some(&order.pod_uid) == old_pod.as_ref();
                 Some(Progress::Going(
-                    if old {
-                        "its pod is replaced"
-                    } else {
-                        "its data is set aside"
-                    }
-                    .to_owned(),
+                    if old { "its pod is replaced" } else { fate }.to_owned(),
                 ))
             }
             None if ordered => {

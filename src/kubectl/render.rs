@@ -6,7 +6,11 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use crate::{
-    api::{Health, InstanceRole, OperationRecord, Phase, ledger::Route},
+    api::{
+        Health, InstanceRole, OperationRecord, Phase,
+        conditions::ConditionType,
+        ledger::{OperationKind, Route},
+    },
     fleet::{ClusterStatus, GatewayState, InstanceState},
 };
 
@@ -138,10 +142,12 @@ fn warnings(instances: &[InstanceState]) -> String {
 }
 
 fn writes(cluster: &ClusterStatus) -> Cell {
-    if cluster.health.ready {
-        ("yes".to_owned(), GOOD)
-    } else {
-        ("no".to_owned(), BAD)
+    let ready = ConditionType::Ready.as_str();
+    let told = cluster.conditions.iter().find(|c| c.type_ == ready);
+    match told.map(|told| told.status.as_str()) {
+        Some("True") => ("yes".to_owned(), GOOD),
+        Some("Unknown") => ("unknown".to_owned(), DOUBTFUL),
+        _ => ("no".to_owned(), BAD),
     }
 }
 
@@ -320,7 +326,9 @@ fn history(cluster: &ClusterStatus, now: Timestamp) -> String {
 /// Says of the terms between those of the history, newest first, why they are not there.
 fn left_out(history: &[OperationRecord]) -> String {
     let gaps = history.windows(2).rev().filter_map(|pair| {
-        let (first, last) = (pair[1].term + 1, pair[0].term - 1);
+        // A switchover has closed the route in the term before the one in which it was opened again.
+        let own = i64::from(pair[0].kind == OperationKind::Switchover);
+        let (first, last) = (pair[1].term + 1, pair[0].term - 1 - own);
         match last - first {
             ..0 => None,
             0 => Some(first.to_string()),

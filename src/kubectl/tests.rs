@@ -118,6 +118,36 @@ async fn status_says_what_keeps_a_pod_from_running_what_nodes_lack_and_which_ter
 }
 
 #[tokio::test]
+async fn a_switchover_takes_two_terms_and_no_other_change_does() {
+    let (api, mut moved) = (api(), demo());
+    let record = |term: i64, kind: &str| {
+        let mut record = moved["status"]["history"][0].clone();
+        (record["term"], record["kind"]) = (json!(term), json!(kind));
+        record
+    };
+    let history = json!([
+        record(9, "Switchover"),
+        record(6, "Failover"),
+        record(5, "Switchover"),
+        record(3, "Failover")
+    ]);
+    moved["status"]["history"] = history;
+    api.put("memgraphclusters", moved);
+    let (_, text, _) = call(&api, "status demo").await;
+    assert!(text.contains("Terms 7: begun"), "{text}");
+}
+
+#[tokio::test]
+async fn where_the_operator_alone_does_not_hear_main_it_is_not_said_that_nobody_can_write() {
+    let (api, mut unheard) = (api(), demo());
+    unheard["status"]["conditions"] = json!([condition("Ready", "Unknown", "MainUnreachable", "served")]);
+    api.put("memgraphclusters", unheard);
+    let (outcome, text, _) = call(&api, "status demo").await;
+    assert_eq!(outcome.unwrap(), Outcome::NotReady);
+    assert!(text.contains("Writes    unknown"), "{text}");
+}
+
+#[tokio::test]
 async fn status_of_a_namespace_is_a_list_and_its_code_says_whether_clients_can_write() {
     let api = api();
     let mut other = demo();
@@ -303,8 +333,20 @@ async fn an_instance_that_is_relied_on_is_not_reset_and_no_other_one_without_a_w
                 .contains("is MAIN or holds every acknowledged write")
         );
     }
-    let (outcome, _, _) = call(&api, "reset demo-2").await;
-    assert!(outcome.unwrap_err().to_string().contains("say --yes"));
+    let warned = async || call(&api, "reset demo-2").await.0.unwrap_err().to_string();
+    let kept = warned().await;
+    assert!(
+        kept.contains("in a folder on its volume") && kept.contains("say --yes"),
+        "{kept}"
+    );
+    let mut in_pods = demo();
+    in_pods["spec"]["storage"] = json!({"emptyDir": {}});
+    api.put("memgraphclusters", in_pods);
+    let gone = warned().await;
+    assert!(
+        gone.contains("will be deleted with its pod") && gone.contains("say --yes"),
+        "{gone}"
+    );
     let asked = api.take_requests();
     assert!(
         asked.iter().all(|request| request.starts_with("GET")),
