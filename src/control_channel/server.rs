@@ -57,6 +57,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let newest = Newest::of(UNKNOWN);
     let refusals = Arc::<Mutex<Refusals>>::default();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -65,6 +66,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
+                failing = false;
                 let config = certificates.borrow().clone();
                 let (answer, stop) = (Arc::clone(&answer), stop.clone());
                 let (newcomer, refusals) = (newest.admit(), Arc::clone(&refusals));
@@ -80,7 +82,10 @@ pub async fn serve(
                 });
             }
             Err(error) => {
-                warn!(%error, "cannot accept connections of operators; trying again");
+                // As long as nothing changes, one line tells of it.
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%error, "cannot accept connections of operators; trying again");
+                }
                 sleep(BACKOFF).await;
             }
         }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     api::{MemgraphCluster, ledger::Route},
-    grants::{Holder, MainReach, Report, Request, Response, VERSION},
+    grants::{Holder, MainReach, Report, Request, Response, Unrenewed, VERSION},
     leader::Clock,
 };
 
@@ -183,7 +183,10 @@ impl Keeper {
             state.holder.learn(&request.cluster, position, now);
         }
         let refusal = request.grant.as_ref().and_then(|grant| {
-            let refused = state.holder.accept(grant, now).err()?;
+            let Err(refused) = state.holder.accept(grant, now) else {
+                state.unrenewed = None;
+                return None;
+            };
             debug!(term = grant.term, reason = %refused, "grant refused");
             Some(refused.to_string())
         });
@@ -286,8 +289,11 @@ impl Keeper {
             return None;
         }
         let (asked, unrenewed) = {
-            let state = self.lock();
-            (state.asked, state.unrenewed.clone())
+            let (state, now) = (self.lock(), self.now.get());
+            // Such a grant the ledger is not asked to renew.
+            let tainted = state.holder.held(now).is_some_and(|held| held.tainted);
+            let unrenewed = tainted.then(|| Unrenewed::Tainted.to_string());
+            (state.asked, unrenewed.or_else(|| state.unrenewed.clone()))
         };
         let operator = match asked {
             None => "no operator has asked yet".to_owned(),
@@ -402,6 +408,7 @@ impl Keeper {
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("no answer in {ASK_DEADLINE:?}")),
             };
+            self.lock().unrenewed = renewed.as_ref().err().cloned();
             match renewed {
                 Ok(()) => {
                     told = None;

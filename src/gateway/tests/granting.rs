@@ -28,7 +28,7 @@ use crate::{
         MemgraphCluster,
         ledger::{GatewayEntry, Route},
     },
-    gateway::{keeper::Keeper, routes::Routes},
+    gateway::{keeper::Keeper, reach::Incident, routes::Routes},
     grants::{Grant, Position, VERSION},
     leader::BootClock,
 };
@@ -286,6 +286,32 @@ async fn a_closed_ledger_ends_the_grant_of_a_gateway_that_reads_it() {
     let routes = soon(wanted.wait_for(|routes| routes.term == 8)).await.unwrap();
     assert_eq!(routes.read_write, None);
     assert!(begin.elapsed() < TTL);
+}
+
+#[tokio::test]
+async fn why_the_ledger_did_not_renew_a_grant_is_told() {
+    let unlisted = demo().ledger(|ledger| ledger.route = Route::Open);
+    let (keeper, _routes) = keeper(unlisted, Arc::new(AtomicBool::new(true)));
+    let mut wanted = keeper.wanted();
+    let mut lack = async |keeper: &Keeper| {
+        let ended = soon(wanted.wait_for(|routes| routes.read_write.is_none()));
+        let routes = ended.await.unwrap().clone();
+        keeper.lack(&routes, None).unwrap()
+    };
+    grant(&keeper, &listed(Route::Open), 300);
+    let unnamed = lack(&keeper).await;
+    assert!(
+        unnamed.ends_with("the ledger does not name this gateway"),
+        "{unnamed}"
+    );
+
+    grant(&keeper, &listed(Route::Open), 300);
+    keeper.note(7, Incident::Refused);
+    let refused = lack(&keeper).await;
+    assert!(
+        refused.contains("MAIN has refused or reset a connection"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
