@@ -33,6 +33,7 @@ var courses = []course{
 	{
 		"a cluster that works fires nothing",
 		`memgraph_cluster_ready{namespace="g",cluster="d"} 1x80
+		memgraph_cluster_unavailable{namespace="g",cluster="d"} 0x80
 		memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled"} 0x80
 		memgraph_cluster_condition{namespace="g",cluster="d",condition="Durable"} 1x80
 		memgraph_cluster_replicas{namespace="g",cluster="d"} 3x80
@@ -48,23 +49,39 @@ var courses = []course{
 	},
 	{
 		"a failover of a few seconds fires nothing, one that does not end does",
-		`memgraph_cluster_ready{namespace="g",cluster="short"} 1 0 1 1 1
-		memgraph_cluster_ready{namespace="g",cluster="long"} 1 0 0 0 1
+		`memgraph_cluster_unavailable{namespace="g",cluster="short"} 0 1 0 0 0
+		memgraph_cluster_unavailable{namespace="g",cluster="long"} 0 1 1 1 0
 		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x5`,
 		map[int][]string{1: nil, 2: {"MemgraphWritesUnavailable long"}, 3: {"MemgraphWritesUnavailable long"}, 4: nil},
 	},
 	{
 		"a change of leader while clients cannot write does not end the alert",
-		`memgraph_cluster_ready{namespace="g",cluster="d",pod="o-0"} 0 0 0 _ _ _
-		memgraph_cluster_ready{namespace="g",cluster="d",pod="o-1"} _ _ 0 0 0 0
+		`memgraph_cluster_unavailable{namespace="g",cluster="d",pod="o-0"} 1 1 1 _ _ _
+		memgraph_cluster_unavailable{namespace="g",cluster="d",pod="o-1"} _ _ 1 1 1 1
 		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x6`,
 		map[int][]string{2: {"MemgraphWritesUnavailable d"}, 4: {"MemgraphWritesUnavailable d"}},
+	},
+	{
+		"a cluster that is not set up for long is told of by itself, unless it goes, sleeps, or has been set up",
+		`memgraph_cluster_ready{namespace="g",cluster="new"} 0x70
+		memgraph_cluster_unavailable{namespace="g",cluster="new"} 0x70
+		memgraph_cluster_ready{namespace="g",cluster="slow"} 0x50 1x20
+		memgraph_cluster_unavailable{namespace="g",cluster="slow"} 0x70
+		memgraph_cluster_ready{namespace="g",cluster="going"} 0x70
+		memgraph_cluster_unavailable{namespace="g",cluster="going"} 0x70
+		memgraph_cluster_condition{namespace="g",cluster="going",condition="Ready",reason="Terminating"} 0x70
+		memgraph_cluster_ready{namespace="g",cluster="lost"} 0x70
+		memgraph_cluster_unavailable{namespace="g",cluster="lost"} 1x70
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x70`,
+		map[int][]string{10: {"MemgraphWritesUnavailable lost"}, 55: {"MemgraphWritesUnavailable lost"},
+			65: {"MemgraphNotSetUp new", "MemgraphWritesUnavailable lost"}},
 	},
 	{
 		"what keeps clients from writing until a human decides",
 		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled",reason="AsExpected"} 0 _x10
 		memgraph_cluster_condition{namespace="g",cluster="d",condition="Stalled",reason="NoCandidate"} _ 1x10
 		memgraph_cluster_ready{namespace="g",cluster="d"} 1 0x10
+		memgraph_cluster_unavailable{namespace="g",cluster="d"} 0 1x10
 		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x10`,
 		map[int][]string{2: {"MemgraphWritesUnavailable d"}, 4: {"MemgraphStalled d", "MemgraphWritesUnavailable d"},
 			10: {"MemgraphStalled d", "MemgraphWritesUnavailable d"}},
@@ -96,7 +113,9 @@ var courses = []course{
 	},
 	{
 		"no copy is in sync for long, and an instance is away for longer",
-		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Durable"} 1 0x60
+		`memgraph_cluster_condition{namespace="g",cluster="d",condition="Durable",reason="AsExpected"} 1 _x60
+		memgraph_cluster_condition{namespace="g",cluster="d",condition="Durable",reason="NoInSyncReplica"} _ 0x60
+		memgraph_cluster_condition{namespace="g",cluster="alone",condition="Durable",reason="NotRequired"} 0x60
 		memgraph_cluster_replicas{namespace="g",cluster="d"} 3x60
 		memgraph_cluster_ready_replicas{namespace="g",cluster="d"} 3 2x60
 		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
@@ -200,13 +219,15 @@ var courses = []course{
 		map[int][]string{20: nil, 60: {"MemgraphOperatorFailing step"}},
 	},
 	{
-		"a gateway that is full refuses, and clients that go by themselves are nothing",
+		"a gateway that is full refuses, one without descriptors accepts nobody, and clients that go by themselves are nothing",
 		`memgraph_gateway_sessions{namespace="g",pod="w",port="read_write"} 100x60
 		memgraph_gateway_max_sessions{namespace="g",pod="w",port="read_write"} 100x60
 		memgraph_gateway_refusals_total{namespace="g",pod="w",port="read_write",reason="too_many"} 0+9x60
 		memgraph_gateway_refusals_total{namespace="g",pod="w",port="read_write",reason="client_gone"} 0+9x60
+		memgraph_gateway_failed_accepts_total{namespace="g",pod="v",port="read_write"} 0+300x60
+		memgraph_gateway_failed_accepts_total{namespace="g",pod="w",port="read_write"} 0x60
 		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x60`,
-		map[int][]string{10: nil, 50: {"MemgraphGatewayFull w", "MemgraphGatewayRefusing w"}},
+		map[int][]string{10: nil, 50: {"MemgraphGatewayFull w", "MemgraphGatewayRefusing v", "MemgraphGatewayRefusing w"}},
 	},
 	{
 		"certificates of gateways: one is good, one ends tomorrow, one cannot be replaced",

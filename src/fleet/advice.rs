@@ -59,7 +59,7 @@ pub fn advice(cluster: &MemgraphCluster) -> Vec<Advice> {
             | ConditionType::GatewayAvailable
             | ConditionType::StorageReady
             | ConditionType::UpToDate => {
-                let meant = [Reason::GatewayDisabled, Reason::Hibernated];
+                let meant = [Reason::GatewayDisabled, Reason::Hibernated, Reason::NotRequired];
                 condition.status != "True" && meant.iter().all(|meant| meant.as_str() != condition.reason)
             }
         };
@@ -184,6 +184,12 @@ mod tests {
                 "False",
                 "GatewayDisabled",
                 "the spec asks for none",
+            ),
+            (
+                "Durable",
+                "False",
+                "NotRequired",
+                "the spec asks for no in-sync replica",
             ),
         ]);
         assert_eq!(advice(&healthy), []);

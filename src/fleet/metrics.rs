@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{ClusterStatus, Fleet, Tally};
 use crate::{
-    api::{Health, InstanceRole, ledger::Route},
+    api::{Health, InstanceRole, conditions::ConditionType, ledger::Route},
     memgraph::Usage,
     metrics::{self, Families, Labels, OwnProcess, Registry, Samples, Unit, labels},
     plan::Said,
@@ -81,6 +81,15 @@ fn with(mut labels: Labels, name: &'static str, value: &str) -> Labels {
     labels
 }
 
+/// Whether the status cannot tell if clients can write, although they could once.
+fn is_untold(cluster: &ClusterStatus) -> bool {
+    let ready = ConditionType::Ready.as_str();
+    let mut conditions = cluster.conditions.iter();
+    let ledger = cluster.cluster_state.ledger.as_ref();
+    ledger.is_some_and(|ledger| ledger.opened)
+        && conditions.any(|condition| condition.type_ == ready && condition.status == "Unknown")
+}
+
 fn since_1970(moment: &str) -> Option<f64> {
     let moment: jiff::Timestamp = moment.parse().ok()?;
     Some(moment.as_duration().as_secs_f64())
@@ -143,9 +152,16 @@ impl Sample {
         )?;
         families.gauge(
             "memgraph_cluster_ready",
-            "1 while the gateways lead to a MAIN that can acknowledge writes.",
+            "1 while the gateways lead to a MAIN that can acknowledge writes; missing while that cannot be told.",
             None,
-            self.each(|c| Some(number(c.health.ready))),
+            self.each(|c| (!is_untold(c)).then(|| number(c.health.ready))),
+        )?;
+        let unavailable = self.clusters.iter();
+        families.gauge(
+            "memgraph_cluster_unavailable",
+            "1 while nobody can write although the cluster was set up, is awake and is not being deleted.",
+            None,
+            unavailable.map(|(cluster, tally)| (place(cluster), number(tally.is_unavailable()))),
         )?;
         let conditions = self.clusters.iter().flat_map(|(cluster, _)| {
             cluster

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     api::{
         MemgraphClusterStatus, OperationRecord,
-        conditions::ConditionType,
+        conditions::{ConditionType, Reason},
         ledger::{OperationKind, Route},
     },
     plan::Said,
@@ -16,6 +16,8 @@ use crate::{
 /// Counts of one cluster. All of them only grow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
+    /// Whether a status was seen.
+    seen: bool,
     /// The highest term of an operation that was counted.
     counted: i64,
     operations: BTreeMap<&'static str, Sum>,
@@ -38,7 +40,7 @@ impl Tally {
     /// Counts what a status tells that was not told before. The first one brings what its history still holds. Returns the
     /// operations that were not known, without those of the first status.
     pub fn see(&mut self, status: &MemgraphClusterStatus, now: Duration) -> Vec<OperationRecord> {
-        let first = *self == Self::default();
+        let first = !std::mem::replace(&mut self.seen, true);
         let news: Vec<_> = status
             .history
             .iter()
@@ -75,6 +77,12 @@ impl Tally {
         self.steps.iter().map(|(step, time)| (step.as_str(), *time))
     }
 
+    /// Whether nobody can write, although the cluster was set up and is meant to serve.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.unavailable_since.is_some()
+    }
+
     /// For how long nobody could write, after the cluster had been set up.
     #[must_use]
     pub fn unavailable(&self, now: Duration) -> Duration {
@@ -85,17 +93,18 @@ impl Tally {
     }
 }
 
-/// Whether the status says that nobody can write, although it was set up.
+/// Whether the status says that nobody can write, although the cluster was set up. Where it cannot tell, it does not say so.
 fn is_unavailable(status: &MemgraphClusterStatus) -> bool {
     let ready = status
         .conditions
         .iter()
-        .find(|condition| condition.type_ == ConditionType::Ready.as_str())
-        .is_some_and(|condition| condition.status == "True");
+        .find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let refuses = ready.is_none_or(|ready| ready.status == "False");
+    let is_deleted = ready.is_some_and(|ready| ready.reason == Reason::Terminating.as_str());
     // One that sleeps, or is on its way there or back, is meant to serve nobody.
     let awake = Said::among(&status.conditions) == Said::Nothing;
-    let ledger = status.ledger.as_ref().filter(|_| awake);
-    ledger.is_some_and(|ledger| ledger.opened && (ledger.route == Route::Closed || !ready))
+    let ledger = status.ledger.as_ref().filter(|_| awake && !is_deleted);
+    ledger.is_some_and(|ledger| ledger.opened && (ledger.route == Route::Closed || refuses))
 }
 
 /// How long an operation took; zero where its times cannot be read.
@@ -213,6 +222,32 @@ mod tests {
         tally.see(&status(Route::Closed, Vec::new()), secs(104));
         tally.see(&status(Route::Open, Vec::new()), secs(105));
         assert_eq!(tally.unavailable(secs(900)), secs(5));
+    }
+
+    #[test]
+    fn the_set_up_of_a_cluster_that_was_seen_before_is_news() {
+        let mut tally = Tally::default();
+        let mut starting = status(Route::Closed, Vec::new());
+        starting.ledger.as_mut().unwrap().opened = false;
+        assert_eq!(tally.see(&starting, secs(0)), []);
+        let bootstrap = record(1, OperationKind::Bootstrap, 9);
+        let set_up = status(Route::Open, vec![bootstrap.clone()]);
+        assert_eq!(tally.see(&set_up, secs(9)), [bootstrap]);
+    }
+
+    #[test]
+    fn one_that_is_deleted_or_of_which_nobody_can_tell_is_not_called_unavailable() {
+        for (ready, reason, expected) in [
+            ("False", "MainUnreachable", true),
+            ("Unknown", "MainUnreachable", false),
+            ("False", "Terminating", false),
+        ] {
+            let mut lost = status(Route::Open, Vec::new());
+            (lost.conditions[0].status, lost.conditions[0].reason) = (ready.to_owned(), reason.to_owned());
+            let mut tally = Tally::default();
+            tally.see(&lost, secs(0));
+            assert_eq!(tally.is_unavailable(), expected, "{ready} {reason}");
+        }
     }
 
     #[test]

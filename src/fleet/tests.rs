@@ -309,6 +309,7 @@ async fn the_metrics_are_those_that_alerts_and_dashboards_rest_on() {
     assert_eq!(listed(&text).join("\n") + "\n", golden, "{text}");
     for sample in [
         r#"memgraph_cluster_ready{namespace="graphs",cluster="demo"} 1.0"#,
+        r#"memgraph_cluster_unavailable{namespace="graphs",cluster="demo"} 0.0"#,
         r#"memgraph_cluster_condition{namespace="graphs",cluster="demo",condition="Stalled",reason="AsExpected"} 0.0"#,
         r#"memgraph_cluster_term{namespace="graphs",cluster="demo"} 3.0"#,
         r#"memgraph_cluster_operations_total{namespace="graphs",cluster="demo",kind="Failover"} 2.0"#,

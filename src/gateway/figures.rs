@@ -115,6 +115,8 @@ struct PortStatus {
     ended: BTreeMap<&'static str, u64>,
     /// Attempts to reach an instance that failed.
     failed_connects: u64,
+    /// Attempts to accept a connection that failed for want of something in this process or its node.
+    failed_accepts: u64,
     /// Bytes from clients to instances.
     bytes_up: u64,
     /// Bytes from instances to clients.
@@ -177,6 +179,7 @@ impl PortStatus {
                 .map(|ending| (ending_name(ending), statistics.ended(ending)))
                 .into(),
             failed_connects: statistics.failed_connects(),
+            failed_accepts: statistics.failed_accepts(),
             bytes_up: statistics.bytes(Direction::Up),
             bytes_down: statistics.bytes(Direction::Down),
         }
@@ -402,6 +405,12 @@ impl Sample {
             None,
             self.each_port(|port| count(port.failed_connects)),
         )?;
+        families.counter(
+            "memgraph_gateway_failed_accepts",
+            "Attempts to accept a connection that failed for want of something in this process or its node.",
+            None,
+            self.each_port(|port| count(port.failed_accepts)),
+        )?;
         let bytes = self.ports().into_iter().flat_map(|(port, status)| {
             [("up", status.bytes_up), ("down", status.bytes_down)].map(|(direction, bytes)| {
                 let labels = labels([("port", port_name(port)), ("direction", direction)]);
@@ -432,6 +441,7 @@ mod tests {
         read_write.accept();
         read_write.accept();
         read_write.refuse(Refusal::TooMany, None);
+        read_write.fail_accept();
         read_write.begin().end(Ending::Cut);
         read_write.pass(Direction::Up, 100);
         Sources {
@@ -483,6 +493,7 @@ mod tests {
             r#"memgraph_gateway_connections_total{port="read_write"} 2.0"#,
             r#"memgraph_gateway_refusals_total{port="read_write",reason="too_many"} 1.0"#,
             r#"memgraph_gateway_session_ends_total{port="read_write",reason="cut"} 1.0"#,
+            r#"memgraph_gateway_failed_accepts_total{port="read_write"} 1.0"#,
             r#"memgraph_gateway_passed_bytes_total{port="read_write",direction="up"} 100.0"#,
             r#"memgraph_gateway_sessions{port="read"} 2.0"#,
             r#"memgraph_gateway_api_requests_total{verb="get",resource="memgraphclusters",code="none"} 1"#,
