@@ -28,8 +28,8 @@ pub const FAULT_TIME: Duration = Duration::from_secs(525);
 const MORE_TIME: Duration = Duration::from_secs(200);
 /// How long the cluster may take to be whole again once they are over.
 const RECOVERY: Duration = Duration::from_secs(420);
-/// How many remedies may be needed one after the other.
-const REMEDIES: usize = 4;
+/// How many remedies may be needed one after the other, besides one for each instance that does not lead.
+const REMEDIES: usize = 2;
 /// How long pods that are deleted may take to end, and the ledger to forget gateways that are gone.
 const ENDING: Duration = Duration::from_secs(120);
 /// How long an update may take after that: MAIN is moved for it twice in ten minutes at most.
@@ -357,6 +357,7 @@ async fn peace(world: &Rc<World>, report: &RefCell<Report>) -> Option<String> {
         world.until(ENDING, World::is_at_rest).await;
         sleep(UNTIL_SEEN).await;
     }
+    let followers = world.kubernetes.instance_nodes().len().saturating_sub(1);
     while !world.settled(world.promise.in_sync(), RECOVERY).await {
         world.check();
         let conditions = world.status().conditions.into_iter();
@@ -378,7 +379,7 @@ async fn peace(world: &Rc<World>, report: &RefCell<Report>) -> Option<String> {
         world.trace.note(|| format!("REMEDY {done}"));
         let remedied = &mut report.borrow_mut().remedied;
         remedied.push(done);
-        if remedied.len() > REMEDIES {
+        if remedied.len() > REMEDIES + followers {
             let what = format!("after {remedied:?} it still waits for a human: {told}");
             world.watchman.report("I14", what);
             return None;
