@@ -834,7 +834,7 @@ mod tests {
         cluster.read(&ledger);
         let knows = |of: &str, term: i64, held: Option<i64>| {
             let held = held.map(|term| json!({"term": term, "remainingMillis": 0, "tainted": false}));
-            let report = json!({"cluster": of, "term": term, "route": "Closed", "sessions": {"readWrite": 0, "read": 0}, "held": held});
+            let report = json!({"uid": of, "term": term, "route": "Closed", "sessions": {"readWrite": 0, "read": 0}, "held": held});
             cluster.heard("u", "a", Instant::now(), serde_json::from_value(report).unwrap());
         };
         knows("another", 99, Some(99));

@@ -87,8 +87,12 @@ pub(super) fn awaits_a_word(members: &Members<'_>) -> Option<String> {
 /// the ledger names, and its epoch durable.
 ///
 /// No acknowledged write is lost: MAIN has them all, and the instance is one that the ledger does not rely on; a write
-/// that would make it one voids the order.
+/// that would make it one voids the order. While what MAIN holds is about to go (its volume claim is being deleted, say), nobody's data
+/// is set aside for it: that may be all there is a moment later.
 pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Numbers) -> Option<Vec<Step>> {
+    if members.main.passing {
+        return None;
+    }
     let resets = &members.ledger.resets;
     if let Some(steps) = resets.iter().find_map(|order| pursue(members, order, ledger)) {
         return Some(steps);

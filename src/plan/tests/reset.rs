@@ -72,6 +72,19 @@ fn a_pod_that_is_being_deleted_is_waited_for() {
 }
 
 #[test]
+fn nothing_is_set_aside_for_a_main_whose_own_data_is_about_to_go() {
+    let mut world = branched_off(3);
+    world.settings.reset_diverged = true;
+    world.servers[1].passing = true;
+    world.settle();
+    assert_eq!(orders(&world), []);
+    assert!(world.servers[0].obeyed.is_empty());
+    world.servers[1].passing = false;
+    world.settle();
+    assert_eq!(world.servers[0].data, world.servers[1].data);
+}
+
+#[test]
 fn it_is_left_to_a_human_where_the_spec_says_so() {
     let mut world = branched_off(3);
     let data = world.servers[0].data.clone();
