@@ -103,8 +103,11 @@ fn is_unavailable(status: &MemgraphClusterStatus) -> bool {
     let is_deleted = ready.is_some_and(|ready| ready.reason == Reason::Terminating.as_str());
     // One that sleeps, or is on its way there or back, is meant to serve nobody.
     let awake = Said::among(&status.conditions) == Said::Nothing;
-    let ledger = status.ledger.as_ref().filter(|_| awake && !is_deleted);
-    ledger.is_some_and(|ledger| ledger.opened && (ledger.route == Route::Closed || refuses))
+    let ledger = status.ledger.as_ref();
+    // The history outlives a ledger that is taken away.
+    let is_set_up = ledger.is_some_and(|ledger| ledger.opened) || !status.history.is_empty();
+    let is_closed = ledger.is_none_or(|ledger| ledger.route == Route::Closed);
+    awake && !is_deleted && is_set_up && (is_closed || refuses)
 }
 
 /// How long an operation took; zero where its times cannot be read.

@@ -25,13 +25,18 @@ pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
     let paused = pause
         .zip(holder.cluster())
         .and_then(|(pause, cluster)| target(cluster, &pause.main, &pause.address, pause.since));
+    // Terms of another cluster of this name say nothing of this one.
+    let is_its_own = holder
+        .cluster()
+        .is_none_or(|cluster| view.cluster.as_deref() == Some(cluster));
+    let seen = if is_its_own { view.term } else { 0 };
     let mut routes = Routes {
         paused,
         cluster: holder
             .cluster()
             .map(str::to_owned)
             .or_else(|| view.cluster.clone()),
-        term: position.map_or(view.term, |position| position.term.max(view.term)),
+        term: position.map_or(view.term, |position| position.term.max(seen)),
         granted_until: permit
             .as_ref()
             .filter(|_| read_write.is_some())

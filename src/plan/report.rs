@@ -406,7 +406,8 @@ impl<'a> Facts<'a> {
         let known = self
             .ledger
             .is_some_and(|ledger| self.main_serves() || !ledger.in_sync.is_empty());
-        let noted = |i: &&Instance| i.claim.as_ref().is_some_and(|claim| claim.note.is_some());
+        let goes = |i: &Instance| i.passing || i.terminating && self.seen.settings.data_in_pods;
+        let noted = |i: &&Instance| i.claim.as_ref().is_some_and(|claim| claim.note.is_some()) && !goes(i);
         let beyond = self
             .seen
             .instances

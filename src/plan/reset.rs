@@ -87,18 +87,18 @@ pub(super) fn awaits_a_word(members: &Members<'_>) -> Option<String> {
 /// the ledger names, and its epoch durable.
 ///
 /// No acknowledged write is lost: MAIN has them all, and the instance is one that the ledger does not rely on; a write
-/// that would make it one voids the order. While what MAIN holds is about to go (its volume claim is being deleted, say), nobody's data
-/// is set aside for it: that may be all there is a moment later.
+/// that would make it one voids the order. While what MAIN holds is about to go, nobody's data is set aside for it: that may be all there
+/// is a moment later.
 pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Numbers) -> Option<Vec<Step>> {
-    if members.main.passing {
-        return None;
-    }
     let resets = &members.ledger.resets;
     if let Some(steps) = resets.iter().find_map(|order| pursue(members, order, ledger)) {
         return Some(steps);
     }
     // One after the other, but for those that nobody knows when to expect.
     if resets.iter().any(|order| is_under_way(members, order)) {
+        return None;
+    }
+    if is_about_to_lose_its_data(members) {
         return None;
     }
     let settings = &members.seen.settings;
@@ -127,6 +127,13 @@ pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Num
         at: String::new(),
     });
     Some(Vec::new())
+}
+
+/// Whether what MAIN holds goes with its pod, which is ending: the data lies in that, or its volume claim is being deleted, which lasts for
+/// as long as the pod is there.
+fn is_about_to_lose_its_data(members: &Members<'_>) -> bool {
+    let main = members.main;
+    main.terminating && (main.passing || members.seen.settings.data_in_pods)
 }
 
 /// Whether what the order asks for is to be expected: its pod comes, or may obey it yet.
@@ -166,7 +173,7 @@ fn pursue(members: &Members<'_>, order: &ResetOrder, ledger: &mut Ledger) -> Opt
     if *pod_uid == order.pod_uid {
         // Where the data goes with the pod, no init container looks at MAIN before.
         let is_known = !members.seen.settings.data_in_pods || members.main.carries(members.ledger);
-        if instance.terminating || !is_known {
+        if instance.terminating || !is_known || is_about_to_lose_its_data(members) {
             return None;
         }
         return Some(vec![Step::Do(Action::DeletePod {

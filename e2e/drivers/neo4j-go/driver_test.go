@@ -210,7 +210,7 @@ func TestLongTransaction(t *testing.T) {
 	f := prepare(t)
 	pause := 250 * time.Millisecond
 	if seconds := os.Getenv("BOLT_LONG_SECONDS"); seconds != "" {
-		pause = must(time.ParseDuration(seconds + "s"))(t) / 4
+		pause = must(time.ParseDuration(seconds+"s"))(t) / 4
 	}
 	count := f.query("MATCH (n:L) RETURN count(n)")
 	transaction := must(f.session.BeginTransaction(f.ctx))(t)

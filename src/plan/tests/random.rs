@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::world::{LONG_AGO, World};
+use super::{
+    super::Situation,
+    world::{LONG_AGO, World},
+};
+use crate::api::conditions::Reason;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -169,7 +173,9 @@ proptest! {
         world.settle();
         play(&mut world, &rest);
         recover(&mut world);
-        world.settle();
-        prop_assert!(world.is_open(), "{}", world.tell());
+        let plan = world.settle();
+        // Where the write that nobody was told of is in one of two copies that have both restarted, nobody can tell who was put back.
+        let refused = matches!(&plan.situation, Situation::Stalled(Reason::DivergedInstance, why) if why.contains("has restarted since"));
+        prop_assert!(world.is_open() || refused, "{:?} {}", plan.situation, world.tell());
     }
 }

@@ -75,11 +75,29 @@ fn a_pod_that_is_being_deleted_is_waited_for() {
 fn nothing_is_set_aside_for_a_main_whose_own_data_is_about_to_go() {
     let mut world = branched_off(3);
     world.settings.reset_diverged = true;
-    world.servers[1].passing = true;
-    world.settle();
-    assert_eq!(orders(&world), []);
-    assert!(world.servers[0].obeyed.is_empty());
-    world.servers[1].passing = false;
+    let asks = |world: &World, terminating, passing, in_pods| {
+        let mut seen = world.observe();
+        let main = &mut seen.instances[1];
+        (main.terminating, main.passing) = (terminating, passing);
+        seen.settings.data_in_pods = in_pods;
+        let sets_aside = |step: &Step| match step {
+            Step::Write(ledger) => !ledger.resets.is_empty(),
+            Step::Do(action) => matches!(action, Action::DeletePod { instance, .. } if instance == "demo-0"),
+        };
+        plan(&seen).steps.iter().any(sets_aside)
+    };
+    let all = |world: &World| {
+        let [claim, pod] = [(false, true, false), (true, true, false)].map(|(t, p, d)| asks(world, t, p, d));
+        (claim, pod, asks(world, true, false, true))
+    };
+    assert_eq!(
+        all(&world),
+        (true, false, false),
+        "a claim stays for as long as its pod does"
+    );
+    // The order is given, and not carried out any more.
+    world.step(usize::MAX);
+    assert_eq!(all(&world), (true, false, false));
     world.settle();
     assert_eq!(world.servers[0].data, world.servers[1].data);
 }
