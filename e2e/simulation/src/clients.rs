@@ -19,6 +19,7 @@ use crate::{
     api::{ApiServer, Resource},
     invariants::Watchman,
     memgraph::{Client, Memgraphs, Outcome, WriteId},
+    processes::Instances,
     trace::Trace,
     world::CLUSTER,
 };
@@ -28,6 +29,7 @@ use crate::{
 pub struct Clients {
     api: ApiServer,
     memgraphs: Memgraphs,
+    instances: Instances,
     watchman: Watchman,
     trace: Trace,
     state: Rc<State>,
@@ -56,10 +58,17 @@ const CONNECT: Duration = Duration::from_secs(5);
 impl Clients {
     /// None yet.
     #[must_use]
-    pub fn new(api: ApiServer, memgraphs: Memgraphs, watchman: Watchman, trace: Trace) -> Self {
+    pub fn new(
+        api: ApiServer,
+        memgraphs: Memgraphs,
+        instances: Instances,
+        watchman: Watchman,
+        trace: Trace,
+    ) -> Self {
         Self {
             api,
             memgraphs,
+            instances,
             watchman,
             trace,
             state: Rc::default(),
@@ -180,7 +189,19 @@ impl One {
             return false;
         };
         let at = SocketAddr::new(address, self.port);
-        self.client.connect(at, CONNECT).await.is_ok()
+        // An instance may have got the address of a gateway that the Service still leads to, also while somebody connects. Its
+        // NetworkPolicy lets no client in.
+        let connected = self.client.connect(at, CONNECT).await.is_ok();
+        let refused = self
+            .clients
+            .instances
+            .live()
+            .iter()
+            .any(|instance| instance.address == address);
+        if refused {
+            self.client.disconnect();
+        }
+        connected && !refused
     }
 
     async fn write_for_ever(mut self) {

@@ -142,7 +142,13 @@ impl World {
         let operators = (0..2)
             .map(|number| OperatorSlot::new(&format!("operator-{number}"), chance.fork(), trace.clone()))
             .collect();
-        let clients = Clients::new(api.clone(), memgraphs.clone(), watchman.clone(), trace.clone());
+        let clients = Clients::new(
+            api.clone(),
+            memgraphs.clone(),
+            instances.clone(),
+            watchman.clone(),
+            trace.clone(),
+        );
         let world = Rc::new(Self {
             clients,
             trace,
