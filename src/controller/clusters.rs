@@ -263,8 +263,6 @@ impl Cluster {
             .is_some_and(|ledger| ledger.route == Route::Closed);
         let memory = self.memory();
         let granted = memory.granted_term.saturating_add(i64::from(closed));
-        // Before the first grant of all that is no term.
-        let granted = if memory.granted_term == 0 { 0 } else { granted };
         granted.max(memory.highest_term)
     }
 
@@ -326,7 +324,8 @@ impl Cluster {
         self.memory().met.clone()
     }
 
-    /// A gateway that was asked at `asked` has told what holds there. `uid`: the cluster's. The terms that it knows of that are never forgotten.
+    /// A gateway that was asked at `asked` has told what holds there. What it knows of the terms of the cluster with this UID is never
+    /// forgotten.
     pub(super) fn heard(&self, uid: &str, pod: &str, asked: Instant, report: Report) {
         let waits = report.reach.waiting_millis.map(Duration::from_millis);
         if waits.is_some_and(|wait| wait >= LONG_WAIT) {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::runtime::controller::Action as Requeue;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     super::{reconcile::reconcile, retry},
@@ -20,7 +20,7 @@ fn condition(api: &FakeApi, name: &str) -> (String, String) {
 }
 
 /// As a user does who changes the spec.
-fn ask(api: &FakeApi, field: &str, value: serde_json::Value) {
+fn ask(api: &FakeApi, field: &str, value: Value) {
     let mut object = api.get(VERSION, "memgraphclusters", NAMESPACE, "demo").unwrap();
     object["spec"][field] = value;
     let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
@@ -28,20 +28,22 @@ fn ask(api: &FakeApi, field: &str, value: serde_json::Value) {
     api.put("memgraphclusters", object);
 }
 
+/// Who may connect to the gateways.
+fn policy(api: &FakeApi) -> Option<Value> {
+    api.get(
+        "networking.k8s.io/v1",
+        "networkpolicies",
+        NAMESPACE,
+        "demo-gateway",
+    )
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_quota_or_a_webhook_refuses_is_told_and_keeps_nobody_out_or_in() {
     let api = api();
     let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
     settle(&api, &operator).await;
-    let policy = || {
-        api.get(
-            "networking.k8s.io/v1",
-            "networkpolicies",
-            NAMESPACE,
-            "demo-gateway",
-        )
-    };
-    let before = policy();
+    let before = policy(&api);
     api.refuse("services", 403, "exceeded quota: balancers");
     ask(
         &api,
@@ -60,7 +62,7 @@ async fn what_a_quota_or_a_webhook_refuses_is_told_and_keeps_nobody_out_or_in() 
         told.contains("Service demo-gateway") && told.contains("exceeded quota: balancers"),
         "{told}"
     );
-    assert_ne!(policy(), before, "who may connect waits for nothing else");
+    assert_ne!(policy(&api), before, "who may connect waits for nothing else");
     // What else is to be done does not come later for it.
     let known = || operator.clusters.known(&cluster(&api)).unwrap();
     for _ in 0..20 {
@@ -79,15 +81,7 @@ async fn policies_that_are_switched_off_go_although_something_else_is_refused() 
     let api = api();
     let operator = operator(&api, &FakeMemgraph::fresh(3)).await;
     settle(&api, &operator).await;
-    let policy = || {
-        api.get(
-            "networking.k8s.io/v1",
-            "networkpolicies",
-            NAMESPACE,
-            "demo-gateway",
-        )
-    };
-    assert!(policy().is_some());
+    assert!(policy(&api).is_some());
     api.refuse("services", 403, "exceeded quota: balancers");
     ask(&api, "networkPolicy", json!({"enabled": false}));
     ask(
@@ -96,7 +90,7 @@ async fn policies_that_are_switched_off_go_although_something_else_is_refused() 
         json!({"readWrite": {"service": {"type": "LoadBalancer"}}}),
     );
     hindered(&api, &operator).await;
-    assert!(policy().is_none(), "who may connect waits for nothing else");
+    assert!(policy(&api).is_none(), "who may connect waits for nothing else");
 }
 
 #[tokio::test(start_paused = true)]
