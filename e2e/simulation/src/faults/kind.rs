@@ -9,6 +9,8 @@ pub enum Kind {
     StandbyCrash,
     /// The leading operator process stands still for up to 60 s.
     LeaderFreeze,
+    /// The other operator process does.
+    StandbyFreeze,
     /// The leading operator process is asked to end.
     LeaderStop,
     /// A gateway process is killed.
@@ -27,6 +29,8 @@ pub enum Kind {
     ReplicaKill,
     /// A replica stands still for up to 60 s.
     ReplicaFreeze,
+    /// Machines stand still for up to 60 s, with an instance and a gateway: both go on in the same moment.
+    NodeFreeze,
     /// A node that an instance runs on loses its power for a while.
     PowerLoss,
     /// Everything loses its power at once: instances, gateways and operators. What the API server has stays.
@@ -41,6 +45,8 @@ pub enum Kind {
     ReplicationCut,
     /// Operators do not reach an instance's Bolt.
     BoltCut,
+    /// Who wants to connect to an instance is refused, as if nothing ran there; connections that are open go on.
+    Refusal,
     /// A node is cut off from everything.
     NodeCut,
     /// One process does not reach the API server.
@@ -87,10 +93,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::LeaderCrash,
         Self::StandbyCrash,
         Self::LeaderFreeze,
+        Self::StandbyFreeze,
         Self::LeaderStop,
         Self::GatewayCrash,
         Self::GatewayFreeze,
@@ -100,6 +107,7 @@ impl Kind {
         Self::MainFreeze,
         Self::ReplicaKill,
         Self::ReplicaFreeze,
+        Self::NodeFreeze,
         Self::PowerLoss,
         Self::PowerLossOfAll,
         Self::DiskEmpty,
@@ -107,6 +115,7 @@ impl Kind {
         Self::OneWay,
         Self::ReplicationCut,
         Self::BoltCut,
+        Self::Refusal,
         Self::NodeCut,
         Self::ApiCut,
         Self::ApiOutage,
@@ -193,6 +202,7 @@ impl Kind {
             Self::LeaderCrash
                 | Self::StandbyCrash
                 | Self::LeaderFreeze
+                | Self::StandbyFreeze
                 | Self::LeaderStop
                 | Self::GatewayCrash
                 | Self::GatewayFreeze
@@ -201,9 +211,11 @@ impl Kind {
                 | Self::MainFreeze
                 | Self::ReplicaKill
                 | Self::ReplicaFreeze
+                | Self::NodeFreeze
                 | Self::OneWay
                 | Self::ReplicationCut
                 | Self::BoltCut
+                | Self::Refusal
                 | Self::NodeCut
                 | Self::ApiCut
                 | Self::ApiOutage

@@ -54,6 +54,11 @@ impl Striker {
                 slot.freeze(time);
                 format!("{} for {time:?}", slot.name())
             }),
+            Kind::StandbyFreeze => self.standby().map(|slot| {
+                let time = self.time(minute);
+                slot.freeze(time);
+                format!("{} for {time:?}", slot.name())
+            }),
             Kind::GatewayCrash => self.gateway().map(|gateway| {
                 gateway.life.end();
                 gateway.name
@@ -76,6 +81,7 @@ impl Striker {
             Kind::CommitPhase => Some(self.lie_in_wait(fault.phase)),
             Kind::MainFreeze => self.freeze(self.world.main()?),
             Kind::ReplicaFreeze => self.freeze(self.any(self.replicas())?),
+            Kind::NodeFreeze => self.freeze_nodes(),
             Kind::PowerLoss => {
                 let main = self.world.main().filter(|_| self.draw(Rng::bool));
                 let instance = main.or_else(|| self.any(world.instances.live()))?;
@@ -142,6 +148,11 @@ impl Striker {
                     .collect();
                 self.trouble(&paths, Trouble::Drop)
             }
+            Kind::Refusal => {
+                let to = Path::to(self.any(world.instances.live())?.place);
+                let paths = [to, to.on(BOLT_PORT), to.on(names::REPLICATION_PORT)];
+                self.trouble(&[self.any(paths)?], Trouble::Refuse)
+            }
             Kind::SlowNetwork => {
                 let (from, to) = (self.any(self.places())?, self.any(self.places())?);
                 let by = self.time(Duration::from_millis(700));
@@ -153,17 +164,7 @@ impl Striker {
             Kind::NodeCut => {
                 let nodes = world.kubernetes.instance_nodes().iter();
                 let node = self.any(nodes.chain(world.kubernetes.gateway_nodes()))?.clone();
-                let place = world.memgraphs.place(node.name());
-                let time = self.time(minute);
-                node.set_connected(false);
-                world.way(node.name()).set(|now| now.silent = true);
-                let told = self.trouble_for(&[Path::from(place), Path::to(place)], Trouble::Drop, time);
-                let name = node.name().to_owned();
-                self.later(time, move |striker| {
-                    node.set_connected(true);
-                    striker.world.way(node.name()).set(|now| now.silent = false);
-                });
-                Some(format!("{name}: {told}"))
+                Some(self.cut_off(node, self.time(minute)))
             }
             Kind::ApiCut => {
                 let name = self.any(self.ways())?;
@@ -240,6 +241,44 @@ impl Striker {
         self.world.memgraphs.freeze(process);
         self.later(time, move |striker| striker.world.memgraphs.thaw(process));
         Some(format!("{} for {time:?}", instance.name))
+    }
+
+    /// A frozen machine takes no packets and says nothing to the API server.
+    fn freeze_nodes(self: &Rc<Self>) -> Option<String> {
+        let world = &self.world;
+        let main = world.main().filter(|_| self.draw(Rng::bool));
+        let instance = main.or_else(|| self.any(world.instances.live()))?;
+        let (process, gateway) = (instance.process?, self.gateway()?);
+        let time = self.time(Duration::from_secs(60));
+        world.memgraphs.freeze(process);
+        self.later(time, move |striker| striker.world.memgraphs.thaw(process));
+        gateway.life.freeze(Instant::now() + time);
+        let nodes = [world.node_of(&instance.name), world.node_of(&gateway.name)];
+        let told: Vec<_> = nodes
+            .into_iter()
+            .flatten()
+            .map(|node| self.cut_off(node, time))
+            .collect();
+        Some(format!(
+            "{} and {}: {}",
+            instance.name,
+            gateway.name,
+            told.join(", ")
+        ))
+    }
+
+    fn cut_off(self: &Rc<Self>, node: Node, time: Duration) -> String {
+        let world = &self.world;
+        let place = world.memgraphs.place(node.name());
+        node.set_connected(false);
+        world.way(node.name()).set(|now| now.silent = true);
+        let told = self.trouble_for(&[Path::from(place), Path::to(place)], Trouble::Drop, time);
+        let name = node.name().to_owned();
+        self.later(time, move |striker| {
+            node.set_connected(true);
+            striker.world.way(node.name()).set(|now| now.silent = false);
+        });
+        format!("{name}: {told}")
     }
 
     fn darken(self: &Rc<Self>, node: &Node, time: Duration) {
