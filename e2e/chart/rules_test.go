@@ -58,7 +58,7 @@ var ruleCases = []ruleCase{
 	{said: "config: storage-snapshot-interval-sec must be", refused: "config: {storage-snapshot-interval-sec: \"0\"}", accepted: "config: {storage-snapshot-interval-sec: \"1\"}"},
 	{said: "hangTimeout: must be at least 60s", refused: "failover: {hangTimeout: 59s}", accepted: "failover: {hangTimeout: 60s}"},
 	{said: "hangTimeout: must not be less than detectionTimeout", refused: "failover: {detectionTimeout: 61s}", accepted: "failover: {detectionTimeout: 60s}"},
-	{said: "grantTTL: must be between", refused: "gateway: {grantTTL: 9s}", accepted: "gateway: {grantTTL: 8s}"},
+	{said: "grantTTL: must be between", refused: "gateway: {grantTTL: 5s}", accepted: "gateway: {grantTTL: 4s}"},
 	{said: "connectTimeout: must be at least 100ms", refused: "gateway: {connectTimeout: 99ms}", accepted: "gateway: {connectTimeout: 100ms}"},
 	{said: "idleTimeout: must be at least 1s", refused: "gateway: {idleTimeout: 999ms}", accepted: "gateway: {idleTimeout: 0s}"},
 	{said: "sourceRanges: each must be a network", refused: "gateway: {read: {sourceRanges: [10.0.0.1]}}", accepted: "gateway: {read: {sourceRanges: [10.0.0.1/32]}}"},

@@ -79,8 +79,8 @@ pub struct GatewaySpec {
     /// that runs but does not answer holds a failover up for at most so long. A change takes effect when MAIN changes next.
     #[serde(default = "defaults::grant_ttl", rename = "grantTTL")]
     #[x_kube(validation = (
-        "duration(self) >= duration('1s') && duration(self) <= duration('8s')",
-        "grantTTL: must be between 1s and 8s, because MAIN gives the second phase of a commit up after 10s and nothing that it says after that may reach a client"
+        "duration(self) >= duration('1s') && duration(self) <= duration('4s')",
+        "grantTTL: must be between 1s and 4s, because MAIN gives the second phase of a commit up after 5s where packets vanish and nothing that it says after that may reach a client"
     ))]
     pub grant_ttl: DurationString,
 
@@ -432,7 +432,7 @@ mod defaults {
         DurationString::from_millis(5_000)
     }
     pub(super) fn grant_ttl() -> DurationString {
-        DurationString::from_millis(5_000)
+        DurationString::from_millis(4_000)
     }
     pub(super) fn idle_timeout() -> DurationString {
         DurationString::from_millis(0)

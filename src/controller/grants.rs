@@ -376,7 +376,7 @@ mod tests {
         let operation: Operation = serde_json::from_value(operation).unwrap();
         Ledger {
             route: Route::Closed,
-            grant_ttl: Some(secs(5)),
+            grant_ttl: Some(secs(3)),
             operation: Some(operation),
             ..Ledger::default()
         }
@@ -402,7 +402,7 @@ mod tests {
                 instance: main.into(),
                 ..DataCopy::default()
             },
-            grant_ttl: Some(secs(5)),
+            grant_ttl: Some(secs(3)),
             ..Ledger::default()
         }
     }
@@ -440,17 +440,17 @@ mod tests {
                 },
                 secs(60)
             ),
-            Some(secs(8))
+            Some(secs(4))
         );
     }
 
     #[test]
     fn while_a_route_is_open_or_closed_the_time_stays() {
         let before = open("demo-0");
-        assert_eq!(ttl(Some(&before), &before, secs(1)), Some(secs(5)));
+        assert_eq!(ttl(Some(&before), &before, secs(1)), Some(secs(3)));
         assert_eq!(
             ttl(Some(&before), &closed(OperationKind::Failover, "demo-1"), secs(1)),
-            Some(secs(5))
+            Some(secs(3))
         );
     }
 
@@ -461,15 +461,15 @@ mod tests {
         assert_eq!(after(OperationKind::Switchover, "demo-1"), Some(secs(1)));
         assert_eq!(
             after(OperationKind::Switchover, "demo-0"),
-            Some(secs(5)),
+            Some(secs(3)),
             "taken back without a fence"
         );
-        assert_eq!(after(OperationKind::Repair, "demo-0"), Some(secs(5)));
+        assert_eq!(after(OperationKind::Repair, "demo-0"), Some(secs(3)));
         let longer = ttl(
             Some(&closed(OperationKind::Repair, "demo-0")),
             &open("demo-0"),
-            secs(8),
+            secs(4),
         );
-        assert_eq!(longer, Some(secs(8)));
+        assert_eq!(longer, Some(secs(4)));
     }
 }

@@ -160,9 +160,6 @@ pub enum Refusal {
     /// It contradicts one of the same term.
     #[error("it names another MAIN than an earlier one of the same term")]
     OtherMain,
-    /// Nobody would wait for so long.
-    #[error("it would last longer than any grant may")]
-    TooLong,
     /// It ends.
     #[error("this gateway ends, and takes no grant any more")]
     Retired,
@@ -302,9 +299,6 @@ impl Holder {
             .is_some_and(|cluster| *cluster != grant.cluster)
         {
             return Err(Refusal::OtherCluster);
-        }
-        if grant.ttl() > LONGEST_TTL {
-            return Err(Refusal::TooLong);
         }
         let sent = self.nonces.iter().find(|(nonce, _)| *nonce == grant.nonce);
         let (_, from) = *sent.ok_or(Refusal::UnknownNonce)?;

@@ -4,6 +4,7 @@ use std::{cmp::Ordering, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::LONGEST_TTL;
 use crate::api::ledger::{DataCopy, Ledger, OperationKind, Route};
 
 /// The version of these messages. Another one is refused, not guessed at.
@@ -133,10 +134,11 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// For how long it lasts from the moment at which the nonce was sent.
+    /// For how long it lasts from the moment at which the nonce was sent. One of an older operator that is longer than any may be is worth no
+    /// more than the longest.
     #[must_use]
     pub fn ttl(&self) -> Duration {
-        Duration::from_millis(self.ttl_millis)
+        Duration::from_millis(self.ttl_millis).min(LONGEST_TTL)
     }
 }
 

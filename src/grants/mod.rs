@@ -41,9 +41,11 @@ pub use roster::{Pods, roster};
 
 use std::time::Duration;
 
-/// The longest that a grant may last. MAIN gives the second phase of a commit up when a replica has not answered it for 10 s
-/// (Memgraph: `FinalizeCommitReq` in `src/rpc/client.hpp`), and whatever it acknowledges after that must not reach a client.
-pub const LONGEST_TTL: Duration = Duration::from_secs(8);
+/// The longest that a grant may last. MAIN gives the second phase of a commit up when what it has sent to a replica is not acknowledged for 5 s
+/// (Memgraph since 3.10: `SetUserTimeout` in `src/io/network/socket.hpp`; before that, and where the replica's machine answers but its
+/// process does not, after 10 s: `FinalizeCommitReq` in `src/rpc/client.hpp`), and whatever it acknowledges after that must not reach a
+/// client.
+pub const LONGEST_TTL: Duration = Duration::from_secs(4);
 
 /// For how long sessions wait for the end of a pause at most. It takes some tenths of a second; whoever waits much longer for
 /// an answer had better be told to try again.

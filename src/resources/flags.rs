@@ -9,12 +9,16 @@ use super::{Error, start_gate, tls};
 use crate::api::{FlagValue, MemgraphClusterSpec, ReplicationMode, names};
 
 /// Flags on which replication and recovery rest, or that would keep an instance from starting at all.
-const OWNED: [&str; 30] = [
+const OWNED: [&str; 35] = [
     "also-log-to-stderr",
     "bolt-address",
     "bolt-cert-file",
     "bolt-key-file",
     "bolt-port",
+    // From 3.11 on they encrypt the port for replication as well: while instances are replaced one by one, some would and some would not.
+    "cluster-ca-file",
+    "cluster-cert-file",
+    "cluster-key-file",
     "coordinator-hostname",
     "coordinator-id",
     "coordinator-port",
@@ -26,8 +30,11 @@ const OWNED: [&str; 30] = [
     "help",
     "init-data-file",
     "init-file",
+    // Whoever may see a pod may read its arguments: `license` names a Secret.
+    "license-key",
     "log-file",
     "management-port",
+    "organization-name",
     "replication-replica-check-frequency-sec",
     "replication-restore-state-on-startup",
     // It lets an instance whose data cannot be read start empty, as if it had none.

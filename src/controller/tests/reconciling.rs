@@ -684,7 +684,7 @@ async fn a_gateway_is_named_in_the_ledger_before_it_gets_its_first_grant() {
     settle(&api, &operator).await;
     let gateways = operator.fence.link().clone();
     until(&api, &operator, || gateways.term(GATEWAY) == Some(1)).await;
-    assert_eq!(ledger(&api).grant_ttl, Some(DurationString::from_millis(5_000)));
+    assert_eq!(ledger(&api).grant_ttl, Some(DurationString::from_millis(4_000)));
 
     gateways.start("10.0.1.1", "demo-gateway-y");
     api.put(

@@ -51,7 +51,7 @@ pub(super) async fn ask(
             main: ledger.main.clone(),
             address: ledger.main_address.clone(),
             pod_uid: POD.to_owned(),
-            ttl_millis: 5_000,
+            ttl_millis: 4_000,
             failsafe: None,
         }),
         voucher: None,
@@ -77,7 +77,7 @@ async fn two_questions_open_a_gateway_and_one_closes_it_for_certain() {
         (second.report.route, second.report.main.as_deref()),
         (Route::Open, Some("demo-0"))
     );
-    assert_eq!(second.report.held.map(|held| held.remaining_millis), Some(5_000));
+    assert_eq!(second.report.held.map(|held| held.remaining_millis), Some(4_000));
 
     let mut ends = Vec::new();
     for _ in 0..20 {

@@ -125,7 +125,7 @@ impl Scene {
     /// The grant goes on by what was attested and by the operator's word, and by nothing else: nobody has renewed it.
     async fn extend(&self) {
         let cluster = "uid-1".to_owned();
-        self.clock.advance(Duration::from_secs(4));
+        self.clock.advance(Duration::from_secs(3));
         self.keeper.completed(self.term());
         let (_, nonce) = self.keeper.nonce();
         let operator = "operator-0".to_owned();
@@ -168,7 +168,7 @@ fn grant(keeper: &Keeper, cluster: &MemgraphCluster, ports: &[SocketAddr]) {
         main: ledger.main.clone(),
         address: ledger.main_address.clone(),
         pod_uid,
-        ttl_millis: 5_000,
+        ttl_millis: 4_000,
         failsafe: Some(Failsafe {
             by: "operator-0".to_owned(),
             operators: vec!["operator-0".to_owned()],

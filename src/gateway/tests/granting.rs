@@ -77,7 +77,7 @@ async fn a_moment_before_its_end_a_grant_is_as_good_as_ever() {
     assert_connected(&mut client, &mut instance).await;
     assert_eq!(gateway.grant(&cluster), None);
     gateway
-        .until(|report| report["held"]["remainingMillis"] == 5_000)
+        .until(|report| report["held"]["remainingMillis"] == 4_000)
         .await;
     gateway.clock.advance(TTL - Duration::from_nanos(1));
     assert_connected(&mut client, &mut instance).await;
@@ -109,7 +109,7 @@ async fn when_a_grant_runs_out_writers_are_reset_and_readers_stay() {
         .send_replace(Some("connection refused".to_owned()));
     let (status, reason) = gateway.readyz().await;
     assert_eq!(status, 503);
-    assert!(reason.contains("the operator asked 5.0 s ago"), "{reason}");
+    assert!(reason.contains("the operator asked 4.0 s ago"), "{reason}");
     assert!(reason.contains("connection refused"), "{reason}");
 
     // The same MAIN again, with a new grant.
@@ -280,7 +280,7 @@ async fn while_no_operator_answers_the_ledger_renews_the_grant() {
 #[tokio::test]
 async fn a_closed_ledger_ends_the_grant_of_a_gateway_that_reads_it() {
     let (keeper, _routes) = keeper(listed(Route::Closed).term(8), Arc::new(AtomicBool::new(true)));
-    grant(&keeper, &listed(Route::Open), 5_000);
+    grant(&keeper, &listed(Route::Open), 4_000);
     let mut wanted = keeper.wanted();
     let begin = std::time::Instant::now();
     let routes = soon(wanted.wait_for(|routes| routes.term == 8)).await.unwrap();

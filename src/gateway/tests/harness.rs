@@ -53,7 +53,7 @@ pub(super) fn loopback() -> SocketAddr {
 }
 
 /// For how long its grants last.
-pub(super) const TTL: Duration = Duration::from_secs(5);
+pub(super) const TTL: Duration = Duration::from_secs(4);
 
 /// UID of the pod that the gateway believes to run in.
 pub(super) const POD: &str = "gateway-uid";

@@ -26,7 +26,7 @@ use crate::{
 };
 
 const CLUSTER: &str = "uid-1";
-const TTL: u64 = 5_000;
+const TTL: u64 = 4_000;
 
 /// A gateway with a session under a grant that an operator has given by the channel.
 struct Scene {
