@@ -37,6 +37,9 @@ mod marker {
 }
 
 mod structure {
+    /// The only name of a time zone that is sent.
+    pub(super) const UTC: &str = "Etc/UTC";
+
     pub(super) const NODE: u8 = b'N';
     pub(super) const RELATIONSHIP: u8 = b'R';
     pub(super) const UNBOUND_RELATIONSHIP: u8 = b'r';
@@ -47,5 +50,7 @@ mod structure {
     pub(super) const DATE_TIME: u8 = b'I';
     /// Counts local seconds instead of those of UTC.
     pub(super) const LEGACY_DATE_TIME: u8 = b'F';
+    pub(super) const DATE_TIME_ZONE_ID: u8 = b'i';
+    pub(super) const LEGACY_DATE_TIME_ZONE_ID: u8 = b'f';
     pub(super) const DURATION: u8 = b'E';
 }

@@ -65,6 +65,13 @@ pub enum Temporal {
         /// Seconds that the local time is ahead of UTC.
         offset: i64,
     },
+    /// A moment, as told in the time zone of that name: `Etc/UTC`.
+    InUtc {
+        /// Seconds since 1970-01-01T00:00:00Z.
+        seconds: i64,
+        /// Nanoseconds after that.
+        nanoseconds: i64,
+    },
     /// A span.
     Duration {
         /// Months.

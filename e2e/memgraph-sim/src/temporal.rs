@@ -75,6 +75,8 @@ impl Temporal {
                 local(utc.checked_add(i64::from(offset) * MINUTE)?)?;
                 Some(Self::DateTime { utc, offset })
             }
+            // Only sent, and never taken.
+            BoltTemporal::InUtc { .. } => None,
             BoltTemporal::Duration {
                 months,
                 days,

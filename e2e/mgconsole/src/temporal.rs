@@ -25,6 +25,10 @@ pub(crate) fn show(output: &mut Formatter<'_>, value: Temporal) -> fmt::Result {
             let sign = if offset / 60 < 0 { '-' } else { '+' };
             write!(output, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
         }
+        Temporal::InUtc { seconds, nanoseconds } => {
+            date_and_time(output, seconds, nanoseconds)?;
+            output.write_str("[Etc/UTC]")
+        }
         // Months are left out, as mgconsole does.
         Temporal::Duration {
             days,

@@ -219,7 +219,9 @@ impl<'a> Decoder<'a> {
                     nanoseconds,
                 }))
             }
-            (b'i' | b'f', 3) => Err(DecodeError::Unsupported("date-times in a named time zone")),
+            (structure::DATE_TIME_ZONE_ID | structure::LEGACY_DATE_TIME_ZONE_ID, 3) => {
+                Err(DecodeError::Unsupported("date-times in a named time zone"))
+            }
             (b'X', 3) | (b'Y', 4) => Err(DecodeError::Unsupported("points")),
             _ => Err(DecodeError::Malformed),
         }

@@ -164,6 +164,16 @@ impl<'a> Encoder<'a> {
                     self.integers(structure::LEGACY_DATE_TIME, [local, nanoseconds, offset]);
                 }
             },
+            Temporal::InUtc { seconds, nanoseconds } => {
+                let tag = match self.structures {
+                    Structures::WithElementIds => structure::DATE_TIME_ZONE_ID,
+                    Structures::Legacy => structure::LEGACY_DATE_TIME_ZONE_ID,
+                };
+                self.structure(tag, 3);
+                self.integer(seconds);
+                self.integer(nanoseconds);
+                self.text(structure::UTC);
+            }
             Temporal::Duration {
                 months,
                 days,

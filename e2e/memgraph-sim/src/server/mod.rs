@@ -58,6 +58,8 @@ struct Driver {
     faults: Arc<Faults>,
     replication: Replication,
     replication_address: String,
+    /// For how long what is sent to another instance may go without acknowledgement; none: for as long as the kernel likes.
+    user_timeout: Option<Duration>,
     clients: RefCell<HashMap<SessionId, mpsc::UnboundedSender<Response>>>,
     last_session: Cell<u64>,
     /// What new sessions begin with.

@@ -118,7 +118,7 @@ impl Driver {
     pub(super) fn connect(self: &Rc<Self>, id: ConnectionId, address: String) {
         let driver = Rc::clone(self);
         self.hold(id, move |outgoing| async move {
-            let line = Line::connect(&address, &driver.faults).await?;
+            let line = Line::connect(&address, &driver.faults, driver.user_timeout).await?;
             let (reader, mut writer) = split(match &driver.cluster_tls {
                 Some(tls) => Box::new(tls.connect(line).await?),
                 None => Box::new(line),

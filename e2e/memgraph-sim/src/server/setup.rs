@@ -121,6 +121,9 @@ fn start(version: Version, flags: &Flags, log: Log, control: Option<Control>) ->
     }
 }
 
+/// `SetUserTimeout` in `io/network/socket.hpp` of Memgraph, from 3.10 on.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What an instance runs in.
 pub(super) struct Surroundings {
     pub(super) directory: PathBuf,
@@ -154,6 +157,7 @@ impl Driver {
             faults: surroundings.faults,
             replication: Replication::default(),
             replication_address: surroundings.replication_address,
+            user_timeout: (version >= Version::V3_10).then_some(USER_TIMEOUT),
             clients: RefCell::default(),
             last_session: std::cell::Cell::new(0),
             bolt: RefCell::new(Arc::new(bolt)),

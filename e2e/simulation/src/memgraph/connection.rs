@@ -84,6 +84,8 @@ pub(super) struct Pipe {
     pub(super) last: Time,
     /// How many of them, from the first one, have come to where they cannot get through and wait to be sent again.
     pub(super) held: usize,
+    /// Since when something is under way that the sender's kernel has no acknowledgement of.
+    pub(super) unacknowledged: Option<Time>,
     /// The sender has closed it: nothing is added any more.
     pub(super) closed: bool,
 }

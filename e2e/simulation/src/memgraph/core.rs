@@ -121,6 +121,11 @@ impl Core {
                 side,
                 attempt,
             } => self.retransmit(connection, side, attempt),
+            Happening::Unacknowledged {
+                connection,
+                side,
+                since,
+            } => self.unacknowledged(connection, side, since),
             Happening::Travel { number, attempt } => self.travelled(number, attempt),
             Happening::Timer { process } => self.wake(process),
             Happening::Disk { process, token } => self.disk_done(process, token),

@@ -19,6 +19,12 @@ pub(super) enum Happening {
         side: Side,
         attempt: u32,
     },
+    /// What was sent towards this side at `since` may have gone without acknowledgement for too long.
+    Unacknowledged {
+        connection: u64,
+        side: Side,
+        since: Time,
+    },
     /// A message outside of connections arrives, or is sent again.
     Travel { number: u64, attempt: u32 },
     /// An engine wants to be woken.

@@ -2,6 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bolt_server::Version;
+use memgraph_sim::engine::Time;
+
 use super::{
     Pod,
     connection::{Asked, Connection, End, Owner, Packet, Pipe, Side},
@@ -13,6 +16,10 @@ use super::{
 
 /// When an unanswered attempt to connect is made again (`TCP_TIMEOUT_INIT`); the others after twice the time each.
 const KNOCK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the connections that MAIN asks its replicas on go without an acknowledgement before they break (`SetUserTimeout` in
+/// `io/network/socket.hpp` of Memgraph), and since which release.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+const USER_TIMEOUT_SINCE: Version = Version::V3_10;
 /// How many round trips Bolt needs before the first statement: the version, and HELLO.
 const GREETINGS: u32 = 2;
 
@@ -165,8 +172,10 @@ impl Core {
         let port = connection.to.port();
         let gone = matches!(connection.end(side).owner, Owner::Closed | Owner::Vanished);
         let held = connection.pipe(side).held;
+        let waits = held > 0 || !self.troubles.is_open(from, to, port) || (gone && !self.has_kernel(pod));
+        self.acknowledge(key, side, !waits && self.troubles.is_open(to, from, port));
         // What comes after something that waits has to wait, too.
-        if held > 0 || !self.troubles.is_open(from, to, port) || (gone && !self.has_kernel(pod)) {
+        if waits {
             return self.hold(key, side, held == 0);
         }
         let Some(connection) = self.connections.get_mut(&key) else {
@@ -211,6 +220,7 @@ impl Core {
             };
             return self.queue.push(at, what);
         }
+        self.acknowledge(key, side, self.troubles.is_open(to, from, port));
         while let Some(connection) = self.connections.get_mut(&key)
             && connection.pipe(side).held > 0
         {
@@ -220,6 +230,62 @@ impl Core {
                 self.receive(key, side, packet);
             }
         }
+    }
+
+    /// Whether the sender's kernel is shown that what was sent towards this side has arrived. If it is not, and the sender is one whose
+    /// connection breaks then, its time runs.
+    fn acknowledge(&mut self, key: u64, side: Side, shown: bool) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        let Owner::Peer(process, _) = connection.end(side.other()).owner else {
+            return;
+        };
+        let version = self.processes[process.index()].config.version;
+        let pipe = connection.pipe(side);
+        if shown {
+            pipe.unacknowledged = None;
+        }
+        if shown || side != Side::Called || version < USER_TIMEOUT_SINCE || pipe.unacknowledged.is_some() {
+            return;
+        }
+        let since = self.now;
+        pipe.unacknowledged = Some(since);
+        let what = Happening::Unacknowledged {
+            connection: key,
+            side,
+            since,
+        };
+        self.queue.push(since + UNACKNOWLEDGED, what);
+    }
+
+    /// The sender's kernel breaks the connection, and tells nobody else.
+    pub(super) fn unacknowledged(&mut self, key: u64, side: Side, since: Time) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        if connection.pipe(side).unacknowledged != Some(since) {
+            return;
+        }
+        connection.pipe(side).unacknowledged = None;
+        let Owner::Peer(process, id) = connection.end(side.other()).owner else {
+            return;
+        };
+        let (from, to) = (connection.end(side.other()).place, connection.end(side).place);
+        let port = connection.to.port();
+        // All of it has arrived, and an acknowledgement gets through.
+        if connection.pipe(side).held == 0 && self.troubles.is_open(to, from, port) {
+            return;
+        }
+        connection.end_mut(side.other()).owner = Owner::Closed;
+        if matches!(connection.end(side).owner, Owner::Closed | Owner::Vanished) {
+            self.connections.remove(&key);
+        } else {
+            let pipe = connection.pipe(side);
+            pipe.held = 0;
+            pipe.packets.clear();
+        }
+        self.peer_gone(process, id);
     }
 
     /// Whether anybody answers at the address of a pod, be it another pod by now.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use bolt_server::{Failure, Notification, Value as BoltValue, Version};
+use bolt_server::{Failure, Notification, Temporal, Value as BoltValue, Version};
 use cypher_subset::ast::{Durability, MultiDatabase, SystemInfo, TransactionStatus};
 
 use super::texts;
@@ -24,7 +24,7 @@ pub(super) fn rows(rows: Vec<Vec<BoltValue>>) -> Answer {
 }
 
 pub(super) fn transaction_fields(version: Version) -> &'static [&'static str] {
-    if version >= Version::V3_12 {
+    if version >= Version::V3_11 {
         &[
             "username",
             "transaction_id",
@@ -113,7 +113,7 @@ impl Node {
                 );
             }
             row.push(BoltValue::Map(running.metadata));
-            if version >= Version::V3_12 {
+            if version >= Version::V3_11 {
                 row.extend(self.since(running.started));
             }
             answer.push(row);
@@ -138,18 +138,23 @@ impl Node {
             "running".into(),
             BoltValue::Map(phase),
         ];
-        if self.config.version >= Version::V3_12 {
+        if self.config.version >= Version::V3_11 {
             row.extend(self.since(began));
         }
         row
     }
 
-    /// When something began, and for how many milliseconds it has been under way.
+    /// When something began, and for how many milliseconds it has been under way (`StartTimeAndElapsedMs` in `query/interpreter.cpp` from
+    /// 3.11 on).
     fn since(&self, began: Time) -> [BoltValue; 2] {
         let began_at = i64::try_from(began.as_micros()).unwrap_or(i64::MAX);
+        let began_at = self.config.started_at.saturating_add(began_at);
         let elapsed = self.io.now().saturating_sub(began).as_millis();
         [
-            files::readable_time(self.config.started_at.saturating_add(began_at)).into(),
+            BoltValue::Temporal(Temporal::InUtc {
+                seconds: began_at.div_euclid(1_000_000),
+                nanoseconds: began_at.rem_euclid(1_000_000) * 1_000,
+            }),
             BoltValue::Integer(i64::try_from(elapsed).unwrap_or(i64::MAX)),
         ]
     }

@@ -6,8 +6,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, lookup_host},
@@ -46,8 +48,12 @@ impl Line {
         Ok(Self::new(stream, way, faults))
     }
 
-    /// Connects to `host:port`; the name is resolved each time.
-    pub(in super::super) async fn connect(address: &str, faults: &Arc<Faults>) -> io::Result<Self> {
+    /// Connects to `host:port`; the name is resolved each time. What is sent and not acknowledged for `user_timeout` breaks the connection.
+    pub(in super::super) async fn connect(
+        address: &str,
+        faults: &Arc<Faults>,
+        user_timeout: Option<Duration>,
+    ) -> io::Result<Self> {
         let mut last = None;
         for address in lookup_host(address).await? {
             let way = Way {
@@ -61,7 +67,10 @@ impl Line {
             })
             .await;
             match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(Self::new(stream, way, faults)),
+                Ok(stream) => {
+                    SockRef::from(&stream).set_tcp_user_timeout(user_timeout)?;
+                    return Ok(Self::new(stream, way, faults));
+                }
                 Err(error) => last = Some(error),
             }
         }
