@@ -87,6 +87,18 @@ fn urge(members: &Members<'_>, mut plan: Plan) -> Plan {
     plan
 }
 
+/// Whether an instance may yet come back that need give nothing up: one that has not been away for long, one that is about to be empty, or
+/// one whose process is about to be ended, by us or by a human who is asked to.
+fn somebody_else_may_follow(members: &Members<'_>) -> bool {
+    let seen = members.seen;
+    let is_coming = |i: &Instance| i.view().is_none() && i.away_for < seen.settings.hang_timeout;
+    let mut others = members.others();
+    others.any(|i| seen.electable(i) && is_coming(i))
+        || reset::is_any_under_way(members)
+        || failing::replace_hanging(members).is_some()
+        || failing::complaint(seen, members.ledger).is_some()
+}
+
 /// Whether this is a cluster's first set-up: no client was ever let in, so there is nobody to cut.
 fn is_new(ledger: &Ledger) -> bool {
     ledger
@@ -228,6 +240,7 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         && awaited.is_none()
         && !lossy
         && reset::diverged(members).any(would_help)
+        && !somebody_else_may_follow(members)
         && let Some(text) = reset::awaits_a_word(members)
     {
         let text = format!("nobody can follow {}: {text}", members.main.name);

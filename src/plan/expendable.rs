@@ -34,7 +34,7 @@ pub(super) fn is_expendable(seen: &Observation, ledger: Option<&Ledger>, instanc
 
 /// Whether MAIN serves in the life that the ledger names, and was promoted as one that holds every acknowledged write. One that has
 /// restarted may have been put back to an older state: the others are its witnesses until the route opens, or until they have had the
-/// time to answer.
+/// time to answer. And one whose pod ends takes what it holds along: a moment later the other copies may be all there is.
 fn main_holds_all(seen: &Observation, ledger: &Ledger) -> bool {
     let lossy = ledger.operation.as_ref().is_some_and(|o| o.lossy);
     let known = ledger.route == Route::Open
@@ -45,6 +45,7 @@ fn main_holds_all(seen: &Observation, ledger: &Ledger) -> bool {
         && known
         && main.is_some_and(|main| {
             main.role() == Some(Role::Main)
+                && !main.terminating
                 && main.incarnation.as_ref() == Some(&ledger.main.incarnation)
                 && main.carries(ledger)
         })

@@ -87,15 +87,23 @@ pub(super) fn awaits_a_word(members: &Members<'_>) -> Option<String> {
 /// the ledger names, and its epoch durable.
 ///
 /// No acknowledged write is lost: MAIN has them all, and the instance is one that the ledger does not rely on; a write
-/// that would make it one voids the order. While what MAIN holds is about to go, nobody's data is set aside for it: that may be all there
-/// is a moment later.
+/// that would make it one voids the order. While what MAIN holds is about to go, nobody's data is set aside for it, and orders that were
+/// not obeyed are taken back: that may be all there is a moment later.
 pub(super) fn next(members: &Members<'_>, ledger: &mut Ledger, numbers: &mut Numbers) -> Option<Vec<Step>> {
     let resets = &members.ledger.resets;
+    let is_obeyed = |order: &ResetOrder| {
+        let instance = members.others().find(|i| i.name == order.instance);
+        instance.is_some_and(|instance| outcome_of(order, instance) == Some(ResetOutcome::Done))
+    };
+    if is_about_to_lose_its_data(members) && !resets.iter().all(is_obeyed) {
+        ledger.resets.retain(is_obeyed);
+        return Some(Vec::new());
+    }
     if let Some(steps) = resets.iter().find_map(|order| pursue(members, order, ledger)) {
         return Some(steps);
     }
     // One after the other, but for those that nobody knows when to expect.
-    if resets.iter().any(|order| is_under_way(members, order)) {
+    if is_any_under_way(members) {
         return None;
     }
     if is_about_to_lose_its_data(members) {
@@ -136,17 +144,25 @@ fn is_about_to_lose_its_data(members: &Members<'_>) -> bool {
     main.terminating && (main.passing || members.seen.settings.data_in_pods)
 }
 
+/// What has become of this order, as far as the instance's present pod tells.
+fn outcome_of(order: &ResetOrder, instance: &Instance) -> Option<ResetOutcome> {
+    let note = instance.reset_note.as_ref();
+    let note = note.filter(|note| note.token == order.token)?;
+    Some(note.outcome)
+}
+
+/// Whether somebody's data is about to be set aside, so that what is wrong now may be over then.
+pub(super) fn is_any_under_way(members: &Members<'_>) -> bool {
+    let mut orders = members.ledger.resets.iter();
+    orders.any(|order| is_under_way(members, order))
+}
+
 /// Whether what the order asks for is to be expected: its pod comes, or may obey it yet.
 fn is_under_way(members: &Members<'_>, order: &ResetOrder) -> bool {
     let Some(instance) = members.others().find(|i| i.name == order.instance) else {
         return false;
     };
-    let note = instance
-        .reset_note
-        .as_ref()
-        .filter(|note| note.token == order.token);
-    let hopeless =
-        order.attempts >= ATTEMPTS || note.is_some_and(|note| note.outcome == ResetOutcome::Refused);
+    let hopeless = order.attempts >= ATTEMPTS || outcome_of(order, instance) == Some(ResetOutcome::Refused);
     !hopeless && instance.away_for < members.seen.settings.hang_timeout
 }
 
@@ -156,11 +172,7 @@ fn pursue(members: &Members<'_>, order: &ResetOrder, ledger: &mut Ledger) -> Opt
         ledger.resets.remove(position(ledger)?);
         return Some(Vec::new());
     };
-    let note = instance
-        .reset_note
-        .as_ref()
-        .filter(|note| note.token == order.token);
-    let outcome = note.map(|note| note.outcome);
+    let outcome = outcome_of(order, instance);
     if outcome == Some(ResetOutcome::Done) {
         // It is empty, and registered like a new one.
         ledger.resets.remove(position(ledger)?);

@@ -106,6 +106,21 @@ fn what_does_not_start_keeps_its_pod_while_it_may_hold_the_only_copy() {
     assert!(world.is_open() && world.servers[0].data.len() == 1);
 }
 
+/// MAIN serves on until its process is told to end, and its data is gone then.
+#[test]
+fn no_copy_goes_while_the_pod_of_main_ends() {
+    let mut world = serving();
+    world.configuration += 1;
+    (world.servers[1].up, world.servers[2].up) = (false, false);
+    let deletes = |world: &World| {
+        let is_deletion = |step: &Step| matches!(step, Step::Do(Action::DeletePod { .. }));
+        plan(&world.observe()).steps.iter().any(is_deletion)
+    };
+    assert!(deletes(&world), "they are to be made anew");
+    world.servers[0].ending = true;
+    assert!(!deletes(&world));
+}
+
 #[test]
 fn a_copy_at_a_former_address_of_somebody_else_starts_there_once_that_one_is_noted_elsewhere() {
     let mut world = serving();

@@ -119,6 +119,43 @@ fn one_that_is_waited_for_while_the_route_is_closed_gets_a_new_pod_too() {
     assert!(deletes(&hanging(&world, 2), "demo-2"));
 }
 
+/// MAIN has restarted, nobody is in sync with it, and a copy that has branched off may not be set aside unasked.
+fn alone_with_a_branched_copy() -> World {
+    let mut world = running();
+    world.settings.reset_diverged = false;
+    world.restart(0, true);
+    world.servers[1].up = false;
+    world.servers[2].up = false;
+    world.settle();
+    assert!(!world.is_open());
+    world.servers[2].up = true;
+    world.servers[2].data.push((99, 99));
+    world.settle();
+    world
+}
+
+#[test]
+fn one_that_hangs_gets_a_new_pod_before_anybody_is_asked_to_give_a_copy_up() {
+    let mut world = alone_with_a_branched_copy();
+    world.closed_for = Duration::from_secs(61);
+    world.servers[1].up = true;
+    world.servers[1].reign = 0;
+    assert!(deletes(&hanging(&world, 1), "demo-1"));
+}
+
+#[test]
+fn nobody_is_asked_to_give_a_copy_up_while_another_one_may_come_back() {
+    let mut world = alone_with_a_branched_copy();
+    world.closed_for = Duration::from_secs(61);
+    let asked = |world: &World, away: u64| {
+        let mut seen = world.observe();
+        seen.instances[1].away_for = Duration::from_secs(away);
+        matches!(plan(&seen).situation, Situation::Stalled(Reason::DivergedInstance, text) if text.contains("nobody can follow"))
+    };
+    assert!(!asked(&world, 15));
+    assert!(asked(&world, 61));
+}
+
 /// It cannot read its data.
 fn break_data(world: &mut World, index: usize) {
     world.servers[index].unreadable = true;

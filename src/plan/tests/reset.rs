@@ -95,9 +95,16 @@ fn nothing_is_set_aside_for_a_main_whose_own_data_is_about_to_go() {
         (true, false, false),
         "a claim stays for as long as its pod does"
     );
-    // The order is given, and not carried out any more.
+    // The order is given, and taken back: whoever starts later must not find it.
     world.step(usize::MAX);
     assert_eq!(all(&world), (true, false, false));
+    world.step(usize::MAX);
+    let mut seen = world.observe();
+    (seen.instances[1].terminating, seen.instances[1].passing) = (true, true);
+    assert!(
+        matches!(&plan(&seen).steps[..], [Step::Write(ledger)] if ledger.resets.is_empty()),
+        "{seen:?}"
+    );
     world.settle();
     assert_eq!(world.servers[0].data, world.servers[1].data);
 }
