@@ -1,5 +1,7 @@
 //! Carries out the steps of a plan.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
@@ -23,8 +25,12 @@ use crate::{
     traces::StepTime,
 };
 
+/// What was seen before a fence that took longer is looked at again before anything else is done: the cluster may be gone by then, and an
+/// instance may be another one.
+const STALE: Duration = Duration::from_secs(1);
+
 impl<B: Bolt, G: GatewayLink> Operator<B, G> {
-    /// Carries the steps out, and returns the cluster as the last write left it.
+    /// Carries the steps out, or those up to a fence that takes long, and returns the cluster as the last write left it.
     pub(super) async fn execute(
         &self,
         state: &Cluster,
@@ -68,7 +74,11 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     state.set_numbers(plan.numbers);
                 }
                 Step::Do(action) => {
+                    let started = Instant::now();
                     self.carry_out(state, &cluster, seen, action).await?;
+                    if matches!(action, Action::Fence { .. }) && started.elapsed() > STALE {
+                        break;
+                    }
                 }
             }
         }
