@@ -55,7 +55,7 @@ impl World {
                 Some(format!("{replicas} replicas"))
             }
             Remedy::Recover(id) => {
-                let best = self.fullest()?;
+                let best = self.fullest()?.name;
                 self.edit_spec(|spec| spec["bootstrap"] = json!({"recover": {"main": best, "stateId": id}}));
                 Some(format!("recover {best} in state {id}"))
             }
@@ -73,6 +73,27 @@ impl World {
                 Some(format!("reset of {instance}"))
             }
         }
+    }
+
+    /// What a cluster says that waits for a human: the reason, and the message.
+    #[must_use]
+    pub fn stalled(&self) -> Option<(String, String)> {
+        let conditions = self.status().conditions.into_iter();
+        let mut stalled =
+            conditions.filter(|condition| condition.type_ == "Stalled" && condition.status == "True");
+        stalled.next().map(|stalled| (stalled.reason, stalled.message))
+    }
+
+    /// Whether every acknowledged write is in the copy that a remedy goes on with, so that nobody need think, or wait for others. More
+    /// replicas only stay where nobody else changes the spec.
+    #[must_use]
+    pub fn gives_nothing_up(&self, remedy: &Remedy) -> bool {
+        let goes_on = match remedy {
+            Remedy::Replicas(_) => None,
+            Remedy::Recover(_) => self.fullest(),
+            Remedy::Reset(_) => self.main(),
+        };
+        goes_on.is_some_and(|instance| self.lacks(&instance) == 0)
     }
 
     /// Whether everyone whom the ledger relies on serves, and holds each acknowledged write: looked at in their memory, since a status may
@@ -100,13 +121,12 @@ impl World {
     }
 
     /// The instance that lacks the fewest acknowledged writes, of those that serve.
-    fn fullest(&self) -> Option<String> {
+    fn fullest(&self) -> Option<Instance> {
         let serving = self.instances.live().into_iter();
         let serving = serving.filter(|instance| {
             instance.name.starts_with(&format!("{CLUSTER}-")) && instance.process.is_some()
         });
-        let fullest = serving.min_by_key(|instance| self.lacks(instance))?;
-        Some(fullest.name)
+        serving.min_by_key(|instance| self.lacks(instance))
     }
 
     /// I1, while nobody is let in: each acknowledged write is still in some instance, or on some volume.

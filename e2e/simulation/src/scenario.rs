@@ -340,6 +340,7 @@ async fn course(
     tally(&mut struck);
     sleep_until(began + program.time).await;
     striker.heal();
+    report.borrow_mut().remedied = striker.remedied();
     let stalled = peace(&world, &report).await;
     let mut report = report.borrow_mut();
     report.course.faults = struck;
@@ -358,28 +359,27 @@ async fn peace(world: &Rc<World>, report: &RefCell<Report>) -> Option<String> {
         sleep(UNTIL_SEEN).await;
     }
     let followers = world.kubernetes.instance_nodes().len().saturating_sub(1);
+    let mut remedies = 0;
     while !world.settled(world.promise.in_sync(), RECOVERY).await {
         world.check();
-        let conditions = world.status().conditions.into_iter();
-        let mut stalled =
-            conditions.filter(|condition| condition.type_ == "Stalled" && condition.status == "True");
-        let Some(stalled) = stalled.next() else {
+        let Some((reason, message)) = world.stalled() else {
             let what = format!("not whole again after {RECOVERY:?}: {:?}", world.status());
             world.watchman.report("I14", what);
             return None;
         };
         // Nobody is let in, so that what clients rely on is looked at where it lies.
         world.i1_acknowledged_is_somewhere();
-        let told = format!("{}: {}", stalled.reason, stalled.message);
+        let told = format!("{reason}: {message}");
         world.trace.note(|| format!("stalled: {told}"));
-        let remedy = Remedy::named_in(&stalled.message);
+        let remedy = Remedy::named_in(&message);
         let Some(done) = remedy.and_then(|remedy| world.apply(&remedy)) else {
             return Some(told);
         };
         world.trace.note(|| format!("REMEDY {done}"));
         let remedied = &mut report.borrow_mut().remedied;
         remedied.push(done);
-        if remedied.len() > REMEDIES + followers {
+        remedies += 1;
+        if remedies > REMEDIES + followers {
             let what = format!("after {remedied:?} it still waits for a human: {told}");
             world.watchman.report("I14", what);
             return None;

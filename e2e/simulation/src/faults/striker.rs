@@ -23,6 +23,7 @@ use crate::{
     memgraph::{Disk, Place, Volume},
     processes::{Gateway, Instance, OperatorSlot},
     protocol::Stand,
+    remedy::Remedy,
     world::{CLUSTER, World},
 };
 
@@ -46,11 +47,15 @@ pub struct Striker {
     pub(super) struck: Rc<RefCell<Vec<(Kind, Stand)>>>,
     /// Where the operator was when the present fault struck.
     pub(super) stand: Cell<Option<Stand>>,
+    /// What was done as conditions asked for it.
+    remedied: RefCell<Vec<String>>,
 }
 
 /// For how long a status may tell of a time before the loss of a copy, and how long a cluster may take to be whole again.
 const STALE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a human takes to read what a cluster asks for.
+const READING: Duration = Duration::from_secs(20);
 
 /// What may not be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +93,7 @@ impl Striker {
             lost_at: Cell::new(None),
             struck,
             stand: Cell::new(None),
+            remedied: RefCell::default(),
         })
     }
 
@@ -224,15 +230,40 @@ impl Striker {
         if self.may_strike(kind) {
             return true;
         }
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
+        let began = Instant::now();
+        let mut reads_at = READING;
+        while began.elapsed() < PATIENCE {
             sleep(Duration::from_millis(100)).await;
+            if began.elapsed() >= reads_at {
+                reads_at += READING;
+                self.help();
+            }
             self.see_whether_whole();
             if self.may_strike(kind) {
                 return true;
             }
         }
         false
+    }
+
+    /// Does what the cluster asks a human for, where nothing is given up by that.
+    fn help(&self) {
+        let world = &self.world;
+        let Some((_, message)) = world.stalled().filter(|_| world.kubernetes.has_api()) else {
+            return;
+        };
+        let remedy = Remedy::named_in(&message);
+        let remedy = remedy.filter(|remedy| world.gives_nothing_up(remedy));
+        if let Some(done) = remedy.and_then(|remedy| world.apply(&remedy)) {
+            world.trace.note(|| format!("REMEDY {done}"));
+            self.remedied.borrow_mut().push(done);
+        }
+    }
+
+    /// What was done as conditions asked for it.
+    #[must_use]
+    pub fn remedied(&self) -> Vec<String> {
+        self.remedied.borrow().clone()
     }
 
     /// Notes that all copies are there again, if they are: as far as the status tells, unless that may be older than the loss, and by
