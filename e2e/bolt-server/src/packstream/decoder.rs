@@ -220,7 +220,11 @@ impl<'a> Decoder<'a> {
                 }))
             }
             (structure::DATE_TIME_ZONE_ID | structure::LEGACY_DATE_TIME_ZONE_ID, 3) => {
-                Err(DecodeError::Unsupported("date-times in a named time zone"))
+                let [seconds, nanoseconds] = self.integers()?;
+                match self.string()?.as_str() {
+                    structure::UTC => Ok(Value::Temporal(Temporal::InUtc { seconds, nanoseconds })),
+                    _ => Err(DecodeError::Unsupported("date-times in a named time zone")),
+                }
             }
             (b'X', 3) | (b'Y', 4) => Err(DecodeError::Unsupported("points")),
             _ => Err(DecodeError::Malformed),

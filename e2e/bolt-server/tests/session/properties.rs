@@ -69,6 +69,7 @@ fn temporal() -> impl Strategy<Value = Temporal> {
             nanoseconds,
             offset,
         }),
+        (field(), field()).prop_map(|(seconds, nanoseconds)| Temporal::InUtc { seconds, nanoseconds }),
         any::<[i64; 4]>().prop_map(|[months, days, seconds, nanoseconds]| Temporal::Duration {
             months,
             days,

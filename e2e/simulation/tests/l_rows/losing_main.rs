@@ -138,8 +138,9 @@ fn l17_a_main_without_a_usable_replica_does_not_step_down() {
         assert_eq!(world.condition("Ready").0, "False");
         world.memgraphs.mend_all();
         assert!(world.settled(1, secs(60)).await);
+        // It waits until somebody can follow, or has been given up by then.
         let request = world.status().switchover.unwrap();
-        assert_eq!(request.state, SwitchoverState::Failed, "{}", request.message);
+        assert_ne!(request.state, SwitchoverState::Running, "{}", request.message);
     });
 }
 

@@ -249,14 +249,14 @@ fn a_cut_holds_what_is_said_until_it_is_mended() {
             .trouble(Path::between(main, replica).on(10_000), Trouble::Drop);
         let world = cluster.world.clone();
         tokio::task::spawn_local(async move {
-            sleep(4 * SECOND).await;
+            sleep(2 * SECOND).await;
             world.mend(cut);
         });
         let before = Instant::now();
         cluster.write().await;
-        // Sent again after 0.2, 0.6, 1.4, 3 and 6.2 seconds.
+        // Sent again after 0.2, 0.6, 1.4 and 3 seconds.
         let took = before.elapsed();
-        assert!((6 * SECOND..7 * SECOND).contains(&took), "{took:?}");
+        assert!((3 * SECOND..4 * SECOND).contains(&took), "{took:?}");
     });
 }
 
@@ -270,7 +270,8 @@ fn a_longer_cut_prevents_the_write() {
         let before = Instant::now();
         let (write, outcome) = cluster.try_write().await;
         assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
-        assert!(before.elapsed() >= 30 * SECOND);
+        let took = before.elapsed();
+        assert!((5 * SECOND..6 * SECOND).contains(&took), "{took:?}");
         assert_eq!(cluster.world.holds(cluster.process(0), write), Holding::Missing);
         cut.into_iter().for_each(|cut| cluster.world.mend(cut));
         cluster.write_until_acknowledged().await;
