@@ -59,7 +59,7 @@ pub fn lacks_strict_sync(version: &str) -> bool {
     release(version).is_some_and(|release| release < STRICT_SYNC_SINCE)
 }
 
-/// Whether to drop a registration does not wait for what is being sent to its replica.
+/// Whether neither to drop a registration nor to step down waits for what is being sent to a replica.
 pub(super) fn aborts_what_it_sends(version: &str) -> bool {
     release(version).is_none_or(|release| release >= ABORTS_SINCE)
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::{
     Action, Plan, Situation, Step, brake, fenced, loss,
     members::Members,
-    observation::{Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
+    observation::{DataStatus, Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
+    release,
     successor::Successor,
 };
 use crate::api::{
@@ -153,6 +154,7 @@ fn held_up(members: &Members<'_>) -> Option<String> {
     replicates_nothing(members.main)
         .or_else(|| unreached.then(|| UNREACHED.to_owned()))
         .or_else(|| cannot_prove(members))
+        .or_else(|| cannot_step_down(members))
 }
 
 /// Why nothing could prove that a replica holds what MAIN does, as long as a client does not change that: MAIN says nothing of its
@@ -178,6 +180,19 @@ pub(super) fn replicates_nothing(main: &Instance) -> Option<String> {
 fn cannot_prove(members: &Members<'_>) -> Option<String> {
     let away = members.all().iter().any(|r| r.is_sync() && !r.follows());
     away.then(|| "a sync replica is away, so that MAIN cannot commit".to_owned())
+}
+
+/// Why MAIN would not step down soon: before 3.12 it waits, with a lock that all looks at it need, for the end of what it sends to a replica
+/// (`ReplicationClient::Shutdown`), and steps down then although nobody waits for it any more.
+fn cannot_step_down(members: &Members<'_>) -> Option<String> {
+    let version = &members.main.view()?.version;
+    let is_filled = |r: &&Registration| r.status == Some(DataStatus::Recovery);
+    let filled = members.all().iter().find(is_filled);
+    let filled = filled.filter(|_| !release::aborts_what_it_sends(version))?;
+    Some(format!(
+        "MAIN sends data to {}, and Memgraph {version} cannot step down before the end of that",
+        filled.name
+    ))
 }
 
 /// Why MAIN cannot move to this replica now.

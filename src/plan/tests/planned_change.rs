@@ -89,6 +89,26 @@ fn a_request_waits_for_its_target() {
     );
 }
 
+/// Before 3.12 stepping down waits for what is being sent, and comes about when nobody waits for it any more.
+#[test]
+fn a_main_that_cannot_break_off_what_it_sends_is_not_told_to_step_down() {
+    let mut world = running();
+    world.ask_for_switchover(Some(1));
+    let moves = |version: &str, status| {
+        let mut seen = world.observe();
+        let Sight::Serving(view) = &mut seen.instances[0].sight else {
+            panic!("MAIN serves");
+        };
+        version.clone_into(&mut view.version);
+        let other = view.registrations.iter_mut().find(|r| !r.is_sync()).unwrap();
+        other.status = Some(status);
+        announces(&plan(&seen)) == Some(OperationKind::Switchover)
+    };
+    assert!(moves("3.12.0", DataStatus::Recovery));
+    assert!(!moves("3.11.2", DataStatus::Recovery));
+    assert!(moves("3.11.2", DataStatus::Ready));
+}
+
 #[test]
 fn main_goes_on_when_its_successor_is_lost_before_it_has_stepped_down() {
     let mut world = running();
