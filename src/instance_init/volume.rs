@@ -5,8 +5,9 @@
 //! move which was broken off is seen, and finished before Memgraph starts.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, ErrorKind, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -29,6 +30,8 @@ const OBEYED: &str = "obeyed";
 const NAME: &str = "volume";
 /// So many folders stay that are not kept for ever.
 const REMAINING: usize = 2;
+/// What the system counts the room of a file in, in bytes (`st_blocks` of stat(2)).
+const BLOCK: u64 = 512;
 
 /// A file could not be read, written or moved.
 #[derive(Debug, thiserror::Error)]
@@ -143,34 +146,34 @@ impl DataVolume {
     }
 
     /// Deletes older folders so that not too many remain, and so that there is room for the data to come from MAIN,
-    /// which is taken to be as large as what is here. Inside, says why there is no room.
+    /// which is taken to be as large as what is here. Inside, says why there is no room, even without them: then none is deleted.
     ///
     /// # Errors
     /// When the file system fails.
     pub fn make_room(&self) -> Result<Result<(), String>, VolumeError> {
         let mut older = self.folders()?;
         older.retain(|path| !path.to_string_lossy().ends_with(KEPT));
-        let needed = self.size()?;
-        loop {
-            let free = self.free()?;
-            let enough = free >= needed;
-            if enough && older.len() < REMAINING {
-                return Ok(Ok(()));
-            }
-            if older.is_empty() {
-                let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-                return Ok(Err(format!(
-                    "{} MiB are free and about {} MiB are needed: delete folders in {} that are not needed any more, or \
-                     enlarge the volume, and delete this pod",
-                    mebibytes(free),
-                    mebibytes(needed),
-                    self.aside.display()
-                )));
-            }
-            let oldest = older.remove(0);
-            tracing::info!(folder = %oldest.display(), "deleting data that was set aside");
-            fs::remove_dir_all(&oldest).map_err(failed("delete", &oldest))?;
+        let mut sizes = Vec::with_capacity(older.len());
+        for folder in &older {
+            sizes.push(space_of(folder)?);
         }
+        let needed = self.size()?;
+        let free = self.free()?;
+        let Some(expendable) = how_many_make_room(free, needed, &sizes) else {
+            let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+            return Ok(Err(format!(
+                "{} MiB are free and about {} MiB are needed: delete folders in {} that are not needed any more, or \
+                 enlarge the volume, and delete this pod",
+                mebibytes(free),
+                mebibytes(needed),
+                self.aside.display()
+            )));
+        };
+        for oldest in &older[..expendable] {
+            tracing::info!(folder = %oldest.display(), "deleting data that was set aside");
+            fs::remove_dir_all(oldest).map_err(failed("delete", oldest))?;
+        }
+        Ok(Ok(()))
     }
 
     /// Bytes that are free on the volume.
@@ -277,6 +280,19 @@ impl DataVolume {
     }
 }
 
+/// How many folders of these sizes are to go, the first ones first, so that not too many remain and so much is free; None: it would not be,
+/// even without all of them.
+///
+/// What is free is not measured again after each: a file system may tell late of what was freed, and nothing more is to go for that.
+pub(super) fn how_many_make_room(mut free: u64, needed: u64, sizes: &[u64]) -> Option<usize> {
+    let mut gone = 0;
+    while free < needed || sizes.len() - gone >= REMAINING {
+        free = free.saturating_add(*sizes.get(gone)?);
+        gone += 1;
+    }
+    Some(gone)
+}
+
 /// Writes a file that is there as a whole or not at all, also after a loss of power.
 fn write_synced(path: &Path, text: &str) -> Result<(), VolumeError> {
     let new = path.with_extension("new");
@@ -295,7 +311,17 @@ fn sync(folder: &Path) -> Result<(), VolumeError> {
         .map_err(failed("sync", folder))
 }
 
+/// The sum of the lengths of all files in a folder.
 fn size_of(path: &Path) -> Result<u64, VolumeError> {
+    sum_of(path, Metadata::len)
+}
+
+/// What is free once a folder is deleted, as far as its files have it: a file with holes is longer than that.
+fn space_of(path: &Path) -> Result<u64, VolumeError> {
+    sum_of(path, |file| file.blocks().saturating_mul(BLOCK))
+}
+
+fn sum_of(path: &Path, measure: fn(&Metadata) -> u64) -> Result<u64, VolumeError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
@@ -306,9 +332,9 @@ fn size_of(path: &Path) -> Result<u64, VolumeError> {
         let entry = entry.map_err(failed("read", path))?;
         let metadata = entry.metadata().map_err(failed("read", path))?;
         sum += if metadata.is_dir() {
-            size_of(&entry.path())?
+            sum_of(&entry.path(), measure)?
         } else {
-            metadata.len()
+            measure(&metadata)
         };
     }
     Ok(sum)

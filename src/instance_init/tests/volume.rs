@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use super::super::DataVolume;
+use super::super::{DataVolume, volume::how_many_make_room};
 use crate::api::ledger::ResetOrder;
 
 /// A folder that is deleted at the end.
@@ -144,6 +144,47 @@ fn data_that_would_not_fit_again_stays() {
     huge.set_len(1 << 43).unwrap();
     let why = scratch.volume().make_room().unwrap().unwrap_err();
     assert!(why.contains("delete folders"), "{why}");
+}
+
+#[test]
+fn nothing_is_deleted_where_that_would_not_make_room() {
+    let scratch = Scratch::new();
+    // What is not there cannot be freed either.
+    let fill = || {
+        scratch.fill("old");
+        let huge = fs::File::create(scratch.data().join("snapshots/huge")).unwrap();
+        huge.set_len(1 << 43).unwrap();
+    };
+    for number in 1..=3 {
+        fill();
+        scratch.volume().set_aside(&order(number, false)).unwrap();
+    }
+    fill();
+    let before = scratch.aside();
+    assert_eq!(before.len(), 4, "{before:?}");
+    let why = scratch.volume().make_room().unwrap().unwrap_err();
+    assert!(why.contains("delete folders"), "{why}");
+    assert_eq!(scratch.aside(), before);
+}
+
+#[test]
+fn no_more_is_deleted_than_makes_room() {
+    for (free, needed, sizes, gone) in [
+        (10, 10, &[][..], Some(0)),
+        (9, 10, &[], None),
+        (10, 10, &[5], Some(0)),
+        (9, 10, &[5], Some(1)),
+        (9, 15, &[5], None),
+        // Not too many remain in any case.
+        (10, 10, &[5, 5, 5], Some(2)),
+        (0, 10, &[5, 4, 1], Some(3)),
+        (0, 11, &[5, 4, 1], None),
+        (0, 9, &[5, 4, 1], Some(2)),
+        (0, 5, &[5, 4, 1], Some(2)),
+    ] {
+        let found = how_many_make_room(free, needed, sizes);
+        assert_eq!(found, gone, "{free} {needed} {sizes:?}");
+    }
 }
 
 #[test]
