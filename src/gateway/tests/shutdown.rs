@@ -1,15 +1,21 @@
 //! The gateway ends in order.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     cluster::{Build, demo, replica},
     controlled::{self, CLUSTER, ask},
-    harness::{Instance, TTL, TestGateway, assert_connected, assert_reset, read_now, soon},
+    harness::{
+        Instance, POD, TTL, TestClock, TestGateway, assert_connected, assert_reset, loopback, read_now, soon,
+    },
 };
-use crate::{api::ledger::Route, gateway::Grace};
+use crate::{
+    api::ledger::Route,
+    gateway::{Gate, Grace, Keeper, Port, Statistics, accept::Door, socket},
+};
 
 #[tokio::test]
 async fn sessions_may_end_by_themselves_while_no_new_one_is_taken() {
@@ -70,6 +76,26 @@ async fn one_that_is_to_end_takes_sessions_until_all_have_heard_of_it() {
     let (mut client, mut instance) = gateway.session(&next).await;
     assert_connected(&mut client, &mut instance).await;
     gateway.served.abort();
+}
+
+#[tokio::test]
+async fn all_that_wait_to_be_accepted_as_the_notice_ends_are_taken_in() {
+    /// More than the runtime lets a task do in one turn.
+    const WAITING: usize = 300;
+    let gate = Arc::new(Gate::new(Keeper::new(TestClock::default(), POD.to_owned(), 1)));
+    let statistics = Arc::new(Statistics::new(Port::ReadWrite));
+    let sessions = TaskTracker::new();
+    let door = Door::new(Port::ReadWrite, gate, Arc::clone(&statistics), sessions, None);
+    let listener = socket::listen_for_sessions(loopback()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..WAITING {
+        waiting.push(soon(TcpStream::connect(address)).await.unwrap());
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    door.accept(listener, stop).await;
+    assert_eq!(statistics.accepted(), WAITING as u64);
 }
 
 #[tokio::test]
