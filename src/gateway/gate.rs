@@ -185,9 +185,9 @@ impl Gate {
         self.ended.cancelled().await;
     }
 
-    /// Takes note of what became of a connection to this target.
-    pub fn note(&self, target: &Target, incident: Incident) {
-        if let Duty::Main { since } = target.duty {
+    /// Takes note of what became of a connection to this target, if that says anything of it.
+    pub fn note(&self, target: &Target, incident: impl Into<Option<Incident>>) {
+        if let (Duty::Main { since }, Some(incident)) = (target.duty, incident.into()) {
             self.keeper.note(since, incident);
         }
     }

@@ -1,8 +1,14 @@
 //! What became of connections to MAIN, as this gateway can witness it. Pure: times are given, of one clock of the gateway's.
 
-use std::time::Duration;
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
 
-use crate::grants::{MainReach, PROBE_EVERY};
+use crate::{
+    exhaustion::is_out_of_resources,
+    grants::{MainReach, PROBE_EVERY},
+};
 
 /// By how much a handshake may begin late before what this gateway has seen counts for nothing: a process that was held up
 /// itself cannot tell a MAIN that was held up from its own being late.
@@ -17,6 +23,34 @@ pub enum Incident {
     Refused,
     /// It was not answered in time.
     Silent,
+}
+
+impl Incident {
+    /// What it says of MAIN that a connection could not be made; none: nothing.
+    #[must_use]
+    pub fn of_connect(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Some(Self::Refused),
+            // MAIN must not be taken for dead because this gateway is short of something.
+            _ if is_out_of_resources(error) => None,
+            _ => Some(Self::Silent),
+        }
+    }
+
+    /// What it says of MAIN that a connection which stood has broken; none: nothing. A process that ends has its end told, by FIN or RST.
+    #[must_use]
+    pub fn of_end(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            // Given up here (see `socket`): MAIN may be so busy that it takes nothing, or out of reach.
+            ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                Some(Self::Silent)
+            }
+            // What it says in TLS was not understood or not believed here: it lives.
+            ErrorKind::InvalidData | ErrorKind::Other => None,
+            _ if is_out_of_resources(error) => None,
+            _ => Some(Self::Refused),
+        }
+    }
 }
 
 /// What became of the connections to MAIN of the highest term that there were any of.

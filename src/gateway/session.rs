@@ -247,7 +247,9 @@ impl Session {
             };
             debug!(port = ?begun.statistics().port(), client = %address, target = ?way.ticket.target(), ?ending, ?error, "session ended");
             if ending == Ending::ByInstance {
-                gate.note(way.ticket.target(), Incident::Refused);
+                let ended = Some(Incident::Refused);
+                let incident = error.as_ref().map_or(ended, Incident::of_end);
+                gate.note(way.ticket.target(), incident);
             }
             begun.end(ending);
             match ending {

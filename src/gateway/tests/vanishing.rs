@@ -84,6 +84,26 @@ async fn who_vanishes_is_given_up_on_whichever_side_and_nobody_else_is() {
     gateway.enforce(&cluster.closed().term(8)).await;
 }
 
+#[tokio::test]
+async fn a_main_that_takes_nothing_for_long_is_given_up_and_has_not_ended() {
+    let main = Instance::start().await;
+    let cluster = demo().main_at("demo-0", main.address);
+    let gateway = TestGateway::serving(&cluster).await;
+    // It is there, and its system answers. It reads nothing.
+    let (mut client, _busy) = gateway.session(&main).await;
+    while timeout(Duration::from_millis(200), client.writable())
+        .await
+        .is_ok()
+    {
+        fill(&client).await;
+    }
+    wait_for_reset(&mut client).await;
+    until(1, || gateway.writers.ended(Ending::ByInstance)).await;
+    let report = gateway.route().await;
+    assert_eq!(report["held"]["tainted"], false, "{report}");
+    assert!(report["reach"]["silentMillisAgo"].is_number(), "{report}");
+}
+
 /// How long the system tries to deliver what was sent is the node's setting (`net.ipv4.tcp_retries2`): some 15 minutes.
 #[tokio::test]
 async fn a_client_that_vanishes_while_an_answer_is_on_its_way_holds_up_neither_others_nor_a_fence() {
