@@ -1,6 +1,6 @@
 //! One session: from an accepted connection to its end.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -25,7 +25,10 @@ use super::{
     statistics::{Begun, Ending, Refusal, Statistics},
     traffic::Traffic,
 };
-use crate::exhaustion::is_out_of_resources;
+use crate::{exhaustion::is_out_of_resources, memgraph::tls::is_untrusted};
+
+/// How soon the same MAIN is tried again: some failures come at once.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// Where a client comes from.
 #[derive(Debug)]
@@ -65,6 +68,14 @@ struct Way {
     upstream: Option<Wire>,
     client: Wire,
     ticket: Ticket,
+}
+
+/// Why a client was not connected to an instance.
+#[derive(Debug)]
+struct Unconnected {
+    error: io::Error,
+    /// It may be otherwise in a moment, for all that this error says.
+    passing: bool,
 }
 
 /// A client that was led to an instance.
@@ -124,7 +135,7 @@ async fn find_way(gate: &Gate, origin: &Origin, client: Wire) -> Result<Way, Ref
         let connected = way.connect(gate).await;
         match &connected {
             Some(Ok(())) => return Ok(way),
-            Some(Err(error)) => {
+            Some(Err(Unconnected { error, .. })) => {
                 origin.statistics.fail_connect();
                 debug!(?port, ?target, %error, "cannot connect");
                 if is_out_of_resources(error) {
@@ -134,13 +145,19 @@ async fn find_way(gate: &Gate, origin: &Origin, client: Wire) -> Result<Way, Ref
             // The client was told nothing yet, so that another MAIN is as good for it, and so is this one if it leads again.
             None => debug!(?port, ?target, "the route has ended before the session began"),
         }
+        let again = match connected {
+            Some(Err(why)) => {
+                let again = is_tried_again(gate, port, &why, since);
+                if again {
+                    let _cut = timeout(TRY_AGAIN, way.ticket.cut()).await;
+                }
+                again
+            }
+            _ => true,
+        };
         // The ticket goes back while the client waits.
         let Way { client: unserved, .. } = way;
         client = unserved;
-        let again = match connected {
-            Some(Err(error)) => is_tried_again(gate, port, &error, since),
-            _ => true,
-        };
         if !again {
             tried.push(target);
         } else if socket::has_gone(client.socket()) {
@@ -151,10 +168,8 @@ async fn find_way(gate: &Gate, origin: &Origin, client: Wire) -> Result<Way, Ref
 
 /// Whether the same instance is worth another try for this client. There is no other MAIN while a term goes on, and a single
 /// segment that is lost on the way to it keeps it silent for a second, about as long as one try lasts. Readers are led elsewhere.
-fn is_tried_again(gate: &Gate, port: Port, error: &io::Error, since: Instant) -> bool {
-    port == Port::ReadWrite
-        && error.kind() == io::ErrorKind::TimedOut
-        && since.elapsed() < gate.limits().hold_timeout
+fn is_tried_again(gate: &Gate, port: Port, why: &Unconnected, since: Instant) -> bool {
+    port == Port::ReadWrite && why.passing && since.elapsed() < gate.limits().hold_timeout
 }
 
 impl Session {
@@ -263,7 +278,7 @@ impl Session {
 
 impl Way {
     /// Connects to the instance. None: the route has ended meanwhile.
-    async fn connect(&mut self, gate: &Gate) -> Option<io::Result<()>> {
+    async fn connect(&mut self, gate: &Gate) -> Option<Result<(), Unconnected>> {
         let target = self.ticket.target();
         let deadline = gate.limits().connect_timeout;
         let connect = socket::connect(target.address, deadline);
@@ -272,26 +287,21 @@ impl Way {
             () = self.ticket.cut() => return None,
             connected = connect => connected,
         };
-        let incident = match &connected {
-            Ok(_) => Some(Incident::Connected),
-            Err(error) if is_refusal(error) => Some(Incident::Refused),
-            // It says nothing of the instance, which must not be taken for dead because this gateway is short of something.
-            Err(error) if is_out_of_resources(error) => None,
-            Err(_) => Some(Incident::Silent),
-        };
-        if let Some(incident) = incident {
-            gate.note(target, incident);
-        }
         let upstream = match connected {
             Ok(upstream) => upstream,
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                let incident = Incident::of_connect(&error);
+                gate.note(target, incident);
+                let passing = incident != Some(Incident::Refused);
+                return Some(Err(Unconnected { error, passing }));
+            }
         };
+        gate.note(target, Incident::Connected);
         let Some(instances) = gate.encryption(target) else {
             self.upstream = Some(upstream.into());
             return Some(Ok(()));
         };
-        // A certificate that is not trusted says nothing of whether the instance lives. Apart, so that sessions without TLS are no
-        // larger for it.
+        // Apart, so that sessions without TLS are no larger for it.
         let agree = Box::pin(instances.shake_hands(upstream, &target.instance));
         let agree = timeout(deadline, agree);
         let agreed = tokio::select! {
@@ -299,7 +309,17 @@ impl Way {
             () = self.ticket.cut() => return None,
             agreed = agree => agreed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
         };
-        Some(agreed.map(|tls| self.upstream = Some(tls.into())))
+        Some(match agreed {
+            Ok(tls) => {
+                self.upstream = Some(tls.into());
+                Ok(())
+            }
+            Err(error) => {
+                gate.note(target, Incident::of_end(&error));
+                let passing = !is_untrusted(&error);
+                Err(Unconnected { error, passing })
+            }
+        })
     }
 
     /// Passes bytes between these two, the client and the instance of this session. None: it has said nothing for a while, and can
@@ -362,14 +382,6 @@ impl Way {
             drop(ticket);
         }
     }
-}
-
-/// Whether somebody has answered that nobody listens there.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
-    )
 }
 
 #[cfg(test)]

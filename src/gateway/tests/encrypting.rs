@@ -149,6 +149,53 @@ async fn an_instance_that_is_not_trusted_gets_nothing_and_is_not_taken_for_dead(
 }
 
 #[tokio::test]
+async fn a_main_that_ends_a_handshake_taints_the_grant() {
+    for reset in [true, false] {
+        let authority = Authority::of(INSTANCE);
+        let scene = Scene::trusting(&authority).await;
+        let mut client = scene.clients.client_of(&scene.gateway).await.unwrap();
+        let mut instance = scene.main.accept().await;
+        let mut hello = vec![0; 16 * 1024];
+        assert!(soon(instance.read(&mut hello)).await.unwrap() > 0);
+        assert_eq!(scene.gateway.route().await["held"]["tainted"], false);
+        if reset {
+            instance.set_zero_linger().unwrap();
+        }
+        drop(instance);
+        assert_reset(client.get_mut().0).await;
+        scene
+            .gateway
+            .until(|report| report["held"]["tainted"] == true)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_main_ends_a_handshake_is_led_to_it_later() {
+    let authority = Authority::of(INSTANCE);
+    let mut scene = Scene::trusting(&authority).await;
+    let holding = encrypted(&scene.main).spec(|s| s.gateway.hold_timeout = "60s".parse().unwrap());
+    scene.gateway.enforce(&holding.term(8)).await;
+    let mut client = scene.clients.client_of(&scene.gateway).await.unwrap();
+    client.write_all(b"question").await.unwrap();
+    client.flush().await.unwrap();
+    for reset in [true, false] {
+        let mut instance = scene.main.accept().await;
+        // Before the handshake has begun it would be a refusal.
+        let mut hello = vec![0; 16 * 1024];
+        assert!(soon(instance.read(&mut hello)).await.unwrap() > 0);
+        if reset {
+            instance.set_zero_linger().unwrap();
+        }
+    }
+    let mut instance = authority.accept(scene.main.accept().await).await.unwrap();
+    let mut got = [0; 8];
+    soon(instance.read_exact(&mut got)).await.unwrap();
+    assert_eq!(&got, b"question");
+    assert_eq!(scene.gateway.writers.failed_connects(), 2);
+}
+
+#[tokio::test]
 async fn where_tls_does_not_end_at_the_gateway_it_ends_at_the_instance() {
     let authority = Authority::of(INSTANCE);
     let main = Instance::start().await;

@@ -109,6 +109,42 @@ async fn a_client_whose_main_does_not_answer_at_first_is_led_to_it_later() {
 }
 
 #[tokio::test]
+async fn a_client_whose_main_cannot_be_reached_is_tried_for_again_without_haste() {
+    // To nobody: each connect to it fails at once.
+    let nowhere = "255.255.255.255:7687".parse().unwrap();
+    let gateway = TestGateway::serving(&holding(LONG).main_at("demo-0", nowhere)).await;
+    let begin = std::time::Instant::now();
+    let client = gateway.client().await;
+    until(true, || gateway.writers.failed_connects() >= 3).await;
+    assert!(
+        begin.elapsed() >= Duration::from_millis(150),
+        "{:?}",
+        begin.elapsed()
+    );
+    let report = gateway.route().await;
+    assert_eq!(report["held"]["tainted"], false, "{report}");
+    assert!(report["reach"]["silentMillisAgo"].is_number(), "{report}");
+    drop(client);
+    until(1, || gateway.writers.refused(Refusal::Gone)).await;
+}
+
+#[tokio::test]
+async fn a_fence_does_not_wait_for_who_tries_again() {
+    let nowhere = "255.255.255.255:7687".parse().unwrap();
+    let main = Instance::start().await;
+    let cluster = holding(LONG).main_at("demo-0", nowhere);
+    let mut gateway = TestGateway::serving(&cluster).await;
+    let mut client = gateway.client().await;
+    until(true, || gateway.writers.failed_connects() >= 1).await;
+    gateway.enforce(&cluster.clone().term(8).closed()).await;
+    gateway
+        .enforce(&cluster.term(8).main_at("demo-1", main.address))
+        .await;
+    let mut instance = main.accept().await;
+    assert_connected(&mut client, &mut instance).await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_while_main_does_not_answer_is_not_tried_for_any_more() {
     let hole = BlackHole::open();
     let (gateway, client) = greeted(&hole).await;
