@@ -20,6 +20,7 @@ use super::{
     certificate::Certificate,
     gate::{Gate, Port},
     handshake::shake_hands,
+    hold::wait_for_bounds,
     peer::Wire,
     proxied::{self, Unknown},
     rate::RateLimiter,
@@ -122,11 +123,10 @@ impl Door {
     /// Fails when it is refused, as far as that is known without a byte of it.
     fn receive(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) -> Result<(), Refusal> {
         // To drop the client is to reset it: its listener has seen to that (see `socket`).
-        let limits = self.gate.limits();
-        let proxied = limits.access(self.port).is_balancer(peer.ip());
-        if !proxied {
-            self.check(&limits, peer)?;
-        }
+        let proxied = match self.gate.knows_its_bounds() {
+            true => Some(self.look_at(peer)?),
+            false => None,
+        };
         let permit = self.gate.admit(self.port).ok_or(Refusal::TooMany)?;
         let place = Place::new(permit, self.sessions.token());
         let door = Arc::clone(self);
@@ -138,6 +138,20 @@ impl Door {
             }
         });
         Ok(())
+    }
+
+    /// Whether it is a load balancer that has connected.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is a client that may not come now.
+    fn look_at(&self, peer: SocketAddr) -> Result<bool, Refusal> {
+        let limits = self.gate.limits();
+        let proxied = limits.access(self.port).is_balancer(peer.ip());
+        if !proxied {
+            self.check(&limits, peer)?;
+        }
+        Ok(proxied)
     }
 
     /// Whether a client of this address may come now.
@@ -164,10 +178,23 @@ impl Door {
         &self,
         mut client: TcpStream,
         peer: SocketAddr,
-        proxied: bool,
+        proxied: Option<bool>,
         place: Place,
     ) -> Option<Session> {
         let mut address = peer;
+        let proxied = match proxied {
+            Some(proxied) => proxied,
+            None => match Box::pin(self.looked_at_later(client, peer)).await {
+                Ok((held, proxied)) => {
+                    client = held;
+                    proxied
+                }
+                Err(refusal) => {
+                    self.statistics.refuse(refusal, Some(peer));
+                    return None;
+                }
+            },
+        };
         if proxied {
             match Box::pin(self.introduced(&mut client, peer)).await {
                 Ok(named) => address = named,
@@ -188,6 +215,16 @@ impl Door {
                 None
             }
         }
+    }
+
+    /// The same connection, and whether it is a load balancer's, once it is known who may come.
+    async fn looked_at_later(
+        &self,
+        client: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(TcpStream, bool), Refusal> {
+        let client = wait_for_bounds(&self.gate, self.port, client).await?;
+        Ok((client, self.look_at(peer)?))
     }
 
     /// The client's address, if it may come; else why not, and of which address that is said.

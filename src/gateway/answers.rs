@@ -60,7 +60,7 @@ impl Answers {
         self.keeper.report(&self.enforced.borrow(), &self.gate)
     }
 
-    /// The gateway is ready once it knows its cluster, and stays so while MAIN changes: were it taken out of its Service
+    /// The gateway is ready once it has read its cluster, and stays so while MAIN changes: were it taken out of its Service
     /// then, clients would be refused instead of led to the new MAIN. One that has no right to lead clients to a MAIN that
     /// is open is not: others may have it, and a rollout must not go on without one that has. No more is one without a
     /// certificate where TLS is to end here.
@@ -84,12 +84,13 @@ impl Answers {
                 .keeper
                 .lack(&enforced, trouble.as_deref())
                 .map_or(Ok(()), Err),
-            Standing::Unseen => Err(match trouble.as_deref() {
-                None => "the MemgraphCluster has not been read yet, and no operator has asked".to_owned(),
-                Some(trouble) => {
-                    format!("no operator has asked, and the MemgraphCluster cannot be read: {trouble}")
+            Standing::Unseen => Err(format!(
+                "who may come here, and whether MAIN takes TLS, is not known yet: {}",
+                match trouble.as_deref() {
+                    None => "the MemgraphCluster has not been read".to_owned(),
+                    Some(trouble) => format!("the MemgraphCluster cannot be read: {trouble}"),
                 }
-            }),
+            )),
             Standing::WithoutLedger => Err(
                 "the MemgraphCluster has no ledger yet; the operator writes it when the cluster is set up"
                     .to_owned(),

@@ -38,7 +38,7 @@ use super::{
     line::{Line, Ticket},
     patience::Patience,
     reach::Incident,
-    routes::{Duty, Limits, Preference, ReadOffer, Routes, Target},
+    routes::{Duty, Limits, Preference, ReadOffer, Routes, Standing, Target},
     sleeper,
     statistics::Ending,
 };
@@ -68,7 +68,9 @@ struct Lines {
     paused: Vec<(Port, Arc<Line>)>,
     /// Out of use for good, and not known to be without sessions yet.
     cutting: Vec<Arc<Line>>,
+    /// Those of the spec, once it has been seen.
     limits: Limits,
+    is_seen: bool,
 }
 
 impl Lines {
@@ -168,7 +170,7 @@ impl Gate {
         self.held_limit.admit()
     }
 
-    /// Is marked changed whenever [`Gate::enter`] may find what it did not find before.
+    /// Is marked changed whenever [`Gate::enter`] may find what it did not find before, and when the bounds become known.
     #[must_use]
     pub fn opened(&self) -> watch::Receiver<()> {
         self.opened.subscribe()
@@ -213,6 +215,12 @@ impl Gate {
         };
         // Still under the lock: see the first point of the module's documentation.
         Some(Ticket::of(line))
+    }
+
+    /// Whether the bounds in force are those of the spec. Until they are, nobody can tell who may come.
+    #[must_use]
+    pub fn knows_its_bounds(&self) -> bool {
+        self.lock().is_seen
     }
 
     /// The bounds in force.
@@ -343,6 +351,7 @@ impl Gate {
             }
         }
         lines.limits = routes.limits.clone();
+        lines.is_seen = routes.standing != Standing::Unseen;
         self.read_write_limit.set_max(routes.limits.read_write);
         self.read_limit.set_max(routes.limits.read);
         self.held_limit.set_max(routes.limits.held);

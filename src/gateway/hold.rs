@@ -1,4 +1,4 @@
-//! Holds clients that come while there is no MAIN, until there is one.
+//! Holds clients that come while there is no MAIN, until there is one, and those that come before it is known who may.
 
 use std::{future::pending, io};
 
@@ -31,32 +31,57 @@ pub async fn wait_for_route(
     tried: &[Target],
     since: Instant,
 ) -> Result<(Wire, Ticket), Refusal> {
+    let entered = || gate.enter(port, tried);
+    let ticket = held(gate, port, client.socket(), since, entered).await?;
+    // What was waiting to be read has been overlooked on purpose: only a new registration reports it again.
+    let client = client.anew().map_err(|_| Refusal::OutOfResources)?;
+    Ok((client, ticket))
+}
+
+/// Waits until it is known who may come, and gives the client back.
+///
+/// # Errors
+///
+/// As [`wait_for_route`].
+pub async fn wait_for_bounds(gate: &Gate, port: Port, client: TcpStream) -> Result<TcpStream, Refusal> {
+    let known = || gate.knows_its_bounds().then_some(());
+    held(gate, port, &client, Instant::now(), known).await?;
+    // As above.
+    let anew = client.into_std().and_then(TcpStream::from_std);
+    anew.map_err(|_| Refusal::OutOfResources)
+}
+
+/// Holds a client until there is what it waits for.
+async fn held<T>(
+    gate: &Gate,
+    port: Port,
+    client: &TcpStream,
+    since: Instant,
+    found: impl Fn() -> Option<T>,
+) -> Result<T, Refusal> {
     let timeout = gate.limits().hold_timeout;
     if port != Port::ReadWrite || timeout.is_zero() {
         return Err(Refusal::NoInstance);
     }
     let _held = gate.hold().ok_or(Refusal::TooManyHeld)?;
     let mut opened = gate.opened();
-    let entered = async {
+    let found = async {
         loop {
-            if let Some(ticket) = gate.enter(port, tried) {
-                return ticket;
+            if let Some(found) = found() {
+                return found;
             }
             if opened.changed().await.is_err() {
                 pending::<()>().await;
             }
         }
     };
-    let ticket = tokio::select! {
+    tokio::select! {
         biased;
-        ticket = entered => ticket,
-        () = is_gone(client.socket()) => return Err(Refusal::Gone),
-        () = gate.ended() => return Err(Refusal::Ending),
-        () = sleep_until(since + timeout) => return Err(Refusal::NoInstance),
-    };
-    // What was waiting to be read has been overlooked on purpose: only a new registration reports it again.
-    let client = client.anew().map_err(|_| Refusal::OutOfResources)?;
-    Ok((client, ticket))
+        found = found => Ok(found),
+        () = is_gone(client) => Err(Refusal::Gone),
+        () = gate.ended() => Err(Refusal::Ending),
+        () = sleep_until(since + timeout) => Err(Refusal::NoInstance),
+    }
 }
 
 /// Ends when the client has closed or reset its connection. A client that waits for an answer does neither.

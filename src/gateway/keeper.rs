@@ -43,7 +43,7 @@ pub struct Keeper {
     state: Mutex<State>,
     /// What is to be enforced.
     wanted: watch::Sender<Routes>,
-    /// MAIN of the last grant, which is to be tried.
+    /// MAIN of the last grant, which is to be tried; none before it is known whether it takes TLS.
     mains: watch::Sender<Option<Main>>,
     /// Marked changed when a moment to wait for may have moved.
     moments: watch::Sender<()>,
@@ -97,7 +97,7 @@ impl Keeper {
         self.wanted.subscribe()
     }
 
-    /// MAIN of the last grant, whether that still holds or not.
+    /// MAIN of the last grant, whether that still holds or not; none while nothing is known of the cluster but the grant.
     pub(super) fn mains(&self) -> watch::Receiver<Option<Main>> {
         self.mains.subscribe()
     }
@@ -366,7 +366,8 @@ impl Keeper {
         }
     }
 
-    fn see(&self, view: Routes) {
+    /// Takes what the API server shows.
+    pub(super) fn see(&self, view: Routes) {
         let mut state = self.lock();
         let now = self.now.get();
         if let Some(cluster) = &view.cluster {
@@ -452,7 +453,9 @@ impl Keeper {
             changed
         });
         self.mains.send_if_modified(|main| {
+            // One that takes TLS only would end what does not begin with it.
             let last = state.holder.last_main();
+            let last = last.filter(|_| state.view.standing != Standing::Unseen);
             let changed = main.as_ref().map(|(term, address)| (*term, address.as_str())) != last;
             if changed {
                 *main = last.map(|(term, address)| (term, address.to_owned()));

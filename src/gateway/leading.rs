@@ -11,17 +11,16 @@ use crate::{
 /// What follows from `view`, what the API server has shown, and from what the gateway holds at this moment.
 ///
 /// Only the grant leads to MAIN. The view alone opens nothing there: it may be old, and nobody would wait for this gateway
-/// to let go.
+/// to let go. Nor does the grant alone: it says neither who may come nor whether MAIN takes TLS.
 #[must_use]
 pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
-    let permit = holder.permit(now);
-    let permit = permit.filter(|_| view.standing != Standing::Absent);
+    let permit = holder.permit(now).filter(|_| is_there(view));
     let position = holder.position();
     let read_write = permit
         .as_ref()
         .zip(holder.cluster())
         .and_then(|(permit, cluster)| target(cluster, &permit.main, &permit.address, permit.since));
-    let pause = holder.pause(now).filter(|_| view.standing != Standing::Absent);
+    let pause = holder.pause(now).filter(|_| is_there(view));
     let paused = pause
         .zip(holder.cluster())
         .and_then(|(pause, cluster)| target(cluster, &pause.main, &pause.address, pause.since));
@@ -48,7 +47,7 @@ pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
         ..view.clone()
     };
     if read_write.is_some() {
-        // An operator knows the cluster, even if the API server cannot be read from here.
+        // An operator knows the ledger, even if it cannot be read from here any more.
         routes.standing = Standing::Known;
     }
     routes.read.retain(|offer| match offer.target.duty {
@@ -65,6 +64,11 @@ pub fn routes(view: &Routes, holder: &Holder, now: Duration) -> Routes {
     }));
     routes.read_write = read_write;
     routes
+}
+
+/// Whether the cluster has ever been seen, and is there as far as is known. It may be out of sight by now.
+fn is_there(view: &Routes) -> bool {
+    !matches!(view.standing, Standing::Unseen | Standing::Absent)
 }
 
 fn target(cluster: &str, main: &DataCopy, address: &str, since: i64) -> Option<Target> {

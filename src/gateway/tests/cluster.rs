@@ -26,6 +26,14 @@ pub(super) fn demo() -> MemgraphCluster {
     cluster.main("demo-0", "10.0.0.10")
 }
 
+/// The same before it is set up.
+pub(super) fn unset() -> MemgraphCluster {
+    MemgraphCluster {
+        status: None,
+        ..demo()
+    }
+}
+
 /// An instance that serves readers: up, registered ASYNC, ready.
 pub(super) fn replica(name: &str, address: &str) -> InstanceStatus {
     InstanceStatus {

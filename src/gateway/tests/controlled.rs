@@ -64,7 +64,8 @@ pub(super) async fn ask(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_questions_open_a_gateway_and_one_closes_it_for_certain() {
     let main = Instance::start().await;
-    let (gateway, link) = start().await;
+    let (mut gateway, link) = start().await;
+    gateway.acquaint().await;
     let cluster = demo().main_at("demo-0", main.address);
 
     let first = ask(&gateway, &link, &cluster, None).await.unwrap();

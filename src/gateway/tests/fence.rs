@@ -185,10 +185,7 @@ async fn the_gateway_is_ready_once_it_knows_a_ledger_and_while_main_changes() {
     let (_, reason) = gateway.readyz().await;
     assert!(reason.contains("connection refused"), "{reason}");
 
-    let mut unset = demo();
-    unset.status = None;
-    gateway.show(&unset);
-    gateway.until(|report| report["uid"] == "uid-1").await;
+    gateway.acquaint().await;
     let (status, reason) = gateway.readyz().await;
     assert_eq!(status, 503);
     assert!(reason.contains("no ledger"), "{reason}");

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Build, demo},
+    cluster::{Build, demo, unset},
     harness::{Instance, POD, TestClock, loopback, pattern, serve, soon},
 };
 use crate::{
@@ -47,6 +47,7 @@ impl Scene {
         let cluster = demo().term(TERM).main_at("demo-0", main.address);
         let clock = TestClock::default();
         let keeper = Keeper::new(clock.clone(), POD.to_owned(), 1);
+        keeper.see(Routes::derive(&unset()));
         grant(&keeper, &cluster, ports);
         let gate = Arc::new(Gate::new(Arc::clone(&keeper)));
         let routes: Routes = keeper.wanted().borrow().clone();

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Build, demo, replica},
+    cluster::{Build, demo, replica, unset},
     harness::{
         Instance, POD, Refusing, TTL, TestClock, TestGateway, assert_connected, assert_refused, assert_reset,
         read_now, soon,
@@ -121,10 +121,11 @@ async fn when_a_grant_runs_out_writers_are_reset_and_readers_stay() {
 }
 
 #[tokio::test]
-async fn an_operator_alone_opens_and_closes_a_gateway_that_cannot_read_its_cluster() {
+async fn an_operator_alone_opens_and_closes_a_gateway_that_cannot_read_its_cluster_any_more() {
     let (old, new) = (Instance::start().await, Instance::start().await);
     let cluster = demo().main_at("demo-0", old.address);
-    let gateway = TestGateway::start().await;
+    let mut gateway = TestGateway::start().await;
+    gateway.acquaint().await;
     assert_eq!(gateway.grant(&cluster), None);
     gateway.until(|report| report["route"] == "Open").await;
     assert_eq!(gateway.readyz().await.0, 200);
@@ -142,6 +143,40 @@ async fn an_operator_alone_opens_and_closes_a_gateway_that_cannot_read_its_clust
     gateway.until(|report| report["main"] == "demo-1").await;
     let (mut client, mut instance) = gateway.session(&new).await;
     assert_connected(&mut client, &mut instance).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_never_read_its_cluster_leads_nobody_to_main_whatever_it_is_granted() {
+    let main = Instance::start().await;
+    let cluster = demo().main_at("demo-0", main.address);
+    let mut gateway = TestGateway::start().await;
+    assert_eq!(gateway.grant(&cluster), None);
+    let report = gateway.until(|report| report["held"].is_object()).await;
+    assert_eq!((&report["route"], &report["term"]), (&"Closed".into(), &7.into()));
+    let (status, reason) = gateway.readyz().await;
+    assert_eq!(status, 503);
+    assert!(
+        reason.contains("the MemgraphCluster has not been read"),
+        "{reason}"
+    );
+    gateway.trouble.send_replace(Some("is forbidden".to_owned()));
+    let (_, reason) = gateway.readyz().await;
+    assert!(reason.contains("cannot be read: is forbidden"), "{reason}");
+    assert_eq!(*gateway.keeper.mains().borrow(), None, "MAIN is tried");
+
+    let mut client = gateway.client().await;
+    client.write_all(b"hello").await.unwrap();
+    gateway.until(|report| report["sessions"]["held"] == 1).await;
+    assert_refused(gateway.addresses.read).await;
+    gateway.show_only(&cluster);
+    let mut instance = main.accept().await;
+    let mut greeting = [0; 5];
+    soon(instance.read_exact(&mut greeting)).await.unwrap();
+    assert_eq!(&greeting, b"hello");
+    assert_connected(&mut client, &mut instance).await;
+    assert_eq!(gateway.readyz().await.0, 200);
+    let tried = (7, main.address.to_string());
+    assert_eq!(*gateway.keeper.mains().borrow(), Some(tried));
 }
 
 #[tokio::test]
@@ -212,8 +247,10 @@ fn keeper(cluster: MemgraphCluster, available: Arc<AtomicBool>) -> (Arc<Keeper>,
         async move { answer.ok_or("connection refused") }
     });
     let clusters = Api::namespaced(Client::new(service, "default"), "default");
-    let (routes, view) = watch::channel(Routes::default());
+    let seen = Routes::derive(&unset());
+    let (routes, view) = watch::channel(seen.clone());
     let keeper = Keeper::new(BootClock, POD.to_owned(), 1);
+    keeper.see(seen);
     let kept = Arc::clone(&keeper);
     tokio::spawn(async move { kept.keep(view, clusters, "demo").await });
     (keeper, routes)

@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::cluster::unset;
 use crate::{
     api::{MemgraphCluster, ledger::Route},
     gateway::{
@@ -199,6 +200,12 @@ impl TestGateway {
     pub(super) fn show_only(&mut self, cluster: &MemgraphCluster) {
         self.view.observe(cluster);
         self.routes.send_replace(self.view.routes().clone());
+    }
+
+    /// Lets it read its cluster once, before that has a ledger.
+    pub(super) async fn acquaint(&mut self) {
+        self.show_only(&unset());
+        self.until(|report| report["uid"] == "uid-1").await;
     }
 
     /// Grants what this state allows, as a leader would that has just asked. Returns why it was refused, if so.

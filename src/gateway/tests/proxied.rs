@@ -249,6 +249,28 @@ async fn whoever_is_still_to_be_named_has_a_place_and_no_more_are_waited_for_tha
 }
 
 #[tokio::test]
+async fn who_comes_before_the_cluster_was_read_is_looked_at_once_it_is() {
+    let main = Instance::start().await;
+    let cluster = behind_a_balancer(&main).spec(|s| {
+        s.gateway.read_write.source_ranges = networks(&["192.0.2.0/24"]);
+    });
+    let mut gateway = TestGateway::start().await;
+    gateway.grant(&cluster);
+    let mut named = gateway.client().await;
+    let said = [header("192.0.2.7:40000"), HANDSHAKE.to_vec()].concat();
+    named.write_all(&said).await.unwrap();
+    let mut stranger = connect_from([127, 0, 0, 3], gateway.addresses.read_write).await;
+    gateway.until(|report| report["sessions"]["held"] == 2).await;
+
+    gateway.show_only(&cluster);
+    let mut instance = main.accept().await;
+    assert_eq!(heard(&mut instance).await, HANDSHAKE);
+    assert_connected(&mut named, &mut instance).await;
+    assert_reset(&mut stranger).await;
+    assert_eq!(gateway.writers.refused(Refusal::Source), 1);
+}
+
+#[tokio::test]
 async fn the_end_of_the_gateway_does_not_wait_for_a_header() {
     let main = Instance::start().await;
     let mut gateway = TestGateway::start_with_drain(Duration::from_millis(50)).await;

@@ -78,7 +78,8 @@ impl Scene {
         let now = Timestamp::now();
         // So old that a certificate of it can have ended.
         let authorities = authorities(CLUSTER, now - SignedDuration::from_hours(24 * 40));
-        let gateway = TestGateway::start().await;
+        let mut gateway = TestGateway::start().await;
+        gateway.acquaint().await;
         let own = credentials(&authorities, Role::Gateway, CLUSTER, now);
         gateway
             .certificates

@@ -156,6 +156,7 @@ async fn a_fence_is_still_obeyed_and_acknowledged_during_the_grace_period() {
 async fn one_that_has_given_its_grant_back_answers_for_the_time_of_one_more() {
     let main = Instance::start().await;
     let (mut gateway, link) = controlled::start().await;
+    gateway.acquaint().await;
     let cluster = demo().main_at("demo-0", main.address);
     let first = ask(&gateway, &link, &cluster, None).await.unwrap();
     let second = ask(&gateway, &link, &cluster, Some(first.nonce)).await.unwrap();
