@@ -7,7 +7,7 @@
 //!                            operator --> its question --> answer: what holds <               accept
 //! ```
 //!
-//! `routes`, `view`, `leading`, `reach`, `access` and `rate` are pure. `proxied` reads whom a load balancer speaks for.
+//! `routes`, `view`, `unheard`, `leading`, `reach`, `access` and `rate` are pure. `proxied` reads whom a load balancer speaks for.
 //! `probe` tries MAIN, so that the answers tell whether it is heard here; `patience` knows for how long clients have waited for it or said nothing,
 //! and `turns` sees to it that each session has its turn. `silence` finds sessions that say nothing: they sleep in the `dormitory`, as
 //! `sleeper`s.
@@ -51,6 +51,7 @@ mod statistics;
 mod tls;
 mod traffic;
 mod turns;
+mod unheard;
 mod view;
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub enum Preference {
     Sync,
     /// MAIN itself.
     Main,
+    /// A replica of which nothing is heard at the moment. It may be gone.
+    Unheard,
 }
 
 /// Bounds on sessions, from the spec.
@@ -256,27 +258,37 @@ fn main_target(uid: &str, ledger: &Ledger) -> Option<Target> {
 /// The ledger's MAIN is never offered as a replica, whatever the report says of it: the ledger names the next
 /// MAIN before it is promoted, and from then on a session there could write.
 fn replica_offer(uid: &str, ledger: &Ledger, instance: &InstanceStatus) -> Option<ReadOffer> {
-    let data_status = instance.data_status.as_deref();
     let serves = instance.role == InstanceRole::Replica
         && instance.health == Health::Up
         && instance.name != ledger.main.instance
-        && !data_status.is_some_and(|status| NOT_MAINS_DATA.contains(&status));
+        && !tells_of_other_data(instance);
     if !serves {
         return None;
     }
     Some(ReadOffer {
-        target: Target {
-            cluster: uid.to_owned(),
-            instance: instance.name.clone(),
-            address: parse_address(instance.address.as_deref()?)?,
-            duty: Duty::Replica,
-        },
+        target: replica_target(uid, instance)?,
         preference: match instance.mode {
             Some(RegistrationMode::Sync | RegistrationMode::StrictSync) => Preference::Sync,
             Some(RegistrationMode::Async) | None => Preference::Async,
         },
-        accepts_new: instance.mode.is_some() && data_status == Some(READY),
+        accepts_new: instance.mode.is_some() && instance.data_status.as_deref() == Some(READY),
     })
+}
+
+/// Where this instance of the cluster with this UID serves as a replica.
+pub(super) fn replica_target(uid: &str, instance: &InstanceStatus) -> Option<Target> {
+    Some(Target {
+        cluster: uid.to_owned(),
+        instance: instance.name.clone(),
+        address: parse_address(instance.address.as_deref()?)?,
+        duty: Duty::Replica,
+    })
+}
+
+/// Whether MAIN has said that this replica's data is not its own.
+pub(super) fn tells_of_other_data(instance: &InstanceStatus) -> bool {
+    let told = instance.data_status.as_deref();
+    told.is_some_and(|status| NOT_MAINS_DATA.contains(&status))
 }
 
 /// Reads a pod's address: an IP address, to which Bolt's port is added, or `ip:port` where the port differs.

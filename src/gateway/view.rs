@@ -5,7 +5,10 @@
 
 use kube::ResourceExt;
 
-use super::routes::{Routes, Standing};
+use super::{
+    routes::{Routes, Standing},
+    unheard,
+};
 use crate::api::MemgraphCluster;
 
 /// The newest state seen, and what follows from it.
@@ -73,6 +76,7 @@ impl View {
                 return verdict;
             }
         }
+        unheard::keep(&mut next, cluster, &self.routes);
         self.routes = next;
         self.version = version;
         Verdict::Taken

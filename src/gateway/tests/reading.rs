@@ -22,6 +22,15 @@ fn lagging(mut instance: InstanceStatus) -> InstanceStatus {
     instance
 }
 
+/// The operator had no answer of it in time, while its container runs.
+fn unheard(mut instance: InstanceStatus) -> InstanceStatus {
+    instance.role = InstanceRole::Unknown;
+    instance.health = Health::Silent;
+    instance.mode = None;
+    instance.data_status = None;
+    instance
+}
+
 /// A gateway that already enforces this state, whatever it showed before: each step has a term of its own.
 struct Steps {
     gateway: TestGateway,
@@ -122,6 +131,54 @@ async fn a_reader_stays_while_its_replica_lags_and_while_main_changes() {
 }
 
 #[tokio::test]
+async fn a_reader_stays_while_nothing_is_heard_of_its_replica() {
+    let (one, new_main) = (Instance::start().await, Instance::start().await);
+    let cluster = demo().instances([at(&one, "demo-1")]);
+    let unheard = cluster.clone().instances([unheard(at(&one, "demo-1"))]);
+    let mut steps = Steps::begin(&cluster).await;
+    let (mut reader, mut instance) = steps.gateway.read_session(&one).await;
+    for state in [
+        unheard.clone(),
+        unheard.clone().closed(),
+        unheard.main_at("demo-2", new_main.address),
+        cluster.main_at("demo-2", new_main.address),
+    ] {
+        steps.next(state).await;
+        assert_connected(&mut reader, &mut instance).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_reader_is_led_to_a_replica_of_which_nothing_is_heard_only_where_there_is_no_other() {
+    let (one, two) = (Instance::start().await, Instance::start().await);
+    let [first, second] = [at(&one, "demo-1"), strict(at(&two, "demo-2"))];
+    let mut steps = Steps::begin(&demo().instances([first.clone(), second.clone()])).await;
+    let _at_one = steps.gateway.read_session(&one).await;
+    steps
+        .next(demo().instances([unheard(first.clone()), second.clone()]))
+        .await;
+    let _at_two = steps.gateway.read_session(&two).await;
+    let _at_two = steps.gateway.read_session(&two).await;
+
+    // As for an operator that is cut off from all pods.
+    steps
+        .next(demo().instances([unheard(first.clone()), unheard(second)]))
+        .await;
+    let _at_one = steps.gateway.read_session(&one).await;
+    // One of them has gone indeed.
+    drop(two);
+    let _at_one = steps.gateway.read_session(&one).await;
+    let _at_one = steps.gateway.read_session(&one).await;
+
+    let gone = [unheard(first)].map(|mut instance| {
+        instance.health = Health::Down;
+        instance
+    });
+    steps.next(demo().instances(gone)).await;
+    assert_refused(steps.gateway.addresses.read).await;
+}
+
+#[tokio::test]
 async fn a_reader_is_cut_when_its_replica_becomes_main_fails_moves_or_leaves() {
     let (one, elsewhere) = (Instance::start().await, Instance::start().await);
     let cluster = demo().instances([at(&one, "demo-1")]);
@@ -130,22 +187,41 @@ async fn a_reader_is_cut_when_its_replica_becomes_main_fails_moves_or_leaves() {
         change(&mut instance);
         cluster.clone().instances([instance])
     };
-    for (what, after) in [
+    for (what, unheard_before, after) in [
         (
             "becomes main",
             cluster.clone().main_at("demo-1", one.address).closed(),
         ),
         ("deposed", changed(|i| i.role = InstanceRole::Deposed)),
-        ("silent", changed(|i| i.health = Health::Silent)),
+        (
+            "has ended",
+            changed(|i| {
+                i.role = InstanceRole::Unknown;
+                i.health = Health::Down;
+            }),
+        ),
         (
             "diverged",
             changed(|i| i.data_status = Some("diverged".to_owned())),
         ),
         ("moved", cluster.clone().instances([at(&elsewhere, "demo-1")])),
+        (
+            "moved unheard",
+            cluster.clone().instances([unheard(at(&elsewhere, "demo-1"))]),
+        ),
         ("left", cluster.clone().instances([])),
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|(what, after)| [(what, false, after.clone()), (what, true, after)])
+    {
+        let what = format!("{what}, unheard before: {unheard_before}");
         let mut steps = Steps::begin(&cluster).await;
         let (reader, instance) = steps.gateway.read_session(&one).await;
+        if unheard_before {
+            steps
+                .next(cluster.clone().instances([unheard(at(&one, "demo-1"))]))
+                .await;
+        }
         steps.next(after).await;
         assert_eq!(read_now(reader), Err(ErrorKind::ConnectionReset), "{what}");
         assert_eq!(read_now(instance), Err(ErrorKind::ConnectionReset), "{what}");

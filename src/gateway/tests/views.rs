@@ -1,10 +1,10 @@
 //! Tables for which events about the cluster count.
 
-use super::cluster::{Build, demo};
+use super::cluster::{Build, demo, replica};
 use crate::{
-    api::MemgraphCluster,
+    api::{Health, InstanceRole, InstanceStatus, MemgraphCluster},
     gateway::{
-        routes::Standing,
+        routes::{Preference, Standing},
         view::{Verdict, View},
     },
 };
@@ -135,4 +135,131 @@ fn a_deleted_cluster_does_not_come_back_but_a_new_one_does() {
         Verdict::Taken
     );
     assert!(view.routes().read_write.is_some());
+}
+
+/// MAIN, as it is told of while the operator hears it.
+fn main() -> InstanceStatus {
+    let mut main = replica("demo-0", "10.0.0.10");
+    main.role = InstanceRole::Main;
+    main.mode = None;
+    main.data_status = None;
+    main
+}
+
+fn changed(mut instance: InstanceStatus, change: impl FnOnce(&mut InstanceStatus)) -> InstanceStatus {
+    change(&mut instance);
+    instance
+}
+
+fn unheard(instance: InstanceStatus) -> InstanceStatus {
+    changed(instance, |it| {
+        it.role = InstanceRole::Unknown;
+        it.health = Health::Silent;
+        it.mode = None;
+        it.data_status = None;
+    })
+}
+
+/// What readers of demo-1 are offered after these states, each of which has these instances.
+fn offered(states: &[MemgraphCluster]) -> Vec<(Preference, bool)> {
+    let view = seen(states);
+    let offers = view.routes().read.iter();
+    offers
+        .map(|offer| (offer.preference, offer.accepts_new))
+        .collect()
+}
+
+#[test]
+fn a_replica_of_which_nothing_is_heard_comes_last_and_stays_what_it_was() {
+    let one = || replica("demo-1", "10.0.0.11");
+    let lagging = changed(one(), |it| it.data_status = Some("recovery".into()));
+    let both = |one| demo().instances([main(), one]);
+    let silent = both(unheard(one()));
+    for (before, states, after) in [
+        (one(), vec![silent.clone()], (Preference::Unheard, true)),
+        (
+            one(),
+            vec![silent.clone(), silent.clone()],
+            (Preference::Unheard, true),
+        ),
+        (
+            lagging.clone(),
+            vec![silent.clone()],
+            (Preference::Unheard, false),
+        ),
+        // MAIN is not the same, and may lack what this replica holds.
+        (
+            one(),
+            vec![silent.clone().main("demo-2", "10.0.0.12").term(8)],
+            (Preference::Unheard, false),
+        ),
+        (
+            one(),
+            vec![silent.clone(), both(one())],
+            (Preference::Async, true),
+        ),
+        (one(), vec![silent, both(lagging)], (Preference::Async, false)),
+    ] {
+        let states = [vec![both(before)], states].concat();
+        assert_eq!(offered(&states), [after], "{states:#?}");
+    }
+}
+
+#[test]
+fn a_replica_is_as_good_as_it_was_while_main_says_nothing_of_it() {
+    let one = replica("demo-1", "10.0.0.11");
+    let untold = changed(one.clone(), |it| {
+        it.mode = None;
+        it.data_status = None;
+    });
+    let before = demo().instances([main(), one]);
+    let dumb = demo().instances([unheard(main()), untold.clone()]);
+    assert_eq!(
+        offered(&[before.clone(), dumb.clone()]),
+        [(Preference::Unheard, true)]
+    );
+    let nobody_is_heard = demo().instances([unheard(main()), unheard(untold.clone())]);
+    assert_eq!(
+        offered(&[before.clone(), dumb, nobody_is_heard]),
+        [(Preference::Unheard, true)]
+    );
+    // MAIN is heard, and does not list it.
+    let unlisted = demo().instances([main(), untold]);
+    assert_eq!(offered(&[before, unlisted]), [(Preference::Async, false)]);
+}
+
+#[test]
+fn a_replica_that_is_not_heard_is_offered_no_more_once_something_speaks_against_it() {
+    let one = replica("demo-1", "10.0.0.11");
+    let before = demo().instances([one.clone()]);
+    let silent = demo().instances([unheard(one.clone())]);
+    let with = |change: fn(&mut InstanceStatus)| demo().instances([changed(unheard(one.clone()), change)]);
+    let refused = |status: &str| {
+        let mut cluster = silent.clone();
+        cluster.status.as_mut().unwrap().instances[0].data_status = Some(status.to_owned());
+        cluster
+    };
+    for after in [
+        with(|it| it.health = Health::Down),
+        with(|it| it.role = InstanceRole::Main),
+        with(|it| it.role = InstanceRole::Deposed),
+        with(|it| it.address = None),
+        with(|it| it.address = Some("10.0.0.12".into())),
+        refused("invalid"),
+        refused("diverged"),
+        silent.clone().main("demo-1", "10.0.0.11").term(8).closed(),
+        silent
+            .clone()
+            .spec(|spec| spec.fenced_instances = vec!["demo-1".into()]),
+        silent
+            .clone()
+            .spec(|spec| spec.gateway.read.enabled = Some(false)),
+        demo().instances([]),
+        without_ledger(demo()),
+        with_uid(silent.clone(), "uid-2"),
+    ] {
+        assert_eq!(offered(&[before.clone(), after.clone()]), [], "{after:#?}");
+        assert_eq!(offered(&[before.clone(), silent.clone(), after]), []);
+    }
+    assert_eq!(offered(&[silent]), [], "nobody has ever heard it");
 }
