@@ -19,9 +19,10 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// ruleCase is a spec that a rule refuses, and one beside it that it takes. Where `before` is set, it is a change of that spec.
+// ruleCase is a spec that a rule refuses, if there is one, and one beside it that it takes. Where `before` is set, it is a change of that
+// spec, of a cluster with this status.
 type ruleCase struct {
-	said, before, refused, accepted string
+	said, before, status, refused, accepted string
 	// The cluster's name; empty: demo.
 	name string
 }
@@ -85,8 +86,16 @@ var ruleCases = []ruleCase{
 	{said: "storageClassName: cannot be changed", before: "storage: {storageClassName: a}", refused: "storage: {storageClassName: b}", accepted: "storage: {storageClassName: a}"},
 	{said: "storageClassName: cannot be changed", before: "{}", refused: "storage: {storageClassName: b}", accepted: "{}"},
 	{said: "size: must be greater than 0", refused: "storage: {size: 0Gi}", accepted: "storage: {size: 1Gi}"},
-	{said: "size: cannot be lowered", before: "storage: {size: 2Gi}", refused: "storage: {size: 2047Mi}", accepted: "storage: {size: 2048Mi}"},
-	{said: "size: cannot be lowered", before: "storage: {size: 2Gi}", refused: "storage: {size: 2G}", accepted: "storage: {size: 10Gi}"},
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 2Gi}", status: "volumeSize: 2Gi", refused: "storage: {size: 2047Mi}", accepted: "storage: {size: 2048Mi}"},
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 2Gi}", status: "volumeSize: 2Gi", refused: "storage: {size: 2G}", accepted: "storage: {size: 10Gi}"},
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 100Ti}", status: "volumeSize: 10Gi", refused: "storage: {size: 9Gi}", accepted: "storage: {size: 10Gi}"},
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 100Ti}", status: "volumeSize: \"10737418240\"", refused: "storage: {size: 10G}", accepted: "storage: {size: 20Gi}"},
+	// Volumes that are larger than the spec asks keep nobody from anything else.
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 2Gi}", status: "volumeSize: 10Gi", refused: "storage: {size: 1Gi}", accepted: "{replicas: 5, storage: {size: 2Gi}}"},
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 2Gi}", status: "volumeSize: 10Gi", refused: "storage: {size: 1Gi}", accepted: "storage: {size: 3Gi}"},
+	// Nothing is known of volumes.
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 100Ti}", accepted: "storage: {size: 1Gi}"},
+	{said: "spec.storage.size: cannot be lowered", before: "storage: {size: 100Ti}", status: "phase: Pending", accepted: "storage: {size: 1Gi}"},
 	{said: "storage.emptyDir: needs replicas 2 or more", refused: "{replicas: 1, storage: {emptyDir: {}}}", accepted: "{replicas: 2, storage: {emptyDir: {}}}"},
 	{said: "replication.electableInstances: must be 2 or more with storage.emptyDir", refused: "{replication: {mode: Async, electableInstances: 1}, storage: {emptyDir: {}}}", accepted: "{replication: {mode: Async, electableInstances: 2}, storage: {emptyDir: {}}}"},
 	{said: "emptyDir: cannot be added or taken away", before: "{}", refused: "storage: {emptyDir: {}}", accepted: "storage: {size: 10Gi}"},
@@ -147,11 +156,14 @@ func (c clusters) whole(t *testing.T, name, spec string) object {
 
 func TestEachRuleRefusesWhatItIsAboutAndNoMore(t *testing.T) {
 	valid := newClusters(t)
-	said := func(name, before, spec string) string {
+	said := func(name, before, status, spec string) string {
 		cluster := valid.whole(t, name, spec)
 		errs := valid.errors(t, cluster)
 		if before != "" {
 			old := valid.whole(t, name, before)
+			if status != "" {
+				cluster["status"], old["status"] = parse(t, status), parse(t, status)
+			}
 			changed, _ := valid.rules.Validate(t.Context(), nil, valid.schema, cluster, old, celconfig.RuntimeCELCostBudget)
 			errs = append(errs, changed...)
 		}
@@ -165,20 +177,22 @@ func TestEachRuleRefusesWhatItIsAboutAndNoMore(t *testing.T) {
 }
 
 // judgeRules tries all cases with somebody who says what is wrong with a spec, or with a change.
-func judgeRules(t *testing.T, said func(name, before, spec string) string) {
+func judgeRules(t *testing.T, said func(name, before, status, spec string) string) {
 	t.Helper()
 	for _, test := range ruleCases {
 		name := test.name
 		if name == "" {
 			name = "demo"
 		}
-		if found := said(name, test.before, test.refused); !strings.Contains(found, test.said) {
-			t.Errorf("%s is not refused by %q: %s", test.refused, test.said, found)
+		if test.refused != "" {
+			if found := said(name, test.before, test.status, test.refused); !strings.Contains(found, test.said) {
+				t.Errorf("%s is not refused by %q: %s", test.refused, test.said, found)
+			}
 		}
 		if test.accepted == "" {
 			test.accepted = "{}"
 		}
-		if found := said("demo", test.before, test.accepted); found != "" {
+		if found := said("demo", test.before, test.status, test.accepted); found != "" {
 			t.Errorf("%s is refused: %s", test.accepted, found)
 		}
 	}

@@ -47,7 +47,7 @@ func TestARealAPIServerJudgesTheRulesAlike(t *testing.T) {
 	clusters := client.Resource(resource).Namespace(space)
 	dryRun := []string{metav1.DryRunAll}
 	// said is what it says of this spec; of a change where `before` is set. Nothing of it stays.
-	said := func(name, before, spec string) string {
+	said := func(name, before, status, spec string) string {
 		text, err := json.Marshal(object{
 			"apiVersion": "memgraph.dev/v1alpha1",
 			"kind":       "MemgraphCluster",
@@ -75,6 +75,12 @@ func TestARealAPIServerJudgesTheRulesAlike(t *testing.T) {
 					t.Error(err)
 				}
 			}()
+			if status != "" {
+				made.Object["status"] = parse(t, status)
+				if made, err = clusters.UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
+					t.Fatalf("the status %s is refused: %v", status, err)
+				}
+			}
 			cluster.SetResourceVersion(made.GetResourceVersion())
 			_, err = clusters.Update(t.Context(), cluster, metav1.UpdateOptions{DryRun: dryRun})
 		}

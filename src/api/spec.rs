@@ -72,6 +72,10 @@ use super::{
     validation = (
         "(has(self.spec.gateway.readWrite.service.name) ? self.spec.gateway.readWrite.service.name : self.metadata.name + '-gateway') != (has(self.spec.gateway.read.service.name) ? self.spec.gateway.read.service.name : self.metadata.name + '-gateway-read')",
         "spec.gateway: readWrite.service.name and read.service.name must differ, also from what the other one is called where it is unset: the cluster's name and -gateway or -gateway-read"
+    ),
+    validation = (
+        "quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || !has(self.status) || !has(self.status.volumeSize) || quantity(self.spec.storage.size).compareTo(quantity(self.status.volumeSize)) >= 0",
+        "spec.storage.size: cannot be lowered below what the volumes have (status.volumeSize), because volumes do not shrink; take that or more, or make a new cluster with the size you want"
     )
 )]
 #[x_kube(validation = (
@@ -301,7 +305,8 @@ pub struct SwitchoverSpec {
 #[serde(rename_all = "camelCase")]
 pub struct StorageSpec {
     /// Size of each instance's volume. Plan for four times the data set: snapshots are full copies. It can be raised where the
-    /// storage class allows volumes to grow: they do while they are used, and no instance restarts.
+    /// storage class allows volumes to grow: they do while they are used, and no instance restarts. Lowered it can be as far as
+    /// the smallest volume (`status.volumeSize`), which takes back a size that could not be had: no volume shrinks.
     #[serde(default = "defaults::storage_size")]
     #[schemars(
         length(min = 1, max = 32),
@@ -310,10 +315,6 @@ pub struct StorageSpec {
     #[x_kube(validation = (
         "quantity(self).isGreaterThan(quantity('0'))",
         "size: must be greater than 0"
-    ))]
-    #[x_kube(validation = (
-        "quantity(self).compareTo(quantity(oldSelf)) >= 0",
-        "size: cannot be lowered, because volumes do not shrink; make a new cluster with the size you want"
     ))]
     pub size: String,
 

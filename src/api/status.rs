@@ -61,6 +61,12 @@ pub struct MemgraphClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayStatus>,
 
+    /// How large the smallest volume of an instance is. `spec.storage.size` can be lowered to that, and no further. None: no
+    /// instance has a volume, or the data lies in the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub volume_size: Option<String>,
+
     /// What has become of `spec.switchover`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverRecord>,

@@ -10,7 +10,9 @@ use super::{
     hibernation, image, inheritance,
     link::GatewayLink,
     objects::{self, ObjectError, Wanted},
+    observe::Inventory,
     reconcile::{UNSETTLED, ledger},
+    withdraw::withdraw,
 };
 use crate::{
     api::{MemgraphCluster, ledger::Route},
@@ -61,6 +63,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         // Also in a pause: without certificates gateways get no grant.
         let prepared = self.prepare_gateways(state, cluster).await;
         let limited = self.limit_evictions(state, cluster).await;
+        // Before a StatefulSet is made, whose controller then makes them as they are to be.
+        let withdrawn = self.withdraw_claims(state, cluster).await;
         let applied = self.bring_about(state, cluster).await;
         let grown = self.tend_volumes(state, cluster).await;
         // Gateways that lack theirs only wait, and nothing else waits for it.
@@ -71,6 +75,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             .and(licensed)
             .and(limited)
             .and(applied)
+            .and(withdrawn)
             .and(grown)
             .and(shown)
             .and(prepared)
@@ -157,9 +162,17 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         objects::bring_about(state.errands(cluster), &self.stores, &state.applied, wanted).await
     }
 
+    async fn withdraw_claims(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
+        let inventory = self.inventory(cluster);
+        if leaves_volumes_alone(state, cluster, &inventory) {
+            return Ok(());
+        }
+        Ok(withdraw(state.errands(cluster), cluster, &inventory).await?)
+    }
+
     async fn tend_volumes(&self, state: &Cluster, cluster: &MemgraphCluster) -> Result<(), ObjectError> {
         let inventory = self.inventory(cluster);
-        if cluster.spec.paused || hibernation::stage(state, cluster, &inventory).ends_pods() {
+        if leaves_volumes_alone(state, cluster, &inventory) {
             return Ok(());
         }
         let growth = &state.growth;
@@ -170,6 +183,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         grown?;
         passed_on
     }
+}
+
+fn leaves_volumes_alone(state: &Cluster, cluster: &MemgraphCluster, inventory: &Inventory) -> bool {
+    cluster.spec.paused || hibernation::stage(state, cluster, inventory).ends_pods()
 }
 
 pub(super) fn fingerprints(state: &Cluster, cluster: &MemgraphCluster) -> Fingerprints {

@@ -3,6 +3,7 @@
 mod access;
 mod act;
 mod certificates;
+mod claims;
 mod clusters;
 mod connections;
 mod custody;
@@ -41,6 +42,7 @@ mod usage;
 mod volumes;
 mod vouch;
 mod wall;
+mod withdraw;
 mod writers;
 
 use std::{

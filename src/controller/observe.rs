@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt, core::DynamicObject};
 
 use super::{
     certificates::takes_tls,
-    image,
+    claims, image,
     obstacle::{NO_POD, obstacle, shortened},
     packed::Packed,
     settings::settings,
@@ -264,11 +264,11 @@ fn flushes_all(pod: &Pod) -> bool {
     })
 }
 
-fn claim(claim: &PersistentVolumeClaim) -> Option<Claim> {
+fn claim(claim: &PersistentVolumeClaim, size: u64) -> Option<Claim> {
     Some(Claim {
         uid: claim.uid()?,
         note: note(claim),
-        volume: volume(claim),
+        volume: volume(claim, size),
     })
 }
 
@@ -290,18 +290,16 @@ fn note<K: ResourceExt>(holder: &K) -> Option<VolumeNote> {
     serde_json::from_str(text).ok()
 }
 
-/// What is told of the claim's volume, if it has one.
-fn volume(claim: &PersistentVolumeClaim) -> Option<Volume> {
-    claim.spec.as_ref()?.volume_name.as_ref()?;
-    let status = claim.status.as_ref();
-    let capacity = status.and_then(|status| status.capacity.as_ref()?.get("storage"));
-    let conditions = status.and_then(|status| status.conditions.as_ref());
-    let mut conditions = conditions.into_iter().flatten();
-    Some(Volume {
-        capacity: capacity
-            .and_then(|size| Amount::parse(&size.0).ok())
-            .map(Amount::whole),
-        awaits_kubelet: conditions.any(|c| c.type_ == "FileSystemResizePending" && c.status == "True"),
+/// What is told of the claim's volume, if it has one. `size`: what the spec asks. That the claim asks for more, and how far that has come,
+/// is nobody's concern: it was asked for by an earlier spec, or by its owner.
+fn volume(claim: &PersistentVolumeClaim, size: u64) -> Option<Volume> {
+    let conditions = || claim.status.as_ref()?.conditions.as_ref();
+    let mut conditions = conditions().into_iter().flatten();
+    let asks_for_more = claims::requested(claim).is_some_and(|asked| asked.whole() > size);
+    claims::has_volume(claim).then(|| Volume {
+        capacity: claims::capacity(claim).map(Amount::whole),
+        awaits_kubelet: !asks_for_more
+            && conditions.any(|c| c.type_ == "FileSystemResizePending" && c.status == "True"),
     })
 }
 
@@ -533,6 +531,7 @@ impl Inventory {
         let version = status.and_then(|status| status.version.as_deref());
         let in_pods = cluster.spec.storage.empty_dir.is_some();
         let own_set = self.own_set_uid(cluster);
+        let settings = settings(&cluster.spec, image::wanted(cluster, self), version);
         let mut instances = Vec::new();
         for slot in self.slots(cluster) {
             let target = slot.target();
@@ -548,7 +547,7 @@ impl Inventory {
                 incomplete: slot.pod.is_some_and(is_incomplete),
                 claim: match slot.pod.filter(|pod| has_own_volume(pod)) {
                     Some(pod) => own_claim(pod),
-                    None => slot.claim.and_then(claim),
+                    None => slot.claim.and_then(|its| claim(its, settings.volume_size)),
                 },
                 position: sighting.position,
                 pod_uid: slot.pod.and_then(ResourceExt::uid),
@@ -588,7 +587,7 @@ impl Inventory {
             });
         }
         Observation {
-            settings: settings(&cluster.spec, image::wanted(cluster, self), version),
+            settings,
             ledger,
             known_term: memories.known_term,
             instances,
@@ -673,6 +672,19 @@ mod tests {
         );
         assert_eq!(found(3, runs_since("20"), short()), None, "it runs for long");
         assert_eq!(found(3, runs_since("21"), json!({})), None);
+    }
+
+    #[test]
+    fn a_file_system_is_waited_for_only_by_what_the_spec_asks_now() {
+        let awaits = |asked: &str, size: u64| {
+            let mut claim = claims::tests::bound("data-demo-0", asked, "1Gi");
+            claim["status"]["conditions"] = json!([{"type": "FileSystemResizePending", "status": "True"}]);
+            let told = volume(&serde_json::from_value(claim).unwrap(), size).unwrap();
+            assert_eq!(told.capacity, Some(1 << 30));
+            told.awaits_kubelet
+        };
+        assert!(awaits("2Gi", 2 << 30) && awaits("2Gi", 3 << 30));
+        assert!(!awaits("100Ti", 1 << 30), "the size was put back");
     }
 
     #[test]

@@ -138,6 +138,7 @@ fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
         ObjectError::Request { source, .. } if is_answer(source, &[422]) => Reason::InvalidSpec,
         // A webhook, a quota, a right: it stands until somebody changes that.
         ObjectError::Request { source, .. } if is_answer(source, &[400, 403]) => Reason::ObjectRefused,
+        ObjectError::Volume(VolumeError::Kept { .. }) => Reason::ObjectRefused,
         // What goes with a cluster that was deleted is gone in a moment.
         ObjectError::LeftBehind { .. } | ObjectError::Access(AccessError::LeftBehind(_)) => {
             if !for_long {
@@ -150,7 +151,7 @@ fn hindrance(error: &ObjectError, for_long: bool) -> Option<Situation> {
         | ObjectError::Certificate(CertificateError::Request { .. })
         | ObjectError::GatewayCertificate(GatewayCertificateError::Request { .. })
         | ObjectError::License(LicenseError::Request { .. })
-        | ObjectError::Volume(VolumeError::Request { .. })
+        | ObjectError::Volume(VolumeError::Request { .. } | VolumeError::Withdrawal { .. })
         | ObjectError::Custody(CustodyError::Pod { .. } | CustodyError::Claim { .. })
         | ObjectError::Gateways(_) => {
             if !for_long {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{
     certificates::takes_tls,
+    claims::smallest,
     observe::{Inventory, init_note},
 };
 use crate::{
@@ -143,6 +144,7 @@ pub(super) fn compose(
         ),
         switchover: report.switchover,
         gateway: gateway(cluster, cluster_domain),
+        volume_size: smallest(cluster, inventory).map(|size| size.canonical().0),
         last_failover: failover.or(before.last_failover),
         history,
         conditions: conditions::merge(&before.conditions, &report.verdicts, generation, now),

@@ -2,12 +2,9 @@
 //!
 //! Nothing is remembered of how far it has come: each claim that asks for less than the spec is told to ask for that, and
 //! Kubernetes does the rest while instances run. The StatefulSet, whose template new claims are made from, is replaced by
-//! [`objects`](super::objects).
+//! [`objects`](super::objects), and claims that wait in vain for a volume go by [`withdraw`](super::withdraw).
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{
@@ -17,7 +14,10 @@ use kube::{
 use serde_json::json;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::observe::Inventory;
+use super::{
+    claims::{capacity, declared, has_volume, requested},
+    observe::Inventory,
+};
 use crate::{
     api::{MemgraphCluster, names},
     resources::{self, Amount, volume_size},
@@ -48,8 +48,32 @@ pub enum VolumeError {
         said: String,
     },
     /// Any other failure.
-    #[error("cannot have volume claim {claim} ask for more")]
+    #[error("cannot have volume claim {claim} ask for another size")]
     Request {
+        /// The claim.
+        claim: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// Claims that wait for what is not asked for any more may not be deleted.
+    #[error(
+        "{} have no volume, wait for a larger one than storage.size asks, and cannot be deleted by the operator: {said}. Delete \
+         them (kubectl delete persistentvolumeclaim -n {namespace} {}): they hold nothing, and are made again as the spec asks",
+        .claims.join(", "), .claims.join(" ")
+    )]
+    Kept {
+        /// Their namespace.
+        namespace: String,
+        /// The claims.
+        claims: Vec<String>,
+        /// What the API server said of the first of them.
+        said: String,
+    },
+    /// Any other failure of that.
+    #[error(
+        "cannot delete volume claim {claim}, which has no volume and waits for a larger one than storage.size asks"
+    )]
+    Withdrawal {
         /// The claim.
         claim: String,
         /// Why not.
@@ -71,32 +95,29 @@ struct Asked {
     refusal: Option<String>,
 }
 
-/// The claims of declared instances that have a volume and ask for less than this. (The API server takes no change of a claim
-/// without a volume; that one asks for it as soon as it has one.)
-fn small<'a>(
+/// The claims of declared instances that have a volume and are to ask for another size: for more; or for less, where what they asked
+/// for has not come about and they have less than the spec asks. A claim that has enough stays as it is: the API server takes no
+/// request at or below what a volume has.
+fn unlike<'a>(
     cluster: &MemgraphCluster,
     inventory: &'a Inventory,
     size: Amount,
 ) -> Vec<&'a PersistentVolumeClaim> {
-    let name = cluster.name_any();
-    let declared =
-        (0..cluster.spec.replicas).map(|ordinal| names::data_claim(&names::instance(&name, ordinal)));
-    let declared: HashSet<String> = declared.collect();
-    let is_small = |claim: &&PersistentVolumeClaim| {
-        let spec = claim.spec.as_ref().filter(|spec| spec.volume_name.is_some());
-        let requests = spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
-        let asked = requests.and_then(|requests| Amount::parse(&requests.get("storage")?.0).ok());
-        asked.is_some_and(|asked| asked.whole() < size.whole())
+    let is_unlike = |claim: &PersistentVolumeClaim| {
+        let Some(asked) = requested(claim).map(Amount::whole) else {
+            return false;
+        };
+        let has_less = || capacity(claim).is_some_and(|has| has.whole() < size.whole());
+        asked < size.whole() || asked > size.whole() && has_less()
     };
-    let claims = inventory.claims.iter().map(AsRef::as_ref);
-    claims
-        .filter(|claim| declared.contains(&claim.name_any()) && claim.metadata.deletion_timestamp.is_none())
-        .filter(is_small)
+    declared(cluster, inventory)
+        .filter(|claim| claim.metadata.deletion_timestamp.is_none() && has_volume(claim))
+        .filter(|claim| is_unlike(claim))
         .collect()
 }
 
 impl Growth {
-    /// Has each claim that asks for less than the spec ask for that.
+    /// Has each claim ask for what the spec does, as far as that can be.
     pub(super) async fn bring_about(
         &self,
         client: &Client,
@@ -107,14 +128,16 @@ impl Growth {
             return Ok(());
         }
         let size = volume_size(&cluster.spec)?;
-        let small = small(cluster, inventory, size);
+        let unlike = unlike(cluster, inventory, size);
         let mut asked = self.asked.lock().await;
         asked.retain(|uid, before| {
-            let same = small.iter().any(|claim| claim.metadata.uid.as_ref() == Some(uid));
+            let same = unlike
+                .iter()
+                .any(|claim| claim.metadata.uid.as_ref() == Some(uid));
             same && before.size == size && before.at.elapsed() < ASK_AGAIN
         });
         let mut refused: Option<(Vec<String>, String)> = None;
-        for claim in small {
+        for claim in unlike {
             let uid = claim.uid().unwrap_or_default();
             let refusal = match asked.get(&uid) {
                 Some(before) => before.refusal.clone(),
@@ -167,7 +190,7 @@ async fn ask(
     };
     match api.patch(&name, &params, &Patch::Merge(&patch)).await {
         Ok(_) => {
-            tracing::info!(claim = %name, size = %size.canonical().0, "volume claim asks for more");
+            tracing::info!(claim = %name, size = %size.canonical().0, "volume claim asks for another size");
             Ok(None)
         }
         Err(kube::Error::Api(answer)) if matches!(answer.code, 403 | 422) => Ok(Some(answer.message)),
@@ -182,49 +205,50 @@ async fn ask(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use super::{
+        super::claims::tests::{bound, claim, cluster, inventory},
+        *,
+    };
 
-    use serde_json::Value;
-
-    use super::*;
-
-    fn claim(name: &str, spec: Value) -> Arc<PersistentVolumeClaim> {
-        let claim = json!({"metadata": {"name": name, "uid": name}, "spec": spec});
-        Arc::new(serde_json::from_value(claim).unwrap())
+    /// The claims that are to ask for 2Gi.
+    fn to_ask(claims: impl IntoIterator<Item = serde_json::Value>) -> Vec<String> {
+        let cluster = cluster(json!({"replicas": 5, "storage": {"size": "2Gi"}}));
+        let size = volume_size(&cluster.spec).unwrap();
+        let inventory = inventory(claims);
+        let claims = unlike(&cluster, &inventory, size).into_iter();
+        claims.map(ResourceExt::name_any).collect()
     }
 
     #[test]
     fn only_claims_of_instances_with_a_volume_that_is_too_small_ask_for_more() {
-        let cluster: MemgraphCluster = serde_json::from_value(json!({
-            "apiVersion": "memgraph.dev/v1alpha1", "kind": "MemgraphCluster", "metadata": {"name": "demo"},
-            "spec": {"replicas": 5, "storage": {"size": "2Gi"}},
-        }))
-        .unwrap();
-        let bound = |size: &str| json!({"volumeName": "pv", "resources": {"requests": {"storage": size}}});
-        let mut leaving = PersistentVolumeClaim::clone(&claim("data-demo-4", bound("1Gi")));
-        leaving.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
-        let inventory = Inventory {
-            claims: vec![
-                claim("data-demo-0", bound("1Gi")),
-                claim("data-demo-1", bound("2048Mi")),
-                claim("data-demo-2", bound("1T")),
-                // No volume yet.
-                claim(
-                    "data-demo-3",
-                    json!({"resources": {"requests": {"storage": "1Gi"}}}),
-                ),
-                Arc::new(leaving),
-                // Left by an instance that is gone.
-                claim("data-demo-5", bound("1Gi")),
-                claim("backup-demo-0", bound("1Gi")),
-            ],
-            ..Inventory::default()
-        };
-        let size = volume_size(&cluster.spec).unwrap();
-        let names: Vec<_> = small(&cluster, &inventory, size)
-            .iter()
-            .map(|claim| claim.name_any())
-            .collect();
+        let mut leaving = bound("data-demo-4", "1Gi", "1Gi");
+        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let names = to_ask([
+            bound("data-demo-0", "1Gi", "1Gi"),
+            bound("data-demo-1", "2048Mi", "2Gi"),
+            bound("data-demo-2", "1T", "1T"),
+            // No volume yet.
+            claim("data-demo-3", "1Gi"),
+            leaving,
+            // Left by an instance that is gone.
+            bound("data-demo-5", "1Gi", "1Gi"),
+            bound("backup-demo-0", "1Gi", "1Gi"),
+        ]);
+        assert_eq!(names, ["data-demo-0"]);
+    }
+
+    #[test]
+    fn a_claim_asks_for_less_only_where_its_volume_is_too_small_all_the_same() {
+        let mut untold = bound("data-demo-3", "100Ti", "1Gi");
+        untold["status"] = json!({});
+        let names = to_ask([
+            bound("data-demo-0", "100Ti", "1Gi"),
+            // Neither would be taken.
+            bound("data-demo-1", "100Ti", "2Gi"),
+            bound("data-demo-2", "100Ti", "3Gi"),
+            untold,
+            claim("data-demo-4", "100Ti"),
+        ]);
         assert_eq!(names, ["data-demo-0"]);
     }
 }

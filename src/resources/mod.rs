@@ -47,7 +47,7 @@ pub use self::{
     object::{HASH_ANNOTATION, Kind, Object, ObjectKey},
     parent::{is_controlled_by, is_left_behind},
     quantity::{Amount, InvalidQuantity},
-    replacement::{Replacement, keeps_volumes},
+    replacement::{Replacement, keeps_volumes, template_size},
     statefulset::{configuration, volume_size},
 };
 

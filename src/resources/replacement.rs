@@ -1,4 +1,4 @@
-//! Another StatefulSet in the place of one whose volumes are too small.
+//! Another StatefulSet in the place of one that makes volumes of another size.
 //!
 //! What new volume claims are made from can never be changed in a StatefulSet. So it is deleted, its pods stay, and the next one,
 //! whose selector they fit, takes them over. Which step is next is read off the StatefulSet itself, whoever made the one before.
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::quantity::Amount;
 
-/// The next step towards a StatefulSet that makes larger volumes.
+/// The next step towards a StatefulSet that makes volumes of the size that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replacement {
     /// It makes volumes of the size that is wanted.
@@ -32,8 +32,8 @@ impl Replacement {
         if live.metadata.deletion_timestamp.is_some() {
             return Self::Wait;
         }
-        let sizes = size(&live.data).zip(size(wanted));
-        if sizes.is_none_or(|(live, wanted)| live.whole() >= wanted.whole()) {
+        let sizes = template_size(&live.data).zip(template_size(wanted));
+        if sizes.is_none_or(|(live, wanted)| live.whole() == wanted.whole()) {
             return Self::Unneeded;
         }
         let policy = &live.data["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"];
@@ -58,7 +58,8 @@ pub fn keeps_volumes(live: &DynamicObject) -> Value {
 }
 
 /// How large a StatefulSet makes volumes.
-fn size(set: &Value) -> Option<Amount> {
+#[must_use]
+pub fn template_size(set: &Value) -> Option<Amount> {
     let size = set.pointer("/spec/volumeClaimTemplates/0/spec/resources/requests/storage")?;
     Amount::parse(size.as_str()?).ok()
 }
@@ -91,8 +92,10 @@ mod tests {
             ("1Gi", "Retain", Some(2), Replacement::Wait),
             ("1Gi", "Retain", Some(3), Replacement::Delete),
             ("2048Mi", "Delete", Some(3), Replacement::Unneeded),
-            // That the template would make larger ones is for the API server to refuse.
-            ("3Gi", "Retain", Some(3), Replacement::Unneeded),
+            // What was asked for by mistake is no longer made, and no volume shrinks.
+            ("3Gi", "Delete", Some(3), Replacement::KeepVolumes),
+            ("3Gi", "Retain", Some(2), Replacement::Wait),
+            ("3Gi", "Retain", Some(3), Replacement::Delete),
             ("much", "Retain", Some(3), Replacement::Unneeded),
         ] {
             assert_eq!(

@@ -39,6 +39,8 @@ struct State {
     growth_refused: Option<String>,
     /// Why no volume claim may get other owners.
     owners_refused: Option<String>,
+    /// Why no volume claim may be deleted.
+    deletion_refused: Option<String>,
     /// Which kind of object it does not take, with what answer.
     refused: Option<(&'static str, u16, String)>,
     /// Whether there is no history: a watch can begin only where a list was made last.
@@ -151,6 +153,11 @@ impl FakeApi {
     /// Lets no volume claim have other owners from now on.
     pub(crate) fn refuse_owners(&self, said: &str) {
         self.state().owners_refused = Some(said.to_owned());
+    }
+
+    /// Lets nobody delete a volume claim from now on.
+    pub(crate) fn refuse_deletion(&self, said: &str) {
+        self.state().deletion_refused = Some(said.to_owned());
     }
 
     /// Takes none of these objects from now on, with this answer.
@@ -295,8 +302,12 @@ impl FakeApi {
             }
             (&Method::POST, None) => (201, body),
             (&Method::DELETE, Some(_)) => match state.objects.get(&target.place()).cloned() {
-                Some(object) if is_other(&object, &body["preconditions"]["uid"]) => {
+                Some(object) if is_not_as_expected(&object, &body["preconditions"]) => {
                     (409, refusal(409, "Conflict"))
+                }
+                Some(_) if target.plural == "persistentvolumeclaims" && state.deletion_refused.is_some() => {
+                    let said = state.deletion_refused.as_deref().unwrap_or_default();
+                    (403, refusal(403, said))
                 }
                 Some(mut object) if body["propagationPolicy"] == "Orphan" => {
                     object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -472,6 +483,13 @@ fn owners(object: &Value) -> impl Iterator<Item = &Value> {
 /// Whether a request that names a UID means another object than this one.
 fn is_other(object: &Value, uid: &Value) -> bool {
     !uid.is_null() && object["metadata"]["uid"] != *uid
+}
+
+/// Whether a deletion is meant for another object than this one, or for an earlier version of it.
+fn is_not_as_expected(object: &Value, preconditions: &Value) -> bool {
+    let version = &preconditions["resourceVersion"];
+    is_other(object, &preconditions["uid"])
+        || !version.is_null() && object["metadata"]["resourceVersion"] != *version
 }
 
 /// An object as a list shows it: the API server leaves the types of its own kinds out.

@@ -480,6 +480,11 @@ async fn when_volumes_grow() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_volumes_that_come_later_are_to_be_smaller() {
+    each_fault_changes_nothing(json!({"storage": {"size": "20Gi"}}), Event::Change(json!({}))).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_volumes_grow_that_are_deleted_with_the_cluster() {
     let policy = json!({"whenDeleted": "Delete"});
     let after = json!({"storage": {"retentionPolicy": policy, "size": "20Gi"}});

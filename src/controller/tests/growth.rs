@@ -29,12 +29,12 @@ pub(super) async fn caches_follow() {
     }
 }
 
-fn set(api: &FakeApi) -> Option<Value> {
+pub(super) fn set(api: &FakeApi) -> Option<Value> {
     api.get("apps/v1", "statefulsets", NAMESPACE, "demo")
 }
 
 /// What each claim asks for.
-fn requests(api: &FakeApi) -> Vec<Value> {
+pub(super) fn requests(api: &FakeApi) -> Vec<Value> {
     let request = |ordinal| {
         let claim = names::data_claim(&names::instance("demo", ordinal));
         let claim = api.get("v1", "persistentvolumeclaims", NAMESPACE, &claim);
@@ -49,7 +49,7 @@ pub(super) fn condition(api: &FakeApi, wanted: &str) -> (String, String, String)
     (condition.status, condition.reason, condition.message)
 }
 
-const TEMPLATE: &str = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
+pub(super) const TEMPLATE: &str = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
 
 #[tokio::test]
 async fn claims_ask_for_more_and_another_stateful_set_takes_the_place_of_the_first() {

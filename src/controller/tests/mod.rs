@@ -21,6 +21,7 @@ mod inheriting;
 mod lacking;
 mod licensed;
 mod limited;
+mod lowered;
 mod outside;
 mod reconciling;
 mod refusals;

@@ -67,8 +67,9 @@ fn the_operator_may_do_what_it_must() {
             );
         }
     }
-    // It is replaced when volumes are to be larger.
+    // It is replaced when volumes are to have another size, and so are claims that wait for one in vain.
     assert!(allows(&rules, "apps", "statefulsets", "delete"));
+    assert!(allows(&rules, "", "persistentvolumeclaims", "delete"));
     for key in built(off).absent {
         let resource = key.kind.api_resource();
         assert!(
