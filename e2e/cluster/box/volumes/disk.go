@@ -15,6 +15,10 @@ import (
 // blockSize is the granularity of a volume's size in bytes: that of mkfs.xfs.
 const blockSize = 4096
 
+// largest is how many bytes a volume can have: about as many as a file of ext4, on whatever file system the images lie. Since they are
+// sparse, some would otherwise be of any size, unlike a disk.
+const largest = 16 << 40
+
 // disk keeps one node's volumes. A volume is an XFS file system in a sparse file, so that it has the size that was asked for
 // and fills up like a real disk. The files outlive the node's processes; the mounts do not.
 //
@@ -157,6 +161,9 @@ func mkfs(path string) error { return run("mkfs.xfs", "-q", "-f", "--unsupported
 
 // truncate makes a file of size bytes, or an existing one larger or smaller, without writing to it.
 func truncate(path string, size int64) error {
+	if size > largest {
+		return fmt.Errorf("no disk has %d bytes", size)
+	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

@@ -28,6 +28,16 @@ func TestSizesAreRoundedUpToBlocks(t *testing.T) {
 	}
 }
 
+func TestNoVolumeIsLargerThanADisk(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "image")
+	if err := truncate(image, largest+blockSize); err == nil {
+		t.Error("one is")
+	}
+	if err := truncate(image, 1<<30); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEachNodeMindsItsOwnVolumes(t *testing.T) {
 	claim := claimOf("1Mi", "0")
 	volume := &v1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{nodeAnnotation: "node1"}}}

@@ -35,11 +35,11 @@ async fn pods(database: &Database) -> Result<BTreeMap<String, (String, String)>>
     Ok(pods)
 }
 
-async fn claim(scene: &Scene, instance: &str) -> Result<PersistentVolumeClaim> {
+pub(super) async fn claim(scene: &Scene, instance: &str) -> Result<PersistentVolumeClaim> {
     Ok(scene.api().get(&names::data_claim(instance)).await?)
 }
 
-fn requested(claim: &PersistentVolumeClaim) -> Option<&str> {
+pub(super) fn requested(claim: &PersistentVolumeClaim) -> Option<&str> {
     let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
     Some(&requests.get("storage")?.0)
 }

@@ -148,7 +148,8 @@ const LONG: &[(&str, Body)] = tests! {
     policies:
         no_client_gets_past_the_gateways_and_nothing_else_is_kept_out;
     reverts:
-        a_cluster_serves_meanwhile_and_heals_without_a_human;
+        a_cluster_serves_meanwhile_and_heals_without_a_human
+        a_size_of_volumes_that_nobody_has_is_put_back;
     rollouts:
         of_gateways_refuse_nobody_and_drop_no_session_that_ends_in_time;
     scaling:

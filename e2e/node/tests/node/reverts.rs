@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use e2e_node::database::{Database, SETTLE_LIMIT, is_settled};
+use e2e_node::database::{Database, SETTLE_LIMIT, condition, is_settled};
 use e2e_node::scene::Scene;
+use e2e_node::wait::until;
 use e2e_node::writer::Writer;
-use memgraph_operator::api::MemgraphCluster;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use memgraph_operator::api::{MemgraphCluster, names};
 use serde_json::{Value, json};
 
+use crate::expansion::{claim, requested};
 use crate::updates::is_up_to_date;
 
 /// How many further writes must be acknowledged while a change hangs.
@@ -86,6 +89,70 @@ pub async fn a_cluster_serves_meanwhile_and_heals_without_a_human(scene: Arc<Sce
     let written = writer.stop().await?;
     eprintln!("          reverted: {written}");
     database.expect_everywhere(&written.tokens()).await
+}
+
+/// A fourth instance is asked for together with it, whose claim was made for that size and never gets a volume.
+pub async fn a_size_of_volumes_that_nobody_has_is_put_back(scene: Arc<Scene>) -> Result<()> {
+    let database = scene.start("demo", json!({})).await?;
+    let size = database.get().await?.spec.storage.size;
+    let (main, term) = (database.main().await?, database.ledger().await?.term);
+    let lives = database.lives().await?;
+    let mut writer = Writer::start(&database, "sizes").await?;
+    let set = |size: &str| json!({"op": "replace", "path": "/spec/storage/size", "value": size});
+    edit(
+        &scene,
+        &json!([set("100Ti"), {"op": "replace", "path": "/spec/replicas", "value": 4}]),
+    )?;
+    until("a claim that is in vain", SETTLE_LIMIT, async || {
+        let claim = scene
+            .api::<PersistentVolumeClaim>()
+            .get_opt(&names::data_claim("demo-3"))
+            .await?;
+        Ok(claim.filter(|claim| requested(claim) == Some("100Ti")))
+    })
+    .await?;
+    writer.goes_on(WRITES).await?;
+    edit(&scene, &json!([set(&size)]))?;
+    let settled = database
+        .wait("four instances", SETTLE_LIMIT, is_settled)
+        .await
+        .context("the size was put back")?;
+    ensure!(requested(&claim(&scene, "demo-3").await?) == Some(size.as_str()));
+    ensure!(told(&settled) == Some(size.as_str()), "{:?}", told(&settled));
+    let storage = condition(&settled, "StorageReady");
+    ensure!(storage == Some(("True", "AsExpected")), "{storage:?}");
+    let smaller = edit(&scene, &json!([set("1Mi")]));
+    ensure!(
+        smaller
+            .as_ref()
+            .is_err_and(|why| format!("{why:#}").contains("status.volumeSize")),
+        "{smaller:?}"
+    );
+
+    // What the claims of the first three still ask for is no obstacle to a size that is to be had.
+    edit(&scene, &json!([set("2Gi")]))?;
+    database
+        .wait("larger volumes", SETTLE_LIMIT, |cluster| {
+            is_settled(cluster) && told(cluster) == Some("2Gi")
+        })
+        .await?;
+    let after = database.lives().await?;
+    for (instance, life) in &lives {
+        ensure!(after.get(instance) == Some(life), "{instance} has restarted");
+    }
+    ensure!(
+        database.main().await? == main && database.ledger().await?.term == term,
+        "MAIN has changed"
+    );
+    let written = writer.stop().await?;
+    eprintln!("          sizes: {written}");
+    ensure!(written.failed == 0, "writes have failed: {:?}", written.reasons);
+    database.expect_everywhere(&written.tokens()).await
+}
+
+/// How large the volumes are, by the status.
+fn told(cluster: &MemgraphCluster) -> Option<&str> {
+    cluster.status.as_ref()?.volume_size.as_deref()
 }
 
 fn edit(scene: &Scene, patch: &Value) -> Result<()> {
