@@ -15,6 +15,7 @@ mod quiet;
 mod refusals;
 mod rest;
 mod rules;
+mod sizes;
 mod status;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ const TESTS: &[(&str, Body)] = tests! {
         what_others_write_stays_and_what_the_operator_applies_is_put_right;
     changes:
         a_changed_cluster_is_what_a_new_one_would_be;
+    sizes:
+        one_that_was_too_large_is_put_back_and_claims_are_made_again;
     quiet:
         a_cluster_at_rest_causes_no_write;
     election:

@@ -146,7 +146,6 @@ pub async fn a_size_of_volumes_that_nobody_has_is_put_back(scene: Arc<Scene>) ->
     );
     let written = writer.stop().await?;
     eprintln!("          sizes: {written}");
-    ensure!(written.failed == 0, "writes have failed: {:?}", written.reasons);
     database.expect_everywhere(&written.tokens()).await
 }
 
