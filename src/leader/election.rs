@@ -85,6 +85,14 @@ pub struct Record {
 /// The duration of a Lease that its holder has given up; client-go writes the same.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
+impl Record {
+    /// Whether its holder has said that nobody need wait. One that somebody else has emptied says no such thing: its holder may not know
+    /// it yet.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.holder.is_none() && self.duration == GIVEN_UP
+    }
+}
+
 /// One process's view of the Lease.
 #[derive(Debug)]
 pub(super) struct Observer {
@@ -121,11 +129,8 @@ impl Observer {
                 now
             }
         };
-        // Its holder has said that nobody need wait. One that somebody else has emptied says no such thing: its holder may not
-        // know it yet.
-        let given_up = record.holder.is_none() && record.duration == GIVEN_UP;
         let patience = self.duration.max(record.duration);
-        let free = given_up
+        let free = record.is_given_up()
             || record.holder.as_deref() == Some(&self.identity)
             || now.saturating_sub(unchanged_since) > patience;
         free.then(|| self.taken(record, date))

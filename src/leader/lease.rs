@@ -34,6 +34,17 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// Whether this process may not do that, which does not pass by itself.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        let Self::Unavailable { source, .. } = self else {
+            return false;
+        };
+        matches!(source.downcast_ref(), Some(kube::Error::Api(answer)) if answer.is_forbidden())
+    }
+}
+
 /// The Lease at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {

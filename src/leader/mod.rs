@@ -15,6 +15,7 @@
 //! What rests on it: that two operators do not send commands at the same time. What does not: that no acknowledged
 //! write is lost. That rests on the ledger, which is written only at the version it was read at.
 
+mod bystander;
 mod campaign;
 mod clock;
 mod election;
@@ -26,6 +27,7 @@ mod process;
 mod tests;
 mod watchdog;
 
+pub use bystander::{Bystander, Stands};
 pub use campaign::{Campaign, Leader};
 pub use clock::{BootClock, Clock};
 pub use election::{Record, Timing, TimingError};

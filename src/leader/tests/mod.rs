@@ -1,4 +1,5 @@
 mod contest;
 mod guarding;
+mod looking;
 mod requests;
 mod watching;
