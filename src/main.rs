@@ -122,8 +122,8 @@ struct OperatorArgs {
     /// When nodes pull it for them: Always, IfNotPresent or Never. Unset: Always for the tag `latest`, else IfNotPresent.
     #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     image_pull_policy: Option<String>,
-    /// Namespaces whose MemgraphClusters it looks after, separated by commas. Unset or empty: all. No two operators may look after
-    /// the same namespace.
+    /// Namespaces whose MemgraphClusters it looks after, separated by commas. Unset or empty: all. No two operators should look
+    /// after the same namespace: each cluster is left to the one that has found it first.
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
     /// DNS domain of the Kubernetes cluster.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DurationString,
+    DurationString, MemgraphCluster,
     ledger::{Ledger, OperationKind, SwitchoverRecord},
 };
 
@@ -27,6 +27,16 @@ pub struct MemgraphClusterStatus {
     /// The instance that is MAIN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub main: Option<String>,
+
+    /// The installation of the operator that looks after the cluster, by its Lease: `<namespace>/<name>`. Any other one leaves it alone,
+    /// unless nobody has held that Lease for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+
+    /// The installation that is about to take the cluster over, since nobody holds that Lease. Whoever looks after it takes this away
+    /// before anything else is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_operator: Option<String>,
 
     /// Number of instance pods.
     #[serde(default)]
@@ -88,6 +98,15 @@ pub struct MemgraphClusterStatus {
     /// The operator's decisions. Nobody else writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<Ledger>,
+}
+
+impl MemgraphCluster {
+    /// The installation that looks after the cluster, if it is another one than this.
+    #[must_use]
+    pub fn looked_after_by_another(&self, installation: &str) -> Option<&str> {
+        let operator = self.status.as_ref()?.operator.as_deref();
+        operator.filter(|operator| *operator != installation)
+    }
 }
 
 /// The conditions in one word. Code never reads it.

@@ -637,55 +637,68 @@ pub(super) struct Clusters {
 
 struct Entry {
     cluster: Arc<Cluster>,
-    _tasks: [AbortOnDropHandle<()>; 4],
+    /// What is done for it all the time; none before this installation is known to look after it.
+    tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Clusters {
-    /// The memory of this cluster; the first time, its lookout is started.
+    /// The memory of this cluster.
     pub(super) fn of<B: Bolt, G: GatewayLink>(
         &self,
         cluster: &MemgraphCluster,
-        operator: &Arc<Operator<B, G>>,
+        operator: &Operator<B, G>,
     ) -> Arc<Cluster> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let uid = cluster.uid().unwrap_or_default();
-        let entry = entries.entry(uid.clone()).or_insert_with(|| {
-            let memory = Arc::new(Cluster::new(&operator.lanes));
-            let reference = ObjectRef::from_obj(cluster);
-            let lookout = lookout::look_out(
-                Arc::downgrade(operator),
-                Arc::clone(&memory),
-                reference.clone(),
-                uid.clone(),
-            );
-            let watch =
-                presence::watch_processes(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
-            let trial = trial::try_main(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
-            let snapshots =
-                snapshots::settle_all(Arc::downgrade(operator), Arc::clone(&memory), reference.clone());
-            let usage = usage::ask_all(
-                Arc::downgrade(operator),
-                Arc::clone(&memory),
-                reference.clone(),
-                uid.clone(),
-            );
-            // All follow the ledger. Tokio wakes tasks that follow the same in an order that is another one each time.
-            let copies = async move {
-                futures::join!(watch, snapshots, usage);
-            };
-            let attendants =
-                grants::attend_all(Arc::downgrade(operator), Arc::clone(&memory), reference, uid);
-            Entry {
-                cluster: memory,
-                _tasks: [
-                    AbortOnDropHandle::new(tokio::spawn(lookout)),
-                    AbortOnDropHandle::new(tokio::spawn(copies)),
-                    AbortOnDropHandle::new(tokio::spawn(trial)),
-                    AbortOnDropHandle::new(tokio::spawn(attendants)),
-                ],
-            }
+        let entry = entries.entry(cluster.uid().unwrap_or_default());
+        let entry = entry.or_insert_with(|| Entry {
+            cluster: Arc::new(Cluster::new(&operator.lanes)),
+            tasks: Vec::new(),
         });
         Arc::clone(&entry.cluster)
+    }
+
+    /// Begins with what is done all the time for this cluster, if that was not begun before. This installation looks after it: there are
+    /// grants among it.
+    pub(super) fn attend<B: Bolt, G: GatewayLink>(
+        &self,
+        cluster: &MemgraphCluster,
+        operator: &Arc<Operator<B, G>>,
+    ) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = cluster.uid().unwrap_or_default();
+        let Some(entry) = entries.get_mut(&uid).filter(|entry| entry.tasks.is_empty()) else {
+            return;
+        };
+        let memory = &entry.cluster;
+        let reference = ObjectRef::from_obj(cluster);
+        let lookout = lookout::look_out(
+            Arc::downgrade(operator),
+            Arc::clone(memory),
+            reference.clone(),
+            uid.clone(),
+        );
+        let watch =
+            presence::watch_processes(Arc::downgrade(operator), Arc::clone(memory), reference.clone());
+        let trial = trial::try_main(Arc::downgrade(operator), Arc::clone(memory), reference.clone());
+        let snapshots =
+            snapshots::settle_all(Arc::downgrade(operator), Arc::clone(memory), reference.clone());
+        let usage = usage::ask_all(
+            Arc::downgrade(operator),
+            Arc::clone(memory),
+            reference.clone(),
+            uid.clone(),
+        );
+        // All follow the ledger. Tokio wakes tasks that follow the same in an order that is another one each time.
+        let copies = async move {
+            futures::join!(watch, snapshots, usage);
+        };
+        let attendants = grants::attend_all(Arc::downgrade(operator), Arc::clone(memory), reference, uid);
+        entry.tasks = vec![
+            AbortOnDropHandle::new(tokio::spawn(lookout)),
+            AbortOnDropHandle::new(tokio::spawn(copies)),
+            AbortOnDropHandle::new(tokio::spawn(trial)),
+            AbortOnDropHandle::new(tokio::spawn(attendants)),
+        ];
     }
 
     /// The memory of the cluster with this UID, if there is one.
@@ -699,12 +712,10 @@ impl Clusters {
         self.with_uid(cluster.metadata.uid.as_ref()?)
     }
 
-    /// Forgets it, which ends what is done for it all the time.
-    pub(super) fn forget(&self, uid: &str) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+    /// Forgets it, which ends what is done for it all the time. Returns whether anything was.
+    pub(super) fn forget(&self, uid: &str) -> bool {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.remove(uid).is_some_and(|entry| !entry.tasks.is_empty())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Kubernetes Events: few, each with a reason that stays the same.
 
 use kube::{
-    Client, Resource,
+    Client, Resource, ResourceExt,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
@@ -78,6 +78,23 @@ impl Events {
         .await;
     }
 
+    /// Tells that one installation leaves a cluster to another one; `unread`: why it is not known whether that one runs.
+    pub(super) async fn left(
+        &self,
+        client: &Client,
+        cluster: &MemgraphCluster,
+        (own, other): (&str, &str),
+        unread: Option<&str>,
+    ) {
+        let event = event(
+            EventType::Warning,
+            "LookedAfterByAnother",
+            "Leave",
+            left(&cluster.name_any(), own, other, unread),
+        );
+        self.publish(client, cluster, event).await;
+    }
+
     async fn publish(&self, client: &Client, cluster: &MemgraphCluster, event: Event) {
         tracing::info!(reason = %event.reason, note = event.note.as_deref().unwrap_or_default(), "event");
         // A recorder that lives longer would fold this Event into an older one of the same reason, and keep the
@@ -100,6 +117,20 @@ fn impostor<'a>(ledger: Option<&Ledger>, action: &'a Action) -> Option<&'a str> 
         ledger.route == Route::Closed && operation.is_some_and(|operation| operation.reversed)
     };
     (!ledger.is_some_and(hands_back)).then_some(instance)
+}
+
+/// What is said of a cluster that one installation leaves to another one.
+fn left(cluster: &str, own: &str, other: &str, unread: Option<&str>) -> String {
+    let left = format!(
+        "the installation of the operator with the Lease {own} leaves the cluster to the one with the Lease {other}"
+    );
+    let later = match unread {
+        None => "which runs. No two should look after the same namespaces".to_owned(),
+        Some(why) => format!(
+            "of which it does not know whether it runs ({why}). If that one is gone, remove it from the status: kubectl patch              memgraphcluster {cluster} --subresource=status --type=json -p '[{{\"op\":\"remove\",\"path\":\"/status/operator\"}}]'"
+        ),
+    };
+    format!("{left}, {later}")
 }
 
 /// The API server takes notes of at most 1 kB.

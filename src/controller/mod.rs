@@ -23,6 +23,7 @@ mod lease;
 mod license;
 mod link;
 mod lookout;
+mod neighbours;
 mod objects;
 mod observe;
 mod obstacle;
@@ -81,6 +82,7 @@ use lanes::Lanes;
 pub use lanes::RequestRate;
 use lease::Watched;
 pub use link::{Acquaintance, GatewayLink, Unasked, Unprepared};
+use neighbours::Neighbours;
 use observe::Inventory;
 use reconcile::{ReconcileError, reconcile};
 use sightings::Target;
@@ -152,6 +154,11 @@ pub struct Election {
 }
 
 impl Election {
+    /// What this installation is known by to others: all processes with the same Lease are one.
+    fn installation(&self) -> String {
+        format!("{}/{}", self.namespace, self.lease)
+    }
+
     /// What no other process has ever campaigned as, nor will.
     fn identity(&self) -> String {
         format!("{}_{:016x}", self.name, fastrand::u64(..))
@@ -192,6 +199,7 @@ pub struct Operator<B: Bolt, G> {
     stores: Stores,
     cached: Store<MemgraphCluster>,
     clusters: Clusters,
+    neighbours: Neighbours,
     pokes: Pokes,
     installation: Installation,
     cluster_domain: String,
@@ -253,6 +261,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             stores,
             cached,
             clusters: Clusters::default(),
+            neighbours: Neighbours::new(&config.election),
             pokes,
             installation: Installation {
                 image: config.image,
@@ -309,7 +318,13 @@ pub async fn run<B: Bolt>(client: Client, bolt: B, config: OperatorConfig) -> Re
         })?;
     let (vitals, requests) = (Arc::new(Vitals::default()), ApiRequests::default());
     let client = requests.counted(client);
-    let fleet = Fleet::new(config.election.name.clone(), Arc::clone(&vitals), requests);
+    let installation = config.election.installation();
+    let fleet = Fleet::new(
+        config.election.name.clone(),
+        installation,
+        Arc::clone(&vitals),
+        requests,
+    );
     let following = AbortOnDropHandle::new(tokio::spawn({
         let (fleet, client, scope) = (Arc::clone(&fleet), bounded(client.clone()), config.scope.clone());
         async move { fleet.follow(&client, &scope).await }

@@ -20,6 +20,7 @@ use super::{
     hibernation,
     license::LicenseError,
     link::GatewayLink,
+    neighbours::Claim,
     objects::ObjectError,
     observe::Memories,
     sightings::Whom,
@@ -40,7 +41,7 @@ use crate::{
 };
 
 /// How soon an announced operation is looked at again: its next step waits for Memgraph.
-const WORKING: Duration = Duration::from_millis(50);
+pub(super) const WORKING: Duration = Duration::from_millis(50);
 /// An operation that takes longer than this waits for something slow, such as a full copy.
 const LASTING: Duration = Duration::from_secs(5);
 /// How soon a cluster is looked at again that is not as it should be.
@@ -68,6 +69,14 @@ pub enum ReconcileError {
         /// Why not.
         source: kube::Error,
     },
+    /// Another installation of the operator looks after it by now.
+    #[error("{cluster} is looked after by the installation of the operator with the Lease {other} by now")]
+    TakenOver {
+        /// The cluster.
+        cluster: String,
+        /// The other installation.
+        other: String,
+    },
 }
 
 impl ReconcileError {
@@ -75,7 +84,7 @@ impl ReconcileError {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Object(_) => "object",
-            Self::Status(StatusError::Conflict { .. }) => "conflict",
+            Self::Status(StatusError::Conflict { .. }) | Self::TakenOver { .. } => "conflict",
             Self::Status(StatusError::Unfit { .. }) => "definition",
             Self::Status(StatusError::Write { .. }) => "status",
             Self::Act(_) => "step",
@@ -89,17 +98,27 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     cluster: Arc<MemgraphCluster>,
     operator: Arc<Operator<B, G>>,
 ) -> Result<Requeue, ReconcileError> {
+    let cluster = match operator.clusters.known(&cluster) {
+        Some(known) => known.newest(MemgraphCluster::clone(&cluster)),
+        None => MemgraphCluster::clone(&cluster),
+    };
+    if let Some(other) = operator.neighbours.of(&cluster) {
+        return Ok(operator.leave(&cluster, other).await);
+    }
     if cluster.metadata.deletion_timestamp.is_some() {
         // Everything that belongs to it goes with it, by owner references.
         return operator.take_leave(&cluster).await;
     }
     let state = operator.clusters.of(&cluster, &operator);
-    let cluster = state.newest(MemgraphCluster::clone(&cluster));
-    let uid = cluster.uid();
-    let cluster = operator.greet(&state, cluster).await?;
-    if cluster.uid() != uid {
-        return Ok(Requeue::requeue(WORKING));
-    }
+    let cluster = match operator.claim(&state, cluster).await? {
+        Claim::Ours(cluster) => *cluster,
+        Claim::Unfit(cluster) => {
+            let next = Box::pin(operator.advance(&state, *cluster, None)).await?;
+            return Ok(Requeue::requeue(next));
+        }
+        Claim::Unclear => return Ok(Requeue::requeue(WORKING)),
+    };
+    operator.clusters.attend(&cluster, &operator);
     let (hindered, again) = operator.equipped(&state, &cluster).await;
     let next = Box::pin(operator.advance(&state, cluster.clone(), hindered.as_deref())).await?;
     let published = operator.publish_access(&state, &state.newest(cluster)).await;
@@ -238,34 +257,6 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         Ok(Requeue::await_change())
     }
 
-    /// Says of a new cluster that it is looked after, before anything is made for it: who waits for it by its conditions must not
-    /// take it for ready meanwhile, nor for one that nobody has seen.
-    async fn greet(
-        &self,
-        state: &Cluster,
-        cluster: MemgraphCluster,
-    ) -> Result<MemgraphCluster, ReconcileError> {
-        let told = cluster
-            .status
-            .as_ref()
-            .is_some_and(|status| !status.conditions.is_empty());
-        if told || state.unfit_definition().is_some() {
-            return Ok(cluster);
-        }
-        let status = status::first_sight(&cluster, &Time(self.wall.now()));
-        match status::write(&state.client, &cluster, &status).await {
-            Ok(written) => {
-                state.wrote(&written);
-                Ok(state.newest(written))
-            }
-            // Somebody was faster, or the cache is behind.
-            Err(StatusError::Conflict { .. }) => self.read(state, &cluster).await,
-            // Where more than this is to be written, it is said.
-            Err(StatusError::Unfit { .. }) => Ok(cluster),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Plans and acts until there is nothing to do or something must be waited for, and reports it.
     async fn advance(
         &self,
@@ -279,6 +270,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             if cluster.uid() != uid {
                 // Another one of this name, of which this call knows nothing.
                 return Ok(WORKING);
+            }
+            if let Some(other) = self.neighbours.of(&cluster) {
+                let (cluster, other) = (cluster.name_any(), other.to_owned());
+                return Err(ReconcileError::TakenOver { cluster, other });
             }
             let seen = self.observe(state, &cluster).await;
             if let Some(why) = state.unfit_definition() {
@@ -331,7 +326,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             // The cache may be behind what was decided last, by this process or by another one.
             let decided = ledger(&cluster).filter(|_| plan.writes());
             let live = state.decide(decided, self.read(state, &cluster)).await?;
-            if live.uid() != uid || ledger(&live) != ledger(&cluster) || live.spec != cluster.spec {
+            let is_other = self.neighbours.of(&live).is_some() || live.spec != cluster.spec;
+            if live.uid() != uid || ledger(&live) != ledger(&cluster) || is_other {
                 cluster = live;
                 continue;
             }
@@ -385,7 +381,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
     }
 
     /// Nothing is done on a status that was not kept. Returns the cluster as it is: something of it may have been kept.
-    async fn note_unfit(
+    pub(super) async fn note_unfit(
         &self,
         state: &Cluster,
         cluster: &MemgraphCluster,
@@ -441,7 +437,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             .await
     }
 
-    async fn read(
+    pub(super) async fn read(
         &self,
         state: &Cluster,
         cluster: &MemgraphCluster,

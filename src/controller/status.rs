@@ -127,6 +127,9 @@ pub(super) fn compose(
     MemgraphClusterStatus {
         observed_generation: generation,
         phase: Some(report.phase),
+        // Only a claim changes it. Whoever writes this holds the Lease: nobody else is to go on in its place.
+        operator: before.operator,
+        next_operator: None,
         main: ledger
             .as_ref()
             .filter(|l| l.route == Route::Open && !report.ends_pods)
@@ -152,7 +155,22 @@ pub(super) fn compose(
     }
 }
 
-/// The status of a cluster of which nothing has been told yet: that somebody looks at it, before anything is made for it.
+/// The status of a cluster that this installation begins to look after: that it does, and if nothing has been told of the cluster yet, that
+/// somebody looks at it. That is written before anything is made for it.
+pub(super) fn claimed(cluster: &MemgraphCluster, installation: &str, now: &Time) -> MemgraphClusterStatus {
+    let before = cluster.status.clone().unwrap_or_default();
+    let told = match before.conditions.is_empty() {
+        true => first_sight(cluster, now),
+        false => before,
+    };
+    MemgraphClusterStatus {
+        operator: Some(installation.to_owned()),
+        next_operator: None,
+        ..told
+    }
+}
+
+/// The status of a cluster of which nothing has been told yet.
 pub(super) fn first_sight(cluster: &MemgraphCluster, now: &Time) -> MemgraphClusterStatus {
     let before = cluster.status.clone().unwrap_or_default();
     let verdict = |condition| Verdict {
@@ -275,10 +293,22 @@ fn failover(record: &OperationRecord) -> Option<FailoverRecord> {
     })
 }
 
+/// What of all that must be kept the API server has not kept.
+fn lost(kept: Option<&MemgraphClusterStatus>, sent: &MemgraphClusterStatus) -> Option<&'static str> {
+    let custodians = |status: &MemgraphClusterStatus| (status.operator.clone(), status.next_operator.clone());
+    if kept.and_then(|kept| kept.ledger.as_ref()) != sent.ledger.as_ref() {
+        Some("the whole ledger")
+    } else if kept.map(custodians).unwrap_or_default() != custodians(sent) {
+        Some("who looks after it")
+    } else {
+        None
+    }
+}
+
 /// Writes the status, unless the object has changed since `cluster` was read. Returns the object as it is now.
 ///
 /// The API server drops fields that the CustomResourceDefinition does not have, and says nothing. Nothing may be done on a
-/// ledger that is not there as it was decided.
+/// ledger that is not there as it was decided, nor where it is not kept who looks after the cluster.
 pub(super) async fn write(
     client: &Client,
     cluster: &MemgraphCluster,
@@ -298,13 +328,13 @@ pub(super) async fn write(
     });
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
-        Ok(written) if written.status.as_ref().and_then(|s| s.ledger.as_ref()) == status.ledger.as_ref() => {
-            Ok(written)
-        }
-        Ok(_) => Err(StatusError::Unfit {
-            cluster: name,
-            said: "did not keep the whole ledger".to_owned(),
-        }),
+        Ok(written) => match lost(written.status.as_ref(), status) {
+            None => Ok(written),
+            Some(what) => Err(StatusError::Unfit {
+                cluster: name,
+                said: format!("did not keep {what}"),
+            }),
+        },
         Err(kube::Error::Api(answer)) if answer.code == 409 => Err(StatusError::Conflict { cluster: name }),
         Err(kube::Error::Api(answer)) if answer.code == 422 => Err(StatusError::Unfit {
             cluster: name,

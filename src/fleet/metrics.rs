@@ -37,6 +37,8 @@ struct Sample {
     leads: bool,
     ready: bool,
     clusters: Vec<(ClusterStatus, Tally)>,
+    /// How many clusters other installations look after.
+    foreign: usize,
 }
 
 impl Sample {
@@ -53,6 +55,7 @@ impl Sample {
             leads,
             ready: fleet.vitals.is_ready(),
             clusters,
+            foreign: fleet.foreign(),
         }
     }
 
@@ -136,6 +139,13 @@ impl Sample {
             "1 once this process can lead: its caches are filled.",
             None,
             [(Vec::new(), number(self.ready))],
+        )?;
+        let foreign = u64::try_from(self.foreign).ok().filter(|_| self.leads);
+        families.gauge(
+            "memgraph_operator_clusters_of_others",
+            "Clusters that another installation of the operator looks after, so that this one leaves them alone.",
+            None,
+            foreign.map(|foreign| (Vec::new(), count(foreign))),
         )
     }
 

@@ -57,6 +57,8 @@ const OPERATION_BUCKETS: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0,
 #[derive(Debug)]
 pub struct Fleet {
     name: String,
+    /// The installation whose process it is.
+    installation: String,
     vitals: Arc<Vitals>,
     requests: ApiRequests,
     clusters: Mutex<BTreeMap<Place, Known>>,
@@ -76,11 +78,12 @@ struct Known {
 }
 
 impl Fleet {
-    /// The fleet as the process of this name knows it, which is empty before [`Self::follow`].
+    /// The fleet of this installation as the process of this name knows it, which is empty before [`Self::follow`].
     #[must_use]
-    pub fn new(name: String, vitals: Arc<Vitals>, requests: ApiRequests) -> Arc<Self> {
+    pub fn new(name: String, installation: String, vitals: Arc<Vitals>, requests: ApiRequests) -> Arc<Self> {
         Arc::new(Self {
             name,
+            installation,
             vitals,
             requests,
             clusters: Mutex::default(),
@@ -121,7 +124,9 @@ impl Fleet {
             Some(known) if known.cluster.uid() == cluster.uid() => known.tally,
             _ => Tally::default(),
         };
-        for record in cluster.status.iter().flat_map(|status| tally.see(status, now)) {
+        let is_foreign = self.is_foreign(&cluster);
+        let news = cluster.status.iter().flat_map(|status| tally.see(status, now));
+        for record in news.filter(|_| !is_foreign) {
             self.operations
                 .get_or_create(&labels([("kind", tally::kind(record.kind))]))
                 .observe(tally::length(&record).as_secs_f64());
@@ -147,8 +152,22 @@ impl Fleet {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether another installation looks after this cluster: it is that one's to tell of it.
+    fn is_foreign(&self, cluster: &MemgraphCluster) -> bool {
+        cluster.looked_after_by_another(&self.installation).is_some()
+    }
+
     fn known(&self) -> Vec<Known> {
-        self.lock().values().cloned().collect()
+        let clusters = self.lock();
+        let own = clusters.values().filter(|known| !self.is_foreign(&known.cluster));
+        own.cloned().collect()
+    }
+
+    /// How many clusters other installations look after.
+    fn foreign(&self) -> usize {
+        let clusters = self.lock();
+        let foreign = clusters.values().filter(|known| self.is_foreign(&known.cluster));
+        foreign.count()
     }
 
     /// Who answers, and who leads.
@@ -186,6 +205,7 @@ impl Fleet {
         let known = self
             .lock()
             .get(&(namespace.to_owned(), name.to_owned()))
+            .filter(|known| !self.is_foreign(&known.cluster))
             .cloned()?;
         Some(self.tell(&known, self.began.elapsed()).await)
     }

@@ -107,7 +107,12 @@ fn fleet() -> Arc<Fleet> {
     let vitals = Arc::new(Vitals::default());
     vitals.set_ready();
     vitals.note_holder(Some("memgraph-operator-b_0123456789abcdef"));
-    let fleet = Fleet::new("memgraph-operator-a".to_owned(), vitals, ApiRequests::default());
+    let fleet = Fleet::new(
+        "memgraph-operator-a".to_owned(),
+        "system/memgraph-operator".to_owned(),
+        vitals,
+        ApiRequests::default(),
+    );
     fleet.see(demo("demo"));
     fleet
 }
@@ -203,6 +208,30 @@ async fn what_there_is_not_is_not_found() {
     }
     fleet.forget(&("graphs".to_owned(), "demo".to_owned()));
     assert_eq!(get(&fleet, "/api/v1/clusters/graphs/demo").await.0, 404);
+}
+
+/// What becomes of it is that one's to tell.
+#[tokio::test]
+async fn a_cluster_of_another_installation_is_counted_and_nothing_else_is_told_of_it() {
+    let (fleet, _eyes) = leading();
+    let mut cluster = demo("other");
+    let number = async |expected: u8| {
+        let (_, metrics) = get(&fleet, "/metrics").await;
+        let line = format!("memgraph_operator_clusters_of_others {expected}.0");
+        assert!(metrics.lines().any(|told| told == line), "{metrics}");
+        metrics.contains("cluster=\"other\"")
+    };
+    cluster.status.as_mut().unwrap().operator = Some("elsewhere/memgraph-operator".to_owned());
+    fleet.see(cluster.clone());
+    assert!(!number(1).await);
+    assert_eq!(get(&fleet, "/api/v1/clusters/graphs/other").await.0, 404);
+    let all = get_json(&fleet, "/api/v1/status").await;
+    assert_eq!(all["clusters"].as_array().unwrap().len(), 1);
+
+    cluster.status.as_mut().unwrap().operator = Some("system/memgraph-operator".to_owned());
+    fleet.see(cluster);
+    assert!(number(0).await);
+    assert_eq!(get(&fleet, "/api/v1/clusters/graphs/other").await.0, 200);
 }
 
 /// Elsewhere: an administration without a password, on by default.

@@ -22,6 +22,7 @@ mod lacking;
 mod licensed;
 mod limited;
 mod lowered;
+mod neighbours;
 mod outside;
 mod reconciling;
 mod refusals;

@@ -154,6 +154,18 @@ pub(super) async fn limited(
     process_of(api.client(), memgraph, gateways(), config).await
 }
 
+/// One of the installation whose Lease is in this namespace.
+pub(super) async fn installed(
+    client: kube::Client,
+    memgraph: &FakeMemgraph,
+    gateways: FakeGateways,
+    namespace: &str,
+) -> Arc<Operator<FakeMemgraph, FakeGateways>> {
+    let mut config = config();
+    config.election.namespace = namespace.to_owned();
+    process_of(client, memgraph, gateways, config).await
+}
+
 async fn process_of<G: GatewayLink>(
     client: kube::Client,
     memgraph: &FakeMemgraph,
