@@ -9,6 +9,7 @@ mod election;
 mod gitops;
 mod manifests;
 mod namespaces;
+mod neighbours;
 mod outage;
 mod ownership;
 mod quiet;
@@ -33,6 +34,8 @@ const TESTS: &[(&str, Body)] = tests! {
         the_api_server_takes_examples_charts_and_kustomizations;
     namespaces:
         an_operator_looks_after_its_namespaces_and_leaves_all_others_alone;
+    neighbours:
+        a_second_installation_leaves_clusters_alone_until_the_first_one_is_gone;
     status:
         nothing_is_said_before_an_operator_has_looked_and_then_what_there_is
         a_change_that_nobody_has_seen_is_seen_by_the_next_leader
