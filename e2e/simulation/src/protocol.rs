@@ -351,6 +351,8 @@ impl Protocol {
             };
             drop(addresses);
             let mut state = self.state();
+            // From when it is sent: whoever has sent it may stand still, and hear the answer after all that others do next.
+            state.probed &= step != Step::Promoting;
             if !late && state.is_without_ledger(by) {
                 state.without_ledger.push(sent.clone());
             }
@@ -373,10 +375,8 @@ impl Protocol {
         if let Some(instance) = &instance {
             self.state().heard.insert(instance.clone(), Instant::now());
         }
-        match Step::of(statement) {
-            Some(Step::Probing) => self.state().probed = true,
-            Some(Step::Promoting) => self.state().probed = false,
-            _ => {}
+        if Step::of(statement) == Some(Step::Probing) {
+            self.state().probed = true;
         }
         if let Some(rest) = statement.strip_prefix("REGISTER REPLICA ")
             && let Some(name) = rest.split_whitespace().next()

@@ -36,7 +36,7 @@ const fn showed(seed: u64, seconds: u64, showed: &'static str) -> Regression {
 }
 
 /// All of them.
-pub const REGRESSIONS: [Regression; 32] = [
+pub const REGRESSIONS: [Regression; 34] = [
     showed(
         6,
         600,
@@ -190,5 +190,16 @@ pub const REGRESSIONS: [Regression; 32] = [
         525,
         "after a loss of power of everything an instance got the address of a former gateway, and clients wrote to it past its \
          NetworkPolicy (a fault of the simulation)",
+    ),
+    showed(
+        1982,
+        525,
+        "a fence waited for five seconds for a gateway that said nothing, and then an instance was promoted although the cluster had been \
+         deleted meanwhile",
+    ),
+    showed(
+        406,
+        525,
+        "a leader that stood still heard of its promotion after the next one's probe, which did not count then (a fault of the simulation)",
     ),
 ];
