@@ -242,6 +242,10 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         status: MemgraphClusterStatus,
         announced: bool,
     ) -> Requeue {
+        // Of two that would each undo the other's first step again and again, one mostly waits.
+        if !announced && status.next_operator.is_some() && fastrand::u8(..8) > 0 {
+            return Requeue::requeue(LOOK_SOON);
+        }
         let own = self.neighbours.own.clone();
         let next = match announced {
             false => MemgraphClusterStatus {

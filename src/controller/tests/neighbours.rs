@@ -197,6 +197,28 @@ async fn whoever_comes_back_between_the_two_steps_keeps_the_cluster() {
     assert_eq!(whose(&api), by(FIRST));
 }
 
+/// Somebody else has announced the same and is gone, or does the same at the same time.
+#[tokio::test(start_paused = true)]
+async fn of_two_that_take_a_cluster_over_one_gets_it() {
+    let memgraph = FakeMemgraph::fresh(3);
+    let (api, second) = left_to(&memgraph).await;
+    change(&api, "nextOperator", json!("gone/operator"));
+    let third = installed(api.client(), &memgraph, gateways(), "third").await;
+    let begun = Instant::now();
+    while whose(&api).0.as_deref() == Some(FIRST) {
+        // Each is told of what the other one has written at once.
+        let shown = Arc::new(cluster(&api));
+        for process in [&second, &third] {
+            reconcile(Arc::clone(&shown), Arc::clone(process)).await.unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", whose(&api));
+        sleep(Duration::from_millis(100)).await;
+    }
+    let (operator, next) = whose(&api);
+    assert!(["other/operator", "third/operator"].contains(&operator.as_deref().unwrap()));
+    assert_eq!(next, None);
+}
+
 /// A client that may read no Lease.
 fn without_rights(api: &FakeApi) -> Client {
     let api = api.clone();
