@@ -740,7 +740,7 @@ async fn a_silent_gateway_holds_a_fence_up_until_what_it_held_has_run_out() {
 
     gateways.silence(GATEWAY, true);
     let begin = Instant::now();
-    fence(Duration::from_millis(4_500)).await.unwrap();
+    fence(Duration::from_millis(3_490)).await.unwrap();
     assert!(
         begin.elapsed() >= Duration::from_millis(550),
         "{:?}",
