@@ -19,7 +19,7 @@ use crate::{api::names, traces::ENDPOINT_VARIABLE};
 /// User and group of the operator's image.
 const USER: i64 = 65532;
 
-/// How long a gateway may take to end after SIGTERM, in seconds: it lets its sessions go on for 20 s, and answers for 8 s more at
+/// How long a gateway may take to end after SIGTERM, in seconds: it lets its sessions go on for 20 s, and answers for 4 s more at
 /// most.
 const GRACE_SECONDS: i64 = 30;
 
