@@ -67,7 +67,7 @@ pub(super) fn role(rows: &[Row]) -> Result<Role, UnexpectedAnswer> {
 const QUESTIONS: [&str; 3] = [SHOW_TRANSACTIONS, SHOW_STORAGE, SHOW_DATABASE_STORAGE];
 
 /// The transactions of sessions that run, but for those that only ask: the queries of each, and whether it commits. Before 3.9 that is
-/// not told, and each may.
+/// not told: each may begin to at any moment, and one that has begun is not listed any more (`interpreter.cpp`).
 ///
 /// What the server does by itself has a word in the place of the number: `snapshot` from 3.9 on, `gc` from 3.11 on
 /// (`BuildBackgroundTaskRow` in `query/interpreter.cpp`). Neither keeps a MAIN from stepping down, or leaves anything behind in it.

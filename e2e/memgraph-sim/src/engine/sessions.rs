@@ -72,20 +72,27 @@ impl Sessions {
         }
     }
 
-    /// The sessions with a transaction.
+    /// The sessions with a transaction, but for one that was told to end (`ShowTransactions` in `query/interpreter.cpp` takes those only that
+    /// can be verified).
     pub(super) fn running(&self) -> Vec<(String, RunningTransaction)> {
         let of = |entry: &SessionEntry| {
+            if entry.info.terminated.get() {
+                return None;
+            }
             let user = entry.info.user.borrow().clone().unwrap_or_default();
             Some((user, entry.info.running.borrow().clone()?))
         };
         self.open.borrow().values().filter_map(of).collect()
     }
 
-    /// Has a transaction aborted; `false` if there is none with this id.
+    /// Has a transaction aborted; `false` if there is none with this id, or it commits already (`TerminateTransactions` in
+    /// `query/interpreter_context.cpp`).
     pub(super) fn terminate(&self, id: u64) -> bool {
         let open = self.open.borrow();
-        let running =
-            |entry: &&SessionEntry| entry.info.running.borrow().as_ref().is_some_and(|it| it.id == id);
+        let is_meant = |it: &RunningTransaction| it.id == id && !it.committing;
+        let running = |entry: &&SessionEntry| {
+            !entry.info.terminated.get() && entry.info.running.borrow().as_ref().is_some_and(is_meant)
+        };
         let found = open.values().find(running);
         if let Some(entry) = found {
             entry.info.terminated.set(true);

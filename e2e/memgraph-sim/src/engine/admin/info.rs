@@ -96,6 +96,10 @@ impl Node {
             if !statuses.is_empty() && !statuses.contains(&status) {
                 continue;
             }
+            // Up to 3.8 one that has begun to commit is passed over.
+            if running.committing && version < Version::V3_10 {
+                continue;
+            }
             let queries = running.queries.into_iter().map(BoltValue::from).collect();
             let mut row = vec![
                 user.into(),
