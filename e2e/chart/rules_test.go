@@ -135,7 +135,7 @@ var ruleCases = []ruleCase{
 }
 
 // whole is a cluster with this spec, as it is stored: with the defaults.
-func (c clusters) whole(t *testing.T, name, spec string) object {
+func (c checked) whole(t *testing.T, name, spec string) object {
 	t.Helper()
 	text, err := json.Marshal(object{
 		"apiVersion": "memgraph.dev/v1alpha1",

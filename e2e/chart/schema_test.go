@@ -24,8 +24,8 @@ import (
 
 const definition = "../../crds/memgraphclusters.yaml"
 
-// clusters checks MemgraphClusters as the API server does, by its own code.
-type clusters struct {
+// checked checks custom resources of one kind as the API server does, by its own code.
+type checked struct {
 	schema    *structuralschema.Structural
 	validator validation.SchemaValidator
 	rules     *cel.Validator
@@ -33,7 +33,12 @@ type clusters struct {
 
 func readDefinition(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
-	text, err := os.ReadFile(definition)
+	return readDefinitionOf(t, definition)
+}
+
+func readDefinitionOf(t *testing.T, path string) *apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +49,14 @@ func readDefinition(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
 	return definition
 }
 
-func newClusters(t *testing.T) clusters {
+func newClusters(t *testing.T) checked {
+	t.Helper()
+	return newChecked(t, readDefinition(t).Spec.Versions[0].Schema)
+}
+
+func newChecked(t *testing.T, given *apiextensionsv1.CustomResourceValidation) checked {
 	t.Helper()
 	validated := apiextensions.CustomResourceValidation{}
-	given := readDefinition(t).Spec.Versions[0].Schema
 	if err := apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(given, &validated, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -59,11 +68,11 @@ func newClusters(t *testing.T) clusters {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return clusters{schema, validator, cel.NewValidator(schema, true, celconfig.PerCallLimit)}
+	return checked{schema, validator, cel.NewValidator(schema, true, celconfig.PerCallLimit)}
 }
 
 // errors says why the API server would refuse this one. Fields that there are not are refused, as `kubectl apply` has it.
-func (c clusters) errors(t *testing.T, cluster object) field.ErrorList {
+func (c checked) errors(t *testing.T, cluster object) field.ErrorList {
 	t.Helper()
 	// Whole numbers are decoded as such.
 	text, err := json.Marshal(cluster)
