@@ -3,7 +3,7 @@
 //! Nothing in it counts or names what differs from one attempt to the next, because it stands in the status: that is written
 //! again whenever it says something else.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
@@ -35,6 +35,7 @@ pub(super) fn obstacle(pod: &Pod) -> Option<String> {
         .chain(&status.container_statuses)
         .flatten();
     let told = unschedulable(status)
+        .or_else(|| first_is_ipv6(status))
         .or_else(|| containers.find_map(waiting))
         .or_else(|| failed(status))?;
     Some(shortened(&told))
@@ -59,6 +60,16 @@ fn unschedulable(status: &PodStatus) -> Option<String> {
     let reasons: BTreeSet<_> = reasons.split(", ").map(uncounted).collect();
     let reasons: Vec<_> = reasons.into_iter().filter(|reason| !reason.is_empty()).collect();
     Some(format!("no node takes it: {}", reasons.join(", ")))
+}
+
+/// Memgraph listens on 0.0.0.0, as the gateways do, and takes no other address for a replica (`io/network/endpoint.cpp` splits it at its
+/// only `:`). Kubernetes probes a pod at its first one.
+fn first_is_ipv6(status: &PodStatus) -> Option<String> {
+    let first: IpAddr = status.pod_ip.as_ref()?.parse().ok()?;
+    first.is_ipv6().then(|| {
+        "its first address is one of IPv6, at which nothing answers: Memgraph and the gateways need IPv4"
+            .to_owned()
+    })
 }
 
 fn waiting(container: &ContainerStatus) -> Option<String> {
@@ -144,6 +155,19 @@ mod tests {
             "state": {"waiting": {"reason": reason, "message": message}},
             "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
         }]}))
+    }
+
+    #[test]
+    fn a_pod_whose_first_address_is_one_of_ipv6_is_told_of() {
+        for addresses in [
+            json!([{"ip": "fd00::2"}]),
+            json!([{"ip": "fd00::2"}, {"ip": "10.0.0.2"}]),
+        ] {
+            let told = of(json!({"podIP": "fd00::2", "podIPs": addresses})).unwrap();
+            assert!(told.starts_with("its first address is one of IPv6"), "{told}");
+        }
+        let both = json!({"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}, {"ip": "fd00::2"}]});
+        assert_eq!(of(both), None);
     }
 
     #[test]
