@@ -238,7 +238,7 @@ impl Node {
             self.database
                 .borrow_mut()
                 .publish(transaction, shipment.timestamp, shipment.timestamp);
-            confirm(&streams, &failures, shipment.timestamp);
+            confirm(self, &streams, &failures, shipment.timestamp);
             if failures.is_empty() {
                 return Ok(());
             }
@@ -289,7 +289,7 @@ impl Node {
             confirmed.push((client, None));
         }
         if commit {
-            confirm(&confirmed, &lost, timestamp);
+            confirm(self, &confirmed, &lost, timestamp);
             return Ok(());
         }
         if let Some(transaction) = aborted {
@@ -314,11 +314,11 @@ fn note(failures: &mut Vec<ReplicationFailure>, client: &ReplicaClient, reason: 
 }
 
 /// Updates MAIN's idea of where the replicas are. ASYNC ones do that when they have answered.
-fn confirm(streams: &Streams, failures: &[ReplicationFailure], timestamp: u64) {
+fn confirm(node: &Node, streams: &Streams, failures: &[ReplicationFailure], timestamp: u64) {
     for (client, _) in streams {
         if client.mode() != ReplicaMode::Async && failures.iter().all(|failed| failed.replica != client.name)
         {
-            client.confirm(timestamp);
+            client.confirm(node, timestamp);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
 };
 
+use bolt_server::Version;
 use futures::{StreamExt, channel::mpsc};
 
 use super::{
@@ -224,6 +225,11 @@ impl ReplicaClient {
             self.system_behind.set(true);
             return;
         };
+        // Up to 3.11 what it says is taken as it is.
+        let as_it_says = node.config.version < Version::V3_12;
+        if as_it_says {
+            self.durable.set(durable);
+        }
         if self.has_diverged(node, durable, epoch) {
             if self.state.replace(ReplicaState::Diverged) != ReplicaState::Diverged {
                 node.io.log(Level::Error, diverged(&self.name));
@@ -235,7 +241,9 @@ impl ReplicaClient {
         if self.state.get() == ReplicaState::Recovery {
             return;
         }
-        self.durable.set(self.durable.get().max(durable));
+        if !as_it_says {
+            self.durable.set(self.durable.get().max(durable));
+        }
         if durable >= node.database.borrow().durable {
             self.state.set(ReplicaState::Ready);
         } else {
@@ -345,7 +353,9 @@ impl ReplicaClient {
             self.state.set(ReplicaState::MaybeBehind);
             return Err(FailureReason::RpcError);
         };
-        let request = Request::PrepareCommit(Box::new(request()));
+        let request = request();
+        let timestamp = request.timestamp;
+        let request = Request::PrepareCommit(Box::new(request));
         match self.rpc.call(&node.io, &node.peers, stream, request).await {
             Ok(reply) => {
                 if self.state.get() != ReplicaState::Replicating {
@@ -354,6 +364,11 @@ impl ReplicaClient {
                 if reply != Reply::Success(true) {
                     self.state.set(ReplicaState::MaybeBehind);
                     return Err(FailureReason::RpcError);
+                }
+                // Up to 3.9 its position moves with its vote, whatever becomes of the transaction (`FinalizePrepareCommitPhase` in
+                // `storage/v2/replication/replication_client.cpp`).
+                if node.config.version < Version::V3_10 {
+                    self.durable.set(timestamp);
                 }
                 self.state.set(ReplicaState::Ready);
                 Ok(())
@@ -389,7 +404,7 @@ impl ReplicaClient {
         self.enqueue(async move {
             let timestamp = request.timestamp;
             if client.prepare(&engine, stream.as_ref(), || request).await.is_ok() {
-                client.confirm(timestamp);
+                client.confirm(&engine, timestamp);
             }
         });
     }
@@ -415,9 +430,13 @@ impl ReplicaClient {
         self.rpc.call(&node.io, &node.peers, &stream, request).await == Ok(Reply::Success(true))
     }
 
-    /// The replica has a transaction.
-    pub(super) fn confirm(&self, timestamp: u64) {
-        self.durable.set(self.durable.get().max(timestamp));
+    /// The replica has a transaction. Up to 3.11 MAIN sets its position to it, even if that is a step back.
+    pub(super) fn confirm(&self, node: &Node, timestamp: u64) {
+        self.durable.set(if node.config.version < Version::V3_12 {
+            timestamp
+        } else {
+            self.durable.get().max(timestamp)
+        });
     }
 }
 

@@ -155,10 +155,14 @@ fn check(mode: &str, table: &[(Leg, Fate, Outcome, &'static str)]) {
             let mut network = prepared(version, mode, *leg, *fate);
             let mut outcome = commit(&mut network, version, mode);
             let at = format!("{version:?} {mode} {leg:?} {fate:?}");
-            let expected = Outcome {
+            let mut expected = Outcome {
                 answer: worded(version, mode, expected.answer),
                 ..*expected
             };
+            // Up to 3.9 the vote moves what main takes for the replica's position.
+            if mode == "STRICT_SYNC" && version < Version::V3_10 && expected.shown.0 == "ready" {
+                expected.shown.1 = false;
+            }
             if outcome.shown.0 == "invalid" && expected.shown.0 == "invalid" {
                 outcome.shown.1 = expected.shown.1;
             }

@@ -34,15 +34,26 @@ fn j33_a_replica_that_is_ahead_in_the_same_epoch_looks_ready() {
         network.until_ready("a");
         network.until_status("a", "b", "ready");
         assert_eq!((network.count("a"), network.count("b")), (10, 15));
-        let (_, ahead, _) = network.replica("a", "b").unwrap();
+        let (position, ahead, _) = network.replica("a", "b").unwrap();
         assert!(ahead > 0, "{ahead}");
         // As long as main is behind, its commits are acknowledged and skipped.
         let mut skipped = 0;
-        while network.replica("a", "b").unwrap().1 > 0 {
+        loop {
             assert_eq!(network.notifications("a", "CREATE (:Skipped)"), []);
             network.run(Duration::from_millis(10));
-            assert_eq!(network.status("a", "b"), "ready");
             skipped += 1;
+            let (shown, ahead, status) = network.replica("a", "b").unwrap();
+            assert_eq!(status, "ready");
+            // Up to 3.11 main takes it for where main itself is.
+            let is_behind = if version < Version::V3_12 {
+                assert_eq!(ahead, 0);
+                shown < position
+            } else {
+                ahead > 0
+            };
+            if !is_behind {
+                break;
+            }
         }
         assert!(skipped > 1);
         let seen = network.must("b", "MATCH (n:Skipped) RETURN n").len();
