@@ -44,9 +44,6 @@ struct Cli {
     /// Runs the seeds that have failed once, before all others and however long that takes.
     #[arg(long, env = "REGRESSIONS")]
     regressions: bool,
-    /// No seed is begun after so many seconds: as many run as this machine has time for.
-    #[arg(long, env = "WITHIN")]
-    within: Option<u64>,
     /// How many seeds may fail before the run is given up.
     #[arg(long, env = "MAX_FAILURES", default_value_t = 20)]
     max_failures: u64,
@@ -57,6 +54,9 @@ struct Cli {
     /// Only faults of these kinds, by name.
     #[arg(long, env = "KINDS", value_delimiter = ',')]
     kinds: Vec<String>,
+    /// Which release of Memgraph runs, such as 3.8; without it, the one that the operator takes by itself.
+    #[arg(long, env = "MEMGRAPH")]
+    memgraph: Option<String>,
 }
 
 /// With fewer seeds, a step that no fault has met says nothing.
@@ -103,6 +103,10 @@ fn main() -> ExitCode {
 fn scenario(cli: &Cli, seed: u64) -> anyhow::Result<Scenario> {
     let mut scenario = Scenario::new(seed);
     scenario.time = Duration::from_secs(cli.fault_seconds);
+    scenario.image = cli
+        .memgraph
+        .as_ref()
+        .map(|release| format!("memgraph/memgraph:{release}"));
     if !cli.kinds.is_empty() {
         scenario.kinds = cli
             .kinds
@@ -232,7 +236,6 @@ struct Work<'a> {
     /// What is run before the seeds.
     known: Mutex<VecDeque<Scenario>>,
     next: AtomicU64,
-    until: Option<Instant>,
     given_up: AtomicBool,
     sum: Mutex<Sum>,
 }
@@ -244,12 +247,10 @@ fn run_all(cli: &Cli) -> anyhow::Result<Sum> {
             std::num::NonZeroUsize::new(threads).ok_or(std::io::ErrorKind::InvalidInput.into())
         })?;
     let known: &[Regression] = if cli.regressions { &REGRESSIONS } else { &[] };
-    let within = cli.within.map(Duration::from_secs);
     let work = Work {
         cli,
         known: Mutex::new(known.iter().map(Regression::scenario).collect()),
         next: AtomicU64::new(cli.first),
-        until: within.map(|within| Instant::now() + within),
         given_up: AtomicBool::new(false),
         sum: Mutex::default(),
     };
@@ -274,9 +275,6 @@ impl Work<'_> {
         let known = lock(&self.known).pop_front();
         if known.is_some() {
             return Ok(known);
-        }
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            return Ok(None);
         }
         let seed = self.next.fetch_add(1, Ordering::Relaxed);
         let wanted = seed < self.cli.first + self.cli.seeds;

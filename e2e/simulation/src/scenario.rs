@@ -64,6 +64,8 @@ pub struct Scenario {
     pub faults: Option<Vec<Planned>>,
     /// For how long they strike.
     pub time: Duration,
+    /// The image of the cluster; none: the one that the operator takes by itself.
+    pub image: Option<String>,
 }
 
 /// What became of a scenario.
@@ -92,6 +94,7 @@ impl Scenario {
             kinds: Kind::ALL.to_vec(),
             faults: None,
             time: FAULT_TIME,
+            image: None,
         }
     }
 
@@ -101,7 +104,10 @@ impl Scenario {
     /// When the runtime cannot be made.
     pub fn run(&self, with_text: bool) -> std::io::Result<Report> {
         let mut chance = Rng::with_seed(self.seed ^ 0x5eed);
-        let options = options(self.seed, &mut chance);
+        let mut options = options(self.seed, &mut chance);
+        if let Some(image) = &self.image {
+            options.spec["image"] = json!(image);
+        }
         let kinds = allowed(&self.kinds, &options);
         // Half of all seeds have MAIN killed in each phase of a commit.
         let phases = self.seed.is_multiple_of(2) && kinds.contains(&Kind::CommitPhase);

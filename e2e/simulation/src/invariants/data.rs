@@ -208,15 +208,21 @@ impl World {
         }
     }
 
-    /// I4: while clients may write, MAIN has a registration that it waits for and that the ledger names, if the ledger
-    /// names any.
+    /// I4: while clients may write, MAIN has a registration that it waits for and that the ledger names. The ledger names one, unless
+    /// less is promised.
     fn i4_main_waits_for_somebody(&self, ledger: &Ledger) {
-        if ledger.route != Route::Open || ledger.in_sync.is_empty() || self.watchman.was_meddled_with() {
+        if ledger.route != Route::Open || self.watchman.was_meddled_with() {
             return;
         }
         let Some((instance, process)) = self.serving_main(ledger) else {
             return;
         };
+        if ledger.in_sync.is_empty() {
+            if self.promise.in_sync() > 0 {
+                self.watchman.report("I4", format!("{} serves with nobody in sync", instance.name));
+            }
+            return;
+        }
         let Some(look) = self.memgraphs.look(process) else {
             return;
         };
