@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::election::{Record, Timing};
+use super::election::{LONGEST_LEASE, Record, Timing};
 
 /// For how long a Lease must have had no holder, as far as can be told, until somebody goes on in its holders' place who does not contend
 /// for it. It is more than safety asks for: their next process, in a rolling update for example, is to find everything as it was.
 const VACANT: Duration = Duration::from_secs(15);
-/// The same of one that does not exist, and of which it is not known for how long its holders wait.
-const NEVER_SEEN: Duration = Duration::from_secs(60);
 /// A Lease that is made has no holder for longer than this: two seconds, if not more. One that did not exist in two looks that were
 /// closer together than this had no holder in between.
 const UNSEEN_FOR: Duration = Duration::from_millis(1_900);
@@ -18,9 +16,9 @@ const UNSEEN_FOR: Duration = Duration::from_millis(1_900);
 /// What a look at a Lease has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stands {
-    /// Somebody holds it, or may.
+    /// Somebody holds it: it was changed between two looks.
     Held,
-    /// It has not changed, but not for long enough. It is to be looked at again within a second.
+    /// It is not known to have changed, but not for long enough. It is to be looked at again within a second.
     Still,
     /// Whoever has held it acts no more, and nobody else does who goes by it.
     Vacant,
@@ -62,6 +60,7 @@ impl Bystander {
     /// What this look shows: it began at `asked`, has found this, and was answered just now.
     pub fn looks(&mut self, found: Option<&Record>, asked: Instant) -> Stands {
         let known = self.seen.take();
+        let was_seen = known.is_some();
         let waits = known.as_ref().and_then(|seen| seen.waits);
         let waits = waits.max(found.map(|record| record.duration));
         let answered = Instant::now();
@@ -69,7 +68,7 @@ impl Bystander {
             let unbroken = found.is_some() || answered.duration_since(seen.looked) < UNSEEN_FOR;
             seen.record.as_ref() == found && unbroken
         });
-        let is_new = same.is_none();
+        let has_changed = was_seen && same.is_none();
         // When between the question and the answer it was so is not known: it counts as late as it can be, and the next look as early.
         let since = same.map_or(answered, |seen| seen.since);
         self.seen = Some(Seen {
@@ -78,11 +77,11 @@ impl Bystander {
             looked: asked,
             waits,
         });
-        let patience = waits.unwrap_or(NEVER_SEEN).max(self.least).max(VACANT);
+        let patience = waits.unwrap_or(LONGEST_LEASE).max(self.least).max(VACANT);
         let claimed = found.is_some_and(|record| !record.is_given_up());
         match asked.saturating_duration_since(since) > patience {
             true => Stands::Vacant,
-            false if is_new && claimed => Stands::Held,
+            false if has_changed && claimed => Stands::Held,
             false => Stands::Still,
         }
     }

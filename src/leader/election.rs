@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+/// The longest that others may be told to wait: whoever looks on at a Lease that it has never seen counts on it.
+pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(60);
+
 /// How leadership is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -16,7 +19,7 @@ pub struct Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimingError {
     /// A Lease counts in seconds.
-    #[error("the lease duration must be a whole number of seconds, at least 1")]
+    #[error("the lease duration must be a whole number of seconds, from 1 to 60")]
     NotSeconds,
     /// The holder would not stop before others begin.
     #[error("the renew deadline must be at most nine tenths of the lease duration")]
@@ -37,7 +40,7 @@ impl Timing {
         renew_deadline: Duration,
         retry_period: Duration,
     ) -> Result<Self, TimingError> {
-        if lease.is_zero() || lease.subsec_nanos() != 0 || i32::try_from(lease.as_secs()).is_err() {
+        if lease.is_zero() || lease.subsec_nanos() != 0 || lease > LONGEST_LEASE {
             return Err(TimingError::NotSeconds);
         }
         // The tenth is for clocks that do not run equally fast.

@@ -41,9 +41,15 @@ async fn seconds(bystander: &mut Bystander, found: Option<&Record>) -> u64 {
 async fn one_that_changes_is_held_however_long_ago_the_last_look_was() {
     let mut bystander = bystander();
     for transitions in 0..20 {
+        // Its last holder may have gone before the first look.
+        let expected = if transitions == 0 {
+            Stands::Still
+        } else {
+            Stands::Held
+        };
         assert_eq!(
             bystander.looks(Some(&held(2, transitions)), Instant::now()),
-            Stands::Held
+            expected
         );
         advance(Duration::from_secs(100)).await;
     }
@@ -95,7 +101,7 @@ async fn answers_that_take_long_lengthen_the_wait() {
         advance(Duration::from_secs(10)).await;
         bystander.looks(Some(&held(2, 0)), asked)
     };
-    assert_eq!(slow(&mut bystander).await, Stands::Held);
+    assert_eq!(slow(&mut bystander).await, Stands::Still);
     assert_eq!(slow(&mut bystander).await, Stands::Still);
     assert_eq!(
         slow(&mut bystander).await,
