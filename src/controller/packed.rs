@@ -69,7 +69,7 @@ impl Packed {
     }
 }
 
-/// Name, version, owners, the cluster that it belongs to, and whether it is being deleted.
+/// Name, version, age, owners, the cluster that it belongs to, and whether it is being deleted.
 fn brief(of: &ObjectMeta) -> ObjectMeta {
     let labels = of.labels.clone().map(|mut labels| {
         labels.retain(|label, _| label == names::CLUSTER_LABEL);
@@ -78,6 +78,7 @@ fn brief(of: &ObjectMeta) -> ObjectMeta {
     ObjectMeta {
         labels,
         owner_references: of.owner_references.clone(),
+        creation_timestamp: of.creation_timestamp.clone(),
         deletion_timestamp: of.deletion_timestamp.clone(),
         ..outline(of)
     }

@@ -91,9 +91,22 @@ fn idle<'a>(
         |claim: &PersistentVolumeClaim| requested(claim).is_some_and(|asked| asked.whole() > size.whole());
     declared(cluster, inventory)
         .filter(|claim| claim.metadata.deletion_timestamp.is_none() && asks_for_more(claim))
+        .filter(|claim| is_former(cluster, inventory, claim))
         .filter(|claim| !has_volume(claim) && is_pending(claim) && is_of_the_template(cluster, claim))
         .filter(|claim| !is_used(inventory, claim))
         .collect()
+}
+
+/// Whether it was made while another size was asked for, as far as its age tells: since there is the StatefulSet that goes, or that is gone,
+/// but not since there is the one that stays. That one makes claims of the size which the spec asks; what is larger all the same, by the word
+/// of an admission webhook for example, would be made so again and again.
+fn is_former(cluster: &MemgraphCluster, inventory: &Inventory, claim: &PersistentVolumeClaim) -> bool {
+    let made = claim.creation_timestamp();
+    match inventory.stateful_set.as_deref().map(Resource::meta) {
+        Some(set) if set.deletion_timestamp.is_none() => made <= set.creation_timestamp,
+        Some(set) => made >= set.creation_timestamp,
+        None => made >= cluster.creation_timestamp(),
+    }
 }
 
 fn is_pending(claim: &PersistentVolumeClaim) -> bool {

@@ -148,6 +148,16 @@ async fn whoever_may_not_delete_claims_names_them_and_what_helps() {
 
 /// Whether `withdraw` has deleted this claim, of which it knows what `seen` says, in a cluster like that.
 async fn withdrawn(api: &FakeApi, cluster: &MemgraphCluster, seen: &Value) -> bool {
+    withdrawn_beside(None, api, cluster, seen).await
+}
+
+/// The same where there is this StatefulSet.
+async fn withdrawn_beside(
+    set: Option<&Value>,
+    api: &FakeApi,
+    cluster: &MemgraphCluster,
+    seen: &Value,
+) -> bool {
     let name = seen["metadata"]["name"].as_str().unwrap();
     let pods = api.objects().into_iter().filter(|(place, _)| place.1 == "pods");
     let inventory = Inventory {
@@ -158,6 +168,7 @@ async fn withdrawn(api: &FakeApi, cluster: &MemgraphCluster, seen: &Value) -> bo
                 Arc::new(serde_json::from_value(pod).unwrap())
             })
             .collect(),
+        stateful_set: set.map(|set| Arc::new(serde_json::from_value(set.clone()).unwrap())),
         ..Inventory::default()
     };
     withdraw(&api.client(), cluster, &inventory).await.unwrap();
@@ -221,6 +232,39 @@ async fn a_claim_that_the_stateful_set_has_not_made_so_stays() {
         let (usual, claim) = (put(&api, &usual), put(&api, &claim));
         assert!(!withdrawn(&api, &cluster, &claim).await, "{claim}");
         assert!(withdrawn(&api, &cluster, &usual).await);
+    }
+}
+
+/// An admission webhook that raises it, for example, would do so again and again.
+#[tokio::test]
+async fn what_is_made_larger_than_it_was_asked_for_stays() {
+    let api = api();
+    settle(&api, &operator(&api, &FakeMemgraph::fresh(3)).await).await;
+    let at = |object: &Value, second: u8| {
+        let mut object = object.clone();
+        object["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:{second:02}Z"));
+        object
+    };
+    let stays = at(&set(&api).unwrap(), 10);
+    let mut goes = stays.clone();
+    goes["metadata"]["deletionTimestamp"] = json!("2026-01-01T01:00:00Z");
+    *goes.pointer_mut(TEMPLATE).unwrap() = json!("100Ti");
+    for (set, second, expected) in [
+        (Some(&stays), 9, true),
+        (Some(&stays), 11, false),
+        (Some(&goes), 9, false),
+        (Some(&goes), 11, true),
+        (None, 1, false),
+        (None, 11, true),
+    ] {
+        let mut cluster = cluster(&api);
+        cluster.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T00:00:05Z")).unwrap();
+        let claim = put(&api, &at(&without_volume("demo-0", "100Ti"), second));
+        assert_eq!(
+            withdrawn_beside(set, &api, &cluster, &claim).await,
+            expected,
+            "{second}: {set:?}"
+        );
     }
 }
 
