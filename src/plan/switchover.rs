@@ -357,6 +357,10 @@ fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
         let message = format!("{} is to move to {}", members.main.name, target.name);
         return Plan::with(seen, working(message), [fence].into_iter().chain(drops));
     }
+    // It may have begun to since the route was closed.
+    if let Some(why) = cannot_step_down(members) {
+        return Plan::with(seen, working(why), None);
+    }
     let main = members.main.name.clone();
     let mut steps = vec![
         Step::Do(Action::Fence { term: ledger.term }),

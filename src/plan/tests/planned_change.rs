@@ -107,6 +107,32 @@ fn a_main_that_cannot_break_off_what_it_sends_is_not_told_to_step_down() {
     assert!(moves("3.12.0", DataStatus::Recovery));
     assert!(!moves("3.11.2", DataStatus::Recovery));
     assert!(moves("3.11.2", DataStatus::Ready));
+
+    // It begins to once the route is closed.
+    world.step(2);
+    assert!(!world.is_open());
+    let plan_at = |version: &str, status, closed_for| {
+        let mut seen = world.observe();
+        let Sight::Serving(view) = &mut seen.instances[0].sight else {
+            panic!("MAIN serves");
+        };
+        version.clone_into(&mut view.version);
+        let other = view.registrations.iter_mut().find(|r| !r.is_sync()).unwrap();
+        other.status = Some(status);
+        seen.closed_for = closed_for;
+        plan(&seen)
+    };
+    let steps_down = |plan: &Plan| {
+        let is_demotion = |step: &Step| matches!(step, Step::Do(Action::StepDown { .. }));
+        plan.steps.iter().any(is_demotion)
+    };
+    let soon = Duration::from_secs(1);
+    assert!(steps_down(&plan_at("3.12.0", DataStatus::Recovery, soon)));
+    assert!(steps_down(&plan_at("3.11.2", DataStatus::Ready, soon)));
+    let waits = plan_at("3.11.2", DataStatus::Recovery, soon);
+    assert!(waits.steps.is_empty(), "{waits:?}");
+    let gives_up = plan_at("3.11.2", DataStatus::Recovery, Duration::from_secs(6));
+    assert_eq!(announces(&gives_up), Some(OperationKind::Repair), "MAIN goes on");
 }
 
 #[test]
