@@ -10,7 +10,8 @@ use crate::api::{Health, InstanceRole, InstanceStatus, MemgraphCluster, ledger::
 /// Has `now`, which was derived from `cluster`, keep what `before` had for readers, as far as nothing is heard of it any more.
 ///
 /// New readers are led there only where there is nobody else, and nowhere where they were not led before. Where MAIN has changed
-/// meanwhile, a replica may hold what the new one does not, so that no new reader gets to see it.
+/// meanwhile, a replica may hold what the new one does not, so that no new reader gets to see it; and where it may have changed more than
+/// once unseen, nobody does.
 pub fn keep(now: &mut Routes, cluster: &MemgraphCluster, before: &Routes) {
     let status = cluster.status.as_ref();
     let Some((status, ledger)) = status.and_then(|status| Some((status, status.ledger.as_ref()?))) else {
@@ -19,10 +20,11 @@ pub fn keep(now: &mut Routes, cluster: &MemgraphCluster, before: &Routes) {
     if now.cluster != before.cluster || !cluster.spec.has_read_gateway() {
         return;
     }
-    let same_main = before
-        .position
-        .as_ref()
-        .is_some_and(|position| position.main == ledger.main.instance);
+    let position = before.position.as_ref();
+    let same_main = position.is_some_and(|position| position.main == ledger.main.instance);
+    if !same_main && position.is_none_or(|position| position.term + 1 < ledger.term) {
+        return;
+    }
     let is_main_heard = status.instances.iter().any(|it| is_heard_main(it, ledger));
     let fenced = &cluster.spec.fenced_instances;
     let former = before.read.iter().filter(|it| it.target.duty == Duty::Replica);

@@ -1,6 +1,9 @@
 //! The leader's side: whether a gateway gets a grant.
 
-use super::message::{Failsafe, Grant, Response, VERSION};
+use super::{
+    LONGEST_TTL,
+    message::{Failsafe, Grant, Response, VERSION},
+};
 use crate::api::ledger::{Ledger, Route};
 
 /// What a grant rests on. All of it must be so *after* the response that it answers was received.
@@ -74,7 +77,8 @@ pub fn issue(issuing: Issuing<'_>, response: &Response) -> Result<Grant, Withhel
     if !ledger.grants_to(pod_uid) {
         return Err(Withheld::Unlisted);
     }
-    let ttl = ledger.grant_ttl.ok_or(Withheld::NoTtl)?.0;
+    // A gateway of a release that took longer ones would use all of it.
+    let ttl = ledger.grant_ttl.ok_or(Withheld::NoTtl)?.0.min(LONGEST_TTL);
     let tainted = response.report.held.as_ref().is_some_and(|held| held.tainted);
     if tainted && !main_serves {
         return Err(Withheld::Tainted);

@@ -180,6 +180,18 @@ fn a_grant_that_is_longer_than_any_may_be_is_worth_the_longest() {
     assert!(holder.permit(end).is_none());
 }
 
+/// A gateway of a release that took longer ones would go by all of it.
+#[test]
+fn no_grant_is_longer_than_any_may_be() {
+    let mut holder = holder();
+    let long = Ledger {
+        grant_ttl: Some(DurationString::from_millis(12_000)),
+        ..ledger()
+    };
+    let granted = granted(&mut holder, &long, secs(100));
+    assert_eq!(u128::from(granted.ttl_millis), LONGEST_TTL.as_millis());
+}
+
 #[test]
 fn a_grant_for_somebody_else_is_refused() {
     let mut holder = holder();

@@ -205,6 +205,22 @@ fn a_replica_of_which_nothing_is_heard_comes_last_and_stays_what_it_was() {
     }
 }
 
+/// It was MAIN itself in between, for example, and holds what nobody else does.
+#[test]
+fn a_replica_of_which_nothing_is_heard_is_offered_no_more_once_main_has_changed_twice_unseen() {
+    let one = replica("demo-1", "10.0.0.11");
+    let before = demo().instances([main(), one.clone()]);
+    let silent = demo().instances([main(), unheard(one)]);
+    let elsewhere = silent.clone().main("demo-2", "10.0.0.12");
+    assert_eq!(
+        offered(&[before.clone(), elsewhere.clone().term(8)]),
+        [(Preference::Unheard, false)]
+    );
+    assert_eq!(offered(&[before.clone(), elsewhere.term(9)]), []);
+    // The route to the same MAIN was closed meanwhile.
+    assert_eq!(offered(&[before, silent.term(9)]), [(Preference::Unheard, true)]);
+}
+
 #[test]
 fn a_replica_is_as_good_as_it_was_while_main_says_nothing_of_it() {
     let one = replica("demo-1", "10.0.0.11");
