@@ -212,6 +212,14 @@ var courses = []course{
 		map[int][]string{1: nil, 6: {"MemgraphOperatorWithoutLeader shop-operator"}},
 	},
 	{
+		"clusters that another installation looks after, for a while and on and on",
+		`memgraph_operator_clusters_of_others{namespace="x",pod="o-0"} 2x80
+		memgraph_operator_clusters_of_others{namespace="y",pod="o-0"} 1x10 0x70
+		memgraph_operator_clusters_of_others{namespace="z",pod="o-0"} 0x80
+		memgraph_operator_leader{namespace="memgraph-operator-system"} 1x80`,
+		map[int][]string{14: nil, 60: {"MemgraphOperatorClustersOfOthers x"}},
+	},
+	{
 		"reconciliations that fail on and on, while conflicts are nothing",
 		`memgraph_operator_reconcile_errors_total{reason="step"} 0+6x80
 		memgraph_operator_reconcile_errors_total{reason="conflict"} 0+6x80

@@ -90,8 +90,22 @@ impl Events {
             EventType::Warning,
             "LookedAfterByAnother",
             "Leave",
-            left(&cluster.name_any(), own, other, unread),
+            left(cluster, own, other, unread),
         );
+        self.publish(client, cluster, event).await;
+    }
+
+    /// Tells that one installation looks after a cluster from now on, in the place of another one that is gone.
+    pub(super) async fn taken_over(
+        &self,
+        client: &Client,
+        cluster: &MemgraphCluster,
+        (own, other): (&str, &str),
+    ) {
+        let note = format!(
+            "the installation of the operator with the Lease {own} looks after the cluster from now on: nobody holds the Lease {other}"
+        );
+        let event = event(EventType::Normal, "TakenOver", "TakeOver", note);
         self.publish(client, cluster, event).await;
     }
 
@@ -120,14 +134,20 @@ fn impostor<'a>(ledger: Option<&Ledger>, action: &'a Action) -> Option<&'a str> 
 }
 
 /// What is said of a cluster that one installation leaves to another one.
-fn left(cluster: &str, own: &str, other: &str, unread: Option<&str>) -> String {
+fn left(cluster: &MemgraphCluster, own: &str, other: &str, unread: Option<&str>) -> String {
     let left = format!(
         "the installation of the operator with the Lease {own} leaves the cluster to the one with the Lease {other}"
     );
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let given = format!(
+        "kubectl patch memgraphcluster {name} -n {namespace} --subresource=status --type=json -p '[{{\"op\":\"remove\",\"path\":\"/status/operator\"}}]'"
+    );
     let later = match unread {
-        None => "which runs. No two should look after the same namespaces".to_owned(),
+        None => format!(
+            "which runs. No two should watch the same namespaces: remove one of them; or, if the namespace is to be this one's, let the other one watch it no longer (watchNamespaces), and then give the cluster away: {given}"
+        ),
         Some(why) => format!(
-            "of which it does not know whether it runs ({why}). If that one is gone, remove it from the status: kubectl patch              memgraphcluster {cluster} --subresource=status --type=json -p '[{{\"op\":\"remove\",\"path\":\"/status/operator\"}}]'"
+            "of which it does not know whether it runs ({why}). If that one is gone, or watches the namespace no longer, give the cluster away: {given}"
         ),
     };
     format!("{left}, {later}")

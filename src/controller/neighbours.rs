@@ -14,7 +14,7 @@
 //! writes succeeds. A single step would leave the time between the reading and the write, in which it could begin on an older status.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -40,6 +40,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The same of one that may have no holder.
 const LOOK_SOON: Duration = Duration::from_secs(1);
+/// How often it is told again that a cluster is left alone: Events last for an hour by default.
+const TELL_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The other installations, as far as this one has met them.
 pub(super) struct Neighbours {
@@ -47,8 +49,8 @@ pub(super) struct Neighbours {
     own: String,
     timing: Timing,
     leases: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Watched>>>>,
-    /// By UID of the cluster: what was told of it.
-    told: Mutex<HashMap<String, BTreeSet<(String, &'static str)>>>,
+    /// By UID of the cluster: what was told of it, and when.
+    told: Mutex<HashMap<String, HashMap<(String, &'static str), Instant>>>,
 }
 
 /// The Lease of another installation, which all clusters look at together.
@@ -142,7 +144,7 @@ impl Neighbours {
         sight
     }
 
-    /// Whether this is told of the cluster for the first time. Clusters that are not among `there` are forgotten at times.
+    /// Whether this was not told of the cluster for a while. Clusters that are not among `there` are forgotten at times.
     fn is_news<U: IntoIterator<Item = String>>(
         &self,
         (uid, installation, news): (&str, &str, &'static str),
@@ -155,7 +157,14 @@ impl Neighbours {
             told.retain(|uid, _| there.contains(uid));
         }
         let of_cluster = told.entry(uid.to_owned()).or_default();
-        of_cluster.insert((installation.to_owned(), news))
+        let news = (installation.to_owned(), news);
+        let is_news = of_cluster
+            .get(&news)
+            .is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if is_news {
+            of_cluster.insert(news, Instant::now());
+        }
+        is_news
     }
 }
 
@@ -163,8 +172,8 @@ impl Neighbours {
 pub(super) enum Claim {
     /// This installation's: it says so, and that was kept.
     Ours(Box<MemgraphCluster>),
-    /// That cannot be said, since the CustomResourceDefinition does not fit.
-    Unfit(Box<MemgraphCluster>),
+    /// That cannot be said, since the CustomResourceDefinition does not fit, as this tells.
+    Unfit(Box<MemgraphCluster>, String),
     /// Somebody has written in between, so that it is to be looked at again.
     Unclear,
 }
@@ -188,8 +197,8 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         if self.is_ours(&cluster) {
             return Ok(Claim::Ours(Box::new(cluster)));
         }
-        if state.unfit_definition().is_some() {
-            return Ok(Claim::Unfit(Box::new(cluster)));
+        if let Some(why) = state.unfit_definition() {
+            return Ok(Claim::Unfit(Box::new(cluster), why));
         }
         let status = status::claimed(&cluster, &self.neighbours.own, &Time(self.wall.now()));
         match self.write(state, &cluster, &status).await {
@@ -204,7 +213,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             }
             Err(ReconcileError::Status(error @ StatusError::Unfit { .. })) => {
                 let live = self.note_unfit(state, &cluster, &error).await?;
-                Ok(Claim::Unfit(Box::new(live)))
+                Ok(Claim::Unfit(Box::new(live), error.to_string()))
             }
             Err(error) => Err(error),
         }
@@ -261,8 +270,12 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         match status::write(self.lanes.ordinary(), cluster, &next).await {
             Ok(_) => {
                 if announced {
-                    let cluster = cluster.name_any();
-                    tracing::warn!(%cluster, other, "nobody holds the Lease of the installation that looked after the cluster: it is taken over");
+                    let name = cluster.name_any();
+                    tracing::warn!(cluster = %name, other, "nobody holds the Lease of the installation that looked after the cluster: it is taken over");
+                    let own = &self.neighbours.own;
+                    self.events
+                        .taken_over(self.lanes.ordinary(), cluster, (own, other))
+                        .await;
                 }
                 Requeue::requeue(WORKING)
             }
@@ -276,7 +289,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
         }
     }
 
-    /// Says once that this installation leaves a cluster to another one; `unread`: why it is not known whether that one runs.
+    /// Says, and again each hour, that this installation leaves a cluster to another one; `unread`: why it is not known whether that one runs.
     async fn tell_left(&self, cluster: &MemgraphCluster, other: &str, unread: Option<&str>) {
         let uid = cluster.uid().unwrap_or_default();
         let news = (&*uid, other, if unread.is_some() { "unread" } else { "held" });

@@ -112,8 +112,9 @@ pub(super) async fn reconcile<B: Bolt, G: GatewayLink>(
     let state = operator.clusters.of(&cluster, &operator);
     let cluster = match operator.claim(&state, cluster).await? {
         Claim::Ours(cluster) => *cluster,
-        Claim::Unfit(cluster) => {
-            let next = Box::pin(operator.advance(&state, *cluster, None)).await?;
+        Claim::Unfit(cluster, why) => {
+            let seen = operator.observe(&state, &cluster).await;
+            let next = operator.refuse_definition(&state, &cluster, &seen, why).await?;
             return Ok(Requeue::requeue(next));
         }
         Claim::Unclear => return Ok(Requeue::requeue(WORKING)),
@@ -277,9 +278,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
             }
             let seen = self.observe(state, &cluster).await;
             if let Some(why) = state.unfit_definition() {
-                let situation = Situation::Stalled(Reason::UnfitDefinition, why);
-                self.report(state, &cluster, &seen, &situation).await?;
-                return Ok(RETRY_UNFIT);
+                return self.refuse_definition(state, &cluster, &seen, why).await;
             }
             let known = seen.known_term;
             if ledger(&cluster).is_some_and(|ledger| ledger.term < known) {
@@ -378,6 +377,19 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                 return Ok(WORKING);
             }
         }
+    }
+
+    /// Does nothing but tell of a definition that does not fit.
+    async fn refuse_definition(
+        &self,
+        state: &Cluster,
+        cluster: &MemgraphCluster,
+        seen: &Observation,
+        why: String,
+    ) -> Result<Duration, ReconcileError> {
+        let situation = Situation::Stalled(Reason::UnfitDefinition, why);
+        self.report(state, cluster, seen, &situation).await?;
+        Ok(RETRY_UNFIT)
     }
 
     /// Nothing is done on a status that was not kept. Returns the cluster as it is: something of it may have been kept.
