@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a grant lasts by default.
-const TTL: Duration = Duration::from_secs(5);
+const TTL: Duration = Duration::from_secs(4);
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
 

@@ -59,12 +59,12 @@ impl Part {
         matches!(self, Self::Switchover | Self::SwitchoverDriver)
     }
 
-    /// How long a client may not be able to write. Grants last for 5 s, and a MAIN is lost after 1 s, by default.
+    /// How long a client may not be able to write. Grants last for 4 s, and a MAIN is lost after 1 s, by default.
     pub fn goal(self) -> &'static str {
         match self {
             Self::Kill => "p50 < 150 ms, p99 < 500 ms",
             Self::BlackHole => "p99 < 2.5 s",
-            Self::BlackHoleGateway => "p99 < 6.5 s",
+            Self::BlackHoleGateway => "p99 < 5.5 s",
             Self::Switchover => "p99 < 300 ms",
             Self::SwitchoverDriver => "no failed transaction",
         }
