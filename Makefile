@@ -20,6 +20,9 @@ DEVCLUSTER := $(CARGO_TARGET_DIR)/debug/devcluster
 NAME ?= e2e
 NODES ?= 1
 
+# Clusters on this machine are of the newest release of Kubernetes that there is here. In the environment or on the command line,
+# KUBERNETES=1.33 asks for the oldest one that is supported; its first build takes some ten minutes more.
+
 .PHONY: help
 help: ## List what can be made
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column --table --separator '|'
@@ -41,14 +44,14 @@ test-faults: ## Only those of faults between the operator and the API server, at
 	cargo test --locked --package memgraph-operator --lib -- controller::tests::faults
 
 .PHONY: test-api
-test-api: $(DEVCLUSTER) ## Only those on a real API server without a node, in two to three minutes (TESTS=name: only those)
+test-api: $(DEVCLUSTER) ## Only those on a real API server without a node, in two to three minutes (TESTS=name: only those; KUBERNETES=1.33: on the oldest release)
 	cargo build --locked --package memgraph-operator
 	$(DEVCLUSTER) build >/dev/null
 	@e2e/chart/helm.sh >/dev/null
 	cargo test --locked --package e2e-node --test api -- --ignored $(TESTS)
 
 .PHONY: node-test
-node-test: images ## Only the tests on a real node (TESTS=name: only those; REUSE=1: keep the cluster for the next time)
+node-test: images ## Only the tests on a real node (TESTS=name: only those; KUBERNETES=1.33: as above; REUSE=1: keep the cluster for the next time)
 	@e2e/chart/helm.sh >/dev/null
 	cargo test --locked --package e2e-node --test node -- --ignored $(TESTS)
 

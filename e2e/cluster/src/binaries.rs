@@ -1,7 +1,5 @@
-//! Builds the Kubernetes binaries from the Go module in `box/`, once per version: they are kept in the user's cache folder
-//! under a key made of everything that they are built from.
+//! Builds the Kubernetes binaries, once per version: they are kept in the user's cache folder under the key of their source.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
@@ -14,100 +12,38 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::folders::{self, Folders};
-use crate::image::digest;
 use crate::interrupt::Interrupt;
 use crate::preflight;
 use crate::process::{self, command};
 use crate::progress::Progress;
+use crate::release::Release;
+use crate::source::Source;
 
-/// Programs that the binary `hyperkube` acts as when it is called by their names.
-const HYPERKUBE_NAMES: [&str; 8] = [
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
-    "volume-provisioner",
+/// Files of the newest release's build that clusters of the oldest one use too, and their names there.
+const SHARED: [(&str, &str); 6] = [
+    ("containerd", "containerd"),
+    ("containerd-shim-runc-v2", "containerd-shim-runc-v2"),
+    ("coredns", "coredns"),
+    ("ctr", "ctr"),
+    ("pause", "pause"),
+    ("hyperkube", "volume-provisioner"),
 ];
-
-/// What is compiled: packages of the module itself and of its dependencies.
-const PACKAGES: [&str; 5] = [
-    "./hyperkube",
-    "./coredns",
-    "github.com/containerd/containerd/v2/cmd/containerd",
-    "github.com/containerd/containerd/v2/cmd/ctr",
-    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-];
-
-/// Leaves out file systems that a node does not use and that need C libraries.
-const TAGS: &str = "no_btrfs,no_devmapper,no_zfs,no_aufs,grpcnotrace";
 
 /// Builds that have not been used for so long are removed when another one is made.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// The source of the binaries.
-#[derive(Debug)]
-pub struct Source {
-    folder: PathBuf,
-    kubernetes: String,
-    containerd: String,
-    key: String,
-}
-
-impl Source {
-    /// The Go module of this project.
-    ///
-    /// # Errors
-    /// When its files cannot be read.
-    pub fn of_project() -> Result<Self> {
-        Self::at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("box"))
-    }
-
-    fn at(folder: &Path) -> Result<Self> {
-        let mut files = BTreeMap::new();
-        collect(folder, Path::new(""), &mut files)?;
-        let go_mod = files
-            .get(Path::new("go.mod"))
-            .map(|text| String::from_utf8_lossy(text).into_owned());
-        let go_mod = go_mod.with_context(|| {
-            format!(
-                "{} has no go.mod: was the checkout moved? build devcluster again",
-                folder.display()
-            )
-        })?;
-        let version = |module: &str| {
-            required_version(&go_mod, module).with_context(|| format!("box/go.mod does not require {module}"))
-        };
-        let (kubernetes, containerd) = (
-            version("k8s.io/kubernetes")?,
-            version("github.com/containerd/containerd/v2")?,
-        );
-        let flags = build_flags(&kubernetes, &containerd).join("\n");
-        Ok(Self {
-            folder: folder.to_owned(),
-            kubernetes,
-            containerd,
-            key: key(&files, &flags),
-        })
-    }
-
-    /// Version of Kubernetes, such as `v1.37.1`.
-    pub fn kubernetes_version(&self) -> &str {
-        &self.kubernetes
-    }
-}
 
 /// Folder of the programs, building them if no build of this source is in the cache. Another process that builds the same
 /// is waited for.
 ///
 /// # Errors
 /// When a tool is missing or the build fails or is interrupted; what was compiled is kept by Go for the next time.
-pub fn ensure(folders: &Folders, progress: &mut Progress, interrupt: &Interrupt) -> Result<PathBuf> {
-    let source = Source::of_project()?;
+pub fn ensure(
+    release: Release,
+    folders: &Folders,
+    progress: &mut Progress,
+    interrupt: &Interrupt,
+) -> Result<PathBuf> {
     let all = folders.kubernetes();
-    let build = all.join(&source.key);
     folders::make(&all)?;
     let lock = File::create(all.join("lock")).context("cannot make the lock file of the cache folder")?;
     let start = Instant::now();
@@ -116,14 +52,38 @@ pub fn ensure(folders: &Folders, progress: &mut Progress, interrupt: &Interrupt)
         Duration::from_secs(3600),
         || progress_while_locked(&lock, progress, start),
     )?;
-    let used = build.join("used");
+    let newest = ensure_build(
+        &Source::of_project(Release::Newest)?,
+        None,
+        &all,
+        progress,
+        interrupt,
+    )?;
+    match release {
+        Release::Newest => Ok(newest),
+        Release::Oldest => {
+            let source = Source::of_project(release)?;
+            ensure_build(&source, Some(&newest), &all, progress, interrupt)
+        }
+    }
+}
+
+/// The folder of one source's programs. `others` is that of the programs which are not built from this source.
+fn ensure_build(
+    source: &Source,
+    others: Option<&Path>,
+    all: &Path,
+    progress: &mut Progress,
+    interrupt: &Interrupt,
+) -> Result<PathBuf> {
+    let build = all.join(&source.key);
     if !build.exists() {
         preflight::check_build_tools()?;
-        make(&source, &all, progress, interrupt)?;
-        remove_unused(&all, &build)?;
+        make(source, others, all, progress, interrupt)?;
+        remove_unused(all, &build)?;
     }
     // The file's time says when the build was used last.
-    folders::write(&used, "")?;
+    folders::write(&build.join("used"), "")?;
     Ok(build.join("bin"))
 }
 
@@ -138,7 +98,13 @@ fn progress_while_locked(lock: &File, progress: &mut Progress, start: Instant) -
     }
 }
 
-fn make(source: &Source, all: &Path, progress: &mut Progress, interrupt: &Interrupt) -> Result<()> {
+fn make(
+    source: &Source,
+    others: Option<&Path>,
+    all: &Path,
+    progress: &mut Progress,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let unfinished = all.join(format!("{}.building", source.key));
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).context("cannot remove an unfinished build")?;
@@ -146,15 +112,29 @@ fn make(source: &Source, all: &Path, progress: &mut Progress, interrupt: &Interr
     let bin = unfinished.join("bin");
     folders::make(&bin)?;
     compile(source, &bin, progress, interrupt)?;
-    for name in HYPERKUBE_NAMES {
+    for name in source.hyperkube_names {
         symlink("hyperkube", bin.join(name)).with_context(|| format!("cannot link {name}"))?;
     }
-    compile_pause(source, &bin)?;
+    match others {
+        Some(others) => share(others, &bin)?,
+        None => compile_pause(source, &bin)?,
+    }
     fs::rename(&unfinished, all.join(&source.key)).context("cannot keep the build in the cache folder")?;
-    progress.done(&format!(
-        "built Kubernetes {} and containerd {}",
-        source.kubernetes, source.containerd
-    ));
+    progress.done(&match &source.containerd {
+        Some(containerd) => format!(
+            "built Kubernetes {} and containerd {containerd}",
+            source.kubernetes
+        ),
+        None => format!("built Kubernetes {}", source.kubernetes),
+    });
+    Ok(())
+}
+
+/// By hard links: they stay when the build that they are from is removed.
+fn share(others: &Path, bin: &Path) -> Result<()> {
+    for (file, name) in SHARED {
+        fs::hard_link(others.join(file), bin.join(name)).with_context(|| format!("cannot link {name}"))?;
+    }
     Ok(())
 }
 
@@ -163,8 +143,8 @@ fn compile(source: &Source, bin: &Path, progress: &mut Progress, interrupt: &Int
     build
         .args(["-v", "-o"])
         .arg(bin)
-        .args(build_flags(&source.kubernetes, &source.containerd))
-        .args(PACKAGES);
+        .args(source.build_flags())
+        .args(source.packages);
     let start = Instant::now();
     let mut child = build
         .stdin(Stdio::null())
@@ -234,58 +214,8 @@ fn go(source: &Source, subcommand: &str) -> Command {
     go
 }
 
-fn build_flags(kubernetes: &str, containerd: &str) -> Vec<String> {
-    let minor = kubernetes.split('.').nth(1).unwrap_or_default();
-    let version = "k8s.io/component-base/version";
-    let link = format!(
-        "-s -w -X {version}.gitVersion={kubernetes} -X {version}.gitMajor=1 -X {version}.gitMinor={minor} \
-         -X {version}.gitTreeState=clean \
-         -X github.com/containerd/containerd/v2/version.Version={containerd}"
-    );
-    ["-trimpath", "-buildvcs=false", "-tags", TAGS, "-ldflags", &link]
-        .map(str::to_owned)
-        .to_vec()
-}
-
 fn is_package(line: &str) -> bool {
     !line.is_empty() && !line.starts_with(['#', '\t']) && !line.contains([' ', ':'])
-}
-
-/// The version of a module that a go.mod requires.
-fn required_version(go_mod: &str, module: &str) -> Option<String> {
-    go_mod.lines().find_map(|line| {
-        let mut words = line.trim().trim_start_matches("require ").split_whitespace();
-        if words.next() == Some(module) {
-            words.next().map(str::to_owned)
-        } else {
-            None
-        }
-    })
-}
-
-/// Reads the files below a folder that a build depends on.
-fn collect(folder: &Path, below: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
-    let here = folder.join(below);
-    let entries =
-        fs::read_dir(&here).with_context(|| format!("cannot read the folder {}", here.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        let path = below.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            collect(folder, &path, files)?;
-        } else if !path.to_string_lossy().ends_with("_test.go") {
-            files.insert(path, folders::read(&entry.path())?);
-        }
-    }
-    Ok(())
-}
-
-fn key(files: &BTreeMap<PathBuf, Vec<u8>>, flags: &str) -> String {
-    let mut description = format!("{flags}\n{}\n{}\n", PACKAGES.join(" "), HYPERKUBE_NAMES.join(" "));
-    for (path, contents) in files {
-        description.push_str(&format!("{} {}\n", path.display(), digest::sha256_hex(contents)));
-    }
-    digest::sha256_hex(description.as_bytes())[..16].to_owned()
 }
 
 fn remove_unused(all: &Path, current: &Path) -> Result<()> {
@@ -307,45 +237,6 @@ fn remove_unused(all: &Path, current: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn module(folder: &Path, main: &str) -> Source {
-        fs::create_dir_all(folder.join("cmd")).unwrap();
-        let go_mod = "module x\n\nrequire k8s.io/kubernetes v1.37.1\n\nrequire (\n\t\
-                      github.com/containerd/containerd/v2 v2.4.2 // indirect\n)\n";
-        fs::write(folder.join("go.mod"), go_mod).unwrap();
-        fs::write(folder.join("cmd/main.go"), main).unwrap();
-        Source::at(folder).unwrap()
-    }
-
-    #[test]
-    fn versions_are_read_from_go_mod() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = module(folder.path(), "package main");
-        assert_eq!(source.kubernetes_version(), "v1.37.1");
-        assert_eq!(source.containerd, "v2.4.2");
-        assert!(build_flags("v1.37.1", "v2.4.2")[5].contains("gitMinor=37 "));
-    }
-
-    #[test]
-    fn the_key_changes_with_the_sources_but_not_with_their_place_or_tests() {
-        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let first = module(one.path(), "package main").key;
-        assert_eq!(first.len(), 16);
-        assert_eq!(module(other.path(), "package main").key, first);
-        fs::write(other.path().join("cmd/main_test.go"), "package main").unwrap();
-        assert_eq!(Source::at(other.path()).unwrap().key, first);
-        assert_ne!(module(other.path(), "package main // changed").key, first);
-    }
-
-    #[test]
-    fn the_projects_own_module_is_understood() {
-        assert!(
-            Source::of_project()
-                .unwrap()
-                .kubernetes_version()
-                .starts_with("v1.")
-        );
-    }
 
     #[test]
     fn compiled_packages_are_told_from_errors() {

@@ -56,7 +56,7 @@ impl Cluster {
         options.check()?;
         preflight::check_machine()?;
         preflight::install_packages()?;
-        let binaries = binaries::ensure(folders, progress, interrupt)?;
+        let binaries = binaries::ensure(options.kubernetes, folders, progress, interrupt)?;
         let _lock = lock(folders, &options.name, progress, interrupt)?;
         let folder = folders.cluster(&options.name);
         if folder.up().exists() && ClusterSpec::read(&folder)?.is_some() {
@@ -313,6 +313,7 @@ fn reserve(options: &Options, folders: &Folders, binaries: &Path) -> Result<Clus
         },
         fast_node_monitoring: options.fast_node_monitoring,
         addresses,
+        kubernetes: options.kubernetes,
         binaries: binaries.to_owned(),
         pause_image: String::new(),
         coredns_image: String::new(),
@@ -394,6 +395,7 @@ fn count(number: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::Release;
 
     #[test]
     fn the_addons_are_filled_in_completely() {
@@ -402,6 +404,7 @@ mod tests {
             nodes: 1,
             fast_node_monitoring: false,
             addresses: AddressPlan::all().nth(2).unwrap(),
+            kubernetes: Release::Newest,
             binaries: "/b".into(),
             pause_image: "p".into(),
             coredns_image: "localhost/coredns:abc".into(),

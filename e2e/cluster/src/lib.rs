@@ -25,5 +25,7 @@ pub mod pki;
 pub mod preflight;
 pub mod process;
 pub mod progress;
+pub mod release;
+pub mod source;
 pub mod spec;
 pub mod teardown;

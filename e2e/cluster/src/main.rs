@@ -22,6 +22,7 @@ use e2e_cluster::node;
 use e2e_cluster::preflight;
 use e2e_cluster::process::{self, command};
 use e2e_cluster::progress::Progress;
+use e2e_cluster::release::Release;
 use e2e_cluster::spec::Options;
 
 /// Kubernetes clusters on this machine, for tests: no container engine, no registry, no network.
@@ -42,7 +43,7 @@ struct Name {
 
 #[derive(Subcommand)]
 enum Subcommands {
-    /// Build the Kubernetes binaries into the cache, unless they are there
+    /// Build the Kubernetes binaries into the cache, unless they are there (KUBERNETES=1.33: of the oldest release, as for `up`)
     Build,
     /// Start a cluster and wait until it can run pods
     Up {
@@ -226,6 +227,7 @@ fn run(subcommand: Subcommands) -> Result<ExitCode> {
                 nodes,
                 control_plane_only,
                 fast_node_monitoring,
+                kubernetes: Release::of_environment()?,
             };
             let cluster = Cluster::up(
                 &options,
@@ -320,7 +322,12 @@ fn run(subcommand: Subcommands) -> Result<ExitCode> {
 fn build(folders: &Folders) -> Result<()> {
     preflight::check_machine()?;
     preflight::install_packages()?;
-    let bin = binaries::ensure(folders, &mut Progress::on_stderr(), &Interrupt::on_signals()?)?;
+    let bin = binaries::ensure(
+        Release::of_environment()?,
+        folders,
+        &mut Progress::on_stderr(),
+        &Interrupt::on_signals()?,
+    )?;
     println!("{}", bin.display());
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{AddressPlan, BoxName, MAX_NODES};
 use crate::folders::{self, ClusterFolder};
+use crate::release::Release;
 
 /// What the user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,16 +20,19 @@ pub struct Options {
     pub control_plane_only: bool,
     /// Notice a dead node after 8 s and evict its pods 5 s later, instead of after 50 s and 300 s.
     pub fast_node_monitoring: bool,
+    /// Which Kubernetes it is of.
+    pub kubernetes: Release,
 }
 
 impl Options {
-    /// One node with Kubernetes's own time-outs.
+    /// One node of the newest Kubernetes, with its own time-outs.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             nodes: 1,
             control_plane_only: false,
             fast_node_monitoring: false,
+            kubernetes: Release::default(),
         }
     }
 
@@ -60,6 +64,9 @@ pub struct ClusterSpec {
     pub fast_node_monitoring: bool,
     /// Its addresses.
     pub addresses: AddressPlan,
+    /// Which Kubernetes it is of. Clusters of an earlier checkout do not tell.
+    #[serde(default)]
+    pub kubernetes: Release,
     /// Folder of the Kubernetes binaries.
     pub binaries: PathBuf,
     /// The image that holds each pod's namespaces.
@@ -169,6 +176,7 @@ mod tests {
             nodes: 2,
             fast_node_monitoring: true,
             addresses: AddressPlan::all().nth(1).unwrap(),
+            kubernetes: Release::Oldest,
             binaries: "/b".into(),
             pause_image: "p".into(),
             coredns_image: "c".into(),

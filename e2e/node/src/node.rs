@@ -10,6 +10,7 @@ use e2e_cluster::cluster::Cluster;
 use e2e_cluster::folders::Folders;
 use e2e_cluster::interrupt::Interrupt;
 use e2e_cluster::progress::Progress;
+use e2e_cluster::release::Release;
 use e2e_cluster::spec::Options;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -19,7 +20,7 @@ use crate::installation::{PUBLISHED_IMAGE, Version};
 
 /// Name of the cluster. Another one with `DEVCLUSTER_NAME`.
 pub const NAME: &str = "node-test";
-/// Name of the cluster of the tests on an API server without a node.
+/// Name of the cluster of the tests on an API server without a node. Another one with `DEVCLUSTER_NAME`.
 pub const API_NAME: &str = "api-test";
 /// Name of the cluster on which versions change (`make e2e-upgrade`).
 pub const UPGRADE_NAME: &str = "upgrade-test";
@@ -60,7 +61,7 @@ pub struct Node {
 
 impl Node {
     /// Starts a cluster, loads the images of a folder and installs the operator. With `REUSE=1` in the environment, a
-    /// cluster of that name that is up already is used, and stays.
+    /// cluster of that name that is up already is used, and stays. With `KUBERNETES=1.33` it is of that release.
     ///
     /// # Errors
     /// When something of it fails; the cluster is then removed.
@@ -68,13 +69,18 @@ impl Node {
         let folders = Folders::of_user()?;
         let name = env::var("DEVCLUSTER_NAME").unwrap_or_else(|_| NAME.to_owned());
         let keep = env::var("REUSE").is_ok_and(|value| value == "1");
-        let mut options = Options::new(&name);
+        let mut options = Options {
+            kubernetes: Release::of_environment()?,
+            ..Options::new(&name)
+        };
         if let Ok(nodes) = env::var(NODES_VARIABLE) {
             options.nodes = nodes.parse().context("NODES is no number")?;
         }
         let mut progress = Progress::on_stderr();
         let running = Cluster::open(&name, &folders).ok().filter(|cluster| {
-            keep && cluster.folder().up().exists() && cluster.spec().nodes == options.nodes
+            let spec = cluster.spec();
+            let fits = spec.nodes == options.nodes && spec.kubernetes == options.kubernetes;
+            keep && cluster.folder().up().exists() && fits
         });
         let cluster = match running {
             Some(cluster) => cluster,
@@ -113,6 +119,7 @@ impl Node {
         let mut progress = Progress::on_stderr();
         let options = Options {
             control_plane_only: true,
+            kubernetes: Release::of_environment()?,
             ..Options::new(name)
         };
         Cluster::down(name, &folders, &mut progress, interrupt)?;

@@ -170,6 +170,7 @@ rules:
 mod tests {
     use super::*;
     use crate::address::AddressPlan;
+    use crate::release::Release;
 
     fn spec(index: usize) -> ClusterSpec {
         ClusterSpec {
@@ -177,6 +178,7 @@ mod tests {
             nodes: 2,
             fast_node_monitoring: false,
             addresses: AddressPlan::all().nth(index).unwrap(),
+            kubernetes: Release::Newest,
             binaries: "/cache/bin".into(),
             pause_image: "localhost/pause:1".into(),
             coredns_image: "localhost/coredns:1".into(),

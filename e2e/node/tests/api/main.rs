@@ -19,6 +19,7 @@ mod rules;
 mod sizes;
 mod status;
 
+use std::env;
 use std::process::ExitCode;
 
 use e2e_node::node::{API_NAME, Node};
@@ -64,7 +65,8 @@ const TESTS: &[(&str, Body)] = tests! {
 };
 
 fn main() -> ExitCode {
-    let up = async |interrupt: &_| Node::control_plane(API_NAME, interrupt).await;
+    let name = env::var("DEVCLUSTER_NAME").unwrap_or_else(|_| API_NAME.to_owned());
+    let up = async |interrupt: &_| Node::control_plane(&name, interrupt).await;
     match stage::run(TESTS.iter(), up) {
         Ok(code) => code,
         Err(error) => {
