@@ -50,8 +50,11 @@ pub(super) struct Neighbours {
     timing: Timing,
     leases: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Watched>>>>,
     /// By UID of the cluster: what was told of it, and when.
-    told: Mutex<HashMap<String, HashMap<(String, &'static str), Instant>>>,
+    told: Mutex<HashMap<String, Told>>,
 }
+
+/// Of which installation what was told last when.
+type Told = HashMap<(String, &'static str), Instant>;
 
 /// The Lease of another installation, which all clusters look at together.
 struct Watched {

@@ -175,6 +175,19 @@ impl State {
         let was_told = self.told.get(by).is_some_and(|told| *told >= lost);
         was_told || lost.elapsed() > UNDER_WAY
     }
+
+    /// Whether this takes back a registration that has failed, which was the last that this process has sent to that MAIN: with that one it
+    /// was decided on, however long MAIN took for its answer.
+    fn takes_back(&self, sent: &Sent) -> bool {
+        let Some(name) = sent.statement.strip_prefix("DROP REPLICA ") else {
+            return false;
+        };
+        let mut before = self.sent.iter().rev();
+        let before = before.find(|before| before.by == sent.by && before.to == sent.to);
+        before
+            .and_then(|before| before.statement.strip_prefix("REGISTER REPLICA "))
+            .is_some_and(|rest| rest.split_whitespace().next() == Some(name))
+    }
 }
 
 /// Follows what the operators do.
@@ -353,7 +366,7 @@ impl Protocol {
             let mut state = self.state();
             // From when it is sent: whoever has sent it may stand still, and hear the answer after all that others do next.
             state.probed &= step != Step::Promoting;
-            if !late && state.is_without_ledger(by) {
+            if !late && state.is_without_ledger(by) && !state.takes_back(&sent) {
                 state.without_ledger.push(sent.clone());
             }
             state
@@ -574,6 +587,35 @@ mod tests {
         assert_eq!(promote(&protocol), 0);
         protocol.told("operator-0", &json!({"items": [cluster(json!({}))]}));
         assert_eq!(promote(&protocol), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registration_that_has_failed_may_be_taken_back_and_nothing_else() {
+        let protocol = protocol();
+        let at = |host| ([10, 1, 0, host], 7687).into();
+        let says = |by, host, statement| {
+            protocol.statement(by, at(host), statement, false);
+            protocol.without_ledger().len()
+        };
+        protocol.ledger(&Ledger::default());
+        let register = "REGISTER REPLICA pod_1_g7 STRICT_SYNC TO \"10.1.0.2:10000\"";
+        assert_eq!(says("operator-0", 1, register), 0);
+        protocol.ledger_lost();
+        tokio::time::advance(UNDER_WAY * 2).await;
+        assert_eq!(
+            says("operator-1", 1, "DROP REPLICA pod_1_g7"),
+            1,
+            "another process"
+        );
+        assert_eq!(
+            says("operator-0", 3, "DROP REPLICA pod_1_g7"),
+            2,
+            "another instance"
+        );
+        assert_eq!(says("operator-0", 1, "DROP REPLICA pod_1_g7"), 2);
+        assert_eq!(says("operator-0", 1, "DROP REPLICA pod_1_g7"), 3, "once more");
+        assert_eq!(says("operator-0", 1, register), 4);
+        assert_eq!(says("operator-0", 1, "DROP REPLICA pod_1_g70"), 5, "another name");
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,16 +9,21 @@ use e2e_node::wait::until;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
-use memgraph_operator::api::{MemgraphCluster, names};
+use memgraph_operator::api::{MemgraphCluster, Phase, names};
 use serde_json::json;
 
 const KINDS: &str = "memgraphclusters,statefulsets,deployments,replicasets,pods,services,endpointslices,serviceaccounts,configmaps,\
                      roles,rolebindings,secrets,poddisruptionbudgets,controllerrevisions";
 
-/// Waits until nothing of cluster `demo` is left but volume claims, and returns their names.
+/// Deletes cluster `demo`, waits until nothing of it is left but volume claims, and returns their names.
 async fn claims_left(scene: &Scene) -> Result<Vec<String>> {
     let deletion = Api::<MemgraphCluster>::delete(&scene.api(), "demo", &DeleteParams::default()).await;
     deletion.context("cannot delete the cluster")?;
+    claims_left_after(scene).await
+}
+
+/// The same once it was deleted.
+async fn claims_left_after(scene: &Scene) -> Result<Vec<String>> {
     until("everything of the cluster to vanish", SETTLE_LIMIT, async || {
         let all = scene.kubectl(&["get", KINDS, "--output", "name"])?;
         let left: Vec<_> = all.lines().filter(|name| name.contains("demo")).collect();
@@ -139,6 +144,58 @@ pub async fn with_the_policy_delete_the_volumes_go_too(scene: Arc<Scene>) -> Res
         Ok(Some(()))
     })
     .await
+}
+
+/// Whatever the operator is about, or waits for: nothing of it keeps an object from going, and the data stays.
+pub async fn it_goes_in_every_phase(scene: Arc<Scene>) -> Result<()> {
+    let phase = |cluster: &MemgraphCluster| cluster.status.as_ref().and_then(|status| status.phase);
+    let expected = [0, 1, 2].map(|n| format!("persistentvolumeclaim/data-demo-{n}"));
+
+    // Its image cannot be had: no instance has ever run.
+    let database = scene
+        .create("demo", json!({"image": "localhost/there-is-none:99.0.0"}))
+        .await?;
+    let is_reported = |cluster: &MemgraphCluster| phase(cluster) == Some(Phase::Pending);
+    database.wait("its beginning", SETTLE_LIMIT, is_reported).await?;
+    claims_left(&scene).await?;
+
+    // A failover is under way that cannot end: nobody is left to lead.
+    let database = scene.start("demo", json!({})).await?;
+    database.write("before").await?;
+    for instance in database.instances().await? {
+        scene.freeze(&instance)?;
+    }
+    let is_lost = |cluster: &MemgraphCluster| {
+        condition(cluster, "MainAvailable").is_some_and(|(status, _)| status != "True")
+    };
+    database.wait("MAIN to be missed", SETTLE_LIMIT, is_lost).await?;
+    scene.kubectl(&["delete", "memgraphcluster", "demo", "--wait=false"])?;
+    scene.thaw()?;
+    ensure!(claims_left_after(&scene).await? == expected, "volumes are gone");
+
+    // An update waits for a pod that never comes up.
+    let database = scene.start("demo", json!({})).await?;
+    database.expect_everywhere(&["before"]).await?;
+    let patch = json!({"spec": {"config": {"there-is-no-such-flag": "1"}}}).to_string();
+    scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])?;
+    let hangs = |cluster: &MemgraphCluster| {
+        condition(cluster, "UpToDate").is_some_and(|(status, _)| status == "False")
+    };
+    database.wait("the update to begin", SETTLE_LIMIT, hangs).await?;
+    ensure!(claims_left(&scene).await? == expected, "volumes are gone");
+
+    // It sleeps.
+    let database = scene.start("demo", json!({})).await?;
+    database.expect_everywhere(&["before"]).await?;
+    let patch = json!({"spec": {"hibernated": true}}).to_string();
+    scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])?;
+    let sleeps = |cluster: &MemgraphCluster| phase(cluster) == Some(Phase::Hibernated);
+    database.wait("it to sleep", SETTLE_LIMIT, sleeps).await?;
+    ensure!(claims_left(&scene).await? == expected, "volumes are gone");
+
+    // And after all that the data is what it was.
+    let database = scene.start("demo", json!({})).await?;
+    database.expect_everywhere(&["before"]).await
 }
 
 pub async fn an_object_of_somebody_else_is_not_adopted(scene: Arc<Scene>) -> Result<()> {

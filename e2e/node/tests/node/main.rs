@@ -129,7 +129,8 @@ const LONG: &[(&str, Body)] = tests! {
         a_lost_strict_replica_is_replaced_and_the_status_says_so
         a_failover_waits_for_a_word_and_then_loses_nothing;
     deletion:
-        a_state_that_tells_nothing_waits_for_a_word_and_obeys_it;
+        a_state_that_tells_nothing_waits_for_a_word_and_obeys_it
+        it_goes_in_every_phase;
     docs:
         the_first_steps_are_as_the_guide_says
         a_cluster_grows_and_shrinks_as_the_guide_says
@@ -166,6 +167,7 @@ const LONG: &[(&str, Body)] = tests! {
         ends_at_gateways_leads_to_each_main_and_changes_without_a_session_cut;
     updates:
         a_changed_configuration_reaches_one_instance_after_the_other
+        an_update_that_somebody_supervises_waits_for_a_word_before_main_moves
         data_that_lies_in_pods_outlives_an_update_a_kill_and_the_eviction_of_each_pod;
     quiet:
         a_cluster_at_rest_causes_no_write;

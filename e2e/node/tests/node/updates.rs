@@ -1,5 +1,6 @@
 //! A changed spec reaches the instances that run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{EvictParams, ListParams};
 use memgraph_operator::api::MemgraphCluster;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What the condition UpToDate says.
 pub(super) fn is_up_to_date(cluster: &MemgraphCluster) -> Option<bool> {
@@ -118,4 +119,55 @@ pub async fn a_changed_configuration_reaches_one_instance_after_the_other(scene:
     ensure!(main != "demo-0", "MAIN has not moved before its pod was replaced");
     let tokens: Vec<_> = written.acknowledged.iter().map(String::as_str).collect();
     database.expect_everywhere(&tokens).await
+}
+
+/// With `mainUpdate: Supervised` MAIN serves in its old pod until somebody says that it may move, however long that takes.
+pub async fn an_update_that_somebody_supervises_waits_for_a_word_before_main_moves(
+    scene: Arc<Scene>,
+) -> Result<()> {
+    let database = scene
+        .start("demo", json!({"updateStrategy": {"mainUpdate": "Supervised"}}))
+        .await?;
+    let (before, main) = (database.lives().await?, database.main().await?);
+    let mut writer = Writer::start(&database, "supervised").await?;
+    let patch = |spec: Value| {
+        let patch = json!({"spec": spec}).to_string();
+        scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])
+    };
+    patch(json!({"config": {"query-execution-timeout-sec": "601"}}))?;
+    database
+        .wait("only MAIN to be left", SETTLE_LIMIT * 3, |cluster| {
+            condition(cluster, "UpToDate") == Some(("False", "WaitingForSwitchover"))
+        })
+        .await?;
+    let is_new = |after: &BTreeMap<String, (String, i32)>, instance: &str| {
+        after.get(instance).map(|(uid, _)| uid) != before.get(instance).map(|(uid, _)| uid)
+    };
+    let now = database.lives().await?;
+    for instance in before.keys() {
+        let expected = *instance != main;
+        ensure!(
+            is_new(&now, instance) == expected,
+            "{instance}: {before:?}, then {now:?}"
+        );
+    }
+    // It goes on like that.
+    writer.goes_on(50).await?;
+    ensure!(database.main().await? == main, "MAIN has moved by itself");
+    ensure!(!is_new(&database.lives().await?, &main), "MAIN has another pod");
+
+    patch(json!({"switchover": {"requestId": "it-may-move"}}))?;
+    database
+        .wait("the update to end", SETTLE_LIMIT * 3, |cluster| {
+            is_up_to_date(cluster) == Some(true) && is_settled(cluster)
+        })
+        .await?;
+    let written = writer.stop().await?;
+    eprintln!("          supervised: {written}");
+    ensure!(database.main().await? != main, "MAIN has not moved");
+    ensure!(
+        is_new(&database.lives().await?, &main),
+        "{main} still has its old pod"
+    );
+    database.expect_everywhere(&written.tokens()).await
 }

@@ -219,7 +219,8 @@ impl World {
         };
         if ledger.in_sync.is_empty() {
             if self.promise.in_sync() > 0 {
-                self.watchman.report("I4", format!("{} serves with nobody in sync", instance.name));
+                self.watchman
+                    .report("I4", format!("{} serves with nobody in sync", instance.name));
             }
             return;
         }
