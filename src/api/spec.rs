@@ -46,19 +46,19 @@ use super::{
         "metadata.name: at most 40 characters of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit, because pods, Services and DNS names are made from it"
     ),
     validation = (
-        "!has(self.spec.switchover) || !has(self.spec.switchover.target) || self.spec.switchover.target.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
+        "!has(self.spec.switchover) || !has(self.spec.switchover.target) || (self.spec.switchover.target.matches('-(0|[1-9][0-9]?)$') && self.spec.switchover.target.substring(0, self.spec.switchover.target.lastIndexOf('-')) == self.metadata.name)",
         "spec.switchover.target: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     ),
     validation = (
-        "!has(self.spec.bootstrap) || !has(self.spec.bootstrap.recover) || self.spec.bootstrap.recover.main.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
+        "!has(self.spec.bootstrap) || !has(self.spec.bootstrap.recover) || (self.spec.bootstrap.recover.main.matches('-(0|[1-9][0-9]?)$') && self.spec.bootstrap.recover.main.substring(0, self.spec.bootstrap.recover.main.lastIndexOf('-')) == self.metadata.name)",
         "spec.bootstrap.recover.main: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     ),
     validation = (
-        "!has(self.spec.fencedInstances) || self.spec.fencedInstances.all(i, i.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$'))",
+        "!has(self.spec.fencedInstances) || self.spec.fencedInstances.all(i, i.matches('-(0|[1-9][0-9]?)$') && i.substring(0, i.lastIndexOf('-')) == self.metadata.name)",
         "spec.fencedInstances: each must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     ),
     validation = (
-        "!has(self.spec.replication) || !has(self.spec.replication.preferredMain) || self.spec.replication.preferredMain.matches('^' + self.metadata.name + '-(0|[1-9][0-9]?)$')",
+        "!has(self.spec.replication) || !has(self.spec.replication.preferredMain) || (self.spec.replication.preferredMain.matches('-(0|[1-9][0-9]?)$') && self.spec.replication.preferredMain.substring(0, self.spec.replication.preferredMain.lastIndexOf('-')) == self.metadata.name)",
         "spec.replication.preferredMain: must be the name of an instance, which is the cluster's name, '-' and a number, such as demo-1"
     ),
     validation = (
