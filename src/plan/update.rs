@@ -185,7 +185,8 @@ fn replace(instance: &Instance) -> Option<Step> {
 /// Whether it is as it should be: MAIN, or a replica that follows closely; and not about to go. MAIN's word alone says
 /// nothing of a replica whose pod has just gone: it notices when it next sends something.
 fn is_well(members: &Members<'_>, instance: &Instance) -> bool {
-    let follows = |r: &Registration| r.follows() && r.behind >= -NEAR;
+    // One that is slower than MAIN's writers is seen to follow once in a while, which nothing waits for.
+    let follows = |r: &Registration| r.keeps_up() && r.behind >= -NEAR;
     let in_place = instance.name == members.main.name
         || instance.is_replica() && members.registration_of(instance).is_some_and(follows);
     in_place && !instance.terminating && instance.ordinal < members.seen.settings.replicas

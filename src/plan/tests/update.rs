@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         Action, Situation, Step,
-        observation::{Configuration, Container, Observation, Sight},
+        observation::{Configuration, Container, DataStatus, Observation, Registration, Sight},
         plan, report,
     },
     decisions::running,
@@ -14,7 +14,7 @@ use super::{
 use crate::api::{
     MainUpdate, Phase,
     conditions::{ConditionType, Reason, Truth},
-    ledger::Change,
+    ledger::{Change, OperationKind},
 };
 
 /// A cluster whose spec has changed since its instances were started.
@@ -122,6 +122,35 @@ fn main_stays_until_somebody_moves_it_where_the_spec_says_so() {
     world.ask_for_switchover(None);
     world.settle();
     assert!(world.is_up_to_date());
+}
+
+/// It goes to and fro between `recovery` and `ready`, and is seen to be ready once in a while.
+#[test]
+fn an_update_goes_on_although_writers_are_faster_than_an_asynchronous_replica() {
+    let mut world = changed();
+    world.settings.main_update = MainUpdate::Supervised;
+    world.settle();
+    world.settings.main_update = MainUpdate::Automatic;
+    let moves_where_it = |change: fn(&mut Registration)| {
+        let mut seen = world.observe();
+        let Sight::Serving(view) = &mut seen.instances[0].sight else {
+            panic!("MAIN serves");
+        };
+        let other = view.registrations.iter_mut().find(|r| !r.is_sync());
+        change(other.unwrap());
+        matches!(
+            plan(&seen).situation,
+            Situation::Working(OperationKind::Switchover, _)
+        )
+    };
+    assert!(moves_where_it(|_| ()));
+    assert!(moves_where_it(|r| {
+        (r.status, r.has_followed) = (Some(DataStatus::Recovery), true);
+    }));
+    assert!(!moves_where_it(|r| {
+        (r.status, r.has_followed) = (Some(DataStatus::Recovery), false);
+    }));
+    assert!(!moves_where_it(|r| r.status = Some(DataStatus::Invalid)));
 }
 
 #[test]

@@ -129,7 +129,6 @@ pub async fn an_update_that_somebody_supervises_waits_for_a_word_before_main_mov
         .start("demo", json!({"updateStrategy": {"mainUpdate": "Supervised"}}))
         .await?;
     let (before, main) = (database.lives().await?, database.main().await?);
-    let mut writer = Writer::start(&database, "supervised").await?;
     let patch = |spec: Value| {
         let patch = json!({"spec": spec}).to_string();
         scene.kubectl(&["patch", "memgraphcluster/demo", "--type=merge", "--patch", &patch])
@@ -152,6 +151,7 @@ pub async fn an_update_that_somebody_supervises_waits_for_a_word_before_main_mov
         );
     }
     // It goes on like that.
+    let mut writer = Writer::start(&database, "supervised").await?;
     writer.goes_on(50).await?;
     ensure!(database.main().await? == main, "MAIN has moved by itself");
     ensure!(!is_new(&database.lives().await?, &main), "MAIN has another pod");
