@@ -75,6 +75,10 @@ const MAX_WAITED: u64 = 6;
 const MAX_STALLED: u64 = 1;
 /// How many may be less than a seed should be: clusters that did not become whole for so long that no time was left to make up for it.
 const MAX_BELOW: u64 = 2;
+/// How many of a million acknowledged writes may be lost within the published limits: in 10,000 seeds two of ten million were.
+const MAX_LOST_OF_A_MILLION: u64 = 5;
+/// So many may be in any case: a single one says nothing of how often that is.
+const MAX_LOST: u64 = 3;
 /// After so many seeds a run says how far it is.
 const SEEDS_PER_LINE: u64 = 500;
 
@@ -318,13 +322,22 @@ impl Sum {
         let many = all
             .into_iter()
             .filter(|(count, most, _)| per_cent(*count, self.seeds) > *most);
-        many.map(|(count, most, what)| {
-            format!(
-                "{count} of {} seeds {what}: no more than {most} in a hundred may",
-                self.seeds
-            )
-        })
-        .collect()
+        let mut shares: Vec<_> = many
+            .map(|(count, most, what)| {
+                format!(
+                    "{count} of {} seeds {what}: no more than {most} in a hundred may",
+                    self.seeds
+                )
+            })
+            .collect();
+        let most = MAX_LOST.max(self.acknowledged.saturating_mul(MAX_LOST_OF_A_MILLION) / 1_000_000);
+        if u64::try_from(self.booked).unwrap_or(u64::MAX) > most {
+            shares.push(format!(
+                "{} of {} acknowledged writes are lost within the published limits: no more than {most} may be",
+                self.booked, self.acknowledged
+            ));
+        }
+        shares
     }
 
     /// Takes in what came of a seed. How many have failed by now.
@@ -381,6 +394,21 @@ mod tests {
         sum.stalled.push((5, String::new()));
         assert_eq!(sum.shares().len(), 2);
         sum.seeds = SEEDS_FOR_SHARES - 1;
+        assert!(sum.shares().is_empty());
+    }
+
+    #[test]
+    fn few_writes_may_be_lost_within_the_limits() {
+        let mut sum = Sum {
+            seeds: SEEDS_FOR_SHARES,
+            acknowledged: 100_000,
+            booked: 3,
+            ..Sum::default()
+        };
+        assert!(sum.shares().is_empty());
+        sum.booked = 4;
+        assert_eq!(sum.shares().len(), 1);
+        sum.acknowledged = 1_000_000;
         assert!(sum.shares().is_empty());
     }
 }

@@ -208,22 +208,17 @@ impl World {
         }
     }
 
-    /// I4: while clients may write, MAIN has a registration that it waits for and that the ledger names. The ledger names one, unless
-    /// less is promised.
+    /// I4: while clients may write, MAIN has a registration that it waits for and that the ledger names. Where the ledger names none, since
+    /// the one that it named lacks what was acknowledged, MAIN waits for somebody all the same, unless less is promised.
     fn i4_main_waits_for_somebody(&self, ledger: &Ledger) {
-        if ledger.route != Route::Open || self.watchman.was_meddled_with() {
+        let nobody = ledger.in_sync.is_empty();
+        let may_be_alone = nobody && self.promise.in_sync() == 0;
+        if ledger.route != Route::Open || may_be_alone || self.watchman.was_meddled_with() {
             return;
         }
         let Some((instance, process)) = self.serving_main(ledger) else {
             return;
         };
-        if ledger.in_sync.is_empty() {
-            if self.promise.in_sync() > 0 {
-                self.watchman
-                    .report("I4", format!("{} serves with nobody in sync", instance.name));
-            }
-            return;
-        }
         let Some(look) = self.memgraphs.look(process) else {
             return;
         };
@@ -234,13 +229,12 @@ impl World {
             Some(ReplicationMode::Sync) => "sync",
             _ => "strict_sync",
         };
+        let is_named = |name: &str| {
+            let mut members = ledger.in_sync.iter();
+            members.any(|member| name.ends_with(&format!("_g{}", member.generation)))
+        };
         let waits = registrations.iter().any(|registration| {
-            registration.attached
-                && registration.mode == mode
-                && ledger
-                    .in_sync
-                    .iter()
-                    .any(|member| registration.name.ends_with(&format!("_g{}", member.generation)))
+            registration.attached && registration.mode == mode && (nobody || is_named(&registration.name))
         });
         if !waits {
             let what = format!(

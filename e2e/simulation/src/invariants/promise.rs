@@ -19,7 +19,8 @@ impl Promise {
     pub fn of(spec: &Value) -> Self {
         let replication = &spec["replication"];
         match replication["mode"].as_str() {
-            Some("Sync" | "Async") => Self::WhatReplicasHad,
+            // With `Sync` what may be lost came with an error, so that nobody was told that it is there.
+            Some("Async") => Self::WhatReplicasHad,
             _ if replication["dataDurability"] == "Preferred" || spec["replicas"] == 1 => Self::UnlessLost,
             _ => Self::Every,
         }
