@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{Object, Resource},
+    invariants::Promise,
     kubernetes::Node,
     memgraph::{BOLT_PORT, Client, ClientError, Path, Status, Trouble, TroubleId},
     processes::{Instance, OperatorSlot},
@@ -200,6 +201,9 @@ impl World {
             .store()
             .edit(&Resource::clusters(), &cluster_key(), |cluster| {
                 change(&mut cluster["spec"]);
+                if Promise::of(&cluster["spec"]) != self.promise {
+                    self.watchman.note_promised_less();
+                }
             });
     }
 

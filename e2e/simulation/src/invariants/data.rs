@@ -212,7 +212,7 @@ impl World {
     /// the one that it named lacks what was acknowledged, MAIN waits for somebody all the same, unless less is promised.
     fn i4_main_waits_for_somebody(&self, ledger: &Ledger) {
         let nobody = ledger.in_sync.is_empty();
-        let may_be_alone = nobody && self.promise.in_sync() == 0;
+        let may_be_alone = nobody && (self.promise.in_sync() == 0 || self.watchman.has_promised_less());
         if ledger.route != Route::Open || may_be_alone || self.watchman.was_meddled_with() {
             return;
         }

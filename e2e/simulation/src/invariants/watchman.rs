@@ -60,6 +60,8 @@ struct State {
     booked: BTreeMap<WriteId, Limit>,
     /// A human has changed instances by hand, and the operator has not had the time to put that right.
     meddled: bool,
+    /// The spec has promised less than at first, for a while or since.
+    promised_less: bool,
     /// The newest term whose MAIN has told a client anything, and that MAIN.
     heard: Option<(i64, Target)>,
     /// UIDs of clusters that were heard of before the present one was made in their place.
@@ -160,6 +162,17 @@ impl Watchman {
     /// A human changes instances by hand, or that has been put right.
     pub fn set_meddled(&self, meddled: bool) {
         self.state.borrow_mut().meddled = meddled;
+    }
+
+    /// The spec promises less than at first from now on, or has in between.
+    pub fn note_promised_less(&self) {
+        self.state.borrow_mut().promised_less = true;
+    }
+
+    /// Whether the spec has ever promised less than at first.
+    #[must_use]
+    pub fn has_promised_less(&self) -> bool {
+        self.state.borrow().promised_less
     }
 
     /// Whether a human has changed instances by hand, and that was not put right yet.
