@@ -73,7 +73,7 @@ generated_files() {
 # The Helm chart makes what config/default makes, and its values do what they say. Go remembers no result (-count=1): it would
 # not see that a file outside of its module has changed.
 chart() {
-    (cd e2e/chart && go vet . && go test -count=1 -v .)
+    (cd e2e/chart && go vet . && go test -count=1 -v .) && (cd e2e/cluster/oldest && go vet . && go test -count=1 -v .)
 }
 
 # The alerts of the chart fire when they should, by Prometheus' own code.
