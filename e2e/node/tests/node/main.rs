@@ -169,6 +169,8 @@ const LONG: &[(&str, Body)] = tests! {
         a_changed_configuration_reaches_one_instance_after_the_other
         an_update_that_somebody_supervises_waits_for_a_word_before_main_moves
         data_that_lies_in_pods_outlives_an_update_a_kill_and_the_eviction_of_each_pod;
+    volumes:
+        whichever_volume_is_lost_no_acknowledged_write_goes_with_it;
     quiet:
         a_cluster_at_rest_causes_no_write;
 };
