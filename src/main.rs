@@ -191,7 +191,7 @@ struct ElectionArgs {
     /// What this process is called in the Lease; a random number is added.
     #[arg(long, env = "POD_NAME", default_value = "memgraph-operator")]
     identity: String,
-    /// For how long the Lease must stand unchanged before another process takes it, also one that was made anew: whole seconds.
+    /// For how long the Lease must stand unchanged before another process takes it, also one that was made anew: whole seconds, 60 at most.
     #[arg(long, env = "LEASE_DURATION", default_value = "2s")]
     lease_duration: DurationString,
     /// For how long this process acts after it renewed the Lease: at most nine tenths of the duration.

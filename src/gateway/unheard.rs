@@ -10,8 +10,8 @@ use crate::api::{Health, InstanceRole, InstanceStatus, MemgraphCluster, ledger::
 /// Has `now`, which was derived from `cluster`, keep what `before` had for readers, as far as nothing is heard of it any more.
 ///
 /// New readers are led there only where there is nobody else, and nowhere where they were not led before. Where MAIN has changed
-/// meanwhile, a replica may hold what the new one does not, so that no new reader gets to see it; and where it may have changed more than
-/// once unseen, nobody does.
+/// meanwhile, or may have changed and changed back unseen, a replica may hold what MAIN does not, so that no new reader gets to see it; and
+/// where it has changed, more than once perhaps, nobody does.
 pub fn keep(now: &mut Routes, cluster: &MemgraphCluster, before: &Routes) {
     let status = cluster.status.as_ref();
     let Some((status, ledger)) = status.and_then(|status| Some((status, status.ledger.as_ref()?))) else {
@@ -22,7 +22,8 @@ pub fn keep(now: &mut Routes, cluster: &MemgraphCluster, before: &Routes) {
     }
     let position = before.position.as_ref();
     let same_main = position.is_some_and(|position| position.main == ledger.main.instance);
-    if !same_main && position.is_none_or(|position| position.term + 1 < ledger.term) {
+    let all_seen = position.is_some_and(|position| ledger.term <= position.term + 1);
+    if !same_main && !all_seen {
         return;
     }
     let is_main_heard = status.instances.iter().any(|it| is_heard_main(it, ledger));
@@ -40,7 +41,7 @@ pub fn keep(now: &mut Routes, cluster: &MemgraphCluster, before: &Routes) {
         };
         let kept = ReadOffer {
             preference: Preference::Unheard,
-            accepts_new: former.accepts_new && same_main,
+            accepts_new: former.accepts_new && same_main && all_seen,
             ..former.clone()
         };
         match now.read.iter_mut().find(|it| it.target == *target) {

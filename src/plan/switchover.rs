@@ -336,8 +336,10 @@ fn prove(members: &Members<'_>, target: Option<&Instance>) -> Plan {
         return give_up(members, "its registration on MAIN is gone");
     };
     if seen.closed_for > PATIENCE {
-        let why = "within 5 s, transactions did not end on MAIN, or it did not get everything from there";
-        return give_up(members, why);
+        let why = cannot_step_down(members).unwrap_or_else(|| {
+            "within 5 s, transactions did not end on MAIN, or it did not get everything from there".to_owned()
+        });
+        return give_up(members, &why);
     }
     if let Some(why) = dead_end(members, target) {
         return give_up(members, &why);

@@ -32,8 +32,8 @@ const MOVES: usize = 2;
 
 /// The next thing to do.
 ///
-/// No acknowledged write depends on the pod that goes: MAIN serves, and all the others follow it. A strict replica leaves as
-/// any other whose pod is deleted: another one takes its place before it ends, or MAIN waits for it.
+/// No acknowledged write depends on the pod that goes: MAIN serves, and all the others follow it or catch up. A strict replica leaves as
+/// any other whose pod is deleted: another one, all of which follow, takes its place before it ends, or MAIN waits for it.
 pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
     let (seen, ledger, main) = (members.seen, members.ledger, members.main);
     if !seen.declared().any(is_outdated) {
@@ -76,6 +76,16 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
         .filter(|i| is_due(i))
         .max_by_key(|i| (members.member(i).is_none(), i.ordinal));
     if let Some(replica) = replica {
+        // Only one that follows takes its place before it ends.
+        let catches_up = |i: &&Instance| {
+            let registration = members.registration_of(i);
+            i.name != replica.name && !registration.is_some_and(Registration::follows)
+        };
+        if members.member(replica).is_some()
+            && let Some(other) = members.others().find(catches_up)
+        {
+            return wait(format!("waiting for {}", other.name));
+        }
         return replace(replica).map_or(Next::Done, Next::Replace);
     }
     // If it may not be MAIN any more, it goes when it can. Whoever deleted its pod could have it replaced by nobody.

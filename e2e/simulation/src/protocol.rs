@@ -186,7 +186,9 @@ impl State {
         let before = before.find(|before| before.by == sent.by && before.to == sent.to);
         before
             .and_then(|before| before.statement.strip_prefix("REGISTER REPLICA "))
-            .is_some_and(|rest| rest.split_whitespace().next() == Some(name))
+            .is_some_and(|rest| {
+                rest.split_whitespace().next() == Some(name) && !self.registered.contains(name)
+            })
     }
 }
 
