@@ -89,20 +89,27 @@ fn a_request_waits_for_its_target() {
     );
 }
 
+/// What is planned where MAIN is of this release, and its asynchronous replica has this status.
+fn plan_beside(world: &World, version: &str, status: DataStatus, closed_for: Duration) -> Plan {
+    let mut seen = world.observe();
+    let Sight::Serving(view) = &mut seen.instances[0].sight else {
+        panic!("MAIN serves");
+    };
+    version.clone_into(&mut view.version);
+    let other = view.registrations.iter_mut().find(|r| !r.is_sync()).unwrap();
+    other.status = Some(status);
+    seen.closed_for = closed_for;
+    plan(&seen)
+}
+
 /// Before 3.12 stepping down waits for what is being sent, and comes about when nobody waits for it any more.
 #[test]
 fn a_main_that_cannot_break_off_what_it_sends_is_not_told_to_step_down() {
     let mut world = running();
     world.ask_for_switchover(Some(1));
     let moves = |version: &str, status| {
-        let mut seen = world.observe();
-        let Sight::Serving(view) = &mut seen.instances[0].sight else {
-            panic!("MAIN serves");
-        };
-        version.clone_into(&mut view.version);
-        let other = view.registrations.iter_mut().find(|r| !r.is_sync()).unwrap();
-        other.status = Some(status);
-        announces(&plan(&seen)) == Some(OperationKind::Switchover)
+        let planned = plan_beside(&world, version, status, Duration::ZERO);
+        announces(&planned) == Some(OperationKind::Switchover)
     };
     assert!(moves("3.12.0", DataStatus::Recovery));
     assert!(!moves("3.11.2", DataStatus::Recovery));
@@ -111,27 +118,17 @@ fn a_main_that_cannot_break_off_what_it_sends_is_not_told_to_step_down() {
     // It begins to once the route is closed.
     world.step(2);
     assert!(!world.is_open());
-    let plan_at = |version: &str, status, closed_for| {
-        let mut seen = world.observe();
-        let Sight::Serving(view) = &mut seen.instances[0].sight else {
-            panic!("MAIN serves");
-        };
-        version.clone_into(&mut view.version);
-        let other = view.registrations.iter_mut().find(|r| !r.is_sync()).unwrap();
-        other.status = Some(status);
-        seen.closed_for = closed_for;
-        plan(&seen)
-    };
+    let after =
+        |seconds, version: &str, status| plan_beside(&world, version, status, Duration::from_secs(seconds));
     let steps_down = |plan: &Plan| {
         let is_demotion = |step: &Step| matches!(step, Step::Do(Action::StepDown { .. }));
         plan.steps.iter().any(is_demotion)
     };
-    let soon = Duration::from_secs(1);
-    assert!(steps_down(&plan_at("3.12.0", DataStatus::Recovery, soon)));
-    assert!(steps_down(&plan_at("3.11.2", DataStatus::Ready, soon)));
-    let waits = plan_at("3.11.2", DataStatus::Recovery, soon);
+    assert!(steps_down(&after(1, "3.12.0", DataStatus::Recovery)));
+    assert!(steps_down(&after(1, "3.11.2", DataStatus::Ready)));
+    let waits = after(1, "3.11.2", DataStatus::Recovery);
     assert!(waits.steps.is_empty(), "{waits:?}");
-    let gives_up = plan_at("3.11.2", DataStatus::Recovery, Duration::from_secs(6));
+    let gives_up = after(6, "3.11.2", DataStatus::Recovery);
     assert_eq!(announces(&gives_up), Some(OperationKind::Repair), "MAIN goes on");
 }
 
