@@ -10,7 +10,7 @@ use crate::folders;
 use crate::image::digest;
 use crate::release::Release;
 
-/// Programs that the binary `hyperkube` acts as when it is called by their names.
+/// Programs that the binary `hyperkube` acts as when it is called by their names; those that are not Kubernetes come last.
 const HYPERKUBE_NAMES: [&str; 8] = [
     "etcd",
     "kube-apiserver",
@@ -22,16 +22,8 @@ const HYPERKUBE_NAMES: [&str; 8] = [
     "volume-provisioner",
 ];
 
-/// Those of them that are Kubernetes and etcd themselves: what differs between releases.
-const OF_KUBERNETES: [&str; 7] = [
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
-];
+/// How many of them are Kubernetes and etcd themselves, which differ between releases.
+const OF_KUBERNETES: usize = 7;
 
 /// What is compiled: packages of the module itself and of its dependencies.
 const PACKAGES: [&str; 5] = [
@@ -95,8 +87,8 @@ impl Source {
             kubernetes,
             containerd: None,
             packages: &PACKAGES[..1],
-            hyperkube_names: &OF_KUBERNETES,
-            key: key(&files, &flags, &PACKAGES[..1], &OF_KUBERNETES),
+            hyperkube_names: &HYPERKUBE_NAMES[..OF_KUBERNETES],
+            key: key(&files, &flags, &PACKAGES[..1], &HYPERKUBE_NAMES[..OF_KUBERNETES]),
         })
     }
 
