@@ -270,6 +270,10 @@ pub struct SwitchoverRecord {
     /// Where MAIN is now, or why it did not move.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The old MAIN, where it leads again only because Memgraph took it for one that has branched off: as long as it does, the request
+    /// is carried out once more. It stays while it is, so that this happens once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_back_to: Option<String>,
     /// When it was over (RFC 3339), for people; never read by a decision.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub finished_at: String,

@@ -11,7 +11,7 @@ use crate::{
         ledger::{Ledger, OperationKind, Route},
         names,
     },
-    plan::Action,
+    plan::{Action, is_tried_again},
 };
 
 /// Publishes Events.
@@ -285,6 +285,7 @@ fn unmoved(before: Option<&MemgraphClusterStatus>, now: &MemgraphClusterStatus) 
     let news =
         known.is_none_or(|known| (&known.request_id, known.state) != (&record.request_id, record.state));
     let reason = match record.state {
+        SwitchoverState::Failed if is_tried_again(record) => return None,
         SwitchoverState::Failed => "SwitchoverFailed",
         SwitchoverState::Refused => "SwitchoverRefused",
         SwitchoverState::Pending | SwitchoverState::Running | SwitchoverState::Succeeded => return None,
@@ -343,6 +344,23 @@ mod tests {
             note(&cluster),
             "demo-2 holds writes that MAIN does not: its data is deleted with its pod (storage.emptyDir), and comes anew from MAIN"
         );
+    }
+
+    #[test]
+    fn a_request_that_is_tried_again_is_not_told_of_as_failed() {
+        let told = |handed_back_to: Option<&str>| {
+            let record = json!({"requestId": "1", "state": "Failed", "handedBackTo": handed_back_to});
+            let status = MemgraphClusterStatus {
+                ledger: Some(Ledger {
+                    switchover: Some(serde_json::from_value(record).unwrap()),
+                    ..Ledger::default()
+                }),
+                ..MemgraphClusterStatus::default()
+            };
+            unmoved(None, &status).map(|event| event.reason)
+        };
+        assert_eq!(told(None).as_deref(), Some("SwitchoverFailed"));
+        assert_eq!(told(Some("demo-0")), None);
     }
 
     #[test]

@@ -13,11 +13,7 @@ use super::{
     successor::{self, Successor},
     switchover,
 };
-use crate::api::{
-    SwitchoverState,
-    conditions::Reason,
-    ledger::{Ledger, SwitchoverRecord},
-};
+use crate::api::{conditions::Reason, ledger::Ledger};
 
 /// How to go on where no copy is known to hold everything.
 pub(super) const GO_ON: &str = "To go on with a replica, and without what it lacks, set failover.candidates to MostRecent, and ask for \
@@ -36,12 +32,8 @@ pub(super) fn go_ahead(seen: &Observation, ledger: &Ledger, fate: &Fate, why: &s
     if waits.is_some() {
         return waits;
     }
-    let record = SwitchoverRecord {
-        target: Some(to.copy.instance.clone()),
-        ..switchover::record(request, SwitchoverState::Running, String::new())
-    };
     let next = Ledger {
-        switchover: Some(record),
+        switchover: Some(switchover::begun(ledger, request, &to.copy.instance)),
         ..ledger.clone()
     };
     // Not one that `failover.maxPerHour` is about: nobody has only suspected something.

@@ -40,7 +40,7 @@ pub use numbers::{parse_registration_name, registration_name};
 pub use release::{
     counts_files_safely, image_release, is_older, lacks_strict_sync, tells_mode_of_a_database,
 };
-pub use switchover::LAST_CALL;
+pub use switchover::{LAST_CALL, is_tried_again};
 
 use crate::api::{
     RegistrationMode, VolumeNote,

@@ -47,14 +47,23 @@ pub(super) enum Standing<'a> {
     Done(String),
 }
 
-/// The request that has not been dealt with.
+/// The request that has not been dealt with, or that is to be carried out once more.
 pub(super) fn pending<'a>(seen: &'a Observation, ledger: &Ledger) -> Option<&'a SwitchoverRequest> {
     let request = seen.settings.switchover.as_ref()?;
     let dealt_with = ledger
         .switchover
         .as_ref()
-        .is_some_and(|record| record.request_id == request.id);
+        .is_some_and(|record| record.request_id == request.id && !is_tried_again(record));
     (!dealt_with).then_some(request)
+}
+
+/// Whether a request that has failed is carried out once more.
+///
+/// A replica that has restarted in MAIN's epoch, and is promoted, takes the old MAIN for one that has branched off
+/// ([`refused`](super::refused)), which leads again then. That begins an epoch, and the second attempt passes. No safeguard is left
+/// out: it is a planned change like any other.
+pub fn is_tried_again(record: &SwitchoverRecord) -> bool {
+    record.state == SwitchoverState::Failed && record.handed_back_to.is_some()
 }
 
 /// A record of what has become of a request.
@@ -68,7 +77,21 @@ pub(super) fn record(
         target: request.target.clone(),
         state,
         message,
+        handed_back_to: None,
         finished_at: String::new(),
+    }
+}
+
+/// A record of a request that is being carried out, for the first time or once more.
+pub(super) fn begun(ledger: &Ledger, request: &SwitchoverRequest, target: &str) -> SwitchoverRecord {
+    let before = ledger.switchover.as_ref();
+    let handed_back_to = before
+        .filter(|record| record.request_id == request.id)
+        .and_then(|record| record.handed_back_to.clone());
+    SwitchoverRecord {
+        target: Some(target.to_owned()),
+        handed_back_to,
+        ..record(request, SwitchoverState::Running, String::new())
     }
 }
 
@@ -229,10 +252,7 @@ pub(super) fn begin(
     let main = &members.main.name;
     let (cause, switchover, changes) = match purpose {
         Purpose::Asked(request) => {
-            let begun = SwitchoverRecord {
-                target: Some(target.name.clone()),
-                ..record(request, SwitchoverState::Running, String::new())
-            };
+            let begun = begun(before, request, &target.name);
             let cause = format!("request {}", request.id);
             (cause, Some(begun), before.changes.clone())
         }
@@ -417,6 +437,7 @@ fn give_up(members: &Members<'_>, why: &str) -> Plan {
             let failed = SwitchoverRecord {
                 state: SwitchoverState::Failed,
                 message: message.clone(),
+                handed_back_to: None,
                 ..record.clone()
             };
             if running { failed } else { record }
@@ -429,19 +450,28 @@ fn give_up(members: &Members<'_>, why: &str) -> Plan {
 /// What the ledger says of the request once the route is opened to `main`.
 pub(super) fn concluded(ledger: &Ledger) -> Option<SwitchoverRecord> {
     let record = ledger.switchover.clone()?;
-    if record.state != SwitchoverState::Running {
-        return Some(record);
-    }
     let main = &ledger.main.instance;
-    let (state, message) = if record.target.as_ref() == Some(main) {
-        (SwitchoverState::Succeeded, format!("{main} is MAIN"))
+    if record.state != SwitchoverState::Running {
+        // Where another one leads by now, there is nothing left to try again.
+        let handed_back_to = record.handed_back_to.clone().filter(|old| old == main);
+        return Some(SwitchoverRecord {
+            handed_back_to,
+            ..record
+        });
+    }
+    let (state, message, handed_back_to) = if record.target.as_ref() == Some(main) {
+        (SwitchoverState::Succeeded, format!("{main} is MAIN"), None)
     } else {
+        let refused = ledger.operation.as_ref().is_some_and(|o| o.reversed);
+        let first = record.handed_back_to.is_none();
         let message = format!("something failed meanwhile; {main} is MAIN");
-        (SwitchoverState::Failed, message)
+        let old = (refused && first).then(|| main.clone());
+        (SwitchoverState::Failed, message, old)
     };
     Some(SwitchoverRecord {
         state,
         message,
+        handed_back_to,
         ..record
     })
 }

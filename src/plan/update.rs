@@ -26,8 +26,8 @@ pub(super) enum Next<'a> {
 }
 
 /// So many changes of MAIN in ten minutes are enough: clients are cut off each time, also where a move does not come about, and
-/// more would hold up the replacement of a MAIN that is lost. The first move may not come about because Memgraph takes the old MAIN for
-/// one that has branched off, where its successor has restarted in the same epoch; the second one does.
+/// more would hold up the replacement of a MAIN that is lost. The first move may not come about
+/// ([`is_tried_again`](switchover::is_tried_again)); the second one does.
 const MOVES: usize = 2;
 
 /// The next thing to do.

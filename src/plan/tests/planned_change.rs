@@ -7,14 +7,14 @@ use super::{
         Action, Plan, Step,
         observation::{DataStatus, Observation, Registration, Role, Sight},
         plan,
-        switchover::LAST_CALL,
+        switchover::{self, LAST_CALL},
     },
     decisions::{modes, running},
     world::World,
 };
 use crate::api::{
     ReplicationMode, SwitchoverState,
-    ledger::{Change, OperationKind, Route},
+    ledger::{Change, OperationKind, Route, SwitchoverRecord},
 };
 
 /// What has become of the newest request.
@@ -218,6 +218,8 @@ fn a_former_main_that_is_ahead_leads_again_also_after_a_planned_change() {
     world.servers[0].up = false;
     world.settle();
     assert!(!world.is_open(), "no replica holds what MAIN does");
+    // Nobody waits for the outcome any more, so that it is not tried again.
+    world.settings.switchover = None;
     world.restart(0, true);
     world.settle();
     assert_eq!(world.main(), Some(0), "{}", world.tell());
@@ -482,4 +484,92 @@ fn while_a_gateway_says_nothing_main_stays_and_everything_else_goes_on() {
     world.settle();
     assert_eq!(world.main(), Some(1));
     world.misses_a_gateway = false;
+}
+
+/// A cluster whose second instance, once it has been promoted, takes all others for branched off: so many times.
+struct Refusing {
+    world: World,
+    left: usize,
+}
+
+impl Refusing {
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            let mut seen = self.world.observe();
+            let ledger = self.world.ledger.as_ref().unwrap();
+            let reversed = ledger.operation.as_ref().is_some_and(|o| o.reversed);
+            let promoted = ledger.route == Route::Closed && ledger.main.instance == "demo-1";
+            if self.left > 0 && promoted && !reversed {
+                seen.instances[0].refused = true;
+                seen.instances[2].refused = true;
+            }
+            let plan = plan(&seen);
+            self.world.carry_out(&plan, usize::MAX);
+            self.world.check();
+            let ledger = self.world.ledger.as_ref().unwrap();
+            if !reversed && ledger.operation.as_ref().is_some_and(|o| o.reversed) {
+                self.left -= 1;
+            }
+            if plan.steps.is_empty() {
+                return;
+            }
+        }
+        panic!("no end of planning: {}", self.world.tell());
+    }
+}
+
+fn refusing(times: usize) -> Refusing {
+    let mut world = running();
+    world.ask_for_switchover(Some(1));
+    Refusing { world, left: times }
+}
+
+#[test]
+fn a_request_is_carried_out_once_more_where_its_target_has_refused_the_old_main() {
+    let mut refusing = refusing(1);
+    let term = refusing.world.ledger.as_ref().unwrap().term;
+    refusing.settle();
+    let world = &refusing.world;
+    assert_eq!(refusing.left, 0);
+    assert_eq!(
+        (world.main(), outcome(world)),
+        (Some(1), Some(SwitchoverState::Succeeded))
+    );
+    let ledger = world.ledger.as_ref().unwrap();
+    assert!(ledger.term > term + 3, "twice");
+    assert!(ledger.switchover.as_ref().unwrap().handed_back_to.is_none());
+}
+
+#[test]
+fn a_request_that_comes_to_nothing_twice_is_not_carried_out_again() {
+    let mut refusing = refusing(9);
+    refusing.settle();
+    assert_eq!(refusing.left, 7);
+    let world = &refusing.world;
+    assert_eq!(
+        (world.main(), outcome(world)),
+        (Some(0), Some(SwitchoverState::Failed))
+    );
+    let record = world.ledger.as_ref().unwrap().switchover.as_ref();
+    assert!(record.unwrap().handed_back_to.is_none());
+}
+
+/// Whoever asked to leave a MAIN has what they wanted once another one leads.
+#[test]
+fn a_request_is_not_tried_again_once_another_instance_has_led() {
+    let record = SwitchoverRecord {
+        request_id: "7".to_owned(),
+        target: Some("demo-1".to_owned()),
+        state: SwitchoverState::Failed,
+        message: String::new(),
+        handed_back_to: Some("demo-0".to_owned()),
+        finished_at: String::new(),
+    };
+    for (main, tried_again) in [("demo-0", true), ("demo-2", false)] {
+        let mut ledger = running().ledger.unwrap();
+        ledger.main.instance = main.to_owned();
+        ledger.switchover = Some(record.clone());
+        let record = switchover::concluded(&ledger).unwrap();
+        assert_eq!(switchover::is_tried_again(&record), tried_again, "{main}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Copies that are not what they were when the ledger named them.
 
+use memgraph_operator::api::SwitchoverState;
 use serde_json::json;
 use simulation::{
     memgraph::{Deed, Disk, Doing, Fate, Outcome, WriteId},
@@ -8,7 +9,7 @@ use simulation::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::{catch, command, play, secs, session_through, set_apart, set_operators};
+use crate::{catch, command, play, play_with, secs, session_through, set_apart, set_operators};
 
 /// Ends the process of an instance, and exchanges what is on its volume meanwhile.
 fn exchange(world: &World, instance: &str, disk: Disk) {
@@ -109,6 +110,30 @@ fn a_target_that_is_lost_is_followed_by_the_main_that_has_stepped_down() {
         node.set_power(true);
         assert!(world.settled(1, secs(120)).await);
         assert!(world.writes(5, secs(30)).await);
+    });
+}
+
+/// The target has restarted in MAIN's epoch: once it has been promoted it takes the old MAIN, which has come further, for branched off.
+#[test]
+fn a_request_is_carried_out_although_its_target_has_restarted_in_the_epoch_of_main() {
+    play_with(json!({"replicas": 2}), async |world| {
+        let member = world.instances.named("demo-1").unwrap();
+        world.memgraphs.kill(member.process.unwrap());
+        sleep(secs(1)).await;
+        assert!(world.settled(1, secs(120)).await);
+        assert!(world.writes(10, secs(60)).await);
+        let term = world.ledger().unwrap().term;
+        world.edit_spec(|spec| spec["switchover"] = json!({"requestId": "away", "target": "demo-1"}));
+        let over = |w: &World| w.is_open_to("demo-1") && w.status().switchover.unwrap().request_id == "away";
+        assert!(world.until(secs(60), over).await);
+        assert_eq!(
+            world.status().switchover.unwrap().state,
+            SwitchoverState::Succeeded
+        );
+        // Closed, promoted, handed back; and then once more.
+        assert!(world.ledger().unwrap().term > term + 3);
+        assert!(world.settled(1, secs(60)).await);
+        assert!(world.writes(10, secs(60)).await);
     });
 }
 
