@@ -193,6 +193,7 @@ fn registration(row: &Row) -> Result<Registration, UnexpectedAnswer> {
         lacking_for: Duration::ZERO,
         unwell_for: Duration::ZERO,
         has_followed: false,
+        advanced_ago: None,
         invalid_for: Duration::ZERO,
     })
 }

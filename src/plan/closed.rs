@@ -22,6 +22,9 @@ use crate::api::{
 /// For how long those that are to be in sync beyond the first are waited for.
 const LAGGARDS: Duration = Duration::from_secs(10);
 
+/// For how long after the route was closed for a change of registrations others are made, too, that it could do without.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 pub(super) fn plan(seen: &Observation, ledger: &Ledger) -> Plan {
     let kind = ledger
         .operation
@@ -85,6 +88,21 @@ fn urge(members: &Members<'_>, mut plan: Plan) -> Plan {
         plan.situation = complaint;
     }
     plan
+}
+
+/// Those that are registered as ASYNC while clients are held for a change of registrations: once they write again, they may leave no
+/// moment for that. Only at first, and only whoever answers: clients wait for nobody.
+fn crowded_out<'a>(members: &Members<'a>, kind: OperationKind, chosen: &[&Instance]) -> Vec<&'a Instance> {
+    if kind != OperationKind::Repair || members.seen.closed_for > AT_ONCE {
+        return Vec::new();
+    }
+    let is_chosen = |i: &Instance| chosen.iter().any(|c| c.name == i.name);
+    members
+        .others()
+        .filter(|i| i.is_replica() && !i.refused && !i.unregistrable && !i.terminating && !is_chosen(i))
+        .filter(|i| members.registration_of(i).is_none() && !members.is_barred(i))
+        .filter(|i| reset::order(members.ledger, i).is_none())
+        .collect()
 }
 
 /// Whether an instance may yet come back that need give nothing up: one that has not been away for long, one that is about to be empty, or
@@ -186,12 +204,14 @@ fn prepare(members: &Members<'_>, kind: OperationKind) -> Plan {
         .collect();
     // Nobody waits behind one with which it has failed lately.
     missing.sort_by_key(|i| i.unregistrable);
-    if !(wrong.is_empty() && missing.is_empty()) {
+    let crowded_out = crowded_out(members, kind, &chosen);
+    if !(wrong.is_empty() && missing.is_empty() && crowded_out.is_empty()) {
         let mut numbers = seen.numbers;
         let mut reserved = ledger.clone();
         let mut steps: Vec<_> = wrong.iter().map(|r| members.drop(r)).collect();
-        for instance in missing {
-            let mode = seen.settings.sync_mode();
+        let missing = missing.into_iter().map(|i| (*i, seen.settings.sync_mode()));
+        let others = crowded_out.into_iter().map(|i| (i, RegistrationMode::Async));
+        for (instance, mode) in missing.chain(others) {
             steps.extend(members.register(instance, mode, &mut numbers, &mut reserved));
         }
         let steps = members::after_reserving(ledger, reserved, steps);

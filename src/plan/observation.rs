@@ -458,6 +458,8 @@ pub struct Marker {
 
 /// An ASYNC replica that catches up for no longer than this is reported as one that follows.
 const NO_NEWS: Duration = Duration::from_secs(10);
+/// How far a replica may be behind, in Memgraph's count, when the route is closed: clients wait until it has caught up.
+pub(super) const NEAR: i64 = 1_000;
 /// For how long a sync replica may be behind while nothing is on its way to it. The second phase of a commit takes a moment.
 const LACKS_AFTER: Duration = Duration::from_secs(1);
 
@@ -484,6 +486,8 @@ pub struct Registration {
     pub unwell_for: Duration,
     /// Whether it was well before that.
     pub has_followed: bool,
+    /// How long ago it was last seen to have come further while it was not well; none where it never was.
+    pub advanced_ago: Option<Duration>,
     /// For how long MAIN has listed it as `invalid`, and as nothing else.
     pub invalid_for: Duration,
 }
@@ -508,12 +512,29 @@ impl Registration {
         matches!(self.status, Some(DataStatus::Ready | DataStatus::Replicating))
     }
 
-    /// Whether it follows, or is an ASYNC one that has not for a moment only: one that is slower than MAIN's writers goes to and
-    /// fro between `recovery` and `ready` many times a minute, which is no news.
+    /// Whether it follows, or is an ASYNC one that has not for a moment only, or [advances](Self::advances): one that is slower than MAIN's
+    /// writers goes to and fro between `recovery` and `ready` many times a minute, which is no news.
     #[must_use]
     pub fn keeps_up(&self) -> bool {
         let catches_up = self.status == Some(DataStatus::Recovery) && self.unwell_for < NO_NEWS;
-        self.follows() || (!self.is_sync() && self.has_followed && catches_up)
+        self.follows() || (!self.is_sync() && self.has_followed && catches_up) || self.advances()
+    }
+
+    /// Whether it is an ASYNC one that lacks little, gets that, and lacks something else by then. MAIN calls a replica `ready` only where
+    /// nothing was committed while it was fed (`RecoverReplica` in `storage/v2/replication/replication_client.cpp`), which may not happen
+    /// for as long as clients write without a pause. In between it is `recovery` or `invalid`.
+    #[must_use]
+    pub fn advances(&self) -> bool {
+        let is_fed = matches!(self.status, Some(DataStatus::Recovery | DataStatus::Invalid));
+        let lately = self.advanced_ago.is_some_and(|ago| ago < NO_NEWS);
+        !self.is_sync() && is_fed && lately && self.behind >= -NEAR
+    }
+
+    /// Whether it [advances](Self::advances), and has not followed for so long that nothing waits for the moment in which it does: it
+    /// catches up at once when clients are held.
+    #[must_use]
+    pub fn is_outpaced(&self) -> bool {
+        self.advances() && self.unwell_for >= NO_NEWS
     }
 
     /// Whether MAIN feeds it before it acknowledges a write.
@@ -701,6 +722,7 @@ mod tests {
             lacking_for: Duration::ZERO,
             unwell_for: Duration::from_secs(1),
             has_followed: true,
+            advanced_ago: None,
             invalid_for: Duration::ZERO,
         };
         assert!(catching_up.keeps_up());
@@ -714,5 +736,36 @@ mod tests {
         assert!(!but(|r| r.mode = RegistrationMode::Sync));
         assert!(!but(|r| r.status = Some(DataStatus::Invalid)));
         assert!(but(|r| r.status = Some(DataStatus::Replicating)));
+    }
+
+    #[test]
+    fn a_replica_that_writers_outpace_keeps_up_as_long_as_it_comes_further_and_lacks_little() {
+        let outpaced = Registration {
+            name: "demo_1_g7".into(),
+            address: "192.0.2.1:10000".into(),
+            mode: RegistrationMode::Async,
+            status: Some(DataStatus::Recovery),
+            reached: Some(2),
+            behind: -40,
+            lacking_for: Duration::ZERO,
+            unwell_for: Duration::from_secs(3600),
+            has_followed: false,
+            advanced_ago: Some(Duration::from_secs(1)),
+            invalid_for: Duration::ZERO,
+        };
+        let but = |change: fn(&mut Registration)| {
+            let mut registration = outpaced.clone();
+            change(&mut registration);
+            (registration.keeps_up(), registration.is_outpaced())
+        };
+        assert_eq!(but(|_| ()), (true, true));
+        assert_eq!(but(|r| r.status = Some(DataStatus::Invalid)), (true, true));
+        assert_eq!(but(|r| r.status = Some(DataStatus::Ready)), (true, false));
+        assert_eq!(but(|r| r.status = Some(DataStatus::Diverged)), (false, false));
+        assert_eq!(but(|r| r.unwell_for = Duration::from_secs(2)), (true, false));
+        assert_eq!(but(|r| r.behind = -NEAR - 1), (false, false));
+        assert_eq!(but(|r| r.mode = RegistrationMode::StrictSync), (false, false));
+        assert_eq!(but(|r| r.advanced_ago = Some(NO_NEWS)), (false, false));
+        assert_eq!(but(|r| r.advanced_ago = None), (false, false));
     }
 }

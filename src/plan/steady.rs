@@ -7,9 +7,9 @@ use super::{
     Action, Plan, Situation, Step, addresses, failing, fate, fenced, loss,
     members::{self, Members},
     notes,
-    observation::{Access, Instance, Observation, Registration},
+    observation::{Access, Instance, NEAR, Observation, Registration},
     reset,
-    switchover::{self, NEAR, Standing},
+    switchover::{self, Standing},
     update,
 };
 use crate::api::{
@@ -25,6 +25,10 @@ const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// After what time a change of registrations that clients' commits leave no moment for is made behind a closed route. Only
 /// where these commits fail anyway: it costs nothing then.
 const STARVED_AFTER: Duration = Duration::from_secs(1);
+/// The same where commits succeed, and clients are held for it.
+const CROWDED_OUT_AFTER: Duration = Duration::from_secs(10);
+/// An instance whose pod is deleted serves for 5 s more. After this time nothing waits any more for a replica that clients outpace.
+const ENDS_SOON: Duration = Duration::from_secs(1);
 /// An instance whose pod is deleted serves for 5 s more. One that still does after this is on a node that is cut off, as a rule.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -417,20 +421,42 @@ impl<'a> Desk<'a> {
                 }
             }
         })?;
-        if self.is_starved() {
-            let why = format!(
-                "clients whose writes fail leave no moment in which MAIN could forget {}",
-                wrong.name
-            );
-            return Some(self.close(why));
-        }
-        Some(Work::Steps(vec![self.members.drop(wrong)]))
+        let what = format!("MAIN could forget {}", wrong.name);
+        let dropped = self.members.drop(wrong);
+        self.close_if_starved(&what)
+            .or_else(|| Some(Work::Steps(vec![dropped])))
     }
 
-    /// Whether clients whose commits fail, because MAIN waits for a replica that does not follow, leave no moment for anything.
-    fn is_starved(&self) -> bool {
+    /// Closes the route where clients' commits leave no moment for this: MAIN changes no registration while one is under way, and
+    /// says so at once (`repl_state_.TryLock()` in `replication_handler/replication_handler.cpp`). Where they fail anyway, because MAIN waits
+    /// for a replica that does not follow, that costs nothing. Where they do not, they are held for a moment, and only after a while.
+    fn close_if_starved(&mut self, what: &str) -> Option<Work> {
+        let busy_for = self.members.seen.busy_for;
         let blocked = self.members.all().iter().any(|r| r.is_sync() && !r.follows());
-        blocked && self.members.seen.busy_for >= STARVED_AFTER
+        if blocked && busy_for >= STARVED_AFTER {
+            return Some(self.close(format!(
+                "clients whose writes fail leave no moment in which {what}"
+            )));
+        }
+        (!blocked && busy_for >= CROWDED_OUT_AFTER)
+            .then(|| self.hold_clients(format!("clients leave no moment in which {what}")))
+            .flatten()
+    }
+
+    /// Closes the route for a moment although writes succeed. Not where it could not be opened again, where it would be shut for as long
+    /// as a grant lasts, or where clients come past the gateways.
+    fn hold_clients(&mut self, why: String) -> Option<Work> {
+        let (seen, ledger) = (self.members.seen, self.members.ledger);
+        let reaches_past = seen.settings.direct || ledger.direct;
+        if reaches_past || seen.misses_a_gateway || fenced::shuts_out(seen, &self.members.main.name).is_some()
+        {
+            return None;
+        }
+        let mut work = self.close(why);
+        if let Work::Close(plan) = &mut work {
+            plan.steps.insert(0, Step::Do(Action::ReachGateways));
+        }
+        Some(work)
     }
 
     /// Makes an ASYNC replica that follows closely a sync one, where one is missing, has been away for long, or is about to end.
@@ -445,18 +471,23 @@ impl<'a> Desk<'a> {
         if self.members.all().iter().filter(reliable).count() >= seen.settings.sync_replicas {
             return None;
         }
-        let (instance, registration) = self
+        let able: Vec<_> = self
             .members
             .others()
             .filter(|i| seen.stays(i) && i.is_replica() && i.carries(self.members.ledger))
             .filter_map(|i| Some((i, self.members.registration_of(i)?)))
-            .find(|(_, r)| r.mode == RegistrationMode::Async && r.follows() && r.behind >= -NEAR)?;
-        if self.is_starved() {
-            let why = format!(
-                "clients whose writes fail leave no moment in which {} could take the place of the replica that is away",
-                instance.name
-            );
-            return Some(self.close(why));
+            .filter(|(_, r)| r.mode == RegistrationMode::Async)
+            .collect();
+        let follows = |r: &Registration| r.follows() && r.behind >= -NEAR;
+        let Some(&(instance, registration)) = able.iter().find(|(_, r)| follows(r)) else {
+            return self.let_one_catch_up(&able);
+        };
+        let what = format!(
+            "{} could take the place of the replica that is away",
+            instance.name
+        );
+        if let Some(work) = self.close_if_starved(&what) {
+            return Some(work);
         }
         let dropped = self.members.drop(registration);
         let registered = self.members.register(
@@ -466,6 +497,23 @@ impl<'a> Desk<'a> {
             &mut self.ledger,
         );
         Some(Work::Steps(vec![dropped, registered?]))
+    }
+
+    /// Holds clients for a moment, in which a replica that they outpace becomes a sync one. Registered as one while they write, it would
+    /// fail their commits for that moment. Of a pod that ends nobody waits for the moment in which it follows by itself.
+    fn let_one_catch_up(&mut self, able: &[(&Instance, &Registration)]) -> Option<Work> {
+        let ends = |r: &&Registration| {
+            let instance = self.members.instance_of(r);
+            r.is_sync() && instance.is_some_and(|i| i.terminating && i.terminating_for >= ENDS_SOON)
+        };
+        let soon = self.members.all().iter().any(|r| ends(&r));
+        let (instance, _) = able
+            .iter()
+            .find(|(_, r)| r.is_outpaced() || soon && r.advances())?;
+        self.hold_clients(format!(
+            "clients write faster than {} follows, which is to become a sync replica",
+            instance.name
+        ))
     }
 
     /// Sets aside what has branched off, or says that a human must decide about it.
@@ -566,6 +614,12 @@ impl<'a> Desk<'a> {
             .filter(|i| self.members.registration_of(i).is_none() && !self.members.is_barred(i))
             .filter(|i| reset::order(self.members.ledger, i).is_none())
             .collect();
+        if let Some(instance) = missing.first().filter(|i| !self.has_moved(i)) {
+            let what = format!("{} could be registered", instance.name);
+            if let Some(work) = self.close_if_starved(&what) {
+                return Some(work);
+            }
+        }
         let mut steps = Vec::new();
         for instance in missing {
             let mode = if self.has_moved(instance) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::{
     Action, Plan, Situation, Step, brake, fenced, loss,
     members::Members,
-    observation::{DataStatus, Instance, Observation, Registration, Role, StorageMode, SwitchoverRequest},
+    observation::{
+        DataStatus, Instance, NEAR, Observation, Registration, Role, StorageMode, SwitchoverRequest,
+    },
     release,
     successor::Successor,
 };
@@ -17,10 +19,6 @@ use crate::api::{
     SwitchoverState,
     ledger::{Ledger, Member, Operation, OperationKind, Route, SwitchoverRecord},
 };
-
-/// How far the chosen replica may be behind, in Memgraph's count, when the route is closed: clients wait until it has
-/// caught up.
-pub(super) const NEAR: i64 = 1_000;
 
 /// How long a MAIN whose pod is being deleted serves at most if it can move: its process must not be told to end while it has
 /// clients, since it then cuts its replicas off first, and a commit that is being finished still answers its client
@@ -226,7 +224,7 @@ fn unfit(members: &Members<'_>, instance: &Instance) -> Option<String> {
         Some(format!("{name} is not known to be a copy of MAIN"))
     } else if instance.terminating {
         Some(format!("the pod of {name} is being deleted"))
-    } else if !registration.is_some_and(|r| r.follows() && r.behind >= -NEAR) {
+    } else if !registration.is_some_and(|r| r.is_outpaced() || r.follows() && r.behind >= -NEAR) {
         Some(format!("{name} does not follow MAIN closely enough"))
     } else {
         None

@@ -6,9 +6,9 @@ use super::{
     expendable::is_expendable,
     fenced,
     members::Members,
-    observation::{Configuration, Container, Instance, Observation, Registration},
+    observation::{Configuration, Container, Instance, NEAR, Observation, Registration},
     release,
-    switchover::{self, NEAR, Standing},
+    switchover::{self, Standing},
 };
 use crate::api::{MainUpdate, conditions::Reason};
 
@@ -76,10 +76,10 @@ pub(super) fn next<'a>(members: &Members<'a>) -> Next<'a> {
         .filter(|i| is_due(i))
         .max_by_key(|i| (members.member(i).is_none(), i.ordinal));
     if let Some(replica) = replica {
-        // Only one that follows takes its place before it ends.
+        // Only one that follows takes its place before it ends, or one that would if clients were held for a moment.
         let catches_up = |i: &&Instance| {
             let registration = members.registration_of(i);
-            i.name != replica.name && !registration.is_some_and(Registration::follows)
+            i.name != replica.name && !registration.is_some_and(|r| r.follows() || r.is_outpaced())
         };
         if members.member(replica).is_some()
             && let Some(other) = members.others().find(catches_up)
@@ -195,7 +195,7 @@ fn replace(instance: &Instance) -> Option<Step> {
 /// Whether it is as it should be: MAIN, or a replica that follows closely; and not about to go. MAIN's word alone says
 /// nothing of a replica whose pod has just gone: it notices when it next sends something.
 fn is_well(members: &Members<'_>, instance: &Instance) -> bool {
-    // One that is slower than MAIN's writers is seen to follow once in a while, which nothing waits for.
+    // One that is slower than MAIN's writers is seen to follow once in a while, or never, which nothing waits for.
     let follows = |r: &Registration| r.keeps_up() && r.behind >= -NEAR;
     let in_place = instance.name == members.main.name
         || instance.is_replica() && members.registration_of(instance).is_some_and(follows);

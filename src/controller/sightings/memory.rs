@@ -25,6 +25,10 @@ pub(super) struct Unwell {
     since: Instant,
     /// Whether it followed before.
     followed: bool,
+    /// How far it had come by MAIN's last word on that.
+    reached: Option<i64>,
+    /// When it was last seen to have come further.
+    advanced: Option<Instant>,
     /// Since when it has been `invalid`, and nothing else.
     pub(super) invalid_since: Option<Instant>,
 }
@@ -181,8 +185,17 @@ pub(super) fn remember(before: Option<Memory>, target: &Target, sight: Sight, be
             let known = unwell.entry(name.clone()).or_insert_with(|| Unwell {
                 since: now,
                 followed: followed.contains(name),
+                reached: None,
+                advanced: None,
                 invalid_since: None,
             });
+            if known
+                .reached
+                .is_some_and(|before| registration.reached > Some(before))
+            {
+                known.advanced = Some(now);
+            }
+            known.reached = registration.reached.or(known.reached);
             let invalid = registration.status == Some(DataStatus::Invalid);
             known.invalid_since = invalid.then(|| known.invalid_since.unwrap_or(now));
         }
@@ -229,6 +242,7 @@ pub(super) fn with_ages(memory: &Memory) -> Sight {
             if let Some(unwell) = memory.unwell.get(&registration.name) {
                 registration.unwell_for = unwell.since.elapsed();
                 registration.has_followed = unwell.followed;
+                registration.advanced_ago = unwell.advanced.map(|at| at.elapsed());
                 registration.invalid_for = unwell
                     .invalid_since
                     .map(|since| since.elapsed())

@@ -116,6 +116,7 @@ fn main_that_says(status: Option<DataStatus>, behind: i64) -> Sight {
         lacking_for: Duration::ZERO,
         unwell_for: Duration::ZERO,
         has_followed: false,
+        advanced_ago: None,
         invalid_for: Duration::ZERO,
     };
     Sight::Serving(View {

@@ -1,13 +1,19 @@
 //! Where MAIN finds its replicas, and who may be there.
 
+use std::time::Duration;
+
 use super::{
-    super::{Action, Step, observation::Sight, parse_registration_name, plan},
+    super::{
+        Action, Step,
+        observation::{Observation, Sight},
+        parse_registration_name, plan,
+    },
     decisions::{modes, running},
     world::World,
 };
 use crate::api::{
     RegistrationMode,
-    ledger::{Ledger, Route},
+    ledger::{Ledger, OperationKind, Route},
 };
 
 fn ledger(world: &World) -> &Ledger {
@@ -198,6 +204,36 @@ fn what_main_is_to_forget_holds_nobody_up_whom_it_waits_for() {
     world.settle();
     assert!(world.is_open(), "{}", world.tell());
     assert_eq!(ledger(&world).in_sync[0].instance, "demo-2");
+    world.client_write();
+    world.check();
+}
+
+/// The asynchronous one has another address, and clients whose writes succeed leave no moment in which that could be told to MAIN: they are
+/// held for one, once they have been for a while.
+#[test]
+fn clients_that_write_without_a_pause_are_held_for_a_registration() {
+    let mut world = World::new(3);
+    world.settle();
+    world.move_pod(2, 1, true);
+    world.busy = true;
+    let term = ledger(&world).term;
+    let closes = |world: &World, change: fn(&mut Observation)| {
+        let mut seen = world.observe();
+        change(&mut seen);
+        let repairs = |step: &Step| {
+            matches!(step, Step::Write(ledger)
+                if ledger.operation.as_ref().is_some_and(|o| o.kind == OperationKind::Repair))
+        };
+        plan(&seen).steps.iter().any(repairs)
+    };
+    assert!(closes(&world, |_| ()));
+    assert!(!closes(&world, |seen| seen.busy_for = Duration::from_secs(9)));
+    assert!(!closes(&world, |seen| seen.misses_a_gateway = true));
+    assert!(!closes(&world, |seen| seen.settings.direct = true));
+    world.settle();
+    assert!(world.is_open(), "{}", world.tell());
+    assert_eq!(ledger(&world).term, term + 1, "once");
+    assert_eq!(modes(&world, 0).len(), 2);
     world.client_write();
     world.check();
 }

@@ -12,7 +12,7 @@ use super::{
     world::World,
 };
 use crate::api::{
-    MainUpdate, Phase,
+    MainUpdate, Phase, RegistrationMode,
     conditions::{ConditionType, Reason, Truth},
     ledger::{Change, OperationKind},
 };
@@ -151,6 +151,77 @@ fn an_update_goes_on_although_writers_are_faster_than_an_asynchronous_replica() 
         (r.status, r.has_followed) = (Some(DataStatus::Recovery), false);
     }));
     assert!(!moves_where_it(|r| r.status = Some(DataStatus::Invalid)));
+}
+
+/// MAIN's word for the asynchronous replica, where clients write faster than it follows.
+fn outpaced(seen: &mut Observation) {
+    let Sight::Serving(view) = &mut seen.instances[0].sight else {
+        panic!("MAIN serves");
+    };
+    let mut others = view.registrations.iter_mut();
+    let other = others.find(|r| r.mode == RegistrationMode::Async).unwrap();
+    other.status = Some(DataStatus::Recovery);
+    other.behind = -40;
+    other.unwell_for = Duration::from_secs(60);
+    other.advanced_ago = Some(Duration::from_secs(1));
+}
+
+/// It is never seen to be ready.
+#[test]
+fn an_update_goes_on_although_an_asynchronous_replica_never_catches_up() {
+    let mut world = changed();
+    world.servers[2].configuration = 1;
+    let mut seen = world.observe();
+    outpaced(&mut seen);
+    assert_eq!(replaced_as(&seen), ["demo-1"]);
+    let strict = |seen: &mut Observation, change: fn(&mut Registration)| {
+        outpaced(seen);
+        let Sight::Serving(view) = &mut seen.instances[0].sight else {
+            panic!("MAIN serves");
+        };
+        view.registrations.iter_mut().for_each(change);
+    };
+    for change in [
+        |r: &mut Registration| r.advanced_ago = None,
+        |r: &mut Registration| r.behind = -1_001,
+        |r: &mut Registration| r.unwell_for = Duration::from_secs(5),
+    ] {
+        let mut seen = world.observe();
+        strict(&mut seen, change);
+        assert_eq!(replaced_as(&seen), [""; 0]);
+    }
+}
+
+/// Clients are held for the moment in which it catches up.
+#[test]
+fn a_replica_that_never_catches_up_takes_the_place_of_one_that_ends_behind_a_closed_route() {
+    let mut world = running();
+    world.servers[1].ending = true;
+    let closes = |world: &World| {
+        let mut seen = world.observe();
+        outpaced(&mut seen);
+        let plan = plan(&seen);
+        assert!(replaced_as(&seen).is_empty());
+        matches!(plan.situation, Situation::Working(OperationKind::Repair, _))
+    };
+    // Of one that has just begun to end this is known a moment later. That it was outpaced for long is known already.
+    assert!(closes(&world));
+    world.misses_a_gateway = true;
+    assert!(
+        !closes(&world),
+        "clients would be held for as long as a grant lasts"
+    );
+    world.misses_a_gateway = false;
+    let plan = plan(&{
+        let mut seen = world.observe();
+        outpaced(&mut seen);
+        seen
+    });
+    world.carry_out(&plan, usize::MAX);
+    world.settle();
+    let ledger = world.ledger.as_ref().unwrap();
+    assert_eq!(world.main(), Some(0));
+    assert_eq!(ledger.in_sync[0].instance, "demo-2");
 }
 
 #[test]

@@ -297,6 +297,7 @@ impl World {
                     Duration::from_secs(60)
                 },
                 has_followed: false,
+                advanced_ago: None,
                 invalid_for: if follows {
                     Duration::ZERO
                 } else {

@@ -143,6 +143,25 @@ fn is_replaced_although_clients_fail(spec: Value) {
     });
 }
 
+/// Clients write without a pause, and the asynchronous replica is far away: whenever it has got what it lacks, MAIN has committed something
+/// else, and never calls it `ready`.
+#[test]
+fn instances_are_updated_although_an_asynchronous_replica_never_catches_up() {
+    play(async |world| {
+        assert!(world.settled(1, secs(60)).await);
+        let [main, far] = ["demo-0", "demo-2"].map(|name| world.instances.named(name).unwrap());
+        slow(&world, &main, &far, Duration::from_millis(50));
+        let clients = (1..=4).map(|client| write_without_a_pause(Rc::clone(&world), client * 1_000_000));
+        let clients: Vec<_> = clients.map(spawn_local).collect();
+        world.edit_spec(|spec| spec["config"] = json!({"query-execution-timeout-sec": "601"}));
+        let updated = |w: &World| w.condition("UpToDate").0 == "True" && w.main_name() != "demo-0";
+        assert!(world.until(secs(300), updated).await, "{:?}", world.status());
+        clients.iter().for_each(JoinHandle::abort);
+        world.memgraphs.mend_all();
+        assert!(world.settled(1, secs(120)).await);
+    });
+}
+
 /// MAIN lists a replica as ahead for a moment, which has answered while a slower one that MAIN waits for has not: nothing is wrong
 /// with it.
 #[test]
