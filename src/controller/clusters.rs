@@ -52,6 +52,11 @@ const TRACED_STEPS: usize = 64;
 /// How soon an operator that the CustomResourceDefinition does not fit tries again.
 pub(super) const RETRY_UNFIT: Duration = Duration::from_secs(30);
 
+/// A commit that MAIN is tried with, and that takes so long, shows that clients' commits do.
+const SLOW_COMMIT: Duration = Duration::from_secs(2);
+/// For so long that counts: MAIN is tried each minute while clients wait.
+const SLOW_FOR: Duration = Duration::from_secs(120);
+
 /// For how long clients wait until what their cluster consists of is left for later; twice as long after each time, so that
 /// what takes long comes to an end, too,
 const EQUIPPING: Duration = Duration::from_secs(1);
@@ -127,6 +132,8 @@ struct Memory {
     heard: BTreeMap<String, Heard>,
     /// The term in which MAIN is tried with a commit, and since when.
     commit: Option<(i64, Instant)>,
+    /// When one ended that took long.
+    slow_commit: Option<Instant>,
     /// How long steps of each kind took since the route was closed.
     steps: Vec<(&'static str, Duration)>,
     /// How often in a row what the cluster consists of was left for later.
@@ -422,10 +429,26 @@ impl Cluster {
     /// MAIN of this term is tried with a commit, or has ended it.
     pub(super) fn tries_commit(&self, term: i64, tries: bool) {
         let mut memory = self.memory();
+        if !tries
+            && memory
+                .commit
+                .is_some_and(|(_, since)| since.elapsed() >= SLOW_COMMIT)
+        {
+            memory.slow_commit = Some(Instant::now());
+        }
         memory.commit = tries.then(|| match memory.commit {
             Some((tried, since)) if tried == term => (term, since),
             _ => (term, Instant::now()),
         });
+    }
+
+    /// Whether a commit that MAIN is tried with takes long, or one did since it was last known how long they take.
+    pub(super) fn commits_slowly(&self) -> bool {
+        let memory = self.memory();
+        let takes_long = memory
+            .commit
+            .is_some_and(|(_, since)| since.elapsed() >= SLOW_COMMIT);
+        takes_long || memory.slow_commit.is_some_and(|at| at.elapsed() < SLOW_FOR)
     }
 
     /// For how long MAIN of this ledger has not ended a commit that it is tried with.

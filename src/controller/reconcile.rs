@@ -435,6 +435,7 @@ impl<B: Bolt, G: GatewayLink> Operator<B, G> {
                     closed_for: state.closed_for(ledger(cluster)),
                     shut_for: state.shut_for(),
                     commit_for: state.commit_for(ledger(cluster)),
+                    commits_slowly: state.commits_slowly(),
                     change_ages: state.change_ages(ledger(cluster), &self.wall),
                     witnesses: state.witnesses(),
                     access: state.wallet.access(cluster, ledger(cluster)),

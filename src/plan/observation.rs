@@ -36,6 +36,8 @@ pub struct Observation {
     /// For how long MAIN has not ended a commit that it was tried with, because clients wait for answers; zero: it was not, or
     /// has ended it.
     pub commit_for: Duration,
+    /// Whether such a commit took long lately, or takes long now.
+    pub commits_slowly: bool,
     /// How long ago each of the ledger's changes of MAIN was announced, in their order.
     pub change_ages: Vec<Duration>,
     /// What gateways have told of MAIN lately.

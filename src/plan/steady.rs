@@ -25,8 +25,8 @@ const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// After what time a change of registrations that clients' commits leave no moment for is made behind a closed route. Only
 /// where these commits fail anyway: it costs nothing then.
 const STARVED_AFTER: Duration = Duration::from_secs(1);
-/// The same where commits succeed, and clients are held for it.
-const CROWDED_OUT_AFTER: Duration = Duration::from_secs(10);
+/// The same where commits succeed, and clients are held for it: by then it is known whether these end soon.
+const CROWDED_OUT_AFTER: Duration = Duration::from_secs(20);
 /// An instance whose pod is deleted serves for 5 s more. After this time nothing waits any more for a replica that clients outpace.
 const ENDS_SOON: Duration = Duration::from_secs(1);
 /// An instance whose pod is deleted serves for 5 s more. One that still does after this is on a node that is cut off, as a rule.
@@ -444,11 +444,14 @@ impl<'a> Desk<'a> {
     }
 
     /// Closes the route for a moment although writes succeed. Not where it could not be opened again, where it would be shut for as long
-    /// as a grant lasts, or where clients come past the gateways.
+    /// as a grant or a slow commit lasts, or where clients come past the gateways.
     fn hold_clients(&mut self, why: String) -> Option<Work> {
         let (seen, ledger) = (self.members.seen, self.members.ledger);
         let reaches_past = seen.settings.direct || ledger.direct;
-        if reaches_past || seen.misses_a_gateway || fenced::shuts_out(seen, &self.members.main.name).is_some()
+        if reaches_past
+            || seen.misses_a_gateway
+            || seen.commits_slowly
+            || fenced::shuts_out(seen, &self.members.main.name).is_some()
         {
             return None;
         }

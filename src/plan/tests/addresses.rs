@@ -227,7 +227,8 @@ fn clients_that_write_without_a_pause_are_held_for_a_registration() {
         plan(&seen).steps.iter().any(repairs)
     };
     assert!(closes(&world, |_| ()));
-    assert!(!closes(&world, |seen| seen.busy_for = Duration::from_secs(9)));
+    assert!(!closes(&world, |seen| seen.busy_for = Duration::from_secs(19)));
+    assert!(!closes(&world, |seen| seen.commits_slowly = true));
     assert!(!closes(&world, |seen| seen.misses_a_gateway = true));
     assert!(!closes(&world, |seen| seen.settings.direct = true));
     world.settle();

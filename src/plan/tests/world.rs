@@ -398,6 +398,7 @@ impl World {
             busy_for: Duration::from_secs(if self.busy { 60 } else { 0 }),
             misses_a_gateway: self.misses_a_gateway,
             commit_for: self.commit_for,
+            commits_slowly: false,
             change_ages: vec![self.change_age; self.ledger.as_ref().map_or(0, |ledger| ledger.changes.len())],
             witnesses: Vec::new(),
             access: self.access(),
